@@ -1,0 +1,94 @@
+"""The command line: it parses, calls the library, and prints. Results go to stdout.
+
+Exit codes: 0 done, 1 nothing found, 2 an error, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from clipsearch.cli import forget, index, models, query, similar, status
+from clipsearch.errors import ClipsearchError
+
+app = typer.Typer(
+    name="clipsearch",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help appears at once; Rich takes a tenth of a second to load
+    pretty_exceptions_enable=False,
+    help="Find photos by what they show, on this machine alone.",
+)
+app.command()(index.index)
+app.command()(query.query)
+app.command()(similar.similar)
+app.command()(status.status)
+app.command()(forget.forget)
+app.add_typer(models.app, name="models")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"clipsearch {version('clipsearch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show a traceback when something goes wrong.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+def main() -> None:
+    """Run the command line; every expected error becomes one line and exit code 2."""
+    arguments, debug = _take_debug(sys.argv[1:])
+    _log_to_stderr()
+    try:
+        app(arguments)
+    except ClipsearchError as error:
+        _fail(str(error), debug)
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough. Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        _fail(
+            f"unexpected {type(error).__name__}: {error}\n"
+            "This is a fault of clipsearch; --debug shows where. What was indexed is kept.",
+            debug,
+        )
+
+
+def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """Find --debug wherever it stands, since it is added to a command that just failed."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    rest = [word for word in arguments[:end] if word != "--debug"] + arguments[end:]
+    return rest, len(rest) < len(arguments)
+
+
+def _fail(message: str, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    print(f"clipsearch: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("clipsearch: %(message)s"))
+    logger = logging.getLogger("clipsearch")
+    logger.addHandler(handler)
+    logger.propagate = False

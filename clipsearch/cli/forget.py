@@ -1,0 +1,25 @@
+"""`clipsearch forget`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clipsearch.cli.options import Index
+from clipsearch.cli.output import printable
+from clipsearch.library import Library
+
+
+def forget(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder or a photo.")],
+    index: Index = None,
+) -> None:
+    """Take a folder or a photo out of the index; files are never touched.
+
+    It stays out until it is named to `clipsearch index` again.
+    """
+    with Library.open(index, create=False) as library:
+        count = library.forget(path)
+    print(f"{count} photos taken out: {printable(str(path))}")

@@ -1,0 +1,125 @@
+"""`clipsearch index`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from clipsearch.cli.options import Device, Index, Json, ModelSpec
+from clipsearch.cli.output import print_json
+from clipsearch.library import IndexReport, Library
+from clipsearch.photos.decode import take_over_pillow
+
+COUNTS = ("added", "updated", "moved", "removed", "unchanged", "failed")
+
+
+def index(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[PATH]...", help="Folders. Default: all that the index knows."),
+    ] = None,
+    index: Index = None,
+    model: ModelSpec = None,
+    device: Device = "auto",
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Photos embedded at a time.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", help="Photos decoded at a time.")
+    ] = None,
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", help="Remove also what a missing or empty folder held."),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Bring folders into the index, and what it knows of them up to date."""
+    take_over_pillow()
+    with Library.open(index, model=model, device=device) as library:
+        with _stop_on_signals() as stopping, _progress() as progress:
+            report = library.index(
+                paths or (),
+                batch_size=batch_size,
+                workers=workers,
+                prune=prune,
+                progress=progress,
+                stopping=stopping,
+            )
+        if json:
+            facts = asdict(report)
+            print_json({key: facts[key] for key in (*COUNTS, "seconds", "images_per_second")})
+        else:
+            print(_summary(report, library))
+    if report.failed:
+        _note("what could not be read, and why: clipsearch status --failures")
+    if not report.complete:
+        _note("stopped; what is done is kept. The same command goes on from there.")
+        raise typer.Exit(130)
+
+
+def _summary(report: IndexReport, library: Library) -> str:
+    counts = ", ".join(f"{getattr(report, name)} {name}" for name in COUNTS)
+    note = next((model.note for model in library.status().models if model.note), None)
+    with_pocket = " (with the pocket model: see clipsearch status)" if note else ""
+    speed = f"{report.seconds:.1f} s, {report.images_per_second:.1f} images/s"
+    return f"{counts}; {speed}{with_pocket}"
+
+
+def _note(text: str) -> None:
+    print(f"clipsearch: {text}", file=sys.stderr)
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """Give a function that says whether to stop: the first Ctrl-C or SIGTERM asks for it."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        _note("stopping after the current batch; once more stops at once")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None] | None]:
+    """Draw a bar with rate and time left, if stderr is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    rate = TextColumn("{task.fields[rate]}")
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        rate,
+        TimeLeft(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("looking", total=None, rate="")
+
+        def show(done: int, total: int) -> None:
+            speed = bar.tasks[0].speed
+            bar.update(task, description="indexing", completed=done, total=total,
+                       rate=f"{speed:.1f}/s" if speed else "")  # fmt: skip
+
+        yield show

@@ -1,0 +1,74 @@
+"""`clipsearch models`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from clipsearch.cli.options import Json
+from clipsearch.cli.output import print_json, print_rows
+from clipsearch.encoders.aliases import ALIASES, Alias
+
+COLUMNS = ("model", "spec", ">M params", ">MB", ">pixels", "languages", ">ImageNet", "here")
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    invoke_without_command=True,
+    help="List the models worth choosing, and fetch them ahead of time.",
+)
+
+
+@app.callback()
+def models(context: typer.Context, json: Json = False) -> None:
+    """List the models that have a short name."""
+    if context.invoked_subcommand is not None:
+        return
+    if json:
+        print_json([_facts(alias) for alias in ALIASES.values()])
+        return
+    print_rows(COLUMNS, [_row(alias) for alias in ALIASES.values()])
+
+
+@app.command()
+def download(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="An alias or a model spec.")],
+) -> None:
+    """Fetch a model's weights now, so that it can be used without a network later."""
+    from clipsearch import encoders
+
+    print(encoders.download(encoders.parse_spec(spec)))
+
+
+def _row(alias: Alias) -> tuple[str, ...]:
+    return (
+        alias.name,
+        alias.spec,
+        f"{alias.parameters_m:.0f}",
+        f"{alias.download_mb}" if alias.download_mb else "-",
+        f"{alias.resolution}",
+        alias.languages,
+        f"{alias.imagenet}%" if alias.imagenet else "-",
+        "yes" if _is_here(alias) else "no",
+    )
+
+
+def _facts(alias: Alias) -> dict[str, object]:
+    return {
+        "name": alias.name,
+        "spec": alias.spec,
+        "parameters_m": alias.parameters_m,
+        "download_mb": alias.download_mb,
+        "resolution": alias.resolution,
+        "dim": alias.dim,
+        "languages": alias.languages,
+        "imagenet": alias.imagenet,
+        "note": alias.note,
+        "here": _is_here(alias),
+    }
+
+
+def _is_here(alias: Alias) -> bool:
+    from clipsearch import encoders
+
+    return encoders.is_here(alias)

@@ -1,0 +1,37 @@
+"""`clipsearch query`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipsearch.cli.options import Count, Device, Index, Json, ModelSpec
+from clipsearch.cli.output import print_hits
+from clipsearch.library import Library
+
+if TYPE_CHECKING:
+    from clipsearch.search.results import Hit
+
+
+def query(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What the photo shows.")],
+    k: Count = 10,
+    index: Index = None,
+    model: ModelSpec = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Find photos by words."""
+    with Library.open(index, model=model, device=device, create=False) as library:
+        answer(library, library.query(text, k), json)
+
+
+def answer(library: Library, hits: Sequence[Hit], json: bool) -> None:
+    """Print hits; none at all is exit code 1, with the reason on stderr."""
+    print_hits(hits, json)
+    if not hits:
+        print(f"clipsearch: the index {library.folder} holds no other photos", file=sys.stderr)
+        raise typer.Exit(1)

@@ -1,0 +1,60 @@
+"""`clipsearch status`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from clipsearch.cli.options import Index, Json
+from clipsearch.cli.output import print_json, printable
+from clipsearch.library import Library, Status
+
+
+def status(
+    index: Index = None,
+    failures: Annotated[
+        bool, typer.Option("--failures", help="List the files that could not be read, and why.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show what the index holds."""
+    with Library.open(index, create=False) as library:
+        held = library.status()
+        if json:
+            print_json(_as_json(held, str(library.folder)))
+        elif failures:
+            for path, reason in held.failures:
+                print(f"{printable(path)}\t{printable(reason)}")
+        else:
+            _print(held, str(library.folder))
+
+
+def _as_json(held: Status, folder: str) -> dict[str, object]:
+    facts = asdict(held)
+    facts["failures"] = [{"path": path, "reason": reason} for path, reason in held.failures]
+    return {"index": folder, **facts}
+
+
+def _print(held: Status, folder: str) -> None:
+    print(f"index     {printable(folder)}")
+    print(f"photos    {held.photos}")
+    for root in held.roots:
+        missing = "" if root.present else "  (not there now; its photos are kept)"
+        print(f"folder    {printable(root.path)}  {root.photos} photos{missing}")
+    for model in held.models:
+        print(f"model     {model.spec}  {model.vectors} embeddings of {model.dim} numbers")
+        if model.note:
+            print(f"          {model.note}")
+    sizes = held.bytes
+    print(
+        f"on disk   {_megabytes(sizes['total'])}"
+        f"  (catalog {_megabytes(sizes['catalog'])}, vectors {_megabytes(sizes['vectors'])})"
+    )
+    if held.failures:
+        print(f"failed    {len(held.failures)} files: clipsearch status --failures")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

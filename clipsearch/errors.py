@@ -1,0 +1,47 @@
+"""Every error that clipsearch raises on purpose.
+
+    ClipsearchError
+    ├── InvalidInput       an argument makes no sense (an empty query, k below 1)
+    ├── PhotoError         one file cannot be read as a picture
+    ├── ModelError         a model spec is wrong, or its weights do not fit
+    │   └── WeightsUnavailable   the weights are not here and could not be fetched
+    └── LibraryError       an index folder cannot be used as asked
+        ├── ModelMismatch        it was made with another model
+        └── LibraryBusy          another process is writing to it
+
+A message is one or a few lines for a person: what happened, then what to do.
+"""
+
+from __future__ import annotations
+
+
+class ClipsearchError(Exception):
+    """The base of all errors that clipsearch raises on purpose."""
+
+
+class InvalidInput(ClipsearchError):
+    """An argument makes no sense."""
+
+
+class PhotoError(ClipsearchError):
+    """A file that cannot be read as a picture; the message is the reason alone."""
+
+
+class ModelError(ClipsearchError):
+    """A model spec is wrong, or its weights do not fit it."""
+
+
+class WeightsUnavailable(ModelError):
+    """The weights of a model are not on this machine and could not be fetched."""
+
+
+class LibraryError(ClipsearchError):
+    """An index folder cannot be used as asked."""
+
+
+class ModelMismatch(LibraryError):
+    """The index was made with another model than the one asked for."""
+
+
+class LibraryBusy(LibraryError):
+    """Another process is writing to the index."""

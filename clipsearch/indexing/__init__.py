@@ -1,0 +1,1 @@
+"""Disk to library: what changed, and how it gets in."""

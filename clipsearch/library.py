@@ -1,0 +1,547 @@
+"""One index folder opened as one object: the public Python API."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from clipsearch import encoders
+from clipsearch.encoders.spec import Spec, parse_spec
+from clipsearch.errors import (
+    InvalidInput,
+    LibraryBusy,
+    LibraryError,
+    ModelMismatch,
+    PhotoError,
+    WeightsUnavailable,
+)
+from clipsearch.photos.decode import decode, read_file, to_rgb
+from clipsearch.search.query import check_k, nearest_photos
+from clipsearch.search.results import Hit
+from clipsearch.store.catalog import FILE_NAME, Catalog, Model, Root, is_below
+from clipsearch.store.faults import explained
+from clipsearch.store.lock import write_lock
+from clipsearch.store.sync import bring_up, hold_missing, is_behind
+from clipsearch.store.vectors import VectorFile
+
+if TYPE_CHECKING:
+    from clipsearch.indexing.plan import Plan, Target
+
+log = logging.getLogger("clipsearch")
+
+StrPath = str | os.PathLike[str]
+Progress = Callable[[int, int], None]
+
+# What may lie in a folder that becomes an index; anything else there is somebody's own.
+_HARMLESS = frozenset({"README.md", "index.lock", "index.pid"})
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """What an index run did, in photos."""
+
+    added: int
+    updated: int
+    moved: int
+    removed: int
+    unchanged: int
+    failed: int
+    seconds: float
+    images_per_second: float  # files read, over the whole run
+    complete: bool  # False if it was stopped before the end
+    problems: tuple[str, ...]  # folders that could not be looked at, a line each
+
+
+@dataclass(frozen=True, slots=True)
+class RootStatus:
+    """One indexed folder."""
+
+    path: str
+    photos: int
+    present: bool  # whether the folder is there now
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """One model whose embeddings the index holds."""
+
+    spec: str
+    vectors: int
+    dim: int
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What an index holds."""
+
+    photos: int
+    roots: tuple[RootStatus, ...]
+    models: tuple[ModelStatus, ...]
+    failures: tuple[tuple[str, str], ...]  # path, reason
+    bytes: dict[str, int]  # "catalog", "vectors" and "total"
+
+
+def default_folder() -> Path:
+    """The index folder where none is named: CLIPSEARCH_INDEX, or the platform's data folder."""
+    chosen = os.environ.get("CLIPSEARCH_INDEX")
+    if chosen:
+        return Path(chosen).expanduser()
+    from platformdirs import user_data_path
+
+    return user_data_path("clipsearch", appauthor=False) / "index"
+
+
+class Library:
+    """An index of photos: bring it up to date, and ask it.
+
+    Open one with `Library.open`; it is a context manager. Use an instance from one thread.
+    """
+
+    def __init__(self, folder: Path, catalog: Catalog, model: Spec | None, device: str) -> None:
+        self.folder = folder
+        self._catalog = catalog
+        self._wanted = model
+        self._device = device
+        self._spec = model
+        self._note: str | None = None  # why this model, where nobody chose it
+        self._loaded: encoders.Encoder | None = None
+        self._loading = threading.Lock()
+
+    @classmethod
+    def open(
+        cls,
+        folder: StrPath | None = None,
+        *,
+        model: str | None = None,
+        device: str = "auto",
+        create: bool = True,
+    ) -> Library:
+        """Open an index folder, made first if there is none and `create` is true.
+
+        `model` is a spec (see docs/models.md); None takes the index's own, or for a new index
+        the default. `device` is "auto" or a torch device. The model is loaded when it is needed.
+
+        Raises:
+            LibraryError: the folder is no index, or cannot be used.
+            ModelError: `model` names no model.
+        """
+        path = Path(folder).expanduser() if folder is not None else default_folder()
+        spec = parse_spec(model) if model is not None else None
+        with explained(path):
+            if create:
+                _make_folder(path)
+                catalog = Catalog.create(path)
+            else:
+                catalog = Catalog.open(path)
+        return cls(path, catalog, spec, device)
+
+    def __enter__(self) -> Library:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the index's files."""
+        self._catalog.close()
+
+    # Indexing
+
+    def index(
+        self,
+        paths: Sequence[StrPath] = (),
+        *,
+        batch_size: int | None = None,
+        workers: int | None = None,
+        prune: bool = False,
+        progress: Progress | None = None,
+        stopping: Callable[[], bool] | None = None,
+    ) -> IndexReport:
+        """Bring folders up to date; with no `paths`, all that the index knows.
+
+        New and changed photos are read and embedded, moved ones keep their row, and what is gone
+        is removed; a folder that is missing or suddenly empty removes nothing unless `prune`.
+        `progress` gets the number of files done and their total. `stopping` is asked after each
+        file; once true, the run ends after committing what it has.
+
+        Raises:
+            InvalidInput: a path that is no folder, or numbers that make no sense.
+            LibraryBusy: another process is writing to this index.
+            ModelMismatch, WeightsUnavailable, ModelError: the model cannot be used.
+            LibraryError: the disk is full or read-only.
+        """
+        from clipsearch.indexing.plan import make_plan
+
+        _check_positive("--batch-size", batch_size)
+        _check_positive("--workers", workers)
+        started = time.monotonic()
+        with explained(self.folder), write_lock(self.folder):
+            targets = self._targets(paths)
+            model = self._checked_model()
+            plan = make_plan(self._catalog, model.id if model else None, targets, prune)
+            report = self._run(plan, batch_size, workers, progress, stopping, started)
+        for problem in plan.problems:
+            log.warning("%s", problem)
+        return report
+
+    def forget(self, path: StrPath) -> int:
+        """Take a folder or a photo out of the index; gives the number of photos taken out.
+
+        Files are never touched. A part of an indexed folder stays out of later runs until it is
+        named to `index` again.
+
+        Raises:
+            InvalidInput: the index does not know the path.
+        """
+        wanted = _absolute(path)
+        with explained(self.folder), write_lock(self.folder):
+            taken = sum(
+                self._forget_below(root, wanted)
+                for root in self._catalog.roots()
+                if is_below(root.path, wanted) or is_below(wanted, root.path)
+            )
+            if not taken:
+                raise InvalidInput(
+                    f"{wanted} is not in the index. clipsearch status lists its folders."
+                )
+            self._catalog.sweep()
+            for model in self._catalog.models():
+                bring_up(self._catalog, model, self._vectors(model))
+        return taken
+
+    # Asking
+
+    def query(self, text: str, k: int = 10) -> list[Hit]:
+        """The k photos that fit the words best, best first.
+
+        Raises:
+            InvalidInput: no words, or k below 1.
+            LibraryError, ModelError: the index or its model cannot be used.
+        """
+        if not text.strip():
+            raise InvalidInput('the query is empty; describe a picture: clipsearch query "a dog"')
+        check_k(k)
+        with explained(self.folder):
+            model = self._checked_model()
+            if model is None:
+                return []
+            encoder = self._encoder()
+            if encoder.count_tokens(text) > encoder.context:
+                log.warning(
+                    "the query is longer than the %d tokens that the model reads; its end is"
+                    " ignored", encoder.context,
+                )  # fmt: skip
+            vector = encoder.encode_texts([text])[0]
+            return nearest_photos(self._catalog, self._opened(model), vector, k)
+
+    def similar(self, image: StrPath | Image.Image, k: int = 10) -> list[Hit]:
+        """The k photos that look most like a picture, best first.
+
+        `image` is any image file, indexed or not, or a PIL image. The very file asked with is
+        left out; copies of it are not.
+
+        Raises:
+            InvalidInput: the image cannot be read, or k below 1.
+            LibraryError, ModelError: the index or its model cannot be used.
+        """
+        check_k(k)
+        with explained(self.folder):
+            model = self._checked_model()
+            if isinstance(image, Image.Image):
+                file, vector = None, None if model is None else self._embed(to_rgb(image))
+            else:
+                file, vector = Path(image).expanduser(), self._vector_of_file(image, model)
+            if model is None or vector is None:
+                return []
+            leave_out = file.resolve() if file else None
+            return nearest_photos(self._catalog, self._opened(model), vector, k, leave_out)
+
+    def status(self) -> Status:
+        """What the index holds and how large it is."""
+        with explained(self.folder):
+            models = self._catalog.models()
+            catalog = sum(file.stat().st_size for file in self.folder.glob(FILE_NAME + "*"))
+            vectors = sum(self._vectors(model).bytes_on_disk for model in models)
+            return Status(
+                self._catalog.count_photos(),
+                tuple(self._root_status(root) for root in self._catalog.roots()),
+                tuple(self._model_status(model) for model in models),
+                tuple(self._catalog.failures()),
+                {"catalog": catalog, "vectors": vectors, "total": catalog + vectors},
+            )
+
+    # The parts of an index run
+
+    def _run(
+        self,
+        plan: Plan,
+        batch_size: int | None,
+        workers: int | None,
+        progress: Progress | None,
+        stopping: Callable[[], bool] | None,
+        started: float,
+    ) -> IndexReport:
+        from clipsearch.indexing.pipeline import Counts, Pipeline, clean_up
+
+        complete, counts = True, Counts(unchanged=plan.unchanged)
+        if plan.work:
+            model = self._checked_model() or self._new_model()
+            vectors = self._vectors(model)
+            bring_up(self._catalog, model, vectors)
+            pipeline = Pipeline(
+                self._catalog, model.id, vectors, self._encoder,
+                batch_size or self._usual_batch(), workers or _usual_workers(),
+            )  # fmt: skip
+            counts, total = pipeline.counts, len(plan.work)
+            complete = pipeline.run(
+                plan,
+                (lambda done: progress(done, total)) if progress else (lambda done: None),
+                stopping or (lambda: False),
+            )
+        elif plan.gone or plan.mended:
+            counts.removed = clean_up(self._catalog, plan)
+        for model in self._catalog.models():
+            bring_up(self._catalog, model, self._vectors(model))
+        seconds = time.monotonic() - started
+        read = counts.added + counts.updated + counts.moved + counts.failed
+        return IndexReport(
+            counts.added, counts.updated, counts.moved, counts.removed, counts.unchanged,
+            counts.failed, round(seconds, 3), round(read / max(seconds, 1e-9), 1), complete,
+            tuple(plan.problems),
+        )  # fmt: skip
+
+    def _targets(self, paths: Sequence[StrPath]) -> list[Target]:
+        from clipsearch.indexing.plan import Target
+
+        if not paths:
+            roots = self._catalog.roots()
+            if not roots:
+                raise InvalidInput("the index knows no folder yet: clipsearch index FOLDER")
+            return [Target(root, "") for root in roots]
+        roots = {root.path for root in self._catalog.roots()}
+        folders = [_folder(path, roots) for path in paths]
+        for folder in folders:  # first all roots, so that none is absorbed after it is a target
+            if not any(is_below(folder, root.path) for root in self._catalog.roots()):
+                self._catalog.add_root(folder)
+        targets = {self._target(folder) for folder in folders}
+        return [
+            target for target in sorted(targets)
+            if not any(other != target and other.root == target.root
+                       and is_below(target.below, other.below) for other in targets)
+        ]  # fmt: skip
+
+    def _target(self, folder: str) -> Target:
+        from clipsearch.indexing.plan import Target
+
+        root = next(root for root in self._catalog.roots() if is_below(folder, root.path))
+        below = _below(folder, root)
+        if below:
+            self._catalog.include(root.id, below)
+        else:
+            for path in self._catalog.exclusions(root.id):
+                log.info("%s stays out: it was forgotten", path)
+        return Target(root, below)
+
+    def _usual_batch(self) -> int:
+        return 32 if self._encoder().device == "cpu" else 256
+
+    def _forget_below(self, root: Root, wanted: str) -> int:
+        below = "" if is_below(root.path, wanted) else _below(wanted, root)
+        known = self._catalog.known(root.id)
+        ids = [photo.id for path, photo in known.items() if is_below(path, below)]
+        self._catalog.remove_photos(ids)
+        if not below:
+            self._catalog.remove_root(root.id)
+            return len(ids) or 1
+        self._catalog.remove_failures(
+            (root.id, path) for path in self._catalog.failed(root.id) if is_below(path, below)
+        )
+        if ids:
+            self._catalog.exclude(root.id, below)
+        return len(ids)
+
+    # The model
+
+    def _checked_model(self) -> Model | None:
+        """The index's model, None if it has none yet; another one asked for is an error."""
+        models = self._catalog.models()
+        if not models:
+            return None
+        model = models[0]
+        if self._wanted is not None and not _names(self._wanted, model):
+            raise ModelMismatch(
+                f"this index was made with {model.spec}, not with {self._wanted}.\n"
+                "Leave out --model to use it as it is, or make a second index:\n"
+                f"  clipsearch index FOLDER --index OTHER_FOLDER --model {self._wanted}"
+            )
+        return model
+
+    def _new_model(self) -> Model:
+        encoder = self._encoder()
+        return (
+            self._catalog.models()[0]
+            if self._catalog.models()
+            else self._catalog.add_model(
+                str(self._spec), encoder.weights, encoder.preprocess, encoder.dim, self._note
+            )
+        )
+
+    def _encoder(self) -> encoders.Encoder:
+        """The encoder, loaded once; any thread may be the first to need it."""
+        with self._loading:
+            if self._loaded is None:
+                self._loaded = self._load()
+            return self._loaded
+
+    def _load(self) -> encoders.Encoder:
+        models = self._catalog.models()
+        if not models:
+            return self._load_first()
+        spec = self._wanted or parse_spec(models[0].spec)
+        encoder = encoders.load(spec, self._device)
+        if (encoder.weights, encoder.preprocess) != (models[0].weights, models[0].preprocess):
+            raise ModelMismatch(
+                f"the weights of {spec} are not those that this index was made with, so their"
+                " scores would mean nothing.\nBring the old file back, or make a new index:"
+                f" clipsearch index FOLDER --index OTHER_FOLDER --model {spec}"
+            )
+        return encoder
+
+    def _load_first(self) -> encoders.Encoder:
+        """Load the model of a new index: the one asked for, the default, or else pocket."""
+        self._spec = self._wanted or parse_spec("default")
+        try:
+            return encoders.load(self._spec, self._device)
+        except WeightsUnavailable:
+            if self._wanted is not None or encoders.pocket_files() is None:
+                raise
+        default, self._spec = self._spec, parse_spec("pocket")
+        self._note = (
+            f"pocket was taken because the weights of {default} could not be downloaded; it finds"
+            " less. When there is a network: clipsearch models download default, then index into"
+            " a new folder with --model default"
+        )
+        log.warning("%s", self._note)
+        return encoders.load(self._spec, self._device)
+
+    def _embed(self, image: Image.Image) -> np.ndarray:
+        encoder = self._encoder()
+        vectors = encoder.encode_images(encoder.prepare(image)[None])
+        return np.asarray(vectors[0])
+
+    def _vector_of_file(self, image: StrPath, model: Model | None) -> np.ndarray | None:
+        """A file's embedding, (dim,) float32 unit; the stored one if its content is indexed."""
+        try:
+            content = read_file(Path(image).expanduser())
+            if model is None:
+                return None
+            stored = self._catalog.vector_of(model.id, hashlib.sha256(content).hexdigest())
+            if stored is not None:
+                row = np.frombuffer(stored, np.float16).astype(np.float32)
+                return np.asarray(row / np.linalg.norm(row))
+            return self._embed(decode(content, min_side=self._encoder().resolution).image)
+        except PhotoError as error:
+            raise InvalidInput(f"{image} cannot be used as a picture: {error}") from error
+
+    # Vectors
+
+    def _vectors(self, model: Model) -> VectorFile:
+        return VectorFile(self.folder / "vectors" / _file_stem(model), model.dim)
+
+    def _opened(self, model: Model) -> VectorFile:
+        """The vector file, brought up to the catalog on disk if possible, else in memory."""
+        vectors = self._vectors(model)
+        if is_behind(self._catalog, model, vectors):
+            try:
+                with write_lock(self.folder):
+                    bring_up(self._catalog, model, vectors)
+            except (LibraryBusy, OSError):
+                hold_missing(self._catalog, model, vectors)
+        return vectors
+
+    def _root_status(self, root: Root) -> RootStatus:
+        return RootStatus(root.path, self._catalog.count_photos(root.id), os.path.isdir(root.path))
+
+    def _model_status(self, model: Model) -> ModelStatus:
+        count = self._catalog.fingerprint(model.id)[0]
+        return ModelStatus(model.spec, count, model.dim, model.note)
+
+
+def _names(spec: Spec, model: Model) -> bool:
+    """Whether `spec` names the model, also when the same weights file has another path."""
+    if str(spec) == model.spec:
+        return True
+    return bool(spec.file) and Path(spec.file).is_file() and _sha256(spec.file) == model.weights
+
+
+def _sha256(file: str) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _file_stem(model: Model) -> str:
+    """A file name that tells a person which model it is, and is unique in the index."""
+    name = model.spec.partition(":")[0] if not model.spec.startswith("hf-hub:") else model.spec
+    return f"{model.id}-" + re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise LibraryError(f"{folder} is a file; name a folder with --index")
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / FILE_NAME).exists():
+        return
+    others = [n for n in os.listdir(folder) if n not in _HARMLESS and not n.startswith(".")]
+    if others:
+        raise LibraryError(
+            f"{folder} is no index and holds other files ({others[0]}...); name an empty or a"
+            " new folder with --index"
+        )
+
+
+def _folder(path: StrPath, roots: set[str]) -> str:
+    real = os.path.realpath(Path(path).expanduser())
+    # A root that is not there now may be a drive that is not connected; the plan says so.
+    if os.path.isdir(real) or real in roots:
+        return real
+    if os.path.exists(real):
+        raise InvalidInput(f"{os.fspath(path)!r} is a file; index takes folders, such as its own")
+    raise InvalidInput(f"there is no folder {os.fspath(path)!r}")
+
+
+def _absolute(path: StrPath) -> str:
+    """An absolute path with the links above it resolved, for files that may be gone too."""
+    absolute = Path(os.path.abspath(Path(path).expanduser()))
+    return str(absolute.parent.resolve() / absolute.name)
+
+
+def _below(path: str, root: Root) -> str:
+    relative = os.path.relpath(path, root.path).replace(os.sep, "/")
+    return "" if relative == "." else relative
+
+
+def _check_positive(option: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise InvalidInput(f"{option} must be at least 1, not {value}")
+
+
+def _usual_workers() -> int:
+    return min(os.cpu_count() or 1, 16)

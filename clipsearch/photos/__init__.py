@@ -1,0 +1,1 @@
+"""Files to pixels and facts. Knows no model, no database."""

@@ -1,0 +1,29 @@
+"""What a search gives."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from clipsearch.photos.facts import Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One photo that answers a question."""
+
+    path: Path
+    score: float  # cosine of the question's and the photo's embedding
+    id: int  # of the photo in the catalog; stays when the file is moved
+    facts: Facts
+
+    def as_dict(self, rank: int) -> dict[str, Any]:
+        """The hit as `--json` shows it; `rank` counts from 1."""
+        return {
+            "rank": rank,
+            "score": round(self.score, 6),
+            "path": str(self.path),
+            "id": self.id,
+            **asdict(self.facts),
+        }

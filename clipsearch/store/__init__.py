@@ -1,0 +1,1 @@
+"""What is kept: the catalog (SQLite, the truth) and the vectors (FAISS, derived)."""

@@ -1,0 +1,489 @@
+"""The catalog: what is known of every photo, in one SQLite file. It is the truth.
+
+Imports sqlite_utils only to make or migrate a file: that import takes longer than a query.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from clipsearch.errors import LibraryError
+from clipsearch.photos.facts import Facts
+
+FILE_NAME = "catalog.db"
+APPLICATION_ID = 0x636C6970  # "clip", so that `file` and we can tell whose database it is
+SCHEMA_VERSION = 1  # the number of migrations
+_MANY = 500  # parameters in one statement; SQLite's oldest limit is 999
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model whose vectors the index holds."""
+
+    id: int
+    spec: str
+    weights: str  # SHA-256 of the weights, hex
+    preprocess: str
+    dim: int
+    note: str | None  # why this model, where nobody chose it
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A folder that is indexed with all below it."""
+
+    id: int
+    path: str  # absolute
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the catalog knows of a file: enough to tell whether it changed."""
+
+    id: int
+    size: int
+    mtime_ns: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoRow:
+    """One photo of the catalog."""
+
+    id: int
+    path: str  # absolute
+    digest: str
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class NewPhoto:
+    """A photo to be written; `id` is that of the row it replaces, None for a new one."""
+
+    id: int | None
+    root_id: int
+    path: str  # below the root
+    digest: str  # SHA-256 of the whole file, hex
+    size: int
+    mtime_ns: int
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A file that could not be read, and why."""
+
+    root_id: int
+    path: str  # below the root
+    size: int
+    mtime_ns: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one transaction writes."""
+
+    vectors: list[tuple[str, bytes]] = field(default_factory=list)  # digest, float16 row
+    photos: list[NewPhoto] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    dropped: list[int] = field(default_factory=list)  # ids of photos that are photos no more
+
+
+class Catalog:
+    """The SQLite file of one index folder."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+
+    @classmethod
+    def create(cls, folder: Path) -> Catalog:
+        """Open the catalog of `folder`, made or migrated first where that is needed.
+
+        Raises:
+            LibraryError: the file there is not ours, or a newer version made it.
+        """
+        return cls(_writable(folder))
+
+    @classmethod
+    def open(cls, folder: Path) -> Catalog:
+        """Open the catalog of `folder`, which must exist; a read-only disk will do.
+
+        Raises:
+            LibraryError: there is none, it is not ours, or a newer version made it.
+        """
+        if not (folder / FILE_NAME).is_file():
+            raise LibraryError(f"{folder} holds no index")
+        try:
+            return cls(_writable(folder))
+        except sqlite3.OperationalError:
+            return cls(_read_only(folder))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that is written inside is kept whole, or not at all."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    # Models
+
+    def models(self) -> list[Model]:
+        """The models of this index, its main one first."""
+        columns = "id, spec, weights, preprocess, dim, note"
+        return [
+            Model(*row) for row in self._db.execute(f"SELECT {columns} FROM models ORDER BY id")
+        ]
+
+    def add_model(
+        self, spec: str, weights: str, preprocess: str, dim: int, note: str | None
+    ) -> Model:
+        """Remember a model, and give it with its id."""
+        with self.transaction():
+            cursor = self._db.execute(
+                "INSERT INTO models (spec, weights, preprocess, dim, note) VALUES (?, ?, ?, ?, ?)",
+                (spec, weights, preprocess, dim, note),
+            )
+        return Model(int(cursor.lastrowid or 0), spec, weights, preprocess, dim, note)
+
+    # Roots
+
+    def roots(self) -> list[Root]:
+        """The folders of this index, by path."""
+        rows = self._db.execute("SELECT id, path FROM roots ORDER BY path")
+        return [Root(id, _from_db(path)) for id, path in rows]
+
+    def add_root(self, path: str) -> Root:
+        """Remember a folder; roots below it become part of it, their photos kept."""
+        with self.transaction():
+            inner = [root for root in self.roots() if is_below(root.path, path)]
+            cursor = self._db.execute("INSERT INTO roots (path) VALUES (?)", (_to_db(path),))
+            root = Root(int(cursor.lastrowid or 0), path)
+            for old in inner:
+                self._absorb(old, root)
+        return root
+
+    def remove_root(self, root_id: int) -> None:
+        """Forget a folder that holds no photos any more."""
+        with self.transaction():
+            for table in ("failures", "excluded"):
+                self._db.execute(f"DELETE FROM {table} WHERE root_id = ?", (root_id,))
+            self._db.execute("DELETE FROM roots WHERE id = ?", (root_id,))
+
+    def _absorb(self, old: Root, root: Root) -> None:
+        prefix = os.path.relpath(old.path, root.path).replace(os.sep, "/") + "/"
+        for table in ("photos", "failures", "excluded"):
+            rows = self._db.execute(
+                f"SELECT rowid, path FROM {table} WHERE root_id = ?", (old.id,)
+            ).fetchall()
+            self._db.executemany(
+                f"UPDATE {table} SET root_id = ?, path = ? WHERE rowid = ?",
+                [(root.id, _to_db(prefix + _from_db(path)), rowid) for rowid, path in rows],
+            )
+        self._db.execute("DELETE FROM roots WHERE id = ?", (old.id,))
+
+    def exclusions(self, root_id: int) -> set[str]:
+        """Paths below a root that were forgotten by hand and are not to come back."""
+        rows = self._db.execute("SELECT path FROM excluded WHERE root_id = ?", (root_id,))
+        return {_from_db(path) for (path,) in rows}
+
+    def exclude(self, root_id: int, path: str) -> None:
+        """Keep a path below a root out of later runs."""
+        with self.transaction():
+            self._db.execute(
+                "INSERT OR IGNORE INTO excluded VALUES (?, ?)", (root_id, _to_db(path))
+            )
+
+    def include(self, root_id: int, path: str) -> None:
+        """Take back the exclusions at, above and below a path."""
+        taken_back = [
+            (root_id, _to_db(excluded))
+            for excluded in self.exclusions(root_id)
+            if is_below(excluded, path) or is_below(path, excluded)
+        ]
+        with self.transaction():
+            self._db.executemany("DELETE FROM excluded WHERE root_id = ? AND path = ?", taken_back)
+
+    # Photos
+
+    def count_photos(self, root_id: int | None = None) -> int:
+        """How many photos the index, or one root of it, holds."""
+        where = "" if root_id is None else "WHERE root_id = ?"
+        arguments = () if root_id is None else (root_id,)
+        (count,) = self._db.execute(f"SELECT count(*) FROM photos {where}", arguments).fetchone()
+        return int(count)
+
+    def known(self, root_id: int) -> dict[str, Known]:
+        """What is known of each photo of a root, by its path below the root."""
+        rows = self._db.execute(
+            "SELECT path, id, size, mtime_ns, digest FROM photos WHERE root_id = ?", (root_id,)
+        )
+        return {_from_db(path): Known(*rest) for path, *rest in rows}
+
+    def failed(self, root_id: int) -> dict[str, tuple[int, int]]:
+        """The (size, mtime_ns) at which each failed file of a root failed, by its path."""
+        rows = self._db.execute(
+            "SELECT path, size, mtime_ns FROM failures WHERE root_id = ?", (root_id,)
+        )
+        return {_from_db(path): (size, mtime_ns) for path, size, mtime_ns in rows}
+
+    def failures(self) -> list[tuple[str, str]]:
+        """The absolute path of every file that could not be read, and the reason."""
+        rows = self._db.execute(
+            "SELECT roots.path, failures.path, reason FROM failures"
+            " JOIN roots ON roots.id = root_id ORDER BY roots.path, failures.path"
+        )
+        return [(_join(root, path), reason) for root, path, reason in rows]
+
+    def digests_without_vector(self, model_id: int) -> set[str]:
+        """The contents of photos that a model has not embedded yet."""
+        rows = self._db.execute(
+            "SELECT digest FROM photos WHERE NOT EXISTS (SELECT 1 FROM vectors WHERE"
+            " vectors.digest = photos.digest AND model_id = ?)",
+            (model_id,),
+        )
+        return {digest for (digest,) in rows}
+
+    def digests_by_size(self, sizes: Set[int]) -> set[str]:
+        """The contents of all photos that are of one of these sizes in bytes."""
+        rows = self._db.execute("SELECT digest, size FROM photos")
+        return {digest for digest, size in rows if size in sizes}
+
+    def facts_of(self, digest: str) -> Facts | None:
+        """The facts of a photo with this content, None where there is none."""
+        row = self._db.execute(
+            "SELECT width, height, taken_at, camera, latitude, longitude FROM photos"
+            " WHERE digest = ? LIMIT 1",
+            (digest,),
+        ).fetchone()
+        return Facts(*row) if row else None
+
+    def photos_of_vectors(self, ids: Sequence[int]) -> dict[int, list[PhotoRow]]:
+        """The photos that show what each vector embeds, by vector id; copies share one."""
+        photos: dict[int, list[PhotoRow]] = {}
+        for some in _chunks(ids):
+            rows = self._db.execute(
+                "SELECT vectors.id, photos.id, roots.path, photos.path, photos.digest, width,"
+                " height, taken_at, camera, latitude, longitude FROM vectors"
+                " JOIN photos ON photos.digest = vectors.digest"
+                " JOIN roots ON roots.id = photos.root_id"
+                f" WHERE vectors.id IN ({_marks(some)}) ORDER BY photos.id",
+                some,
+            )
+            for vector_id, photo_id, root, path, digest, *facts in rows:
+                row = PhotoRow(photo_id, _join(root, path), digest, Facts(*facts))
+                photos.setdefault(vector_id, []).append(row)
+        return photos
+
+    def write(self, model_id: int, changes: Changes) -> list[tuple[int, bytes]]:
+        """Write a batch in one transaction; gives the new vectors with their ids."""
+        done = [(photo.root_id, _to_db(photo.path)) for photo in changes.photos]
+        failed = [
+            (it.root_id, _to_db(it.path), it.size, it.mtime_ns, it.reason)
+            for it in changes.failures
+        ]
+        with self.transaction():
+            added = [self._add_vector(model_id, *new) for new in changes.vectors]
+            self._db.executemany(_WRITE_PHOTO, [_photo_values(photo) for photo in changes.photos])
+            self._db.executemany("DELETE FROM photos WHERE id = ?", _ones(changes.dropped))
+            self._db.executemany("DELETE FROM failures WHERE root_id = ? AND path = ?", done)
+            self._db.executemany("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?)", failed)
+        return [new for new in added if new]
+
+    def remove_photos(self, ids: Iterable[int]) -> None:
+        """Take photos out; `sweep` then frees the vectors that no photo has any more."""
+        with self.transaction():
+            self._db.executemany("DELETE FROM photos WHERE id = ?", _ones(ids))
+
+    def remove_failures(self, paths: Iterable[tuple[int, str]]) -> None:
+        """Forget that these files, by root id and path below it, could not be read."""
+        with self.transaction():
+            self._db.executemany(
+                "DELETE FROM failures WHERE root_id = ? AND path = ?",
+                [(root_id, _to_db(path)) for root_id, path in paths],
+            )
+
+    def sweep(self) -> None:
+        """Delete the vectors that no photo has any more.
+
+        Not done batch by batch: a content that one file loses another may gain in the next.
+        """
+        with self.transaction():
+            self._db.execute(
+                "DELETE FROM vectors WHERE digest IN"
+                " (SELECT digest FROM vectors EXCEPT SELECT digest FROM photos)"
+            )
+
+    def _add_vector(self, model_id: int, digest: str, vector: bytes) -> tuple[int, bytes] | None:
+        cursor = self._db.execute(
+            "INSERT OR IGNORE INTO vectors (digest, model_id, vector) VALUES (?, ?, ?)",
+            (digest, model_id, vector),
+        )
+        return (int(cursor.lastrowid or 0), vector) if cursor.rowcount else None
+
+    # Vectors
+
+    def fingerprint(self, model_id: int) -> tuple[int, int]:
+        """How many vectors a model has, and the highest id among them (0 for none)."""
+        count, highest = self._db.execute(
+            "SELECT count(*), coalesce(max(id), 0) FROM vectors WHERE model_id = ?", (model_id,)
+        ).fetchone()
+        return int(count), int(highest)
+
+    def last_vector_id(self) -> int:
+        """The highest id that any vector ever had."""
+        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'vectors'").fetchone()
+        return int(row[0]) if row else 0
+
+    def vectors_after(self, model_id: int, id: int) -> Iterator[tuple[int, bytes]]:
+        """A model's vectors with ids above `id`, ascending: (id, float16 row)."""
+        yield from self._db.execute(
+            "SELECT id, vector FROM vectors WHERE model_id = ? AND id > ? ORDER BY id",
+            (model_id, id),
+        )
+
+    def vector_ids(self, model_id: int) -> Iterator[int]:
+        """The ids of a model's vectors, ascending."""
+        rows = self._db.execute(
+            "SELECT id FROM vectors WHERE model_id = ? ORDER BY id", (model_id,)
+        )
+        return (id for (id,) in rows)
+
+    def has_vector(self, model_id: int, digest: str) -> bool:
+        """Whether a model has embedded this content."""
+        return self.vector_of(model_id, digest) is not None
+
+    def vector_of(self, model_id: int, digest: str) -> bytes | None:
+        """The float16 row of a content, None where the model has not embedded it."""
+        row = self._db.execute(
+            "SELECT vector FROM vectors WHERE digest = ? AND model_id = ?", (digest, model_id)
+        ).fetchone()
+        return row[0] if row else None
+
+
+_WRITE_PHOTO = (
+    "INSERT OR REPLACE INTO photos (id, root_id, path, digest, size, mtime_ns, width, height,"
+    " taken_at, camera, latitude, longitude) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+def _photo_values(photo: NewPhoto) -> tuple[Any, ...]:
+    facts = photo.facts
+    return (
+        photo.id, photo.root_id, _to_db(photo.path), photo.digest, photo.size, photo.mtime_ns,
+        facts.width, facts.height, facts.taken_at, facts.camera, facts.latitude, facts.longitude,
+    )  # fmt: skip
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Whether `path` is `folder` or lies below it; "" holds everything."""
+    if not folder or path == folder:
+        return True
+    separators = ("/", os.sep)
+    return path.startswith(folder) and (folder[-1] in separators or path[len(folder)] in separators)
+
+
+def _writable(folder: Path) -> sqlite3.Connection:
+    file = folder / FILE_NAME
+    # Another process's short write is waited for, not reported as "database is locked".
+    connection = sqlite3.connect(file, timeout=30, isolation_level=None)
+    try:
+        if _version(connection, file) < SCHEMA_VERSION:
+            _migrate(connection)
+        # With less, a power cut could take back commits, and with them ids already in use.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _read_only(folder: Path) -> sqlite3.Connection:
+    file = folder / FILE_NAME
+    # A WAL database on a read-only disk opens only with the promise that nobody writes to it.
+    connection = sqlite3.connect(
+        f"file:{quote(os.fsencode(file.absolute()))}?immutable=1", uri=True, isolation_level=None
+    )
+    _version(connection, file)
+    return connection
+
+
+def _version(connection: sqlite3.Connection, file: Path) -> int:
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        raise LibraryError(
+            f"{file} is damaged or not a database ({error}).\n"
+            "Restore it from a backup, or move the folder away and index again."
+        ) from error
+    if tables and application != APPLICATION_ID:
+        raise LibraryError(f"{file} was not made by clipsearch; name another folder with --index")
+    if version > SCHEMA_VERSION:
+        raise LibraryError(
+            f"{file} was made by a newer clipsearch (format {version}, this one knows"
+            f" {SCHEMA_VERSION}).\nUpdate it: pip install --upgrade clipsearch"
+        )
+    return int(version)
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    from sqlite_utils import Database
+
+    from clipsearch.store.migrations import migrations
+
+    # First the name, last the version: a file that was left half-made is ours and migrated on.
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    migrations.apply(Database(connection, execute_plugins=False))
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _to_db(path: str) -> str | bytes:
+    """Text, or the raw bytes of a name that is not valid UTF-8."""
+    try:
+        path.encode()
+        return path
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+
+
+def _from_db(path: str | bytes) -> str:
+    return path if isinstance(path, str) else os.fsdecode(path)
+
+
+def _join(root: str | bytes, path: str | bytes) -> str:
+    return os.path.join(_from_db(root), *_from_db(path).split("/"))
+
+
+def _chunks(values: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(values), _MANY):
+        yield values[start : start + _MANY]
+
+
+def _ones(ids: Iterable[int]) -> list[tuple[int]]:
+    return [(id,) for id in ids]
+
+
+def _marks(values: Sequence[int]) -> str:
+    return ",".join("?" * len(values))

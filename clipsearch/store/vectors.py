@@ -1,0 +1,287 @@
+"""A model's vectors, kept for FAISS in two append-only files.
+
+`<model>.f16` is a 4096-byte header and then float16 rows; `<model>.ids` is a 16-byte header and
+then their int64 ids, ascending. Both are derived from the catalog and can be rebuilt from it.
+
+FAISS searches the rows where they lie, by memory map, so opening takes under a millisecond at
+any size, and adding a batch costs its own bytes and not a new copy of the index. FAISS reads
+its own format, so an index header is put, in memory only, right before the rows (see `_view`).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+MAGIC = b"clipsearch f16 1"  # 16 bytes: what the file is, and the format's version
+ROWS_START = 4096  # rows begin on a page, so that float16 loads are aligned
+IDS_START = 16
+
+# Below this many rows two threads cost more than they save.
+ROWS_A_THREAD = 20_000
+# A filter that leaves less than this share of the rows is searched by gathering them.
+SMALL_SHARE = 0.02
+
+Ids = Sequence[int] | np.ndarray  # int64
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """The nearest vectors of one query, best first."""
+
+    ids: np.ndarray  # (n,) int64
+    scores: np.ndarray  # (n,) float32, cosine
+
+
+class Unsaved(NamedTuple):
+    """Vectors that could not be written to disk, searched beside those that are."""
+
+    ids: np.ndarray  # (n,) int64, ascending, above all ids in the file
+    rows: np.ndarray  # (n, dim) float16
+
+
+class VectorFile:
+    """The vectors of one model, as they are on disk at the moment of opening."""
+
+    def __init__(self, stem: Path, dim: int) -> None:
+        self.rows_path = stem.with_name(stem.name + ".f16")
+        self.ids_path = stem.with_name(stem.name + ".ids")
+        self.dim = dim
+        self.ids = self._read_ids()
+        self._unsaved = Unsaved(np.empty(0, np.int64), np.empty((0, dim), np.float16))
+
+    def fingerprint(self) -> tuple[int, int]:
+        """How many vectors there are, and the highest id (0 for none)."""
+        return len(self.ids), int(self.ids[-1]) if len(self.ids) else 0
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """The size of both files."""
+        return sum(path.stat().st_size for path in self._paths if path.exists())
+
+    def add(self, ids: Ids, rows: np.ndarray) -> None:
+        """Append (n, dim) float16 rows; ids must ascend, and be above those already there."""
+        if not len(ids):
+            return
+        if not len(self.ids):
+            self._start()  # also over files that are damaged
+        # Rows first: what a crash leaves without an id is overwritten by the next batch.
+        with _open_at(self.rows_path, self._row_offset(len(self.ids))) as file:
+            file.write(np.ascontiguousarray(rows, np.float16).tobytes())
+            _sync(file)
+        with _open_at(self.ids_path, IDS_START + 8 * len(self.ids)) as file:
+            file.write(np.asarray(ids, np.int64).tobytes())
+            _sync(file)
+        self.ids = np.concatenate([self.ids, np.asarray(ids, np.int64)])
+        self._forget_view()
+
+    def hold(self, ids: Ids, rows: np.ndarray) -> None:
+        """Take (n, dim) float16 rows into the search but not into the file."""
+        self._unsaved = Unsaved(np.asarray(ids, np.int64), rows.reshape(-1, self.dim))
+
+    def disregard(self) -> None:
+        """Search as if the file were empty, and leave it as it is."""
+        self.ids = np.empty(0, np.int64)
+        self._forget_view()
+
+    def replace(self, batches: Iterable[tuple[Ids, np.ndarray]]) -> None:
+        """Write the files anew from (ids, rows) batches, and put them in place when complete."""
+        fresh = VectorFile(self.rows_path.with_suffix(".new"), self.dim)
+        for path in fresh._paths:
+            path.unlink(missing_ok=True)
+        fresh._start()
+        fresh.ids = np.empty(0, np.int64)
+        for ids, rows in batches:
+            fresh.add(ids, rows)
+        # The two carry one random number: a pair that a crash leaves mixed is not believed.
+        os.replace(fresh.rows_path, self.rows_path)
+        os.replace(fresh.ids_path, self.ids_path)
+        self.ids = fresh.ids
+        self._forget_view()
+
+    def keep(self, alive: np.ndarray) -> None:
+        """Drop all vectors whose ids are not among `alive` ((n,) int64, ascending)."""
+        kept = np.isin(self.ids, alive, assume_unique=True)
+        rows, ids = self.rows, self.ids
+        self.replace(
+            (ids[start:stop][kept[start:stop]], rows[start:stop][kept[start:stop]])
+            for start, stop in _spans(len(ids), 65_536)
+        )
+
+    def delete(self) -> None:
+        """Remove both files."""
+        for path in self._paths:
+            path.unlink(missing_ok=True)
+        self.disregard()
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """All rows, (n, dim) float16, unit length, mapped and not read."""
+        count = len(self.ids)
+        if not count:
+            return np.empty((0, self.dim), np.float16)
+        return self._map[ROWS_START:].view(np.float16).reshape(-1, self.dim)[:count]
+
+    def search(self, query: np.ndarray, k: int, within: np.ndarray | None = None) -> Matches:
+        """The k rows with the highest inner product with `query`, (dim,) float32.
+
+        `within`, (n,) int64, limits the search to those ids. Exact. The answer is shorter than
+        k when there are not as many.
+        """
+        saved = self._search_saved(query, k, within)
+        if not len(self._unsaved.ids):
+            return saved
+        places = _positions(self._unsaved.ids, within)
+        return _best(k, saved, _scored(query, *self._unsaved, places))
+
+    def _search_saved(self, query: np.ndarray, k: int, within: np.ndarray | None) -> Matches:
+        k = min(k, len(self.ids))
+        if within is None:
+            return self._search_stretches(query, k, None)
+        places = _positions(self.ids, within)
+        if len(places) < SMALL_SHARE * len(self.ids):
+            return _best(k, _scored(query, self.ids, self.rows, places))
+        allowed = np.zeros(len(self.ids), bool)
+        allowed[places] = True
+        return self._search_stretches(query, k, np.packbits(allowed, bitorder="little"))
+
+    def _search_stretches(self, query: np.ndarray, k: int, allowed: np.ndarray | None) -> Matches:
+        if k < 1:
+            return Matches(np.empty(0, np.int64), np.empty(0, np.float32))
+        # FAISS gives one query one thread, so each thread takes a stretch of the rows.
+        threads = min(os.cpu_count() or 1, 1 + len(self.ids) // ROWS_A_THREAD)
+        step = -(-len(self.ids) // threads)
+        question = np.ascontiguousarray(query, np.float32)[None, :]
+
+        view = self._view  # made once, before the threads
+
+        def stretch(span: tuple[int, int]) -> Matches:
+            scores, places = view.search(question, k, params=_selection(span, allowed))
+            found = places[0] >= 0  # FAISS pads short answers with -1
+            return Matches(self.ids[places[0][found]], scores[0][found])
+
+        with ThreadPoolExecutor(threads) as pool:
+            return _best(k, *pool.map(stretch, _spans(len(self.ids), step)))
+
+    @cached_property
+    def _map(self) -> np.ndarray:
+        # Copy-on-write: `_view` writes a header into our copy of the first page, not the file.
+        size = self._row_offset(len(self.ids))
+        return np.memmap(self.rows_path, np.uint8, mode="c", shape=(size,))
+
+    @cached_property
+    def _view(self) -> Any:
+        """A FAISS index over the mapped rows, none of them copied."""
+        faiss = _faiss()
+        faiss.omp_set_num_threads(1)  # a thread of ours is one stretch already
+        index = faiss.IndexScalarQuantizer(
+            self.dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+        )
+        index.is_trained = True
+        header = faiss.serialize_index(index)
+        # An empty index's header differs from a full one's in two numbers: the count of
+        # vectors, and at the end the count of bytes that follow.
+        count = len(self.ids)
+        header[8:16] = np.frombuffer(np.int64(count).tobytes(), np.uint8)
+        header[-8:] = np.frombuffer(np.int64(count * self.dim * 2).tobytes(), np.uint8)
+        start = ROWS_START - len(header)
+        self._map[start:ROWS_START] = header
+        reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(self._map[start:]), len(self._map) - start)
+        return faiss.read_index(reader, 0)
+
+    @property
+    def _paths(self) -> tuple[Path, Path]:
+        return self.rows_path, self.ids_path
+
+    def _row_offset(self, row: int) -> int:
+        return ROWS_START + row * self.dim * 2
+
+    def _forget_view(self) -> None:
+        for name in ("rows", "_view", "_map"):
+            self.__dict__.pop(name, None)
+
+    def _start(self) -> None:
+        self.rows_path.parent.mkdir(parents=True, exist_ok=True)
+        pair = secrets.token_bytes(8)
+        with self.rows_path.open("wb") as file:
+            file.write((MAGIC + pair + np.int64(self.dim).tobytes()).ljust(ROWS_START, b"\0"))
+            _sync(file)
+        with self.ids_path.open("wb") as file:
+            file.write(pair + np.int64(self.dim).tobytes())
+            _sync(file)
+        self.ids = np.empty(0, np.int64)
+
+    def _read_ids(self) -> np.ndarray:
+        """The ids of whole rows; none where the files are missing, damaged or not a pair."""
+        try:
+            with self.rows_path.open("rb") as file:
+                header = file.read(32)
+            content = self.ids_path.read_bytes()
+            whole_rows = (self.rows_path.stat().st_size - ROWS_START) // (self.dim * 2)
+        except OSError:
+            return np.empty(0, np.int64)
+        pair = header[16:32]
+        count = (len(content) - IDS_START) // 8
+        if header[:16] != MAGIC or content[:16] != pair or not 0 <= count <= whole_rows:
+            return np.empty(0, np.int64)
+        ids = np.frombuffer(content, np.int64, count, IDS_START)
+        sound = pair[8:] == np.int64(self.dim).tobytes() and bool(np.all(np.diff(ids) > 0))
+        return ids if sound else np.empty(0, np.int64)
+
+
+def _positions(ids: np.ndarray, within: np.ndarray | None) -> np.ndarray:
+    """Where the ids of `within` stand in `ids`, both ascending; everywhere for None."""
+    if within is None:
+        return np.arange(len(ids))
+    return np.flatnonzero(np.isin(ids, within))
+
+
+def _scored(query: np.ndarray, ids: np.ndarray, rows: np.ndarray, places: np.ndarray) -> Matches:
+    return Matches(ids[places], rows[places].astype(np.float32) @ query.astype(np.float32))
+
+
+def _best(k: int, *parts: Matches) -> Matches:
+    ids = np.concatenate([part.ids for part in parts])
+    scores = np.concatenate([part.scores for part in parts])
+    order = np.argsort(-scores, kind="stable")[:k]
+    return Matches(ids[order], scores[order])
+
+
+def _faiss() -> Any:
+    # Imported late, since it takes a quarter of a second; its type stubs lack what is used here.
+    import faiss
+
+    return faiss
+
+
+def _selection(span: tuple[int, int], allowed: np.ndarray | None) -> Any:
+    faiss = _faiss()
+    selector = faiss.IDSelectorRange(*span)
+    if allowed is not None:
+        selector = faiss.IDSelectorAnd(selector, faiss.IDSelectorBitmap(allowed))
+    return faiss.SearchParameters(sel=selector)
+
+
+def _spans(count: int, step: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, count, step):
+        yield start, min(start + step, count)
+
+
+def _open_at(path: Path, offset: int) -> BinaryIO:
+    file = path.open("r+b")
+    file.truncate(offset)
+    file.seek(offset)
+    return file
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())

@@ -1,0 +1,88 @@
+"""True small things for the tests: photos, weights and libraries made on the spot."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+# Nothing that a test does may reach a network, whatever the machine has.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+# The smallest architecture of open_clip's: 43 M parameters, 224 pixels, 256 dimensions.
+SMALL = "ViT-S-32-alt"
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of the SMALL architecture, always the same, in half precision."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    model = open_clip.create_model(SMALL)
+    file = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_file({name: t.half().contiguous() for name, t in model.state_dict().items()}, file)
+    return file
+
+
+@pytest.fixture(scope="session")
+def spec(weights: Path) -> str:
+    """The model spec of the random small model."""
+    return f"{SMALL}:{weights}"
+
+
+def picture(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
+    """A smooth colourful picture; each seed gives another one."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of 12 different JPEGs, four of them in a subfolder."""
+    folder = tmp_path / "photos"
+    (folder / "trip").mkdir(parents=True)
+    for seed in range(12):
+        place = folder / "trip" if seed >= 8 else folder
+        picture(seed).save(place / f"{seed:02}.jpg", quality=92)
+    return folder
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    """Where a test's index goes; not made yet."""
+    return tmp_path / "index"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """An empty home folder."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def clipsearch(index: Path, home: Path) -> Run:
+    """Run the real command line in a process of its own: `clipsearch("query", "a dog")`."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "CLIPSEARCH"))}
+    environment |= {"HOME": str(home), "CLIPSEARCH_INDEX": str(index)}
+
+    def run(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "clipsearch", *map(str, arguments)]
+        return subprocess.run(  # type: ignore[call-overload,no-any-return]
+            command, env=environment, capture_output=True, text=True, timeout=300, **options
+        )
+
+    return run
