@@ -336,8 +336,8 @@ class Library:
             if not roots:
                 raise InvalidInput("the index knows no folder yet: clipsearch index FOLDER")
             return [Target(root, "") for root in roots]
-        roots = {root.path for root in self._catalog.roots()}
-        folders = [_folder(path, roots) for path in paths]
+        known = {root.path for root in self._catalog.roots()}
+        folders = [_folder(path, known) for path in paths]
         for folder in folders:  # first all roots, so that none is absorbed after it is a target
             if not any(is_below(folder, root.path) for root in self._catalog.roots()):
                 self._catalog.add_root(folder)
