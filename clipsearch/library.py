@@ -310,11 +310,9 @@ class Library:
                 self._catalog, model.id, vectors, self._encoder,
                 batch_size or self._usual_batch(), workers or _usual_workers(),
             )  # fmt: skip
-            counts, total = pipeline.counts, len(plan.work)
+            counts = pipeline.counts
             complete = pipeline.run(
-                plan,
-                (lambda done: progress(done, total)) if progress else (lambda done: None),
-                stopping or (lambda: False),
+                plan, progress or (lambda done, total: None), stopping or (lambda: False)
             )
         elif plan.gone or plan.mended:
             counts.removed = clean_up(self._catalog, plan)

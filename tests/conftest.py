@@ -12,13 +12,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-# Nothing that a test does may reach a network, whatever the machine has.
-os.environ["HF_HUB_OFFLINE"] = "1"
+# Nothing that a test does may reach a network, except the tests marked `hub` when asked for.
+WITH_HUB = os.environ.get("CLIPSEARCH_TEST_HUB") == "1"
+if not WITH_HUB:
+    os.environ["HF_HUB_OFFLINE"] = "1"
 
 # The smallest architecture of open_clip's: 43 M parameters, 224 pixels, 256 dimensions.
 SMALL = "ViT-S-32-alt"
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests that download from a model hub unless CLIPSEARCH_TEST_HUB=1."""
+    for item in items:
+        if item.get_closest_marker("hub") and not WITH_HUB:
+            item.add_marker(pytest.mark.skip(reason="downloads weights: CLIPSEARCH_TEST_HUB=1"))
 
 
 @pytest.fixture(scope="session")

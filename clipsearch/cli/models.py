@@ -10,7 +10,7 @@ from clipsearch.cli.options import Json
 from clipsearch.cli.output import print_json, print_rows
 from clipsearch.encoders.aliases import ALIASES, Alias
 
-COLUMNS = ("model", "spec", ">M params", ">MB", ">pixels", "languages", ">ImageNet", "here")
+COLUMNS = ("model", "spec", ">MB", ">pixels", "languages", ">ImageNet", "here")
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -44,7 +44,6 @@ def _row(alias: Alias) -> tuple[str, ...]:
     return (
         alias.name,
         alias.spec,
-        f"{alias.parameters_m:.0f}",
         f"{alias.download_mb}" if alias.download_mb else "-",
         f"{alias.resolution}",
         alias.languages,

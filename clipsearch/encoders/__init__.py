@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
 
 from clipsearch.encoders.aliases import Alias
 from clipsearch.encoders.pocket import pocket_files
 from clipsearch.encoders.spec import Spec, parse_spec
 from clipsearch.errors import ModelError
+from clipsearch.photos.view import View
 
 __all__ = ["Encoder", "Spec", "download", "is_here", "load", "parse_spec", "pocket_files"]
 
@@ -25,6 +25,7 @@ __all__ = ["Encoder", "Spec", "download", "is_here", "load", "parse_spec", "pock
 class Encoder(Protocol):
     """A dual encoder: pictures and words into one space of unit vectors."""
 
+    prepare: View  # brings an RGB picture to what the model sees; for any thread or process
     weights: str  # SHA-256 of the weights, hex
     preprocess: str  # what is done to a picture before the model sees it
     dim: int
@@ -32,13 +33,6 @@ class Encoder(Protocol):
     context: int  # tokens of text it reads
     device: str
     precision: str  # "fp32", "bf16" or "fp16": of the image tower
-
-    def prepare(self, image: Image.Image) -> np.ndarray:
-        """An RGB picture as the (resolution, resolution, 3) uint8 view the model sees.
-
-        Runs on the CPU, in any thread.
-        """
-        ...
 
     def encode_images(self, batch: np.ndarray) -> np.ndarray:
         """Embed (n, resolution, resolution, 3) uint8 views: (n, dim) float32, unit rows."""
@@ -76,7 +70,10 @@ def load(spec: Spec, device: str = "auto", precision: str = "auto") -> Encoder:
     if precision == "auto":
         precision = pick_precision(device)
     module, function = FAMILIES[spec.family].split(":")
-    encoder: Encoder = getattr(importlib.import_module(module), function)(spec, device, precision)
+    arguments = {"device": device, "precision": precision}
+    if spec.family != "pocket":
+        arguments["spec"] = spec
+    encoder: Encoder = getattr(importlib.import_module(module), function)(**arguments)
     return encoder
 
 

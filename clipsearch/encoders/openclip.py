@@ -22,12 +22,11 @@ import open_clip
 import torch
 from huggingface_hub import constants as hub_constants
 from open_clip.factory import load_state_dict
-from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
-from torchvision.transforms import Compose
 
 from clipsearch.encoders.spec import HUB, Spec
 from clipsearch.errors import ModelError, WeightsUnavailable
+from clipsearch.photos.view import View
 
 T = TypeVar("T")
 
@@ -59,20 +58,16 @@ class OpenClipEncoder:
         self._model.visual.to(dtype=self._dtype)
         self._tokenizer: Any = None
         config = self._model.visual.preprocess_cfg
-        self._view = _view(config)
+        self.prepare = _view(config)
         self._mean = _channels(config["mean"], device)
         self._std = _channels(config["std"], device)
         self.weights = weights
         self.preprocess = _describe(config, recipe.quick_gelu)
-        self.resolution = _side(config["size"])
+        self.resolution = self.prepare.size
         self.context = int(getattr(self._model, "context_length", 0) or 77)
         self.device = device
         self.precision = precision
         self.dim = self._embedding_size()
-
-    def prepare(self, image: Image.Image) -> np.ndarray:
-        """An RGB picture as the (resolution, resolution, 3) uint8 view the model sees."""
-        return np.asarray(self._view(image))
 
     @torch.inference_mode()
     def encode_images(self, batch: np.ndarray) -> np.ndarray:
@@ -324,12 +319,16 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _view(config: dict[str, Any]) -> Callable[[Image.Image], Image.Image]:
-    # open_clip's own transform without its last two steps, to-tensor and normalize: those are
-    # done a batch at a time on the device, and 8-bit pixels are a quarter of the size.
-    steps = image_transform_v2(PreprocessCfg(**config), is_train=False).transforms
-    view: Callable[[Image.Image], Image.Image] = Compose(steps[:-2])
-    return view
+def _view(config: dict[str, Any]) -> View:
+    # Not open_clip's transform itself: that needs torch wherever pictures are decoded, and makes
+    # a float tensor of four times the bytes; normalizing is done on the device, by the batch.
+    bilinear = config["interpolation"] == "bilinear"
+    return View(
+        _side(config["size"]),
+        config["resize_mode"],
+        Image.Resampling.BILINEAR if bilinear else Image.Resampling.BICUBIC,
+        config["fill_color"],
+    )
 
 
 def _describe(config: dict[str, Any], quick_gelu: bool) -> str:

@@ -97,19 +97,22 @@ class Pipeline:
         self._claiming = threading.Lock()
 
     def run(
-        self, plan: Plan, progress: Callable[[int], None], stopping: Callable[[], bool]
+        self, plan: Plan, progress: Callable[[int, int], None], stopping: Callable[[], bool]
     ) -> bool:
         """Do the plan; gives False if `stopping` said so before the end.
 
-        `progress` gets the number of files done after each batch.
+        `progress` gets the number of files done, and their total, after each batch.
         """
+        total = len(plan.work)
+        progress(0, total)
         self.counts.unchanged += plan.unchanged
         self._gone = _by_digest(plan.gone)
         self._embedded = self._catalog.digests_by_size({work.found.size for work in plan.work})
         self._embedded -= self._catalog.digests_without_vector(self._model_id)
         pool = ThreadPoolExecutor(self._workers, "clipsearch-load")
         try:
-            complete = self._consume(self._read_ahead(pool, plan.work), progress, stopping)
+            results = self._read_ahead(pool, plan.work)
+            complete = self._consume(results, lambda done: progress(done, total), stopping)
         finally:
             pool.shutdown(cancel_futures=True)
         if complete:

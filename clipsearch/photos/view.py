@@ -1,0 +1,56 @@
+"""The square that a model sees of a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+Fit = Literal["shortest", "longest", "squash"]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a picture is brought to a model's square; holds no torch, so any process can have it.
+
+    "shortest" fits the shorter side and crops the middle, "squash" stretches, "longest" fits the
+    longer side and fills the rest with `fill` grey. The sizes and offsets are those of open_clip
+    and torchvision, so the pixels are too.
+    """
+
+    size: int
+    fit: Fit = "shortest"
+    resample: Image.Resampling = Image.Resampling.BICUBIC
+    fill: int = 0
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        """An RGB picture as (size, size, 3) uint8."""
+        if self.fit == "squash":
+            seen = image.resize((self.size, self.size), self.resample)
+        elif self.fit == "longest":
+            seen = self._whole(image)
+        else:
+            seen = self._middle(image)
+        return np.asarray(seen)
+
+    def _middle(self, image: Image.Image) -> Image.Image:
+        # Only what the crop keeps is resized: one pass, and a picture of 1 x 20,000 pixels does
+        # not become one of 224 x 4,480,000 on the way.
+        width, height = image.size
+        shorter = min(width, height)
+        scaled = (int(self.size * width / shorter), int(self.size * height / shorter))
+        left, top = (round((side - self.size) / 2) for side in scaled)
+        across, down = width / scaled[0], height / scaled[1]
+        box = (left * across, top * down, (left + self.size) * across, (top + self.size) * down)
+        box = (box[0], box[1], min(box[2], width), min(box[3], height))
+        return image.resize((self.size, self.size), self.resample, box)
+
+    def _whole(self, image: Image.Image) -> Image.Image:
+        longer = max(image.size)
+        scaled = [max(1, round(side * self.size / longer)) for side in image.size]
+        fitted = image.resize((scaled[0], scaled[1]), self.resample)
+        left, top = ((self.size - side) // 2 for side in scaled)
+        border = (left, top, self.size - scaled[0] - left, self.size - scaled[1] - top)
+        return ImageOps.expand(fitted, border, (self.fill, self.fill, self.fill))

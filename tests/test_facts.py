@@ -1,0 +1,208 @@
+"""A photo's EXIF tells when, where and with what it was taken; broken EXIF tells nothing."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import Any
+
+import pytest
+from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import IFDRational
+
+from clipsearch.photos.decode import decode
+from clipsearch.photos.facts import Facts
+
+TAG, GPS = ExifTags.Base, ExifTags.GPS
+WHEN = "2024:05:06 07:08:09"
+
+
+def facts(
+    base: dict[int, Any] | None = None,
+    details: dict[int, Any] | None = None,
+    gps: dict[int, Any] | None = None,
+    format: str = "JPEG",
+) -> Facts:
+    exif = Image.Exif()
+    exif.update(base or {})
+    exif.get_ifd(ExifTags.IFD.Exif).update(details or {})
+    exif.get_ifd(ExifTags.IFD.GPSInfo).update(gps or {})
+    return decode(stored(exif.tobytes(), format)).facts
+
+
+def stored(exif: bytes, format: str = "JPEG") -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (60, 40)).save(file, format, exif=exif)
+    return file.getvalue()
+
+
+def place(latitude: Any, longitude: Any, north: str = "N", east: str = "E") -> Facts:
+    return facts(
+        gps={
+            GPS.GPSLatitudeRef: north,
+            GPS.GPSLatitude: latitude,
+            GPS.GPSLongitudeRef: east,
+            GPS.GPSLongitude: longitude,
+        }
+    )
+
+
+def test_a_plain_png_tells_its_size_alone() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (60, 40)).save(file, "PNG")
+    assert decode(file.getvalue()).facts == Facts(width=60, height=40)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
+def test_every_format_with_exif_tells_the_facts(format: str) -> None:
+    told = facts({TAG.Model: "X100"}, {TAG.DateTimeOriginal: WHEN}, format=format)
+    assert (told.camera, told.taken_at) == ("X100", "2024-05-06T07:08:09")
+
+
+# When
+
+
+def test_the_time_has_no_offset_where_the_camera_wrote_none() -> None:
+    assert facts(details={TAG.DateTimeOriginal: WHEN}).taken_at == "2024-05-06T07:08:09"
+
+
+@pytest.mark.parametrize("offset", ["+02:00", "-09:30", "+00:00"])
+def test_the_time_has_the_offset_that_the_camera_wrote(offset: str) -> None:
+    told = facts(details={TAG.DateTimeOriginal: WHEN, TAG.OffsetTimeOriginal: offset})
+    assert told.taken_at == f"2024-05-06T07:08:09{offset}"
+
+
+@pytest.mark.parametrize("offset", ["", "   :  ", "CET", "+2", "0"])
+def test_an_offset_that_is_none_is_left_out(offset: str) -> None:
+    told = facts(details={TAG.DateTimeOriginal: WHEN, TAG.OffsetTimeOriginal: offset})
+    assert told.taken_at == "2024-05-06T07:08:09"
+
+
+@pytest.mark.parametrize(
+    "unset",
+    [
+        "0000:00:00 00:00:00", "    :  :     :  :  ", "2024:13:01 00:00:00",
+        "2024:02:30 00:00:00", "2024:01:01 24:61:00", "yesterday", "",
+    ],
+)  # fmt: skip
+def test_a_clock_that_was_never_set_gives_no_time(unset: str) -> None:
+    assert facts(details={TAG.DateTimeOriginal: unset}).taken_at is None
+
+
+def test_the_next_best_time_is_taken_where_the_first_is_unset() -> None:
+    unset = "0000:00:00 00:00:00"
+    digitized = facts(details={TAG.DateTimeOriginal: unset, TAG.DateTimeDigitized: WHEN})
+    changed = facts({TAG.DateTime: WHEN}, {TAG.DateTimeOriginal: unset})
+    assert digitized.taken_at == changed.taken_at == "2024-05-06T07:08:09"
+
+
+def test_the_time_of_taking_goes_before_the_time_of_change() -> None:
+    told = facts({TAG.DateTime: "2025:01:01 00:00:00"}, {TAG.DateTimeOriginal: WHEN})
+    assert told.taken_at == "2024-05-06T07:08:09"
+
+
+# With what
+
+
+@pytest.mark.parametrize(
+    ("make", "model", "camera"),
+    [
+        ("Canon", "Canon EOS 5D", "Canon EOS 5D"),
+        ("NIKON CORPORATION", "NIKON D90", "NIKON D90"),
+        ("Apple", "iPhone 15", "Apple iPhone 15"),
+        ("SONY", "ILCE-7M4", "SONY ILCE-7M4"),
+        ("canon", "Canon EOS 5D", "Canon EOS 5D"),
+        ("Apple", None, "Apple"),
+        (None, "X100", "X100"),
+        ("  Apple  ", " iPhone 15\0\0", "Apple iPhone 15"),
+        ("   ", "\0", None),
+        (None, None, None),
+    ],
+)
+def test_a_camera_is_named_without_saying_its_make_twice(
+    make: str | None, model: str | None, camera: str | None
+) -> None:
+    given = {TAG.Make: make, TAG.Model: model}
+    assert facts({tag: value for tag, value in given.items() if value}).camera == camera
+
+
+# Where
+
+
+@pytest.mark.parametrize(
+    ("north", "east", "expected"),
+    [
+        ("N", "E", (46.5, 7.25)), ("S", "E", (-46.5, 7.25)), ("N", "W", (46.5, -7.25)),
+        ("S", "W", (-46.5, -7.25)), ("s", "w", (-46.5, -7.25)),
+    ],
+)  # fmt: skip
+def test_south_and_west_are_negative(north: str, east: str, expected: tuple[float, float]) -> None:
+    told = place((46.0, 30.0, 0.0), (7.0, 15.0, 0.0), north, east)
+    assert (told.latitude, told.longitude) == pytest.approx(expected)
+
+
+def test_seconds_of_arc_count() -> None:
+    told = place((51.0, 28.0, 40.12), (0.0, 0.0, 5.31), "N", "W")
+    assert (told.latitude, told.longitude) == pytest.approx((51.4778111, -0.001475), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        (IFDRational(46, 0), IFDRational(30, 0), IFDRational(0, 0)),
+        (46.0, IFDRational(30, 0), 0.0),
+        (46.0, 30.0),
+        (46.0,),
+        (91.0, 0.0, 0.0),
+        (90.0, 0.0, 1.0),
+        (4_000_000_000.0, 0.0, 0.0),
+    ],
+    ids=str,
+)
+def test_a_broken_place_is_no_place(broken: Any) -> None:
+    told = place(broken, (7.0, 15.0, 0.0))
+    assert (told.latitude, told.longitude) == (None, None)
+
+
+@pytest.mark.parametrize("text", [b"46N\0", b"465\0", b"1 2\0"])
+def test_a_place_written_as_text_is_no_place(text: bytes) -> None:
+    told = decode(stored(exif_with_latitude_as_text(text))).facts
+    assert (told.latitude, told.longitude) == (None, None)
+
+
+def exif_with_latitude_as_text(text: bytes) -> bytes:
+    exif = Image.Exif()
+    exif[TAG.Model] = "X100"
+    exif.get_ifd(ExifTags.IFD.GPSInfo).update(
+        {GPS.GPSLatitude: (46.0, 30.0, 0.0), GPS.GPSLongitude: (7.0, 15.0, 0.0)}
+    )
+    # Pillow writes three rationals alone; the entry is changed to four letters in its place.
+    as_rationals, as_text = struct.pack(">HHL", 2, 5, 3), struct.pack(">HHL", 2, 2, 4) + text
+    before, after = exif.tobytes().split(as_rationals)
+    return before + as_text + after[4:]
+
+
+def test_half_a_place_is_no_place() -> None:
+    told = facts(gps={GPS.GPSLatitudeRef: "N", GPS.GPSLatitude: (46.0, 30.0, 0.0)})
+    assert (told.latitude, told.longitude) == (None, None)
+
+
+def test_a_broken_place_does_not_cost_the_other_facts() -> None:
+    assert decode(stored(exif_with_latitude_as_text(b"46N\0"))).facts.camera == "X100"
+
+
+# How large
+
+
+@pytest.mark.parametrize("orientation", [1, 2, 3, 4])
+def test_the_size_of_a_photo_that_was_held_level_is_as_stored(orientation: int) -> None:
+    told = facts({TAG.Orientation: orientation})
+    assert (told.width, told.height) == (60, 40)
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_the_size_of_a_photo_that_was_held_sideways_is_as_the_eye_sees_it(
+    orientation: int,
+) -> None:
+    told = facts({TAG.Orientation: orientation})
+    assert (told.width, told.height) == (40, 60)

@@ -1,0 +1,28 @@
+"""The published weights: these tests download them and run only with CLIPSEARCH_TEST_HUB=1.
+
+ImageNet zero-shot accuracies of these models are in docs/models.md; here it is enough that a cat
+is a cat, which fails with the wrong activation, tokenizer or preprocessing more often than not.
+"""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+from scripts_import import sample_photos
+
+from clipsearch import encoders
+from clipsearch.encoders.aliases import ALIASES
+
+pytestmark = pytest.mark.hub
+
+WORDS = {"cat.png": "a photo of a cat", "coffee.png": "a cup of coffee", "rocket.jpg": "a rocket"}
+
+
+@pytest.mark.parametrize("alias", [name for name in ALIASES if name not in ("pocket", "best")])
+def test_each_published_model_tells_a_cat_from_coffee_and_a_rocket(alias, tmp_path):
+    sample_photos.copy_photos(tmp_path)
+    encoder = encoders.load(encoders.parse_spec(alias), "cpu", "fp32")
+    views = [encoder.prepare(Image.open(tmp_path / name).convert("RGB")) for name in WORDS]
+    images = encoder.encode_images(__import__("numpy").stack(views))
+    scores = images @ encoder.encode_texts(list(WORDS.values())).T
+    assert list(scores.argmax(axis=0)) == [0, 1, 2]

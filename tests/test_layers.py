@@ -1,0 +1,123 @@
+"""Who may import whom, and what everybody can rely on."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+import clipsearch
+
+PACKAGE = Path(str(files("clipsearch")))
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# Data moves in this direction; a room imports from those before it and from itself.
+ROOMS = ["errors", "photos", "encoders", "store", "indexing", "search", "library", "cli"]
+
+# Packages that belong to one room; None is the room of nobody.
+OWNERS = {
+    "torch": "encoders",
+    "torchvision": "encoders",
+    "open_clip": "encoders",
+    "timm": "encoders",
+    "transformers": "encoders",
+    "safetensors": "encoders",
+    "huggingface_hub": "encoders",
+    "faiss": "store",
+    "sqlite3": "store",
+    "sqlite_utils": "store",
+    "filelock": "store",
+    "typer": "cli",
+    "click": "cli",
+    "rich": "cli",
+}
+
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+each_module = pytest.mark.parametrize(
+    "module", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix()
+)
+
+
+def room(module: Path) -> str:
+    return module.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imports(module: Path) -> Iterator[str]:
+    """All that a module imports, anywhere in it, as dotted names."""
+    for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            # `from clipsearch import encoders` imports a room, not a name.
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@each_module
+def test_a_module_imports_only_from_rooms_before_it(module: Path) -> None:
+    if room(module) in ("__init__", "__main__"):
+        return
+    allowed = ROOMS[: ROOMS.index(room(module)) + 1]
+    ours = [name.split(".") for name in imports(module) if name.split(".")[0] == "clipsearch"]
+    assert [".".join(name) for name in ours if name[1] not in allowed] == []
+
+
+@each_module
+def test_a_package_with_an_owner_is_imported_by_its_owner_alone(module: Path) -> None:
+    top = {name.split(".")[0] for name in imports(module)}
+    assert {name for name in top & OWNERS.keys() if OWNERS[name] != room(module)} == set()
+
+
+@each_module
+def test_whatever_is_public_says_what_it_gives(module: Path) -> None:
+    tree = ast.parse(module.read_text("utf-8"))
+    assert ast.get_docstring(tree) or not tree.body, "the module has no docstring"
+    assert [name for name, node in public(tree) if not ast.get_docstring(node)] == []
+
+
+def public(tree: ast.Module | ast.ClassDef) -> Iterator[tuple[str, Definition]]:
+    for node in tree.body:
+        if isinstance(node, Definition) and not node.name.startswith("_"):
+            yield node.name, node
+            if isinstance(node, ast.ClassDef):
+                yield from ((f"{node.name}.{name}", inner) for name, inner in public(node))
+
+
+def test_every_module_lives_in_a_room() -> None:
+    assert {room(module) for module in MODULES} == {"__init__", "__main__", *ROOMS}
+
+
+def test_the_public_names_are_these() -> None:
+    assert clipsearch.__all__ == [
+        "ClipsearchError",
+        "Facts",
+        "Hit",
+        "IndexReport",
+        "InvalidInput",
+        "Library",
+        "LibraryBusy",
+        "LibraryError",
+        "ModelError",
+        "ModelMismatch",
+        "PhotoError",
+        "Status",
+        "WeightsUnavailable",
+        "__version__",
+    ]
+    assert all(hasattr(clipsearch, name) for name in clipsearch.__all__)
+
+
+def test_every_error_is_a_clipsearch_error() -> None:
+    from clipsearch import errors
+
+    raised = [value for value in vars(errors).values() if isinstance(value, type)]
+    assert all(issubclass(error, clipsearch.ClipsearchError) for error in raised)
+    assert {error.__name__ for error in raised} <= set(clipsearch.__all__)
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (PACKAGE / "py.typed").is_file()

@@ -1,0 +1,203 @@
+"""Walking a folder finds every photo once, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clipsearch.photos.scan import EXTENSIONS, Found, is_photo_name, is_skipped_folder, walk
+
+DEEPER_THAN_RECURSION = 1200  # Python stops at 1000 calls
+
+
+def touch(path: Path, content: bytes = b"x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def found_in(root: Path, below: str = "") -> list[str]:
+    def unexpected(path: str, error: OSError) -> None:
+        raise AssertionError(f"{path}: {error}")
+
+    return sorted(found.path for found in walk(str(root), below, unexpected))
+
+
+@pytest.mark.parametrize("extension", sorted(EXTENSIONS))
+@pytest.mark.parametrize("case", [str.lower, str.upper, str.title])
+def test_an_extension_counts_in_any_case(case: object, extension: str, tmp_path: Path) -> None:
+    name = "photo" + case(extension)  # type: ignore[operator]
+    touch(tmp_path / name)
+    assert found_in(tmp_path) == [name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "notes.txt", "video.mp4", "jpg", "photo.jpg.part", "photo.jpg~", "photo", "photo.",
+        ".jpg", "._x.jpg", ".hidden.jpg", "Thumbs.db", "photo.jpg.xmp",
+    ],
+)  # fmt: skip
+def test_other_and_hidden_files_are_no_photos(name: str, tmp_path: Path) -> None:
+    touch(tmp_path / name)
+    assert not is_photo_name(name)
+    assert found_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        ".thumbnails", ".git", "@eaDir", "@EADIR", "#recycle", "$RECYCLE.BIN", "node_modules",
+        "__MACOSX", "lost+found", "System Volume Information", "__pycache__",
+    ],
+)  # fmt: skip
+def test_folders_that_hold_no_photos_of_anybody_are_skipped(folder: str, tmp_path: Path) -> None:
+    touch(tmp_path / folder / "inner" / "a.jpg")
+    touch(tmp_path / "b.jpg")
+    assert is_skipped_folder(folder)
+    assert found_in(tmp_path) == ["b.jpg"]
+
+
+def test_a_folder_named_like_a_photo_is_a_folder(tmp_path: Path) -> None:
+    touch(tmp_path / "album.jpg" / "a.jpg")
+    assert found_in(tmp_path) == ["album.jpg/a.jpg"]
+
+
+def test_photos_come_with_their_size_and_time(tmp_path: Path) -> None:
+    file = touch(tmp_path / "trip" / "a.jpg", b"12345")
+    os.utime(file, ns=(1, 1_700_000_000_123_456_789))
+    (found,) = walk(str(tmp_path), "", lambda path, error: None)
+    assert found == Found("trip/a.jpg", 5, file.stat().st_mtime_ns)
+
+
+def test_a_part_of_a_root_gives_paths_below_the_root(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg")
+    touch(tmp_path / "trip" / "day" / "b.jpg")
+    touch(tmp_path / "trips" / "c.jpg")
+    assert found_in(tmp_path, "trip") == ["trip/day/b.jpg"]
+    assert found_in(tmp_path, "trip/day") == ["trip/day/b.jpg"]
+
+
+def test_an_empty_folder_holds_nothing(tmp_path: Path) -> None:
+    assert found_in(tmp_path) == []
+
+
+# Links
+
+
+def test_a_loop_of_links_ends(tmp_path: Path) -> None:
+    touch(tmp_path / "trip" / "a.jpg")
+    (tmp_path / "trip" / "back").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "itself").symlink_to("itself")
+    assert found_in(tmp_path) == ["trip/a.jpg"]
+
+
+def test_links_to_files_are_not_followed(tmp_path: Path) -> None:
+    file = touch(tmp_path / "a.jpg")
+    (tmp_path / "link.jpg").symlink_to(file)
+    (tmp_path / "dangling.jpg").symlink_to(tmp_path / "gone.jpg")
+    assert found_in(tmp_path) == ["a.jpg"]
+
+
+def test_a_root_that_is_itself_a_link_is_walked(tmp_path: Path) -> None:
+    touch(tmp_path / "true" / "a.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "true", target_is_directory=True)
+    assert found_in(tmp_path / "link") == ["a.jpg"]
+
+
+def test_what_only_looks_like_a_file_is_left_out(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")  # reading it would wait for ever
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(tmp_path / "socket.jpg"))
+        assert found_in(tmp_path) == []
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "two\nlines.jpg", "tab\t.jpg", "a b.jpg", "-rf.jpg", "猫.jpg", "e\u0301te.jpg", "été.jpg",
+        "back\\slash.jpg", "quote'\".jpg", "%20.jpg", "*.jpg", "a" * 250 + ".jpg",
+    ],
+)  # fmt: skip
+def test_strange_names_are_found(name: str, tmp_path: Path) -> None:
+    touch(tmp_path / name)
+    assert found_in(tmp_path) == [name]
+
+
+@pytest.mark.skipif(os.name == "nt" or not hasattr(os, "fsencode"), reason="names are text here")
+def test_names_that_are_not_utf_8_are_found(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    try:
+        os.mkdir(folder)
+    except OSError:
+        pytest.skip("this file system takes only UTF-8")
+    with open(folder + b"/\xff.JPG", "wb") as file:
+        file.write(b"x")
+    (found,) = found_in(tmp_path)
+    assert os.fsencode(found) == b"caf\xe9/\xff.JPG"
+
+
+# Folders that cannot be read
+
+
+def test_a_folder_that_vanishes_is_reported_and_the_rest_still_found(tmp_path: Path) -> None:
+    touch(tmp_path / "first.jpg")
+    for name in ("kept", "vanishing"):
+        touch(tmp_path / name / "a.jpg")
+    reported: list[tuple[str, OSError]] = []
+    photos = walk(str(tmp_path), "", lambda path, error: reported.append((path, error)))
+    seen = [next(photos)]
+    shutil.rmtree(tmp_path / "vanishing")
+    seen += photos
+    assert sorted(found.path for found in seen) == ["first.jpg", "kept/a.jpg"]
+    ((path, error),) = reported
+    assert (path, type(error)) == ("vanishing", FileNotFoundError)
+
+
+def test_a_root_that_is_missing_is_reported(tmp_path: Path) -> None:
+    reported: list[str] = []
+    assert not list(walk(str(tmp_path / "gone"), "", lambda path, error: reported.append(path)))
+    assert reported == [""]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read all")
+def test_a_folder_without_permission_is_reported_and_the_rest_still_found(tmp_path: Path) -> None:
+    closed = touch(tmp_path / "closed" / "a.jpg").parent
+    touch(tmp_path / "open" / "b.jpg")
+    reported: list[str] = []
+    closed.chmod(0)
+    try:
+        found = [it.path for it in walk(str(tmp_path), "", lambda path, _: reported.append(path))]
+    finally:
+        closed.chmod(0o700)
+    assert (found, reported) == (["open/b.jpg"], ["closed"])
+
+
+# Depth
+
+
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[Path]:
+    """A photo at the bottom of a tree deeper than Python's recursion limit."""
+    folders = [tmp_path / "deep"]
+    for _ in range(DEEPER_THAN_RECURSION):
+        folders.append(folders[-1] / "d")
+    for folder in folders:
+        folder.mkdir()
+    photo = touch(folders[-1] / "a.jpg")
+    yield folders[0]
+    photo.unlink()
+    for folder in reversed(folders):  # shutil.rmtree would recurse
+        folder.rmdir()
+
+
+def test_a_tree_may_be_deeper_than_pythons_recursion_limit(deep: Path) -> None:
+    assert found_in(deep) == ["d/" * DEEPER_THAN_RECURSION + "a.jpg"]
