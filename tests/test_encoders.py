@@ -14,11 +14,14 @@ import open_clip
 import pytest
 import torch
 from conftest import SMALL, picture
+from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
+from torchvision.transforms import Compose
 
 from clipsearch.encoders import Encoder, load, parse_spec, pocket_files
 from clipsearch.errors import InvalidInput
 from clipsearch.photos.decode import decode
+from clipsearch.photos.view import View
 
 TEXTS = [
     "dog",
@@ -37,10 +40,10 @@ TEXTS = [
 ASKED = {
     "chelsea.png": "a cat",
     "coffee.png": "a cup of coffee on a table",
-    "astronaut.png": "a woman in an orange suit",
     "rocket.jpg": "a rocket",
     "motorcycle_left.png": "a motorcycle",
 }
+PHOTOGRAPHS = [*ASKED, "astronaut.png"]
 
 
 def as_jpeg(image: Image.Image, **options: object) -> bytes:
@@ -58,17 +61,17 @@ def packaged(package: str, folder: str, *names: str) -> list[Path]:
 
 
 def large_photos() -> dict[str, bytes]:
-    """JPEGs of about 6 megapixels: photographs where a package has some, and smooth pictures."""
+    """JPEGs of about 3 megapixels: photographs where a package has some, and smooth pictures."""
     files = packaged("sklearn", "datasets/images", "china.jpg", "flower.jpg")
-    files += packaged("skimage", "data", *ASKED)
+    files += packaged("skimage", "data", *PHOTOGRAPHS)
     images = {file.name: Image.open(file).convert("RGB") for file in files}
-    images |= {f"smooth {seed}": picture(seed) for seed in range(4)}
+    images |= {f"smooth {seed}": picture(seed) for seed in range(2)}
     images["smooth and narrow"] = picture(9, (400, 120))
     return {name: as_jpeg(enlarged(image)) for name, image in images.items()}
 
 
 def enlarged(image: Image.Image) -> Image.Image:
-    scale = (6_000_000 / (image.width * image.height)) ** 0.5
+    scale = (3_000_000 / (image.width * image.height)) ** 0.5
     size = (round(image.width * scale), round(image.height * scale))
     return image.resize(size, Image.Resampling.LANCZOS)
 
@@ -76,6 +79,11 @@ def enlarged(image: Image.Image) -> Image.Image:
 @pytest.fixture(scope="module")
 def large() -> dict[str, bytes]:
     return large_photos()
+
+
+@pytest.fixture(scope="module")
+def whole(large: dict[str, bytes]) -> list[Image.Image]:
+    return [decode(content).image for content in large.values()]
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +119,10 @@ def embedded(encoder: Encoder, images: list[Image.Image]) -> np.ndarray:
     return encoder.encode_images(np.stack([encoder.prepare(image) for image in images]))
 
 
-def decoded(photos: dict[str, bytes], min_side: int | None = None) -> list[Image.Image]:
-    return [decode(content, min_side).image for content in photos.values()]
+def fractions(photos: dict[str, bytes], encoder: Encoder) -> list[Image.Image]:
+    images = [decode(content, encoder.resolution).image for content in photos.values()]
+    assert max(min(image.size) for image in images) < 2 * encoder.resolution
+    return images
 
 
 def worst(one: np.ndarray, other: np.ndarray) -> float:
@@ -141,26 +151,40 @@ def test_a_view_is_what_the_model_sees(encoder: Encoder, views: list[Image.Image
         assert (view.shape, view.dtype) == ((224, 224, 3), np.uint8)
 
 
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_a_view_has_the_pixels_of_open_clips_own(
+    mode: str, interpolation: str, views: list[Image.Image]
+) -> None:
+    config = PreprocessCfg(224, resize_mode=mode, interpolation=interpolation, fill_color=90)
+    theirs = Compose(image_transform_v2(config, is_train=False).transforms[:-2])
+    resample = getattr(Image.Resampling, interpolation.upper())
+    ours = View(224, mode, resample, fill=90)
+    for image in views:
+        difference = np.abs(ours(image).astype(int) - np.asarray(theirs(image)).astype(int))
+        # Pillow rounds the corners of a box, so here and there a pixel is a level or two off.
+        assert (difference.max() <= 2, difference.mean() < 0.02) == (True, True), image.size
+
+
 def test_images_are_embedded_as_open_clip_does(
     encoder: Encoder, reference: Any, views: list[Image.Image]
 ) -> None:
     ours, theirs = embedded(encoder, views), by_open_clip(reference, views)
     assert worst(ours, theirs) >= 0.9999
-    assert ours == pytest.approx(theirs, abs=1e-4)
+    assert ours == pytest.approx(theirs, abs=1e-3)
 
 
 def test_large_photos_decoded_whole_are_embedded_as_open_clip_does(
-    encoder: Encoder, reference: Any, large: dict[str, bytes]
+    encoder: Encoder, reference: Any, whole: list[Image.Image]
 ) -> None:
-    images = decoded(large)
-    assert worst(embedded(encoder, images), by_open_clip(reference, images)) >= 0.9999
+    assert worst(embedded(encoder, whole), by_open_clip(reference, whole)) >= 0.9999
 
 
 def test_large_photos_decoded_at_a_fraction_are_embedded_nearly_the_same(
-    encoder: Encoder, reference: Any, large: dict[str, bytes]
+    encoder: Encoder, reference: Any, large: dict[str, bytes], whole: list[Image.Image]
 ) -> None:
-    ours = embedded(encoder, decoded(large, min_side=encoder.resolution))
-    assert worst(ours, by_open_clip(reference, decoded(large))) >= 0.99
+    ours = embedded(encoder, fractions(large, encoder))
+    assert worst(ours, by_open_clip(reference, whole)) >= 0.99
 
 
 def test_half_precision_changes_next_to_nothing(
@@ -259,8 +283,8 @@ def test_pocket_gives_unit_rows(pocket: Encoder, views: list[Image.Image]) -> No
 def test_pocket_embeds_one_picture_as_among_others(
     pocket: Encoder, views: list[Image.Image]
 ) -> None:
-    together = embedded(pocket, views)
-    alone = np.concatenate([embedded(pocket, [image]) for image in views])
+    together = embedded(pocket, views[:3])
+    alone = np.concatenate([embedded(pocket, [image]) for image in views[:3]])
     assert worst(together, alone) >= 0.9999
 
 
@@ -278,15 +302,15 @@ def test_pocket_in_half_precision_is_nearly_the_same(
     pocket: Encoder, large: dict[str, bytes]
 ) -> None:
     half = load(parse_spec("pocket"), device="cpu", precision="bf16")
-    images = decoded(large, min_side=pocket.resolution)
+    images = fractions(large, pocket)
     assert worst(embedded(half, images), embedded(pocket, images)) >= 0.999
 
 
 def test_pocket_sees_nearly_the_same_in_a_photo_decoded_at_a_fraction(
-    pocket: Encoder, large: dict[str, bytes]
+    pocket: Encoder, large: dict[str, bytes], whole: list[Image.Image]
 ) -> None:
-    fractions = embedded(pocket, decoded(large, min_side=pocket.resolution))
-    assert worst(fractions, embedded(pocket, decoded(large))) >= 0.99
+    ours = embedded(pocket, fractions(large, pocket))
+    assert worst(ours, embedded(pocket, whole)) >= 0.99
 
 
 @pytest.mark.parametrize(("text", "tokens"), [("", 2), ("dog", 3), ("a black cat", 5)])
@@ -296,36 +320,38 @@ def test_pocket_counts_tokens_with_start_and_end(pocket: Encoder, text: str, tok
 
 @pytest.fixture(scope="module")
 def photographs() -> dict[str, Image.Image]:
-    files = packaged("skimage", "data", *ASKED)
-    if len(files) < len(ASKED):
+    files = packaged("skimage", "data", *PHOTOGRAPHS)
+    if len(files) < len(PHOTOGRAPHS):
         pytest.skip("needs: pip install 'clipsearch[samples]'")
     return {file.name: Image.open(file).convert("RGB") for file in files}
 
 
+@pytest.fixture(scope="module")
+def seen(pocket: Encoder, photographs: dict[str, Image.Image]) -> np.ndarray:
+    return embedded(pocket, list(photographs.values()))
+
+
+def best(pocket: Encoder, seen: np.ndarray, text: str) -> str:
+    return PHOTOGRAPHS[int((seen @ pocket.encode_texts([text])[0]).argmax())]
+
+
 @pytest.mark.parametrize("name", ASKED)
 def test_pocket_finds_the_photograph_that_was_asked_for(
-    pocket: Encoder, photographs: dict[str, Image.Image], name: str
+    pocket: Encoder, seen: np.ndarray, name: str
 ) -> None:
-    images = embedded(pocket, list(photographs.values()))
-    scores = images @ pocket.encode_texts([ASKED[name]])[0]
-    assert list(photographs)[int(scores.argmax())] == name
+    assert best(pocket, seen, ASKED[name]) == name
 
 
 @pytest.mark.parametrize("cat", ["a cat", "a close up of a cat's face", "a kitten"])
-def test_pocket_finds_the_cat_in_other_words(
-    pocket: Encoder, photographs: dict[str, Image.Image], cat: str
-) -> None:
-    images = embedded(pocket, list(photographs.values()))
-    scores = images @ pocket.encode_texts([cat])[0]
-    assert list(photographs)[int(scores.argmax())] == "chelsea.png"
+def test_pocket_finds_the_cat_in_other_words(pocket: Encoder, seen: np.ndarray, cat: str) -> None:
+    assert best(pocket, seen, cat) == "chelsea.png"
 
 
 def test_pocket_knows_a_photograph_by_a_part_of_it(
-    pocket: Encoder, photographs: dict[str, Image.Image]
+    pocket: Encoder, photographs: dict[str, Image.Image], seen: np.ndarray
 ) -> None:
-    whole = embedded(pocket, list(photographs.values()))
     parts = embedded(pocket, [middle(image) for image in photographs.values()])
-    assert (parts @ whole.T).argmax(1).tolist() == list(range(len(photographs)))
+    assert (parts @ seen.T).argmax(1).tolist() == list(range(len(photographs)))
 
 
 def middle(image: Image.Image) -> Image.Image:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from conftest import Run, picture
 from clipsearch import Library
 from clipsearch.encoders import Encoder, load, parse_spec
 
-COUNT = 240
+COUNT = 160
 BATCH = 4  # many commits, so that there are many moments
 ALL = 1000
 
@@ -35,7 +35,7 @@ def loaded(spec: str) -> Encoder:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """240 small photos; one in eight is a copy of another."""
+    """160 small photos; one in eight is a copy of another."""
     folder = tmp_path_factory.mktemp("many")
     for number in range(COUNT):
         seed = number - 1 if number % 8 == 7 else number
@@ -66,7 +66,11 @@ def indexer(many: Path, index: Path, spec: str) -> Iterator[subprocess.Popen[str
     command = [sys.executable, "-m", "clipsearch", "index", many, "--index", index]
     command += ["--model", spec, "--batch-size", str(BATCH), "--workers", "1", "--device", "cpu"]
     process = subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        list(map(str, command)),
+        env=os.environ | {"OMP_NUM_THREADS": "1"},  # threads that spin starve the other process
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         yield process
@@ -130,8 +134,8 @@ def after(photos: int) -> Callable[[Path], bool]:
 
 @pytest.mark.parametrize(
     "moment",
-    [at_work, after(1), after(60), after(150)],
-    ids=["before the first commit", "at the first commit", "after 60", "after 150"],
+    [at_work, after(1), after(40), after(100)],
+    ids=["before the first commit", "at the first commit", "after 40", "after 100"],
 )
 def test_a_killed_indexer_loses_nothing_committed_and_the_next_run_completes_it(
     many: Path,
@@ -206,6 +210,8 @@ def test_queries_are_answered_all_through_a_run(
     with indexer(many, index, spec) as process:
         wait_until(process, lambda: count(index) > 0)
         while process.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.2)  # leaves the indexer most of the machine
             with opened(index, spec, loaded) as library:
                 seen.append(len(library.query("a dog", ALL)))
         assert process.returncode == 0
@@ -217,7 +223,7 @@ def test_queries_are_answered_all_through_a_run(
 def test_an_index_that_several_open_at_the_same_moment_is_made_once(
     index: Path, spec: str, attempt: int
 ) -> None:
-    start = threading.Barrier(6)
+    start = threading.Barrier(6, timeout=60)
 
     def open_it() -> None:
         start.wait()

@@ -236,7 +236,7 @@ def test_a_damaged_configuration_beside_the_file_is_named(
     file = weights_file()
     beside = file.parent / "open_clip_config.json"
     beside.write_text(text)
-    with pytest.raises(ModelError, match="open_clip_config.json"):
+    with pytest.raises(ModelError, match=r"open_clip_config\.json"):
         quick_gelu("ViT-B-32", file)
 
 
@@ -254,7 +254,7 @@ def test_quick_gelu_is_really_built_and_changes_every_embedding(weights: Path) -
         (quick.encode_images(views), plain.encode_images(views)),
         (quick.encode_texts(["a dog"]), plain.encode_texts(["a dog"])),
     ):
-        assert float((one * other).sum()) < 0.9999
+        assert np.abs(one - other).max() > 5e-4  # a hundred times what arithmetic alone gives
     assert quick.preprocess != plain.preprocess  # so that an index never mixes the two
 
 

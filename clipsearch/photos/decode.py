@@ -66,14 +66,15 @@ def decode(content: bytes, min_side: int | None = None, max_pixels: int = MAX_PI
     """
     try:
         with Image.open(io.BytesIO(content)) as image:
-            facts = read_facts(image)
+            size = image.size
             if min_side is not None:
-                image.draft("RGB", _draft_size(image.size, min_side))
+                image.draft("RGB", _draft_size(size, min_side))
             if image.width * image.height > max_pixels:
                 raise PhotoError(
                     f"{image.width}x{image.height} pixels is above the limit of"
                     f" {max_pixels // 1_000_000} megapixels"
                 )
+            facts = read_facts(image, size)  # after the limit: Pillow decodes a PNG for its EXIF
             image.load()
             return Photo(to_rgb(_upright(image)), facts)
     except PhotoError:
@@ -92,12 +93,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """The picture in RGB: transparency on white, 16-bit and float values scaled to 8 bits."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
+    if image.mode.startswith("I") or image.mode == "F":
+        return _scaled_to_8_bits(image).convert("RGB")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         canvas = Image.new("RGBA", layer.size, "white")
         return Image.alpha_composite(canvas, layer).convert("RGB")
-    if image.mode.startswith("I") or image.mode == "F":
-        return _scaled_to_8_bits(image).convert("RGB")
     return image.convert("RGB")
 
 

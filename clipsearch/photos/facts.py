@@ -27,9 +27,9 @@ class Facts:
     longitude: float | None = None  # degrees, west negative
 
 
-def read_facts(image: Image.Image) -> Facts:
-    """Read the facts of an opened image; broken EXIF counts as no EXIF."""
-    width, height = image.size
+def read_facts(image: Image.Image, size: tuple[int, int]) -> Facts:
+    """Read the facts of an opened image of `size` pixels; broken EXIF counts as no EXIF."""
+    width, height = size
     try:
         exif = image.getexif()
         if exif.get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
@@ -79,6 +79,8 @@ def _place(gps: Mapping[int, Any]) -> tuple[float | None, float | None]:
 
 
 def _degrees(value: Any, ref: Any, negative: str, limit: int) -> float | None:
+    if isinstance(value, (str, bytes)):
+        return None  # three digits would pass for three numbers
     try:
         degrees, minutes, seconds = (float(part) for part in value)
     except (TypeError, ValueError, ZeroDivisionError):

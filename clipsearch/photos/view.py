@@ -17,7 +17,7 @@ class View:
 
     "shortest" fits the shorter side and crops the middle, "squash" stretches, "longest" fits the
     longer side and fills the rest with `fill` grey. The sizes and offsets are those of open_clip
-    and torchvision, so the pixels are too.
+    and torchvision, so the pixels are too, but for roundings (mean difference under 0.02 of 255).
     """
 
     size: int

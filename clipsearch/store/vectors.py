@@ -233,7 +233,8 @@ class VectorFile:
         if header[:16] != MAGIC or content[:16] != pair or not 0 <= count <= whole_rows:
             return np.empty(0, np.int64)
         ids = np.frombuffer(content, np.int64, count, IDS_START)
-        sound = pair[8:] == np.int64(self.dim).tobytes() and bool(np.all(np.diff(ids) > 0))
+        ascending = bool(np.all(np.diff(ids, prepend=0) > 0))
+        sound = ascending and pair[8:] == np.int64(self.dim).tobytes()
         return ids if sound else np.empty(0, np.int64)
 
 
