@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 from clipsearch.errors import (
     ClipsearchError,
+    FileUnreadable,
     InvalidInput,
     LibraryBusy,
     LibraryError,
@@ -27,6 +28,7 @@ __version__ = version("clipsearch")
 __all__ = [
     "ClipsearchError",
     "Facts",
+    "FileUnreadable",
     "Hit",
     "IndexReport",
     "InvalidInput",

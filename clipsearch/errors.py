@@ -3,6 +3,7 @@
     ClipsearchError
     ├── InvalidInput       an argument makes no sense (an empty query, k below 1)
     ├── PhotoError         one file cannot be read as a picture
+    │   └── FileUnreadable       not for what it holds: no permission, or a drive that is gone
     ├── ModelError         a model spec is wrong, or its weights do not fit
     │   └── WeightsUnavailable   the weights are not here and could not be fetched
     └── LibraryError       an index folder cannot be used as asked
@@ -25,6 +26,10 @@ class InvalidInput(ClipsearchError):
 
 class PhotoError(ClipsearchError):
     """A file that cannot be read as a picture; the message is the reason alone."""
+
+
+class FileUnreadable(PhotoError):
+    """A file whose bytes could not be had; the next try may go well."""
 
 
 class ModelError(ClipsearchError):

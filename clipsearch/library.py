@@ -20,6 +20,7 @@ from PIL import Image
 from clipsearch import encoders
 from clipsearch.encoders.spec import Spec, parse_spec
 from clipsearch.errors import (
+    ClipsearchError,
     InvalidInput,
     LibraryBusy,
     LibraryError,
@@ -30,14 +31,14 @@ from clipsearch.errors import (
 from clipsearch.photos.decode import decode, read_file, to_rgb
 from clipsearch.search.query import check_k, nearest_photos
 from clipsearch.search.results import Hit
-from clipsearch.store.catalog import FILE_NAME, Catalog, Model, Root, is_below
+from clipsearch.store.catalog import FILE_NAME, Catalog, Model, Root
 from clipsearch.store.faults import explained
 from clipsearch.store.lock import write_lock
 from clipsearch.store.sync import bring_up, hold_missing, is_behind
 from clipsearch.store.vectors import VectorFile
 
 if TYPE_CHECKING:
-    from clipsearch.indexing.plan import Plan, Target
+    from clipsearch.indexing.plan import Plan
 
 log = logging.getLogger("clipsearch")
 
@@ -45,7 +46,10 @@ StrPath = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
 
 # What may lie in a folder that becomes an index; anything else there is somebody's own.
-_HARMLESS = frozenset({"README.md", "index.lock", "index.pid"})
+_HARMLESS = re.compile(r"README\.md|index\.(lock|pid)|catalog\.db.*|vectors|\..*")
+
+# Photos embedded at a time. A run that embeds nothing must not load a model to choose it.
+USUAL_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ def default_folder() -> Path:
     """The index folder where none is named: CLIPSEARCH_INDEX, or the platform's data folder."""
     chosen = os.environ.get("CLIPSEARCH_INDEX")
     if chosen:
-        return Path(chosen).expanduser()
+        return _expanded(chosen)
     from platformdirs import user_data_path
 
     return user_data_path("clipsearch", appauthor=False) / "index"
@@ -128,17 +132,19 @@ class Library:
         model: str | None = None,
         device: str = "auto",
         create: bool = True,
+        encoder: encoders.Encoder | None = None,
     ) -> Library:
         """Open an index folder, made first if there is none and `create` is true.
 
         `model` is a spec (see docs/models.md); None takes the index's own, or for a new index
-        the default. `device` is "auto" or a torch device. The model is loaded when it is needed.
+        the default. `device` is "auto" or a torch device. The model is loaded when it is needed,
+        unless an `encoder` of it is given that is loaded already.
 
         Raises:
             LibraryError: the folder is no index, or cannot be used.
             ModelError: `model` names no model.
         """
-        path = Path(folder).expanduser() if folder is not None else default_folder()
+        path = _expanded(folder) if folder is not None else default_folder()
         spec = parse_spec(model) if model is not None else None
         with explained(path):
             if create:
@@ -146,7 +152,10 @@ class Library:
                 catalog = Catalog.create(path)
             else:
                 catalog = Catalog.open(path)
-        return cls(path, catalog, spec, device)
+        library = cls(path, catalog, spec, device)
+        if encoder is not None:
+            library._loaded = library._checked(encoder)
+        return library
 
     def __enter__(self) -> Library:
         return self
@@ -189,15 +198,21 @@ class Library:
             LibraryError: the disk is full or read-only.
         """
         from clipsearch.indexing.plan import make_plan
+        from clipsearch.indexing.targets import choose_targets, take_back_roots
 
         _check_positive("--batch-size", batch_size)
         _check_positive("--workers", workers)
         started = time.monotonic()
         with explained(self.folder), write_lock(self.folder):
-            targets = self._targets(paths)
             model = self._checked_model()
+            roots = self._catalog.roots()
+            targets = choose_targets(self._catalog, [os.fspath(path) for path in paths])
             plan = make_plan(self._catalog, model.id if model else None, targets, prune)
-            report = self._run(plan, batch_size, workers, progress, stopping, started)
+            try:
+                report = self._run(plan, batch_size, workers, progress, stopping, started)
+            except ClipsearchError:
+                take_back_roots(self._catalog, roots)
+                raise
         for problem in plan.problems:
             log.warning("%s", problem)
         return report
@@ -211,17 +226,10 @@ class Library:
         Raises:
             InvalidInput: the index does not know the path.
         """
-        wanted = _absolute(path)
+        from clipsearch.indexing.targets import forget
+
         with explained(self.folder), write_lock(self.folder):
-            taken = sum(
-                self._forget_below(root, wanted)
-                for root in self._catalog.roots()
-                if is_below(root.path, wanted) or is_below(wanted, root.path)
-            )
-            if not taken:
-                raise InvalidInput(
-                    f"{wanted} is not in the index. clipsearch status lists its folders."
-                )
+            taken = forget(self._catalog, os.fspath(path))
             self._catalog.sweep()
             for model in self._catalog.models():
                 bring_up(self._catalog, model, self._vectors(model))
@@ -268,7 +276,7 @@ class Library:
             if isinstance(image, Image.Image):
                 file, vector = None, None if model is None else self._embed(to_rgb(image))
             else:
-                file, vector = Path(image).expanduser(), self._vector_of_file(image, model)
+                file, vector = _expanded(image), self._vector_of_file(image, model)
             if model is None or vector is None:
                 return []
             leave_out = file.resolve() if file else None
@@ -308,7 +316,7 @@ class Library:
             bring_up(self._catalog, model, vectors)
             pipeline = Pipeline(
                 self._catalog, model.id, vectors, self._encoder,
-                batch_size or self._usual_batch(), workers or _usual_workers(),
+                batch_size or USUAL_BATCH, workers or _usual_workers(),
             )  # fmt: skip
             counts = pipeline.counts
             complete = pipeline.run(
@@ -325,56 +333,6 @@ class Library:
             counts.failed, round(seconds, 3), round(read / max(seconds, 1e-9), 1), complete,
             tuple(plan.problems),
         )  # fmt: skip
-
-    def _targets(self, paths: Sequence[StrPath]) -> list[Target]:
-        from clipsearch.indexing.plan import Target
-
-        if not paths:
-            roots = self._catalog.roots()
-            if not roots:
-                raise InvalidInput("the index knows no folder yet: clipsearch index FOLDER")
-            return [Target(root, "") for root in roots]
-        known = {root.path for root in self._catalog.roots()}
-        folders = [_folder(path, known) for path in paths]
-        for folder in folders:  # first all roots, so that none is absorbed after it is a target
-            if not any(is_below(folder, root.path) for root in self._catalog.roots()):
-                self._catalog.add_root(folder)
-        targets = {self._target(folder) for folder in folders}
-        return [
-            target for target in sorted(targets)
-            if not any(other != target and other.root == target.root
-                       and is_below(target.below, other.below) for other in targets)
-        ]  # fmt: skip
-
-    def _target(self, folder: str) -> Target:
-        from clipsearch.indexing.plan import Target
-
-        root = next(root for root in self._catalog.roots() if is_below(folder, root.path))
-        below = _below(folder, root)
-        if below:
-            self._catalog.include(root.id, below)
-        else:
-            for path in self._catalog.exclusions(root.id):
-                log.info("%s stays out: it was forgotten", path)
-        return Target(root, below)
-
-    def _usual_batch(self) -> int:
-        return 32 if self._encoder().device == "cpu" else 256
-
-    def _forget_below(self, root: Root, wanted: str) -> int:
-        below = "" if is_below(root.path, wanted) else _below(wanted, root)
-        known = self._catalog.known(root.id)
-        ids = [photo.id for path, photo in known.items() if is_below(path, below)]
-        self._catalog.remove_photos(ids)
-        if not below:
-            self._catalog.remove_root(root.id)
-            return len(ids) or 1
-        self._catalog.remove_failures(
-            (root.id, path) for path in self._catalog.failed(root.id) if is_below(path, below)
-        )
-        if ids:
-            self._catalog.exclude(root.id, below)
-        return len(ids)
 
     # The model
 
@@ -414,12 +372,19 @@ class Library:
         if not models:
             return self._load_first()
         spec = self._wanted or parse_spec(models[0].spec)
-        encoder = encoders.load(spec, self._device)
-        if (encoder.weights, encoder.preprocess) != (models[0].weights, models[0].preprocess):
+        return self._checked(encoders.load(spec, self._device))
+
+    def _checked(self, encoder: encoders.Encoder) -> encoders.Encoder:
+        """The encoder, if it is the one that made the index's vectors."""
+        models = self._catalog.models()
+        if models and (encoder.weights, encoder.preprocess) != (
+            models[0].weights,
+            models[0].preprocess,
+        ):
             raise ModelMismatch(
-                f"the weights of {spec} are not those that this index was made with, so their"
-                " scores would mean nothing.\nBring the old file back, or make a new index:"
-                f" clipsearch index FOLDER --index OTHER_FOLDER --model {spec}"
+                f"the weights are not those of {models[0].spec} that this index was made with,"
+                " so their scores would mean nothing.\nBring the old file back, or make a new"
+                " index: clipsearch index FOLDER --index OTHER_FOLDER --model SPEC"
             )
         return encoder
 
@@ -448,7 +413,7 @@ class Library:
     def _vector_of_file(self, image: StrPath, model: Model | None) -> np.ndarray | None:
         """A file's embedding, (dim,) float32 unit; the stored one if its content is indexed."""
         try:
-            content = read_file(Path(image).expanduser())
+            content = read_file(_expanded(image))
             if model is None:
                 return None
             stored = self._catalog.vector_of(model.id, hashlib.sha256(content).hexdigest())
@@ -502,12 +467,13 @@ def _file_stem(model: Model) -> str:
 
 
 def _make_folder(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise LibraryError(f"{folder} is a file; name a folder with --index")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise LibraryError(f"{folder} is or lies in a file; name a folder with --index") from error
     if (folder / FILE_NAME).exists():
         return
-    others = [n for n in os.listdir(folder) if n not in _HARMLESS and not n.startswith(".")]
+    others = [name for name in os.listdir(folder) if not _HARMLESS.fullmatch(name)]
     if others:
         raise LibraryError(
             f"{folder} is no index and holds other files ({others[0]}...); name an empty or a"
@@ -515,25 +481,8 @@ def _make_folder(folder: Path) -> None:
         )
 
 
-def _folder(path: StrPath, roots: set[str]) -> str:
-    real = os.path.realpath(Path(path).expanduser())
-    # A root that is not there now may be a drive that is not connected; the plan says so.
-    if os.path.isdir(real) or real in roots:
-        return real
-    if os.path.exists(real):
-        raise InvalidInput(f"{os.fspath(path)!r} is a file; index takes folders, such as its own")
-    raise InvalidInput(f"there is no folder {os.fspath(path)!r}")
-
-
-def _absolute(path: StrPath) -> str:
-    """An absolute path with the links above it resolved, for files that may be gone too."""
-    absolute = Path(os.path.abspath(Path(path).expanduser()))
-    return str(absolute.parent.resolve() / absolute.name)
-
-
-def _below(path: str, root: Root) -> str:
-    relative = os.path.relpath(path, root.path).replace(os.sep, "/")
-    return "" if relative == "." else relative
+def _expanded(path: StrPath) -> Path:
+    return Path(os.path.expanduser(path))
 
 
 def _check_positive(option: str, value: int | None) -> None:

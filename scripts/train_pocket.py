@@ -46,6 +46,7 @@ from clipsearch.encoders.pocket import (
 from clipsearch.encoders.pocket_heads import (
     CLASSES,
     GRID,
+    SENTENCE,
     TOKEN_WIDTH,
     Heads,
     HeadShape,
@@ -85,6 +86,8 @@ PEAK_RATE = 1e-3
 DECAY = 0.1
 AVERAGING = 0.97
 CLASS_WEIGHT = 0.3
+SOFTENED = 0.25  # so much of a caption's target goes to the photos whose captions are alike
+ALIKE = 0.1  # the temperature of caption likeness
 CLASSES_A_STEP = 150
 TEMPERATURE = 16.0  # to start with: what a cosine is multiplied by
 HEADER = """\
@@ -142,6 +145,7 @@ class Features:
     captions: Texts
     prompts: Texts  # class by class, each in all templates
     sentences: tuple[Tensor, Tensor]  # of captions and prompts: (n, SENTENCE) float32
+    gists: Tensor  # (photos, SENTENCE) float32 unit rows: the mean of each photo's captions
     classifier: tuple[Tensor, Tensor]  # weight (1000, 1280), bias (1000,)
 
 
@@ -272,7 +276,8 @@ def gather(folder: Path, train: Split, cache: Path) -> tuple[Features, Scales]:
     prompts = Texts(*cached(cache / "prompts.pt", partial(read, tower, tokenizer, filled)))
     sentences = (_sentences(captions), _sentences(prompts))
     last = eyes.net.classifier
-    features = Features(views, captions, prompts, sentences, (last.weight, last.bias))
+    gists = F.normalize(sentences[0].view(-1, CAPTIONS, SENTENCE).mean(1), dim=-1)
+    features = Features(views, captions, prompts, sentences, gists, (last.weight, last.bias))
     return features, measured(features)
 
 
@@ -360,7 +365,13 @@ class Member(nn.Module):
         known = _expected(chances[:, step.classes], sharp * photos @ classes.T)
         pseudo = self._pseudo(step, pooled)
         named = _contrast(sharp * pseudo @ classes.T)
-        return _contrast(sharp * photos @ captions.T) + CLASS_WEIGHT * (known + named)
+        told = _contrast(sharp * photos @ captions.T, self._alike(step))
+        return told + CLASS_WEIGHT * (known + named)
+
+    def _alike(self, step: Step) -> Tensor:
+        """How alike, (n, n) cosines, each photo's captions are to each of the step's captions."""
+        captions = F.normalize(self._features.sentences[0][step.captions], dim=-1)
+        return self._features.gists[step.photos] @ captions.T
 
     def _maps(self, step: Step) -> Tensor:
         maps = torch.empty(len(step.photos), KEPT, TOKEN_WIDTH)
@@ -399,10 +410,19 @@ class Member(nn.Module):
         )
 
 
-def _contrast(scores: Tensor) -> Tensor:
-    """The symmetric contrastive loss of a square of scores whose diagonal is right."""
-    right = torch.arange(len(scores))
-    return (F.cross_entropy(scores, right) + F.cross_entropy(scores.T, right)) / 2
+def _contrast(scores: Tensor, alike: Tensor | None = None) -> Tensor:
+    """The symmetric contrastive loss of a square of scores whose diagonal is right.
+
+    Where it is told what is `alike`, that is a little right too.
+    """
+    return (_one_way(scores, alike) + _one_way(scores.T, None if alike is None else alike.T)) / 2
+
+
+def _one_way(scores: Tensor, alike: Tensor | None) -> Tensor:
+    if alike is None:
+        return F.cross_entropy(scores, torch.arange(len(scores)))
+    near = (alike / ALIKE).softmax(-1)
+    return F.cross_entropy(scores, torch.lerp(torch.eye(len(scores)), near, SOFTENED))
 
 
 def _expected(chances: Tensor, scores: Tensor) -> Tensor:

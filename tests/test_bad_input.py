@@ -36,9 +36,7 @@ def loaded(spec: str) -> Encoder:
 
 @pytest.fixture
 def library(index: Path, spec: str, loaded: Encoder) -> Library:
-    library = Library.open(index, model=spec)
-    library._loaded = loaded  # loading takes a second, and each test would pay it
-    return library
+    return Library.open(index, model=spec, encoder=loaded)
 
 
 @pytest.fixture
@@ -128,8 +126,7 @@ def test_a_folder_without_permission_is_reported_and_the_rest_goes_on(
         for folder in ("open", "closed"):
             (place / "photos" / folder).mkdir(parents=True)
             picture(1).save(place / "photos" / folder / "photo.jpg")
-        with as_nobody(), Library.open(place / "index", model=NAMED) as library:
-            library._loaded = loaded
+        with as_nobody(), Library.open(place / "index", model=NAMED, encoder=loaded) as library:
             assert library.index([place / "photos"]).added == 2
             with as_root():
                 (place / "photos" / "closed").chmod(0)
@@ -150,8 +147,7 @@ def test_a_file_without_permission_is_read_once_it_has_it(loaded: Encoder) -> No
         photo = place / "photos" / "photo.jpg"
         picture(1).save(photo)
         photo.chmod(0)
-        with as_nobody(), Library.open(place / "index", model=NAMED) as library:
-            library._loaded = loaded
+        with as_nobody(), Library.open(place / "index", model=NAMED, encoder=loaded) as library:
             assert library.index([place / "photos"]).failed == 1
             assert library.status().failures == ((str(photo), "Permission denied"),)
             with as_root():
@@ -471,8 +467,7 @@ def test_a_read_only_disk_is_searched_but_not_written(
     indexed.close()
     on_disk = Path(shutil.copytree(indexed.folder, disk / "index"))
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-    with Library.open(on_disk, model=spec, create=False) as library:
-        library._loaded = loaded
+    with Library.open(on_disk, model=spec, create=False, encoder=loaded) as library:
         assert library.query("a dog") == before
         with pytest.raises(LibraryError, match="cannot be written"):
             library.index([photos])
@@ -491,8 +486,7 @@ def test_a_read_only_disk_is_searched_though_its_vectors_are_lost(
     on_disk = Path(shutil.copytree(indexed.folder, disk / "index"))
     shutil.rmtree(on_disk / "vectors")
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-    with Library.open(on_disk, model=spec, create=False) as library:
-        library._loaded = loaded
+    with Library.open(on_disk, model=spec, create=False, encoder=loaded) as library:
         assert [(hit.id, pytest.approx(hit.score)) for hit in library.query("a dog")] == [
             (hit.id, hit.score) for hit in before
         ]
@@ -505,15 +499,13 @@ def test_a_full_disk_keeps_what_was_indexed_so_far(
     many.mkdir()
     for seed in range(60):
         picture(seed, (32, 32)).save(many / f"{seed:02}.jpg")
-    with Library.open(disk / "index", model=spec) as library:
-        library._loaded = loaded
+    with Library.open(disk / "index", model=spec, encoder=loaded) as library:
         filler = disk / "filler"
         filler.write_bytes(bytes(1_000_000 - sum(map(len, files_of(disk).values()))))
         with pytest.raises(LibraryError, match="is full"):
             library.index([many], batch_size=4)
         filler.unlink()
-    with Library.open(disk / "index", model=spec) as library:
-        library._loaded = loaded
+    with Library.open(disk / "index", model=spec, encoder=loaded) as library:
         library.index([many])
         assert len(library.query("x", ALL)) == 60
 

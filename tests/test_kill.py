@@ -55,9 +55,7 @@ def undisturbed(
 
 
 def opened(folder: Path, spec: str, loaded: Encoder) -> Library:
-    library = Library.open(folder, model=spec)
-    library._loaded = loaded  # loading takes a second, and each test would pay it
-    return library
+    return Library.open(folder, model=spec, encoder=loaded)
 
 
 @contextmanager

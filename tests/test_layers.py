@@ -95,6 +95,7 @@ def test_the_public_names_are_these() -> None:
     assert clipsearch.__all__ == [
         "ClipsearchError",
         "Facts",
+        "FileUnreadable",
         "Hit",
         "IndexReport",
         "InvalidInput",

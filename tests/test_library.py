@@ -61,9 +61,7 @@ def library(index: Path, spec: str, encoder: Counting) -> Library:
 
 
 def open_with(encoder: Any, folder: Path, spec: str) -> Library:
-    library = Library.open(folder, model=spec)
-    library._loaded = encoder  # loading takes a second, and each test would pay it
-    return library
+    return Library.open(folder, model=spec, encoder=encoder)
 
 
 def did(report: IndexReport) -> dict[str, int]:
@@ -511,7 +509,7 @@ def test_a_folder_that_is_suddenly_empty_keeps_its_photos(library: Library, phot
 # Forgetting
 
 
-def test_a_forgotten_photo_stays_out_until_its_folder_is_named(
+def test_a_forgotten_photo_in_a_subfolder_keeps_its_embedding_away_until_named(
     library: Library, photos: Path, encoder: Counting
 ) -> None:
     library.index([photos])
@@ -519,16 +517,26 @@ def test_a_forgotten_photo_stays_out_until_its_folder_is_named(
     assert did(library.index()) == {"unchanged": 11}
     assert photos / "trip" / "08.jpg" not in held(library)
     assert (photos / "trip" / "08.jpg").exists()
-    assert did(library.index([photos / "trip"])) == {"added": 1, "unchanged": 3}
+    assert did(library.index([photos / "trip"])) == {"unchanged": 3}
+    assert did(library.index([photos / "trip" / "08.jpg"])) == {"added": 1, "unchanged": 3}
 
 
-def test_a_forgotten_photo_at_the_top_comes_back_when_its_folder_is_named(
-    library: Library, photos: Path
-) -> None:
+def test_a_forgotten_photo_stays_out_until_it_is_named(library: Library, photos: Path) -> None:
     library.index([photos])
     library.forget(photos / "00.jpg")
     assert did(library.index()) == {"unchanged": 11}
-    assert did(library.index([photos])) == {"added": 1, "unchanged": 11}
+    assert did(library.index([photos])) == {"unchanged": 11}
+    assert did(library.index([photos / "00.jpg"])) == {"added": 1, "unchanged": 11}
+
+
+def test_what_lies_in_a_forgotten_folder_does_not_come_back_alone(
+    library: Library, photos: Path
+) -> None:
+    library.index([photos])
+    library.forget(photos / "trip")
+    (photos / "trip" / "day").mkdir()
+    with pytest.raises(InvalidInput, match="was forgotten; name that"):
+        library.index([photos / "trip" / "day"])
 
 
 def test_a_forgotten_subfolder_stays_out_until_it_is_named(library: Library, photos: Path) -> None:

@@ -5,8 +5,9 @@ Exit codes: 0 done, 1 nothing found, 2 an error, 130 stopped by Ctrl-C.
 
 from __future__ import annotations
 
+import io
 import logging
-import os
+import signal
 import sys
 import traceback
 from typing import Annotated
@@ -56,14 +57,11 @@ def main() -> None:
     """Run the command line; every expected error becomes one line and exit code 2."""
     arguments, debug = _take_debug(sys.argv[1:])
     _log_to_stderr()
+    _behave_in_pipes()
     try:
         app(arguments)
     except ClipsearchError as error:
         _fail(str(error), debug)
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough. Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except Exception as error:
         _fail(
             f"unexpected {type(error).__name__}: {error}\n"
@@ -77,6 +75,15 @@ def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     rest = [word for word in arguments[:end] if word != "--debug"] + arguments[end:]
     return rest, len(rest) < len(arguments)
+
+
+def _behave_in_pipes() -> None:
+    """Print any name anywhere, and end quietly when the reader (head, less) has seen enough."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def _fail(message: str, debug: bool) -> None:

@@ -19,7 +19,7 @@ from itertools import islice
 import numpy as np
 
 from clipsearch.encoders import Encoder
-from clipsearch.errors import PhotoError
+from clipsearch.errors import FileUnreadable, PhotoError
 from clipsearch.indexing.plan import Gone, Plan, Work
 from clipsearch.photos.decode import decode, read_file
 from clipsearch.photos.facts import Facts
@@ -59,6 +59,7 @@ class Unreadable:
     work: Work
     reason: str
     digest: str | None = None
+    lasting: bool = True  # false where the file's bytes could not be had: no fault of the file
 
 
 @dataclass(slots=True)
@@ -90,11 +91,13 @@ class Pipeline:
         self._batch_size = batch_size
         self._workers = workers
         self._gone: dict[str, list[Gone]] = {}
+        self._total = 0  # files that the plan asks to read
         self._waiting: list[Loaded] = []  # copies of a picture that is not embedded yet
         self._broken: dict[str, str] = {}  # digest to the reason why it cannot be decoded
         self._embedded: set[str] = set()  # contents that need no embedding
         self._claimed: set[str] = set()  # contents that a worker of this run decodes
         self._claiming = threading.Lock()
+        self._old_facts: dict[str, Facts] = {}  # of contents that this run may move to other files
 
     def run(
         self, plan: Plan, progress: Callable[[int, int], None], stopping: Callable[[], bool]
@@ -103,16 +106,21 @@ class Pipeline:
 
         `progress` gets the number of files done, and their total, after each batch.
         """
-        total = len(plan.work)
-        progress(0, total)
+        self._total = len(plan.work)
+        progress(0, self._total)
         self.counts.unchanged += plan.unchanged
         self._gone = _by_digest(plan.gone)
         self._embedded = self._catalog.digests_by_size({work.found.size for work in plan.work})
         self._embedded -= self._catalog.digests_without_vector(self._model_id)
+        self._old_facts = {
+            work.known.digest: self._catalog.facts_of(work.known.digest) or Facts()
+            for work in plan.work
+            if work.known
+        }
         pool = ThreadPoolExecutor(self._workers, "clipsearch-load")
         try:
             results = self._read_ahead(pool, plan.work)
-            complete = self._consume(results, lambda done: progress(done, total), stopping)
+            complete = self._consume(results, lambda done: progress(done, self._total), stopping)
         finally:
             pool.shutdown(cancel_futures=True)
         if complete:
@@ -137,6 +145,7 @@ class Pipeline:
             if stop:
                 return False
         self._commit(batch)
+        progress(self._total)
         return True
 
     def _read_ahead(
@@ -163,6 +172,8 @@ class Pipeline:
             encoder = self._encoder()
             photo = decode(content, min_side=encoder.resolution)
             return Loaded(work, digest, encoder.prepare(photo.image), photo.facts)
+        except FileUnreadable as error:
+            return Unreadable(work, str(error), lasting=False)
         except PhotoError as error:
             return Unreadable(work, str(error), digest)
 
@@ -196,7 +207,9 @@ class Pipeline:
             ],
             photos=[self._photo(item) for item in batch.views + batch.records],
             failures=[_failure(item) for item in batch.failures],
-            dropped=[item.work.known.id for item in batch.failures if item.work.known],
+            dropped=[
+                item.work.known.id for item in batch.failures if item.work.known and item.lasting
+            ],
         )
         added = self._catalog.write(self._model_id, changes)
         # Only after the commit: the catalog is the truth, the vector file follows.
@@ -220,8 +233,11 @@ class Pipeline:
             item.digest,
             found.size,
             found.mtime_ns,
-            item.facts or self._catalog.facts_of(item.digest) or Facts(),
+            item.facts or self._facts_of(item.digest),
         )
+
+    def _facts_of(self, digest: str) -> Facts:
+        return self._catalog.facts_of(digest) or self._old_facts.get(digest) or Facts()
 
     def _row_to_keep(self, item: Loaded) -> int | None:
         """The row that this photo takes over, and the count of what happened to it."""
@@ -271,7 +287,9 @@ def _is_full(batch: _Batch, batch_size: int) -> bool:
 
 def _failure(item: Unreadable) -> Failure:
     found = item.work.found
-    return Failure(item.work.root.id, found.path, found.size, found.mtime_ns, item.reason)
+    # A size that no file has: it is tried again at every run.
+    size = found.size if item.lasting else -1
+    return Failure(item.work.root.id, found.path, size, found.mtime_ns, item.reason)
 
 
 def _matrix(added: list[tuple[int, bytes]], dim: int) -> np.ndarray:

@@ -71,10 +71,10 @@ def _plan_target(
 
     def on_error(path: str, error: OSError) -> None:
         unread.append(path)
-        where = os.path.join(root.path, path)
+        where = os.path.join(root.path, path) if path else root.path
         plan.problems.append(f"{where} cannot be read ({error.strerror}); its photos are kept")
 
-    place = os.path.join(root.path, below)
+    place = os.path.join(root.path, below) if below else root.path
     if not os.path.isdir(place):
         if not prune:
             plan.problems.append(

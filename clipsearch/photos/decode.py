@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from clipsearch.errors import PhotoError
+from clipsearch.errors import FileUnreadable, PhotoError
 from clipsearch.photos.facts import Facts, read_facts
 
 # A picture that would need more than this once decoded is refused: 256 megapixels of RGB take
@@ -41,13 +41,14 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     """The bytes of a file.
 
     Raises:
-        PhotoError: it cannot be read, or is empty.
+        FileUnreadable: they cannot be had, now.
+        PhotoError: there are none.
     """
     try:
         with open(path, "rb") as file:
             content = file.read()
     except OSError as error:
-        raise PhotoError(error.strerror or str(error)) from error
+        raise FileUnreadable(error.strerror or str(error)) from error
     if not content:
         raise PhotoError("the file is empty")
     return content

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from clipsearch.errors import LibraryError
 from clipsearch.photos.facts import Facts
+from clipsearch.store.lock import write_lock
 
 FILE_NAME = "catalog.db"
 APPLICATION_ID = 0x636C6970  # "clip", so that `file` and we can tell whose database it is
@@ -120,7 +121,7 @@ class Catalog:
             LibraryError: there is none, it is not ours, or a newer version made it.
         """
         if not (folder / FILE_NAME).is_file():
-            raise LibraryError(f"{folder} holds no index")
+            raise LibraryError(f"{folder} holds no index; make one: clipsearch index FOLDER")
         try:
             return cls(_writable(folder))
         except sqlite3.OperationalError:
@@ -211,14 +212,11 @@ class Catalog:
             )
 
     def include(self, root_id: int, path: str) -> None:
-        """Take back the exclusions at, above and below a path."""
-        taken_back = [
-            (root_id, _to_db(excluded))
-            for excluded in self.exclusions(root_id)
-            if is_below(excluded, path) or is_below(path, excluded)
-        ]
+        """Take back the exclusion of a path."""
         with self.transaction():
-            self._db.executemany("DELETE FROM excluded WHERE root_id = ? AND path = ?", taken_back)
+            self._db.execute(
+                "DELETE FROM excluded WHERE root_id = ? AND path = ?", (root_id, _to_db(path))
+            )
 
     # Photos
 
@@ -405,7 +403,10 @@ def _writable(folder: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(file, timeout=30, isolation_level=None)
     try:
         if _version(connection, file) < SCHEMA_VERSION:
-            _migrate(connection)
+            # Somebody else may be making this very file: wait, and look again.
+            with write_lock(folder, wait=60):
+                if _version(connection, file) < SCHEMA_VERSION:
+                    _migrate(connection)
         # With less, a power cut could take back commits, and with them ids already in use.
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")

@@ -13,14 +13,14 @@ from clipsearch.errors import LibraryBusy
 
 
 @contextmanager
-def write_lock(folder: Path) -> Iterator[None]:
+def write_lock(folder: Path, wait: float = 0) -> Iterator[None]:
     """Hold the right to write to an index folder; a killed process holds it no longer.
 
     Raises:
-        LibraryBusy: another process holds it.
+        LibraryBusy: another process holds it, still after `wait` seconds.
     """
     pid_file = folder / "index.pid"
-    lock = FileLock(folder / "index.lock", timeout=0)
+    lock = FileLock(folder / "index.lock", timeout=wait)
     try:
         lock.acquire()
     except Timeout as error:

@@ -23,7 +23,7 @@ def is_behind(catalog: Catalog, model: Model, file: VectorFile) -> bool:
     """
     count, highest = catalog.fingerprint(model.id)
     held, held_highest = file.fingerprint()
-    return held_highest < highest or held < count
+    return held < count or not highest <= held_highest <= catalog.last_vector_id()
 
 
 def bring_up(catalog: Catalog, model: Model, file: VectorFile) -> None:
@@ -46,6 +46,8 @@ def bring_up(catalog: Catalog, model: Model, file: VectorFile) -> None:
 
 def hold_missing(catalog: Catalog, model: Model, file: VectorFile) -> None:
     """Take what the file lacks into memory alone, for a search that may not write."""
+    if file.fingerprint()[1] > catalog.last_vector_id():
+        file.disregard()
     batches = list(_missing(catalog, model, file))
     held = len(file.ids) + sum(len(ids) for ids, _ in batches)
     if held < catalog.fingerprint(model.id)[0]:

@@ -55,7 +55,8 @@ class VectorFile:
         self.rows_path = stem.with_name(stem.name + ".f16")
         self.ids_path = stem.with_name(stem.name + ".ids")
         self.dim = dim
-        self.ids = self._read_ids()
+        self.ids = np.empty(0, np.int64)
+        self._open()
         self._unsaved = Unsaved(np.empty(0, np.int64), np.empty((0, dim), np.float16))
 
     def fingerprint(self) -> tuple[int, int]:
@@ -128,7 +129,8 @@ class VectorFile:
         count = len(self.ids)
         if not count:
             return np.empty((0, self.dim), np.float16)
-        return self._map[ROWS_START:].view(np.float16).reshape(-1, self.dim)[:count]
+        content = self._map[ROWS_START : self._row_offset(count)]
+        return content.view(np.float16).reshape(-1, self.dim)
 
     def search(self, query: np.ndarray, k: int, within: np.ndarray | None = None) -> Matches:
         """The k rows with the highest inner product with `query`, (dim,) float32.
@@ -174,8 +176,7 @@ class VectorFile:
     @cached_property
     def _map(self) -> np.ndarray:
         # Copy-on-write: `_view` writes a header into our copy of the first page, not the file.
-        size = self._row_offset(len(self.ids))
-        return np.memmap(self.rows_path, np.uint8, mode="c", shape=(size,))
+        return np.memmap(self.rows_path, np.uint8, mode="c")
 
     @cached_property
     def _view(self) -> Any:
@@ -194,7 +195,8 @@ class VectorFile:
         header[-8:] = np.frombuffer(np.int64(count * self.dim * 2).tobytes(), np.uint8)
         start = ROWS_START - len(header)
         self._map[start:ROWS_START] = header
-        reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(self._map[start:]), len(self._map) - start)
+        end = self._row_offset(count)
+        reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(self._map[start:]), end - start)
         return faiss.read_index(reader, 0)
 
     @property
@@ -219,22 +221,28 @@ class VectorFile:
             _sync(file)
         self.ids = np.empty(0, np.int64)
 
-    def _read_ids(self) -> np.ndarray:
-        """The ids of whole rows; none where the files are missing, damaged or not a pair."""
-        try:
-            with self.rows_path.open("rb") as file:
-                header = file.read(32)
-            content = self.ids_path.read_bytes()
-            whole_rows = (self.rows_path.stat().st_size - ROWS_START) // (self.dim * 2)
-        except OSError:
-            return np.empty(0, np.int64)
-        pair = header[16:32]
+    def _open(self) -> None:
+        """Map the rows and read their ids; none where the files are damaged or not a pair."""
+        for _ in range(3):  # a writer may be putting a new pair in place, one file at a time
+            try:
+                mapped = np.memmap(self.rows_path, np.uint8, mode="c")
+                content = self.ids_path.read_bytes()
+            except (OSError, ValueError):  # missing, or of no bytes
+                return
+            header = mapped[: IDS_START + len(MAGIC)].tobytes()
+            if header[len(MAGIC) :] == content[:IDS_START]:
+                self.ids = self._believed(content, header, len(mapped))
+                self._map = mapped
+                return
+
+    def _believed(self, content: bytes, header: bytes, size: int) -> np.ndarray:
         count = (len(content) - IDS_START) // 8
-        if header[:16] != MAGIC or content[:16] != pair or not 0 <= count <= whole_rows:
+        whole_rows = (size - ROWS_START) // (self.dim * 2)
+        if not header.startswith(MAGIC) or not 0 <= count <= whole_rows:
             return np.empty(0, np.int64)
         ids = np.frombuffer(content, np.int64, count, IDS_START)
         ascending = bool(np.all(np.diff(ids, prepend=0) > 0))
-        sound = ascending and pair[8:] == np.int64(self.dim).tobytes()
+        sound = ascending and content[8:IDS_START] == np.int64(self.dim).tobytes()
         return ids if sound else np.empty(0, np.int64)
 
 

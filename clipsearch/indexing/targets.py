@@ -1,0 +1,132 @@
+"""Which folders a run looks at, and what leaves the index by hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from clipsearch.errors import InvalidInput
+from clipsearch.indexing.plan import Target
+from clipsearch.store.catalog import Catalog, Root, is_below
+
+
+def choose_targets(catalog: Catalog, paths: Sequence[str]) -> list[Target]:
+    """The folders that `paths` name, as roots and places below them; all roots for no paths.
+
+    A folder inside a root is a part of it; one that holds roots takes them in.
+
+    Raises:
+        InvalidInput: a path that is no folder.
+    """
+    if not paths:
+        roots = catalog.roots()
+        if not roots:
+            raise InvalidInput("the index knows no folder yet: clipsearch index FOLDER")
+        return [Target(root, "") for root in roots]
+    folders = [_folder(catalog, path) for path in paths]
+    for folder in folders:  # first all roots, so that none is taken in after it is a target
+        if not any(is_below(folder, root.path) for root in catalog.roots()):
+            catalog.add_root(folder)
+    targets = {_target(catalog, folder) for folder in folders}
+    return sorted(
+        (target for target in targets if not any(_holds(other, target) for other in targets)),
+        key=lambda target: (target.root.path, target.below),
+    )
+
+
+def take_back_roots(catalog: Catalog, before: Sequence[Root]) -> None:
+    """Remove the roots that a run added, and indexed nothing of, before it failed."""
+    for root in catalog.roots():
+        if root not in before and not catalog.count_photos(root.id) and not catalog.failed(root.id):
+            catalog.remove_root(root.id)
+
+
+def forget(catalog: Catalog, path: str) -> int:
+    """Take a folder or a photo out; gives the number of photos taken out.
+
+    A part of a root is kept out of later runs until it is named again.
+
+    Raises:
+        InvalidInput: the index does not know the path.
+    """
+    wanted = _real(path)
+    roots = [r for r in catalog.roots() if is_below(r.path, wanted) or is_below(wanted, r.path)]
+    if not roots:
+        raise InvalidInput(_unknown(wanted))
+    taken = sum(_forget_in(catalog, root, wanted) for root in roots)
+    catalog.sweep()
+    return taken
+
+
+def _forget_in(catalog: Catalog, root: Root, wanted: str) -> int:
+    below = "" if is_below(root.path, wanted) else _below(wanted, root)
+    photos = {p: k.id for p, k in catalog.known(root.id).items() if is_below(p, below)}
+    failed = [path for path in catalog.failed(root.id) if is_below(path, below)]
+    if below and not photos and not failed:
+        raise InvalidInput(_unknown(wanted))
+    catalog.remove_photos(photos.values())
+    catalog.remove_failures((root.id, path) for path in failed)
+    if below:
+        catalog.exclude(root.id, below)
+    else:
+        catalog.remove_root(root.id)
+    return len(photos)
+
+
+def _folder(catalog: Catalog, path: str) -> str:
+    """The real path of a folder, or of a photo that was forgotten and is named to come back."""
+    if not path:
+        raise InvalidInput("the folder's name is empty")
+    real = _real(path)
+    # A root that is not there now may be a drive that is not connected; the plan says so.
+    known = any(root.path == real for root in catalog.roots())
+    if known or os.path.isdir(real) or _is_excluded(catalog, real):
+        return real
+    if os.path.exists(real):
+        raise InvalidInput(f"{path!r} is a file; index takes folders, such as its own")
+    raise InvalidInput(f"there is no folder {path!r}")
+
+
+def _target(catalog: Catalog, folder: str) -> Target:
+    root = next(root for root in catalog.roots() if is_below(folder, root.path))
+    below = _below(folder, root)
+    for path in catalog.exclusions(root.id):
+        if path != below and is_below(below, path):
+            raise InvalidInput(
+                f"{folder} lies in {os.path.join(root.path, path)}, which was forgotten; name"
+                " that to bring it back"
+            )
+    catalog.include(root.id, below)
+    return Target(root, os.path.dirname(below) if os.path.isfile(folder) else below)
+
+
+def _is_excluded(catalog: Catalog, file: str) -> bool:
+    return any(
+        is_below(file, root.path) and _below(file, root) in catalog.exclusions(root.id)
+        for root in catalog.roots()
+    )
+
+
+def _holds(other: Target, target: Target) -> bool:
+    """Whether another target of the same root looks at all of this one."""
+    inside = other.root == target.root and is_below(target.below, other.below)
+    return inside and other != target
+
+
+def _real(path: str) -> str:
+    """The real path of a folder; of a photo, which may be gone, that of its folder and its name."""
+    # os.path's expanduser leaves the home of nobody alone, where pathlib's raises.
+    absolute = Path(os.path.abspath(os.path.expanduser(path)))
+    if absolute.is_dir():
+        return str(absolute.resolve())
+    return str(absolute.parent.resolve() / absolute.name)
+
+
+def _below(path: str, root: Root) -> str:
+    relative = os.path.relpath(path, root.path).replace(os.sep, "/")
+    return "" if relative == "." else relative
+
+
+def _unknown(path: str) -> str:
+    return f"{path} is not in the index. clipsearch status lists its folders."
