@@ -181,6 +181,7 @@ class Library:
         batch_size: int | None = None,
         workers: int | None = None,
         prune: bool = False,
+        isolated: bool = False,
         progress: Progress | None = None,
         stopping: Callable[[], bool] | None = None,
     ) -> IndexReport:
@@ -189,7 +190,9 @@ class Library:
         New and changed photos are read and embedded, moved ones keep their row, and what is gone
         is removed; a folder that is missing or suddenly empty removes nothing unless `prune`.
         `progress` gets the number of files done and their total. `stopping` is asked after each
-        file; once true, the run ends after committing what it has.
+        file; once true, the run ends after committing what it has. With `isolated`, files are
+        decoded in processes of their own, so that one that crashes or hangs a decoder costs
+        itself alone; as always with `multiprocessing`, a script must then guard its main part.
 
         Raises:
             InvalidInput: a path that is no folder, or numbers that make no sense.
@@ -209,7 +212,7 @@ class Library:
             targets = choose_targets(self._catalog, [os.fspath(path) for path in paths])
             plan = make_plan(self._catalog, model.id if model else None, targets, prune)
             try:
-                report = self._run(plan, batch_size, workers, progress, stopping, started)
+                report = self._run(plan, batch_size, workers, isolated, progress, stopping, started)
             except ClipsearchError:
                 take_back_roots(self._catalog, roots)
                 raise
@@ -303,10 +306,12 @@ class Library:
         plan: Plan,
         batch_size: int | None,
         workers: int | None,
+        isolated: bool,
         progress: Progress | None,
         stopping: Callable[[], bool] | None,
         started: float,
     ) -> IndexReport:
+        from clipsearch.indexing.loading import Loaders
         from clipsearch.indexing.pipeline import Counts, Pipeline, clean_up
 
         complete, counts = True, Counts(unchanged=plan.unchanged)
@@ -315,13 +320,12 @@ class Library:
             vectors = self._vectors(model)
             bring_up(self._catalog, model, vectors)
             pipeline = Pipeline(
-                self._catalog, model.id, vectors, self._encoder,
-                batch_size or USUAL_BATCH, workers or _usual_workers(),
+                self._catalog, model.id, vectors, self._encoder, batch_size or USUAL_BATCH,
+                progress or (lambda done, total: None),
             )  # fmt: skip
             counts = pipeline.counts
-            complete = pipeline.run(
-                plan, progress or (lambda done, total: None), stopping or (lambda: False)
-            )
+            with Loaders(workers or _usual_workers(), isolated) as loaders:
+                complete = pipeline.run(plan, loaders, stopping or (lambda: False))
         elif plan.gone or plan.mended:
             counts.removed = clean_up(self._catalog, plan)
         for model in self._catalog.models():

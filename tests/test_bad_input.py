@@ -522,7 +522,7 @@ def test_a_full_disk_keeps_what_was_indexed_so_far(
         (["index", "photos", "--workers", "-1"], "--workers must be at least 1"),
         (["index", "photos", "--model", "no-such-alias"], "names no model"),
         (["index", "photos", "--model", "ViT-B-32:missing"], "there is no weights file 'missing'"),
-        (["index", "photos", "--index", "photos/00.jpg"], "is a file"),
+        (["index", "photos", "--index", "photos/00.jpg"], "lies in a file"),
         (["query", "a dog", "-k", "0"], "-k must be at least 1"),
         (["query", ""], "the query is empty"),
         (["similar", "photos/00.jpg", "-k", "0"], "-k must be at least 1"),

@@ -49,6 +49,7 @@ def index(
                 paths or (),
                 batch_size=batch_size,
                 workers=workers,
+                isolated=True,
                 prune=prune,
                 progress=progress,
                 stopping=stopping,

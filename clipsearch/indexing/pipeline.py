@@ -1,33 +1,39 @@
-"""Read, decode, embed and commit what the plan asks for, a batch at a time.
+"""Read, decode, embed and commit what the plan asks for, all at the same time.
 
-Worker threads read, hash, decode and preprocess files ahead; Pillow and hashlib release the
-GIL while they do. The calling thread embeds a batch while the next one is being decoded, and
-writes it in one transaction, so a crash loses at most the batch in flight.
+    hashers -> loaders -> [batch] -> encoder -> commit
+
+Files whose size no other file has go straight to the loaders, which read, hash, decode and
+preprocess. The others are hashed first, so that a moved file or a copy is not decoded again.
+Full batches go to the encoder's thread while the next one fills, and what it gives back is
+written in one transaction. Every queue is bounded; a crash loses at most the batches in flight.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
 from clipsearch.encoders import Encoder
-from clipsearch.errors import FileUnreadable, PhotoError
+from clipsearch.indexing.loading import Loaded, Loaders, Unread, hash_file
 from clipsearch.indexing.plan import Gone, Plan, Work
-from clipsearch.photos.decode import decode, read_file
 from clipsearch.photos.facts import Facts
 from clipsearch.store.catalog import Catalog, Changes, Failure, NewPhoto
 from clipsearch.store.vectors import VectorFile
 
 # Records that need no embedding (copies, failures) are committed in groups of this many.
 RECORDS_A_COMMIT = 500
+# On a slow disk a batch is committed at this age, full or not.
+SECONDS_A_COMMIT = 20.0
+
+Result = Loaded | Unread
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -42,33 +48,22 @@ class Counts:
     failed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A file that was read; `view` is None where its content needs no embedding."""
-
-    work: Work
-    digest: str
-    view: np.ndarray | None = None  # (resolution, resolution, 3) uint8
-    facts: Facts | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A file that could not be read, and why."""
-
-    work: Work
-    reason: str
-    digest: str | None = None
-    lasting: bool = True  # false where the file's bytes could not be had: no fault of the file
-
-
 @dataclass(slots=True)
 class _Batch:
-    """What has been read since the last commit."""
+    """What is committed together."""
 
-    views: list[Loaded] = field(default_factory=list)
-    records: list[Loaded] = field(default_factory=list)
-    failures: list[Unreadable] = field(default_factory=list)
+    views: list[tuple[Work, Loaded]] = field(default_factory=list)  # to embed
+    records: list[tuple[Work, Loaded]] = field(default_factory=list)  # embedded before
+    failures: list[tuple[Work, Unread]] = field(default_factory=list)
+    begun: float = field(default_factory=time.monotonic)
+    done: int = 0  # files of the plan that are finished when this is committed
+
+    def is_full(self, size: int) -> bool:
+        return (
+            len(self.views) >= size
+            or len(self.records) + len(self.failures) >= RECORDS_A_COMMIT
+            or time.monotonic() - self.begun > SECONDS_A_COMMIT
+        )
 
 
 class Pipeline:
@@ -81,194 +76,210 @@ class Pipeline:
         vectors: VectorFile,
         encoder: Callable[[], Encoder],
         batch_size: int,
-        workers: int,
+        progress: Callable[[int, int], None],
     ) -> None:
         self.counts = Counts()
         self._catalog = catalog
         self._model_id = model_id
         self._vectors = vectors
-        self._encoder = encoder  # called when the first picture needs it, from any thread
+        self._encoder = encoder  # called when the first picture needs it
         self._batch_size = batch_size
-        self._workers = workers
+        self._progress = progress
+        self._total = 0
         self._gone: dict[str, list[Gone]] = {}
-        self._total = 0  # files that the plan asks to read
-        self._waiting: list[Loaded] = []  # copies of a picture that is not embedded yet
-        self._broken: dict[str, str] = {}  # digest to the reason why it cannot be decoded
+        self._waiting: list[tuple[Work, Loaded]] = []  # copies of what is not embedded yet
+        self._broken: dict[str, Unread] = {}  # by digest: contents that are no picture
         self._embedded: set[str] = set()  # contents that need no embedding
-        self._claimed: set[str] = set()  # contents that a worker of this run decodes
-        self._claiming = threading.Lock()
-        self._old_facts: dict[str, Facts] = {}  # of contents that this run may move to other files
+        self._claimed: set[str] = set()  # contents that are being embedded
+        self._old_facts: dict[str, Facts] = {}  # of contents that may move to other files
+        self._encoding: deque[tuple[_Batch, Future[np.ndarray]]] = deque()
 
-    def run(
-        self, plan: Plan, progress: Callable[[int, int], None], stopping: Callable[[], bool]
-    ) -> bool:
-        """Do the plan; gives False if `stopping` said so before the end.
-
-        `progress` gets the number of files done, and their total, after each batch.
-        """
-        self._total = len(plan.work)
-        progress(0, self._total)
-        self.counts.unchanged += plan.unchanged
-        self._gone = _by_digest(plan.gone)
-        self._embedded = self._catalog.digests_by_size({work.found.size for work in plan.work})
-        self._embedded -= self._catalog.digests_without_vector(self._model_id)
-        self._old_facts = {
-            work.known.digest: self._catalog.facts_of(work.known.digest) or Facts()
-            for work in plan.work
-            if work.known
-        }
-        pool = ThreadPoolExecutor(self._workers, "clipsearch-load")
-        try:
-            results = self._read_ahead(pool, plan.work)
-            complete = self._consume(results, lambda done: progress(done, self._total), stopping)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    def run(self, plan: Plan, loaders: Loaders, stopping: Callable[[], bool]) -> bool:
+        """Do the plan; gives False if `stopping` said so before the end."""
+        self._prepare(plan)
+        with (
+            ThreadPoolExecutor(2, "clipsearch-hash") as hashers,
+            ThreadPoolExecutor(1, "clipsearch-encode") as encoding,
+        ):
+            results = self._results(plan.work, hashers, loaders)
+            complete = self._consume(results, encoding, stopping)
         if complete:
             self._settle_waiting()
             self.counts.removed += clean_up(self._catalog, plan, self._gone)
         return complete
 
+    def _prepare(self, plan: Plan) -> None:
+        self._total = len(plan.work)
+        self._progress(0, self._total)
+        self.counts.unchanged += plan.unchanged
+        self._gone = _by_digest(plan.gone)
+        self._embedded = self._catalog.digests_by_size({work.found.size for work in plan.work})
+        self._embedded -= self._catalog.digests_without_vector(self._model_id)
+        known = [work.known.digest for work in plan.work if work.known]
+        self._old_facts = {digest: self._facts_of(digest) for digest in known}
+
+    def _results(
+        self, work: list[Work], hashers: ThreadPoolExecutor, loaders: Loaders
+    ) -> Iterator[tuple[Work, Result]]:
+        """What came of each file, in order, with enough in flight to fill the next batch."""
+        ahead = 2 * self._batch_size
+        started = (
+            (item, self._start(item, hashed, loaders))
+            for item, hashed in _ahead(self._hashing(work, hashers), ahead)
+        )
+        for item, wait in _ahead(started, ahead):
+            yield item, wait()
+
+    def _hashing(
+        self, work: list[Work], hashers: ThreadPoolExecutor
+    ) -> Iterator[tuple[Work, Future[Result] | None]]:
+        shared = self._catalog.sizes()
+        shared |= {size for size, count in Counter(w.found.size for w in work).items() if count > 1}
+        for item in work:
+            is_shared = item.found.size in shared
+            yield item, hashers.submit(hash_file, _path(item)) if is_shared else None
+
+    def _start(
+        self, item: Work, hashed: Future[Result] | None, loaders: Loaders
+    ) -> Callable[[], Result]:
+        result = hashed.result() if hashed else None
+        if isinstance(result, Unread):
+            return lambda: result
+        if result is not None:
+            if result.digest in self._embedded or result.digest in self._claimed:
+                return lambda: result
+            self._claimed.add(result.digest)
+        return loaders.submit(_path(item), self._encoder().prepare)
+
     def _consume(
         self,
-        results: Iterator[Loaded | Unreadable],
-        progress: Callable[[int], None],
+        results: Iterable[tuple[Work, Result]],
+        encoding: ThreadPoolExecutor,
         stopping: Callable[[], bool],
     ) -> bool:
-        batch = _Batch()
-        for done, result in enumerate(results, 1):
-            self._sort_in(result, batch)
-            stop = stopping()
-            if stop or _is_full(batch, self._batch_size):
-                self._commit(batch)
+        batch, stopped, done = _Batch(), False, 0
+        for done, (item, result) in enumerate(results, 1):
+            self._sort_in(item, result, batch)
+            batch.done = done
+            stopped = stopping()
+            if stopped or batch.is_full(self._batch_size):
+                self._encode(batch, encoding)
                 batch = _Batch()
-                progress(done)
-            if stop:
-                return False
-        self._commit(batch)
-        progress(self._total)
-        return True
+            if stopped:
+                break
+        batch.done = done
+        self._encode(batch, encoding)
+        self._commit_encoded(keep=0)
+        return not stopped
 
-    def _read_ahead(
-        self, pool: ThreadPoolExecutor, work: list[Work]
-    ) -> Iterator[Loaded | Unreadable]:
-        """Results in order, with just enough files in flight to fill the next batch."""
-        pending = iter(work)
-        ahead = 2 * self._batch_size + self._workers
-        futures: deque[Future[Loaded | Unreadable]] = deque(
-            pool.submit(self._load, item) for item in islice(pending, ahead)
-        )
-        while futures:
-            result = futures.popleft().result()
-            futures.extend(pool.submit(self._load, item) for item in islice(pending, 1))
-            yield result
-
-    def _load(self, work: Work) -> Loaded | Unreadable:
-        digest = None
-        try:
-            content = read_file(os.path.join(work.root.path, work.found.path))
-            digest = hashlib.sha256(content).hexdigest()
-            if not self._claim(digest):
-                return Loaded(work, digest)
-            encoder = self._encoder()
-            photo = decode(content, min_side=encoder.resolution)
-            return Loaded(work, digest, encoder.prepare(photo.image), photo.facts)
-        except FileUnreadable as error:
-            return Unreadable(work, str(error), lasting=False)
-        except PhotoError as error:
-            return Unreadable(work, str(error), digest)
-
-    def _claim(self, digest: str) -> bool:
-        """Whether this content still has to be embedded, and by the caller."""
-        with self._claiming:
-            if digest in self._embedded or digest in self._claimed:
-                return False
-            self._claimed.add(digest)
-            return True
-
-    def _sort_in(self, result: Loaded | Unreadable, batch: _Batch) -> None:
-        if isinstance(result, Unreadable):
+    def _sort_in(self, item: Work, result: Result, batch: _Batch) -> None:
+        if isinstance(result, Unread):
             if result.digest:
-                self._broken[result.digest] = result.reason
-            batch.failures.append(result)
+                self._broken[result.digest] = result
+            batch.failures.append((item, result))
         elif result.view is not None:
-            batch.views.append(result)
+            batch.views.append((item, result))
         elif result.digest in self._embedded:
-            batch.records.append(result)
+            batch.records.append((item, result))
         elif result.digest in self._broken:
-            batch.failures.append(Unreadable(result.work, self._broken[result.digest]))
+            batch.failures.append((item, self._broken[result.digest]))
         else:
-            self._waiting.append(result)
+            self._waiting.append((item, result))
 
-    def _commit(self, batch: _Batch) -> None:
-        rows = self._embed(batch.views)
+    def _encode(self, batch: _Batch, encoding: ThreadPoolExecutor) -> None:
+        """Send a batch to the encoder, and commit the one before it meanwhile."""
+        self._encoding.append((batch, encoding.submit(self._embed, batch)))
+        self._commit_encoded(keep=1)
+
+    def _embed(self, batch: _Batch) -> np.ndarray:
+        """The batch's embeddings, (n, dim) float16."""
+        if not batch.views:
+            return np.empty((0, self._vectors.dim), np.float16)
+        pixels = np.stack([loaded.view for _, loaded in batch.views if loaded.view is not None])
+        return self._encoder().encode_images(pixels).astype(np.float16)
+
+    def _commit_encoded(self, keep: int) -> None:
+        while len(self._encoding) > keep:
+            batch, rows = self._encoding.popleft()
+            self._commit(batch, rows.result())
+            self._progress(batch.done, self._total)
+
+    def _commit(self, batch: _Batch, rows: np.ndarray) -> None:
+        embedded = [loaded.digest for _, loaded in batch.views]
         changes = Changes(
-            vectors=[
-                (item.digest, row.tobytes()) for item, row in zip(batch.views, rows, strict=True)
-            ],
-            photos=[self._photo(item) for item in batch.views + batch.records],
-            failures=[_failure(item) for item in batch.failures],
+            vectors=[(digest, row.tobytes()) for digest, row in zip(embedded, rows, strict=True)],
+            photos=[self._photo(item, loaded) for item, loaded in batch.views + batch.records],
+            failures=[_failure(item, unread) for item, unread in batch.failures],
             dropped=[
-                item.work.known.id for item in batch.failures if item.work.known and item.lasting
+                item.known.id for item, unread in batch.failures if item.known and unread.lasting
             ],
         )
         added = self._catalog.write(self._model_id, changes)
         # Only after the commit: the catalog is the truth, the vector file follows.
         self._vectors.add([id for id, _ in added], _matrix(added, self._vectors.dim))
         self.counts.failed += len(batch.failures)
-        self._embedded.update(item.digest for item in batch.views)
-        self._claimed.difference_update(item.digest for item in batch.views)
+        self._embedded.update(embedded)
+        self._claimed.difference_update(embedded)
 
-    def _embed(self, views: list[Loaded]) -> np.ndarray:
-        if not views:
-            return np.empty((0, self._vectors.dim), np.float16)
-        pixels = np.stack([item.view for item in views if item.view is not None])
-        return self._encoder().encode_images(pixels).astype(np.float16)
-
-    def _photo(self, item: Loaded) -> NewPhoto:
-        work, found = item.work, item.work.found
+    def _photo(self, item: Work, loaded: Loaded) -> NewPhoto:
         return NewPhoto(
-            self._row_to_keep(item),
-            work.root.id,
-            found.path,
-            item.digest,
-            found.size,
-            found.mtime_ns,
-            item.facts or self._facts_of(item.digest),
+            self._row_to_keep(item, loaded.digest),
+            item.root.id,
+            item.found.path,
+            loaded.digest,
+            item.found.size,
+            item.found.mtime_ns,
+            loaded.facts or self._facts_of(loaded.digest),
         )
 
     def _facts_of(self, digest: str) -> Facts:
         return self._catalog.facts_of(digest) or self._old_facts.get(digest) or Facts()
 
-    def _row_to_keep(self, item: Loaded) -> int | None:
-        """The row that this photo takes over, and the count of what happened to it."""
-        known = item.work.known
-        if known:
-            if known.digest == item.digest:
+    def _row_to_keep(self, item: Work, digest: str) -> int | None:
+        """The row that this photo takes over; counts what happened to it."""
+        if item.known:
+            if item.known.digest == digest:
                 self.counts.unchanged += 1
             else:
                 self.counts.updated += 1
-            return known.id
-        if self._gone.get(item.digest):
+            return item.known.id
+        if self._gone.get(digest):
             self.counts.moved += 1
-            return self._gone[item.digest].pop().known.id
+            return self._gone[digest].pop().known.id
         self.counts.added += 1
         return None
 
     def _settle_waiting(self) -> None:
         batch = _Batch()
         waiting, self._waiting = self._waiting, []
-        for item in waiting:
-            self._sort_in(item, batch)
-        self._commit(batch)
+        for item, loaded in waiting:
+            self._sort_in(item, loaded, batch)
+        self._commit(batch, np.empty((0, self._vectors.dim), np.float16))
 
 
 def clean_up(catalog: Catalog, plan: Plan, gone: dict[str, list[Gone]] | None = None) -> int:
     """Take out what is gone and was not found elsewhere; gives the number of photos."""
-    photos = [photo for group in (gone or _by_digest(plan.gone)).values() for photo in group]
+    if gone is None:
+        gone = _by_digest(plan.gone)
+    photos = [photo for group in gone.values() for photo in group]
     catalog.remove_photos(photo.known.id for photo in photos)
     catalog.remove_failures(plan.mended)
     catalog.sweep()
     return len(photos)
+
+
+def _ahead(items: Iterable[T], depth: int) -> Iterator[T]:
+    """The items in order, each drawn `depth` items before it is given."""
+    drawn: deque[T] = deque()
+    for item in items:
+        drawn.append(item)
+        if len(drawn) > depth:
+            yield drawn.popleft()
+    yield from drawn
+
+
+def _path(item: Work) -> str:
+    return os.path.join(item.root.path, item.found.path)
 
 
 def _by_digest(gone: list[Gone]) -> dict[str, list[Gone]]:
@@ -278,18 +289,10 @@ def _by_digest(gone: list[Gone]) -> dict[str, list[Gone]]:
     return grouped
 
 
-def _is_full(batch: _Batch, batch_size: int) -> bool:
-    return (
-        len(batch.views) >= batch_size
-        or len(batch.records) + len(batch.failures) >= RECORDS_A_COMMIT
-    )
-
-
-def _failure(item: Unreadable) -> Failure:
-    found = item.work.found
+def _failure(item: Work, unread: Unread) -> Failure:
     # A size that no file has: it is tried again at every run.
-    size = found.size if item.lasting else -1
-    return Failure(item.work.root.id, found.path, size, found.mtime_ns, item.reason)
+    size = item.found.size if unread.lasting else -1
+    return Failure(item.root.id, item.found.path, size, item.found.mtime_ns, unread.reason)
 
 
 def _matrix(added: list[tuple[int, bytes]], dim: int) -> np.ndarray:

@@ -258,6 +258,10 @@ class Catalog:
         )
         return {digest for (digest,) in rows}
 
+    def sizes(self) -> set[int]:
+        """The sizes in bytes that photos have."""
+        return {size for (size,) in self._db.execute("SELECT DISTINCT size FROM photos")}
+
     def digests_by_size(self, sizes: Set[int]) -> set[str]:
         """The contents of all photos that are of one of these sizes in bytes."""
         rows = self._db.execute("SELECT digest, size FROM photos")
@@ -428,9 +432,12 @@ def _read_only(folder: Path) -> sqlite3.Connection:
 
 def _version(connection: sqlite3.Connection, file: Path) -> int:
     try:
+        # One transaction, since another process may be making the file between two looks.
+        connection.execute("BEGIN")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        connection.execute("COMMIT")
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as error:

@@ -1,0 +1,134 @@
+"""Read and decode one file, in a worker: a thread, or a process that may crash alone.
+
+A worker process holds Pillow and NumPy but no torch, so it starts in a moment and stays small.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import signal
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from clipsearch.errors import FileUnreadable, PhotoError
+from clipsearch.photos.decode import decode, read_file, take_over_pillow
+from clipsearch.photos.facts import Facts
+from clipsearch.photos.view import View
+
+# A picture within the pixel limit decodes in seconds; a decoder that takes this long hangs.
+TIMEOUT = 120.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The content of a file; `view` and `facts` are None where it was not decoded."""
+
+    digest: str  # SHA-256 of the whole file, hex
+    view: np.ndarray | None = None  # (resolution, resolution, 3) uint8
+    facts: Facts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Why a file gave no picture."""
+
+    reason: str
+    digest: str | None = None
+    lasting: bool = True  # false where the next try may go well though the file is the same
+
+
+def load(path: str, view: View) -> Loaded | Unread:
+    """Read, hash, decode and preprocess a file."""
+    digest = None
+    try:
+        content = read_file(path)
+        digest = hashlib.sha256(content).hexdigest()
+        photo = decode(content, min_side=view.size)
+        return Loaded(digest, view(photo.image), photo.facts)
+    except FileUnreadable as error:
+        return Unread(str(error), lasting=False)
+    except PhotoError as error:
+        return Unread(str(error), digest)
+
+
+def hash_file(path: str) -> Loaded | Unread:
+    """Read and hash a file."""
+    try:
+        return Loaded(hashlib.sha256(read_file(path)).hexdigest())
+    except FileUnreadable as error:
+        return Unread(str(error), lasting=False)
+    except PhotoError as error:
+        return Unread(str(error))
+
+
+class Loaders:
+    """A pool of workers that run `load`; a context manager."""
+
+    def __init__(self, workers: int, isolated: bool) -> None:
+        self._isolated = isolated
+        if isolated:
+            self._pool: Any = _process_pool(workers)
+            for _ in range(workers):  # so that they start while the model is loaded
+                self._pool.schedule(_nothing)
+        else:
+            self._pool = ThreadPoolExecutor(workers, "clipsearch-load")
+
+    def __enter__(self) -> Loaders:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._isolated:
+            self._pool.stop()
+            self._pool.join()
+        else:
+            self._pool.shutdown(cancel_futures=True)
+
+    def submit(self, path: str, view: View) -> Callable[[], Loaded | Unread]:
+        """Start to load a file; gives a function that waits for the result."""
+        if not self._isolated:
+            return self._pool.submit(load, path, view).result  # type: ignore[no-any-return]
+        future = self._pool.schedule(load, args=[path, view], timeout=TIMEOUT)
+        return lambda: _result(future)
+
+
+def _result(future: Future[Loaded | Unread]) -> Loaded | Unread:
+    from pebble import ProcessExpired
+
+    try:
+        return future.result()
+    except (TimeoutError, FutureTimeoutError):
+        return Unread(f"decoding it took more than {TIMEOUT:.0f} seconds")
+    except ProcessExpired as error:
+        killed = error.exitcode in (-signal.SIGKILL, -signal.SIGTERM)
+        reason = "was killed, perhaps for want of memory" if killed else "crashed on it"
+        return Unread(f"the decoder {reason}", lasting=not killed)
+
+
+def _process_pool(workers: int) -> Any:
+    from pebble import ProcessPool
+
+    # Not fork: the process may hold torch's threads, or a GPU.
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    return ProcessPool(max_workers=workers, initializer=_begin, context=context)
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that has the results
+    take_over_pillow()
+
+
+def _nothing() -> None:
+    pass
