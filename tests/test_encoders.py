@@ -357,3 +357,20 @@ def test_pocket_knows_a_photograph_by_a_part_of_it(
 def middle(image: Image.Image) -> Image.Image:
     width, height = image.size
     return image.crop((width // 8, height // 8, width - width // 8, height - height // 8))
+
+
+def test_a_batch_too_large_for_the_device_is_embedded_in_halves(
+    encoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views = np.stack([encoder.prepare(picture(seed)) for seed in range(9)])
+    whole = encoder.encode_images(views)
+    model = encoder._model
+    embed = model.encode_image
+
+    def with_little_memory(pixels: torch.Tensor) -> torch.Tensor:
+        if len(pixels) > 3:
+            raise torch.OutOfMemoryError("no room")
+        return embed(pixels)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(model, "encode_image", with_little_memory)
+    assert np.allclose(encoder.encode_images(views), whole, atol=1e-4)

@@ -70,10 +70,7 @@ def load(spec: Spec, device: str = "auto", precision: str = "auto") -> Encoder:
     if precision == "auto":
         precision = pick_precision(device)
     module, function = FAMILIES[spec.family].split(":")
-    arguments = {"device": device, "precision": precision}
-    if spec.family != "pocket":
-        arguments["spec"] = spec
-    encoder: Encoder = getattr(importlib.import_module(module), function)(**arguments)
+    encoder: Encoder = getattr(importlib.import_module(module), function)(spec, device, precision)
     return encoder
 
 

@@ -71,11 +71,29 @@ class OpenClipEncoder:
 
     @torch.inference_mode()
     def encode_images(self, batch: np.ndarray) -> np.ndarray:
-        """Embed (n, resolution, resolution, 3) uint8 views: (n, dim) float32, unit rows."""
+        """Embed (n, resolution, resolution, 3) uint8 views: (n, dim) float32, unit rows.
+
+        A batch that the device has no memory for is done in halves.
+        """
+        try:
+            pixels = self._on_device(batch).permute(0, 3, 1, 2).float()
+            pixels = pixels.div_(255).sub_(self._mean).div_(self._std).to(self._dtype)
+            return _unit_rows(self._model.encode_image(pixels))
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+        # Outside of the handler, whose traceback would keep the failed tensors alive.
+        middle = len(batch) // 2
+        halves = self.encode_images(batch[:middle]), self.encode_images(batch[middle:])
+        return np.concatenate(halves)
+
+    def _on_device(self, batch: np.ndarray) -> torch.Tensor:
         # Copied, since a view that Pillow gave is read-only memory, which torch warns of.
-        pixels = torch.tensor(batch, device=self.device).permute(0, 3, 1, 2)
-        pixels = pixels.float().div_(255).sub_(self._mean).div_(self._std)
-        return _unit_rows(self._model.encode_image(pixels.to(self._dtype)))
+        views = torch.tensor(batch)
+        if self.device.startswith("cuda"):
+            # From pinned memory the copy runs beside the computation of the batch before.
+            return views.pin_memory().to(self.device, non_blocking=True)
+        return views.to(self.device)
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:

@@ -1,0 +1,216 @@
+"""How close indexing comes to what decoding and embedding allow.
+
+Prints, from one run on one machine with the same random weights: the rate of decoding alone, of
+embedding alone, the bound that the two give (they share the cores on a CPU; on a GPU the slower
+one is the bound), what the engine and what the whole `clipsearch index` process reach, and beside
+them the plain loop that one would write with open_clip, in fp32. Where rclip is installed in an
+environment of its own, `--rclip PATH` runs it too, on an ONNX export of the same weights (needs
+the packages onnx and onnxscript here).
+
+    python scripts/bench_index.py --photos DIR [--megapixels 12] [--count 240] [--rclip BIN/rclip]
+
+The pictures are those of DIR, enlarged to `--megapixels` with some noise, since photos of cameras
+have noise, which decoding time depends on; `--megapixels 0` takes them as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from clipsearch import Library, encoders
+from clipsearch.indexing.loading import Loaders
+from clipsearch.photos.scan import is_photo_name
+
+# torch and open_clip are imported where they are needed: the worker processes import this file.
+MODEL = "ViT-B-32-256"
+BATCH = 64
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photos", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--megapixels", type=float, default=12)
+    parser.add_argument("--count", type=int, default=240)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--rclip", type=Path, metavar="PATH")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        bench(options, Path(scratch))
+
+
+def bench(options: argparse.Namespace, scratch: Path) -> None:
+    folder = make_pictures(options.photos, options.megapixels, options.count, scratch / "pictures")
+    weights = make_weights(scratch / "weights.safetensors")
+    spec = f"{MODEL}:{weights}"
+    encoder = encoders.load(encoders.parse_spec(spec))
+    files = sorted(folder.iterdir())
+    decoding = rate(len(files), lambda: decode_all(files, encoder, options.workers))
+    embedding = rate(len(files), lambda: embed_views(len(files), encoder))
+    shared = encoder.device == "cpu"
+    bound = 1 / (1 / decoding + 1 / embedding) if shared else min(decoding, embedding)
+    rows = [
+        ("decoding alone", decoding),
+        (f"embedding alone, {encoder.precision}", embedding),
+        ("the bound of these two", bound),
+        (
+            "clipsearch, the engine",
+            rate(len(files), lambda: engine(folder, spec, encoder, scratch)),
+        ),
+        (
+            "clipsearch index, the whole process",
+            rate(len(files), lambda: process(folder, spec, scratch)),
+        ),
+        (
+            "plain open_clip loop, fp32",
+            rate(min(len(files), 96), lambda: plain_loop(files[:96], weights)),
+        ),
+    ]
+    if options.rclip:
+        data = export_for_rclip(weights, scratch / "rclip")
+        rows.append(
+            (
+                "rclip, the whole process",
+                rate(len(files), lambda: rclip(options.rclip, folder, data)),
+            )
+        )
+    size = sum(file.stat().st_size for file in files) / len(files) / 1e6
+    shown = f"{options.megapixels:g} megapixels" if options.megapixels else "as they are"
+    print(
+        f"\n{len(files)} JPEGs, {shown}, {size:.1f} MB each; {MODEL} on {encoder.device};"
+        f" {platform.processor() or platform.machine()}, {os.cpu_count()} cores\n"
+    )
+    print("| what | images/s | share of the bound |\n|---|---|---|")
+    for name, images in rows:
+        print(f"| {name} | {images:.1f} | {images / bound:.0%} |")
+
+
+def rate(count: int, work: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    work()
+    return count / (time.perf_counter() - started)
+
+
+def decode_all(files: list[Path], encoder: encoders.Encoder, workers: int) -> None:
+    with Loaders(workers, isolated=True) as loaders:
+        for wait in [loaders.submit(str(file), encoder.prepare) for file in files]:
+            wait()
+
+
+def embed_views(count: int, encoder: encoders.Encoder) -> None:
+    rng = np.random.default_rng(0)
+    side = encoder.resolution
+    views = rng.integers(0, 256, (BATCH, side, side, 3), dtype=np.uint8)
+    for _ in range(max(1, round(count / BATCH))):
+        encoder.encode_images(views)
+
+
+def engine(folder: Path, spec: str, encoder: encoders.Encoder, scratch: Path) -> None:
+    with Library.open(scratch / "engine", model=spec, encoder=encoder) as library:
+        report = library.index([folder], isolated=True)
+        assert not report.failed
+
+
+def process(folder: Path, spec: str, scratch: Path) -> None:
+    command = [sys.executable, "-m", "clipsearch", "index", str(folder), "--model", spec]
+    subprocess.run([*command, "--index", str(scratch / "whole")], check=True, capture_output=True)
+
+
+def plain_loop(files: list[Path], weights: Path) -> None:
+    import open_clip
+    import torch
+
+    model, _, preprocess = open_clip.create_model_and_transforms(MODEL, pretrained=str(weights))
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(files), BATCH):
+            images = [preprocess(Image.open(file)) for file in files[start : start + BATCH]]
+            features = model.encode_image(torch.stack(images))
+            features /= features.norm(dim=-1, keepdim=True)
+
+
+def rclip(program: Path, folder: Path, data: Path) -> None:
+    environment = os.environ | {"RCLIP_DATADIR": str(data)}
+    command = [str(program), "--filepath-only", "a dog"]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"rclip failed:\n{done.stderr}")
+
+
+def make_pictures(photos: Path, megapixels: float, count: int, folder: Path) -> Path:
+    folder.mkdir()
+    names = sorted(file for file in photos.iterdir() if is_photo_name(file.name))
+    rng = np.random.default_rng(0)
+    noise = rng.integers(-8, 9, (3024, 4032, 3), dtype=np.int16)
+    for number, file in enumerate(islice(cycle(names), count)):
+        target = folder / f"{number:05}.jpg"
+        if not megapixels:
+            # A few bytes after its end make each file another content, as photos are.
+            target.write_bytes(file.read_bytes() + number.to_bytes(4, "big"))
+            continue
+        with Image.open(file) as image:
+            scale = (megapixels * 1e6 / (image.width * image.height)) ** 0.5
+            size = (round(image.width * scale), round(image.height * scale))
+            large = np.asarray(image.convert("RGB").resize(size, Image.Resampling.BICUBIC))
+        tiles = (-(-size[1] // noise.shape[0]), -(-size[0] // noise.shape[1]), 1)
+        noisy = large + np.tile(noise, tiles)[: size[1], : size[0]]
+        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(target, quality=90)
+    return folder
+
+
+def make_weights(file: Path) -> Path:
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    state = open_clip.create_model(MODEL).state_dict()
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, file)
+    return file
+
+
+def export_for_rclip(weights: Path, data: Path) -> Path:
+    """The same weights as the ONNX files that rclip keeps in its data folder."""
+    import open_clip
+    import torch
+
+    folder = data / "ViT-B-32-256-datacomp_s34b_b86k"
+    folder.mkdir(parents=True)
+    model = open_clip.create_model(MODEL, pretrained=str(weights)).eval()
+    side = model.visual.image_size[0]
+    # Indexing runs the image tower alone; rclip also loads the text tower for its query.
+    text = torch.nn.Sequential(torch.nn.Embedding(49408, 512), torch.nn.AdaptiveAvgPool2d((1, 512)))
+    towers = {
+        "visual": (model.visual, torch.zeros(2, 3, side, side)),
+        "textual": (torch.nn.Sequential(text, torch.nn.Flatten()), torch.zeros(2, 77).long()),
+    }
+    for name, (tower, example) in towers.items():
+        torch.onnx.export(
+            tower.eval(),
+            (example,),
+            folder / f"{name}.onnx",
+            input_names=["input"],
+            output_names=["output"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            external_data=False,
+        )
+    (data / "tokenizer").mkdir()
+    vocabulary = Path(open_clip.__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
+    shutil.copy(vocabulary, data / "tokenizer")
+    return data
+
+
+if __name__ == "__main__":
+    main()
