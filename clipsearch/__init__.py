@@ -6,24 +6,26 @@ with Library.open("~/photo-index") as library:
         print(hit.score, hit.path)
 """
 
-from importlib.metadata import version
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from clipsearch.errors import (
-    ClipsearchError,
-    FileUnreadable,
-    InvalidInput,
-    LibraryBusy,
-    LibraryError,
-    ModelError,
-    ModelMismatch,
-    PhotoError,
-    WeightsUnavailable,
-)
-from clipsearch.library import IndexReport, Library, Status
-from clipsearch.photos.facts import Facts
-from clipsearch.search.results import Hit
+if TYPE_CHECKING:
+    from clipsearch.errors import (
+        ClipsearchError,
+        FileUnreadable,
+        InvalidInput,
+        LibraryBusy,
+        LibraryError,
+        ModelError,
+        ModelMismatch,
+        PhotoError,
+        WeightsUnavailable,
+    )
+    from clipsearch.library import IndexReport, Library, Status
+    from clipsearch.photos.facts import Facts
+    from clipsearch.search.results import Hit
 
-__version__ = version("clipsearch")
+    __version__: str
 
 __all__ = [
     "ClipsearchError",
@@ -42,3 +44,30 @@ __all__ = [
     "WeightsUnavailable",
     "__version__",
 ]
+
+# Where the names are that are not errors; looked up when first used, since a command must not
+# wait for what it does not use.
+_HOMES = {
+    "Facts": "clipsearch.photos.facts",
+    "Hit": "clipsearch.search.results",
+    "IndexReport": "clipsearch.library",
+    "Library": "clipsearch.library",
+    "Status": "clipsearch.library",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("clipsearch")
+    elif name in __all__:
+        value = getattr(importlib.import_module(_HOMES.get(name, "clipsearch.errors")), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

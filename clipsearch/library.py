@@ -28,7 +28,7 @@ from clipsearch.errors import (
     PhotoError,
     WeightsUnavailable,
 )
-from clipsearch.photos.decode import decode, read_file, to_rgb
+from clipsearch.photos.decode import MAX_PIXELS, decode, read_file, to_rgb
 from clipsearch.search.query import check_k, nearest_photos
 from clipsearch.search.results import Hit
 from clipsearch.store.catalog import FILE_NAME, Catalog, Model, Root
@@ -38,6 +38,7 @@ from clipsearch.store.sync import bring_up, hold_missing, is_behind
 from clipsearch.store.vectors import VectorFile
 
 if TYPE_CHECKING:
+    from clipsearch.indexing.loading import Limits
     from clipsearch.indexing.plan import Plan
 
 log = logging.getLogger("clipsearch")
@@ -47,9 +48,6 @@ Progress = Callable[[int, int], None]
 
 # What may lie in a folder that becomes an index; anything else there is somebody's own.
 _HARMLESS = re.compile(r"README\.md|index\.(lock|pid)|catalog\.db.*|vectors|\..*")
-
-# Photos embedded at a time. A run that embeds nothing must not load a model to choose it.
-USUAL_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +179,14 @@ class Library:
         batch_size: int | None = None,
         workers: int | None = None,
         prune: bool = False,
+        verify: bool = False,
+        retry: bool = False,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
+        follow_links: bool | None = None,
+        raw_too: bool | None = None,
+        max_megapixels: int | None = None,
+        frames: int = 1,
         isolated: bool = False,
         progress: Progress | None = None,
         stopping: Callable[[], bool] | None = None,
@@ -189,6 +195,17 @@ class Library:
 
         New and changed photos are read and embedded, moved ones keep their row, and what is gone
         is removed; a folder that is missing or suddenly empty removes nothing unless `prune`.
+        `verify` reads every file again, for contents that changed under the same size and mtime;
+        `retry` reads again those that failed and have not changed since.
+
+        `include` and `exclude` are gitignore patterns, relative to an indexed folder: only what
+        matches the first is looked at, and never what matches the second. `follow_links` also
+        looks behind symbolic links, and `raw_too` keeps RAW files whose JPEG lies beside them.
+        These four are remembered with the folder; None leaves them as they were.
+
+        A picture that takes more than `max_megapixels` (256) to decode is refused. Of an animation
+        the first frame counts, or the mean embedding of `frames` evenly spaced ones.
+
         `progress` gets the number of files done and their total. `stopping` is asked after each
         file; once true, the run ends after committing what it has. With `isolated`, files are
         decoded in processes of their own, so that one that crashes or hangs a decoder costs
@@ -200,19 +217,33 @@ class Library:
             ModelMismatch, WeightsUnavailable, ModelError: the model cannot be used.
             LibraryError: the disk is full or read-only.
         """
-        from clipsearch.indexing.plan import make_plan
-        from clipsearch.indexing.targets import choose_targets, take_back_roots
+        from clipsearch.indexing.loading import Limits
+        from clipsearch.indexing.plan import Doubts, make_plan
+        from clipsearch.indexing.targets import (
+            RuleChanges,
+            change_rules,
+            choose_targets,
+            take_back_roots,
+        )
 
         _check_positive("--batch-size", batch_size)
         _check_positive("--workers", workers)
+        _check_positive("--max-megapixels", max_megapixels)
+        _check_positive("--frames", frames)
+        limits = Limits((max_megapixels or MAX_PIXELS // 1_000_000) * 1_000_000, frames)
         started = time.monotonic()
         with explained(self.folder), write_lock(self.folder):
             model = self._checked_model()
             roots = self._catalog.roots()
             targets = choose_targets(self._catalog, [os.fspath(path) for path in paths])
-            plan = make_plan(self._catalog, model.id if model else None, targets, prune)
             try:
-                report = self._run(plan, batch_size, workers, isolated, progress, stopping, started)
+                changes = RuleChanges(include, exclude, follow_links, raw_too)
+                change_rules(self._catalog, targets, changes)
+                doubts = Doubts(prune, verify, retry)
+                plan = make_plan(self._catalog, model.id if model else None, targets, doubts)
+                report = self._run(
+                    plan, batch_size, workers, isolated, limits, progress, stopping, started
+                )
             except ClipsearchError:
                 take_back_roots(self._catalog, roots)
                 raise
@@ -307,6 +338,7 @@ class Library:
         batch_size: int | None,
         workers: int | None,
         isolated: bool,
+        limits: Limits,
         progress: Progress | None,
         stopping: Callable[[], bool] | None,
         started: float,
@@ -320,11 +352,11 @@ class Library:
             vectors = self._vectors(model)
             bring_up(self._catalog, model, vectors)
             pipeline = Pipeline(
-                self._catalog, model.id, vectors, self._encoder, batch_size or USUAL_BATCH,
+                self._catalog, model.id, vectors, self._encoder, batch_size,
                 progress or (lambda done, total: None),
             )  # fmt: skip
             counts = pipeline.counts
-            with Loaders(workers or _usual_workers(), isolated) as loaders:
+            with Loaders(workers or _usual_workers(), isolated, limits) as loaders:
                 complete = pipeline.run(plan, loaders, stopping or (lambda: False))
         elif plan.gone or plan.mended:
             counts.removed = clean_up(self._catalog, plan)

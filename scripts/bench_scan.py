@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -69,9 +70,7 @@ def fill_index(index: Path, photos: Path) -> None:
         changes = Changes()
         for found in files[start : start + ROWS_A_COMMIT]:
             digest = hashlib.sha256(found.path.encode()).hexdigest()
-            photo = NewPhoto(
-                None, root.id, found.path, digest, found.size, found.mtime_ns, Facts()
-            )
+            photo = NewPhoto(None, root.id, found.path, digest, found.size, found.mtime_ns, Facts())
             changes.photos.append(photo)
             row = rng.standard_normal(DIM, np.float32)
             changes.vectors.append((digest, (row / np.linalg.norm(row)).astype("f2").tobytes()))
@@ -84,25 +83,38 @@ def fill_index(index: Path, photos: Path) -> None:
 def compare(photos: Path, index: Path, count: int, rounds: int) -> None:
     find = ["find", str(photos), "-type", "f", "-printf", r"%s %T@ %p\n"]
     nothing = [sys.executable, "-c", "pass"]
-    commands = {"find": find, "clipsearch index": indexing(photos, index), "python -c pass": nothing}
+    commands = {
+        "find": find,
+        "clipsearch index": indexing(photos, index),
+        "python -c pass": nothing,
+    }
     said = run(commands["clipsearch index"])  # also warms the disk's cache
     if f" {count} unchanged" not in said:
         sys.exit(f"the index does not know its files: {said}")
     times: dict[str, list[float]] = {name: [] for name in commands}
+    busy: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(rounds):
         for name, command in commands.items():
-            started = time.perf_counter()
+            started, spent = time.perf_counter(), cpu_seconds()
             run(command, quiet=True)
             times[name].append(time.perf_counter() - started)
+            busy[name].append(cpu_seconds() - spent)
     print(f"{count:,} unchanged files, {rounds} rounds, {os.cpu_count()} cores: {said.strip()}")
-    print("| program | median | fastest | slowest | times find |\n|---|---|---|---|---|")
-    base = statistics.median(times["find"])
+    print("| program | median | fastest | slowest | CPU | times find | CPU, times find |")
+    print("|---|---|---|---|---|---|---|")
+    base, base_cpu = statistics.median(times["find"]), statistics.median(busy["find"])
     for name, seconds in times.items():
-        middle = statistics.median(seconds)
+        middle, cpu = statistics.median(seconds), statistics.median(busy[name])
         print(
             f"| {name} | {middle:.3f} s | {min(seconds):.3f} s | {max(seconds):.3f} s"
-            f" | {middle / base:.2f} |"
+            f" | {cpu:.3f} s | {middle / base:.2f} | {cpu / base_cpu:.2f} |"
         )
+
+
+def cpu_seconds() -> float:
+    """What the programs run so far have used; it tells more than the clock on a busy machine."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def indexing(photos: Path, index: Path) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,10 @@ from clipsearch.store.catalog import (
 from clipsearch.store.migrations import migrations
 
 NOT_UTF_8 = os.fsdecode(b"caf\xe9/\xff.jpg")
-SEEN = Facts(60, 40, "2024-05-06T07:08:09+02:00", "X100", 46.5, -7.25)
+SEEN = Facts(
+    60, 40, "2024-05-06T07:08:09+02:00", "X100", 46.5, -7.25, "exif", "EF50mm", 6, "Zoë", "At sea",
+    ("boat", "日本"),
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -204,6 +208,20 @@ def test_a_photo_comes_back_as_it_was_written(catalog: Catalog, model: Model, ro
     assert (known.id, known.size, known.mtime_ns, known.digest) == (row.id, 10, 20, "content")
     assert catalog.facts_of("content") == SEEN
     assert catalog.facts_of("unknown") is None
+
+
+def test_copies_have_the_times_of_their_own_files(
+    catalog: Catalog, model: Model, root: Root
+) -> None:
+    first = NewPhoto(None, root.id, "a.jpg", "content", 10, 10**18, Facts(60, 40))
+    (vector,) = embed(catalog, model, first)
+    facts = catalog.facts_of("content") or Facts()
+    copy = NewPhoto(None, root.id, "b.jpg", "content", 10, 10**18 + 86_400 * 10**9, facts)
+    catalog.write(model.id, Changes(photos=[copy]))
+    (rows,) = catalog.photos_of_vectors([vector]).values()
+    assert [row.facts.taken_from for row in rows] == ["file", "file"]
+    one, other = (datetime.fromisoformat(row.facts.taken_at or "") for row in rows)
+    assert (one.timestamp(), other - one) == (10**9, timedelta(days=1))
 
 
 def test_paths_that_are_not_utf_8_come_back_as_they_were(
@@ -409,15 +427,15 @@ def test_an_exclusion_is_kept_once(catalog: Catalog, root: Root) -> None:
 @pytest.mark.parametrize(
     ("path", "left"),
     [
-        ("", set()),
-        ("trip", {"trips/c.jpg", "b.jpg"}),
-        ("trip/day/a.jpg", {"trips/c.jpg", "b.jpg"}),
+        ("", {"trip/day", "trips/c.jpg", "b.jpg"}),
+        ("trip", {"trip/day", "trips/c.jpg", "b.jpg"}),
+        ("trip/day/a.jpg", {"trip/day", "trips/c.jpg", "b.jpg"}),
         ("trip/day", {"trips/c.jpg", "b.jpg"}),
         ("b.jpg", {"trip/day", "trips/c.jpg"}),
         ("elsewhere", {"trip/day", "trips/c.jpg", "b.jpg"}),
     ],
 )
-def test_including_takes_back_exclusions_at_above_and_below(
+def test_including_takes_back_the_very_path_that_was_excluded(
     path: str, left: set[str], catalog: Catalog, root: Root
 ) -> None:
     for excluded in ("trip/day", "trips/c.jpg", "b.jpg"):

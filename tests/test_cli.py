@@ -31,6 +31,7 @@ COMMANDS = [
 ]
 HIT_KEYS = ["rank", "score", "path", "id"]
 FACT_KEYS = ["width", "height", "taken_at", "camera", "latitude", "longitude"]
+FACT_KEYS += ["taken_from", "lens", "orientation", "title", "caption", "keywords"]
 
 # Runs the command line, and then tells on stderr which heavy packages it imported.
 PROBE = """

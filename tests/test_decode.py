@@ -12,7 +12,7 @@ from conftest import picture
 from PIL import Image, ImageFile
 
 from clipsearch.errors import PhotoError
-from clipsearch.photos.decode import Photo, decode, read_file, take_over_pillow
+from clipsearch.photos.decode import Photo, decode, decode_frames, read_file, take_over_pillow
 
 ORANGE = (200, 100, 50)
 WHITE = (255, 255, 255)
@@ -350,6 +350,47 @@ def test_of_an_animation_the_first_frame_counts(format: str) -> None:
     frames = [Image.new("RGB", (32, 32), colour) for colour in (ORANGE, "blue", "green")]
     content = saved(frames[0], format, save_all=True, append_images=frames[1:], duration=50)
     assert first_pixel(content) == pytest.approx(ORANGE, abs=4)
+
+
+def moving(format: str, frames: int = 9) -> bytes:
+    shades = [Image.new("RGB", (32, 32), (n * 25, 99, 255 - n * 25)) for n in range(frames)]
+    return saved(shades[0], format, save_all=True, append_images=shades[1:], duration=50)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "numbers"),
+    [(1, [0]), (2, [0, 4]), (3, [0, 3, 6]), (9, [*range(9)]), (50, [*range(9)])],
+)
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "AVIF"])
+def test_evenly_spaced_frames_of_an_animation(format: str, wanted: int, numbers: list[int]) -> None:
+    frames = decode_frames(moving(format), wanted)
+    assert {frame.mode for frame in frames} == {"RGB"}
+    shades = [frame.getpixel((9, 9))[0] for frame in frames]
+    assert shades == pytest.approx([n * 25 for n in numbers], abs=5)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "GIF"])
+def test_what_does_not_move_is_one_frame(format: str) -> None:
+    content = saved(picture(1), format)
+    (frame,) = decode_frames(content, 5, min_side=100)
+    assert difference(frame, decode(content, min_side=100).image) == 0
+
+
+def test_the_pages_of_a_tiff_are_no_frames() -> None:
+    assert len(decode_frames(moving("TIFF"), 5)) == 1
+
+
+def test_an_animation_that_breaks_off_is_the_frames_before() -> None:
+    noise = [Image.fromarray(np.random.default_rng(n).integers(0, 256, (40, 40, 3), np.uint8))
+             for n in range(6)]  # fmt: skip
+    content = saved(noise[0], "GIF", save_all=True, append_images=noise[1:])
+    assert 1 <= len(decode_frames(content[: len(content) // 2], 6)) < 6
+    with pytest.raises(PhotoError):
+        decode_frames(content[:500], 6)
+
+
+def test_frames_that_are_too_many_to_hold_are_fewer() -> None:
+    assert len(decode_frames(moving("GIF"), 9, max_pixels=32 * 32 * 3)) == 3
 
 
 def test_of_a_multi_picture_jpeg_the_first_counts() -> None:

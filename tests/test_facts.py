@@ -101,6 +101,11 @@ def test_the_time_of_taking_goes_before_the_time_of_change() -> None:
     assert told.taken_at == "2024-05-06T07:08:09"
 
 
+def test_the_time_says_that_it_is_from_exif() -> None:
+    assert facts(details={TAG.DateTimeOriginal: WHEN}).taken_from == "exif"
+    assert facts({TAG.Model: "X100"}).taken_from is None  # the catalog adds the file's time
+
+
 # With what
 
 
@@ -124,6 +129,17 @@ def test_a_camera_is_named_without_saying_its_make_twice(
 ) -> None:
     given = {TAG.Make: make, TAG.Model: model}
     assert facts({tag: value for tag, value in given.items() if value}).camera == camera
+
+
+@pytest.mark.parametrize(
+    ("written", "lens"), [("EF50mm f/1.8 STM", "EF50mm f/1.8 STM"), (" \0", None), (None, None)]
+)
+def test_a_lens_is_named_as_exif_names_it(written: str | None, lens: str | None) -> None:
+    assert facts(details={TAG.LensModel: written} if written else {}).lens == lens
+
+
+def test_a_long_name_is_cut() -> None:
+    assert len(facts({TAG.Model: "x" * 9000}).camera or "") == 2000
 
 
 # Where
@@ -201,8 +217,15 @@ def test_the_size_of_a_photo_that_was_held_level_is_as_stored(orientation: int) 
 
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_the_size_of_a_photo_that_was_held_sideways_is_as_the_eye_sees_it(
-    orientation: int,
+    format: str, orientation: int
 ) -> None:
+    told = facts({TAG.Orientation: orientation}, format=format)
+    assert (told.width, told.height, told.orientation) == (40, 60, orientation)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65_535])
+def test_an_orientation_that_does_not_exist_is_unknown(orientation: int) -> None:
     told = facts({TAG.Orientation: orientation})
-    assert (told.width, told.height) == (40, 60)
+    assert (told.width, told.height, told.orientation) == (60, 40, None)

@@ -29,7 +29,7 @@ OWNERS = {
     "faiss": "store",
     "sqlite3": "store",
     "sqlite_utils": "store",
-    "filelock": "store",
+    "pathspec": "photos",
     "typer": "cli",
     "click": "cli",
     "rich": "cli",

@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from clipsearch.photos.scan import EXTENSIONS, Found, is_photo_name, is_skipped_folder, walk
+from clipsearch import InvalidInput
+from clipsearch.photos.scan import (
+    EXTENSIONS,
+    IGNORE_FILE,
+    Found,
+    ScanRules,
+    is_photo_name,
+    is_skipped_folder,
+    walk,
+)
 
 DEEPER_THAN_RECURSION = 1200  # Python stops at 1000 calls
 
@@ -201,3 +210,172 @@ def deep(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_tree_may_be_deeper_than_pythons_recursion_limit(deep: Path) -> None:
     assert found_in(deep) == ["d/" * DEEPER_THAN_RECURSION + "a.jpg"]
+
+
+# Links that are followed
+
+FOLLOW = ScanRules(follow_links=True)
+
+
+def found_by(root: Path, rules: ScanRules | None, below: str = "", *elsewhere: Path) -> list[str]:
+    def unexpected(path: str, error: OSError) -> None:
+        raise AssertionError(f"{path}: {error}")
+
+    return sorted(
+        it.path for it in walk(str(root), below, unexpected, rules, [*map(str, elsewhere)])
+    )
+
+
+def link(path: Path, target: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target)
+
+
+def test_followed_links_to_folders_and_files_show_what_is_there(tmp_path: Path) -> None:
+    root, away = tmp_path / "root", tmp_path / "away"
+    touch(away / "trip" / "day" / "a.jpg")
+    touch(away / "single.jpg")
+    link(root / "linked", away / "trip")
+    link(root / "b.jpg", away / "single.jpg")
+    assert found_by(root, FOLLOW) == ["b.jpg", "linked/day/a.jpg"]
+    assert found_by(root, ScanRules()) == []
+
+
+def test_a_file_with_several_names_comes_once_under_its_own(tmp_path: Path) -> None:
+    touch(tmp_path / "z" / "own.jpg")
+    link(tmp_path / "a.jpg", tmp_path / "z" / "own.jpg")
+    link(tmp_path / "b", tmp_path / "z")
+    assert found_by(tmp_path, FOLLOW) == ["z/own.jpg"]
+
+
+def test_a_file_outside_with_several_links_comes_once_under_the_first(tmp_path: Path) -> None:
+    root, away = tmp_path / "root", tmp_path / "away"
+    touch(away / "own.jpg")
+    for name in ("c.jpg", "a.jpg", "b.jpg"):
+        link(root / name, away / "own.jpg")
+    link(root / "d", away)
+    assert found_by(root, FOLLOW) == ["a.jpg"]
+
+
+def test_loops_of_followed_links_end(tmp_path: Path) -> None:
+    root, away = tmp_path / "root", tmp_path / "away"
+    touch(root / "trip" / "a.jpg")
+    touch(away / "b.jpg")
+    link(root / "trip" / "back", root)
+    link(root / "out", away)
+    link(away / "and back", root)
+    link(away / "here", away)
+    link(root / "up", tmp_path)
+    assert found_by(root, FOLLOW) == ["out/b.jpg", "trip/a.jpg"]
+
+
+def test_hard_links_are_copies_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "b.jpg").hardlink_to(touch(tmp_path / "a.jpg"))
+    assert found_by(tmp_path, FOLLOW) == ["a.jpg", "b.jpg"]
+
+
+def test_links_into_another_indexed_folder_are_left_to_it(tmp_path: Path) -> None:
+    root, other = tmp_path / "root", tmp_path / "outer" / "other"
+    touch(other / "a.jpg")
+    touch(tmp_path / "outer" / "b.jpg")
+    link(root / "a.jpg", other / "a.jpg")
+    link(root / "linked", other)
+    link(root / "outer", tmp_path / "outer")
+    assert found_by(root, FOLLOW, "", other) == ["outer/b.jpg"]
+
+
+def test_a_link_to_another_part_of_the_root_is_left_to_that(tmp_path: Path) -> None:
+    touch(tmp_path / "trip" / "a.jpg")
+    touch(tmp_path / "other" / "b.jpg")
+    link(tmp_path / "trip" / "linked", tmp_path / "other")
+    assert found_by(tmp_path, FOLLOW, "trip") == ["trip/a.jpg"]
+
+
+def test_a_followed_link_to_a_drive_that_is_away_is_reported(tmp_path: Path) -> None:
+    link(tmp_path / "album", tmp_path / "unplugged" / "album")
+    link(tmp_path / "a.jpg", tmp_path / "unplugged" / "a.jpg")
+    link(tmp_path / "deleted.jpg", tmp_path / "deleted too.jpg")
+    reported: list[str] = []
+    assert not list(walk(str(tmp_path), "", lambda path, _: reported.append(path), FOLLOW))
+    assert sorted(reported) == ["a.jpg", "album"]
+
+
+def test_a_followed_link_to_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    link(tmp_path / "root" / "a.jpg", tmp_path / "pipe")
+    link(tmp_path / "root" / "b.jpg", Path("/dev/zero"))
+    assert found_by(tmp_path / "root", FOLLOW) == []
+
+
+# Patterns
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """A few photos in folders."""
+    for name in ("a.jpg", "b.png", "trip/a.jpg", "trip/day/c.PNG", "raw/d.jpg"):
+        touch(tmp_path / name)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("exclude", "left"),
+    [
+        (("*.png",), ["a.jpg", "raw/d.jpg", "trip/a.jpg", "trip/day/c.PNG"]),
+        (("raw/", "/a.jpg"), ["b.png", "trip/a.jpg", "trip/day/c.PNG"]),
+        (("a.jpg", "!/trip/a.jpg"), ["b.png", "raw/d.jpg", "trip/a.jpg", "trip/day/c.PNG"]),
+        (("trip/**/*.PNG",), ["a.jpg", "b.png", "raw/d.jpg", "trip/a.jpg"]),
+        (("*",), []),
+    ],
+)
+def test_what_is_excluded_is_left_out(
+    album: Path, exclude: tuple[str, ...], left: list[str]
+) -> None:
+    assert found_by(album, ScanRules(exclude=exclude)) == left
+
+
+def test_only_what_is_included_is_taken(album: Path) -> None:
+    assert found_by(album, ScanRules(include=("trip/",))) == ["trip/a.jpg", "trip/day/c.PNG"]
+    assert found_by(album, ScanRules(include=("a.jpg",), exclude=("trip",))) == ["a.jpg"]
+
+
+@pytest.mark.parametrize("pattern", ["!", "\\"])
+def test_a_pattern_that_means_nothing_is_an_error(pattern: str) -> None:
+    with pytest.raises(InvalidInput, match="is no pattern"):
+        ScanRules(exclude=(pattern,))
+
+
+def test_ignore_files_hold_for_their_folder_and_add_up(album: Path) -> None:
+    touch(album / IGNORE_FILE, b"# a remark\n*.png\n*.PNG\n!\n")
+    touch(album / "trip" / IGNORE_FILE, b"/a.jpg\n!c.PNG\n")
+    assert found_by(album, ScanRules()) == ["a.jpg", "raw/d.jpg", "trip/day/c.PNG"]
+    assert len(found_by(album, None)) == 5
+
+
+def test_ignore_files_above_hold_for_a_part_of_a_root(album: Path) -> None:
+    touch(album / IGNORE_FILE, b"day\n")
+    assert found_by(album, ScanRules(), "trip") == ["trip/a.jpg"]
+    assert found_by(album, ScanRules(), "trip/day") == []
+
+
+def test_an_ignore_file_that_is_no_file_is_not_opened(album: Path) -> None:
+    os.mkfifo(album / IGNORE_FILE)
+    (album / "trip" / IGNORE_FILE).mkdir()
+    assert len(found_by(album, ScanRules())) == 5
+
+
+# RAW files
+
+
+def test_a_raw_file_beside_its_jpeg_is_the_same_photo(tmp_path: Path) -> None:
+    for name in ("IMG_1.CR2", "IMG_1.JPG", "IMG_2.CR2", "IMG_3.dng", "sub/IMG_2.JPG", "IMG_3.png"):
+        touch(tmp_path / name)
+    taken = ["IMG_1.JPG", "IMG_2.CR2", "IMG_3.dng", "IMG_3.png", "sub/IMG_2.JPG"]
+    assert found_by(tmp_path, ScanRules()) == taken
+    assert found_by(tmp_path, ScanRules(raw_too=True)) == sorted([*taken, "IMG_1.CR2"])
+
+
+def test_a_raw_file_whose_jpeg_is_left_out_is_taken(tmp_path: Path) -> None:
+    touch(tmp_path / "IMG_1.CR2")
+    touch(tmp_path / "IMG_1.JPG")
+    assert found_by(tmp_path, ScanRules(exclude=("*.JPG",))) == ["IMG_1.CR2"]

@@ -24,6 +24,7 @@ class TinyEncoder:
     dim = 16
     resolution = 16
     context = 100
+    batch_size = 64
     device = "cpu"
     precision = "fp32"
 

@@ -39,9 +39,43 @@ def index(
         bool,
         typer.Option("--prune", help="Remove also what a missing or empty folder held."),
     ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Read all files, to see changes under an old size and time."),
+    ] = False,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Try the files again that could not be read.")
+    ] = False,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Only what matches; as in a .gitignore. Repeatable. (*)"),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Not what matches. Repeatable. (*)"),
+    ] = None,
+    follow_links: Annotated[
+        bool | None,
+        typer.Option("--follow-links/--no-follow-links", help="Look behind symbolic links. (*)"),
+    ] = None,
+    raw_too: Annotated[
+        bool | None,
+        typer.Option("--raw-too/--no-raw-too", help="A RAW file also where its JPEG is. (*)"),
+    ] = None,
+    max_megapixels: Annotated[
+        int | None, typer.Option(metavar="N", help="Refuse larger pictures. Default: 256.")
+    ] = None,
+    frames: Annotated[
+        int,
+        typer.Option(metavar="N", help="Frames of an animation to look at, not only the first."),
+    ] = 1,
     json: Json = False,
 ) -> None:
-    """Bring folders into the index, and what it knows of them up to date."""
+    """Bring folders into the index, and what it knows of them up to date.
+
+    (*) Remembered with the folder, until said otherwise; an empty GLOB takes patterns back. A
+    file .clipsearchignore in any folder, written like a .gitignore, leaves out what matches too.
+    """
     take_over_pillow()
     with Library.open(index, model=model, device=device) as library:
         with _stop_on_signals() as stopping, _progress() as progress:
@@ -51,6 +85,14 @@ def index(
                 workers=workers,
                 isolated=True,
                 prune=prune,
+                verify=verify,
+                retry=retry,
+                include=include,
+                exclude=exclude,
+                follow_links=follow_links,
+                raw_too=raw_too,
+                max_megapixels=max_megapixels,
+                frames=frames,
                 progress=progress,
                 stopping=stopping,
             )

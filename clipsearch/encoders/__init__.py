@@ -31,6 +31,7 @@ class Encoder(Protocol):
     dim: int
     resolution: int  # pixels of the model's square view
     context: int  # tokens of text it reads
+    batch_size: int  # pictures at a time that suit the device
     device: str
     precision: str  # "fp32", "bf16" or "fp16": of the image tower
 

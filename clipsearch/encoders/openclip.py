@@ -67,6 +67,8 @@ class OpenClipEncoder:
         self.context = int(getattr(self._model, "context_length", 0) or 77)
         self.device = device
         self.precision = precision
+        # A GPU wants much at once (and has the memory, or halves it); a CPU's cache wants little.
+        self.batch_size = 64 if torch.device(device).type == "cpu" else 512
         self.dim = self._embedding_size()
 
     @torch.inference_mode()

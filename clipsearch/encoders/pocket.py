@@ -43,6 +43,7 @@ class PocketEncoder:
     preprocess = "260 squash bicubic mean .5 std .5"
     resolution = RESOLUTION
     context = CONTEXT
+    batch_size = 32
 
     def __init__(self, files: tuple[Path, Path], heads: Path, device: str, precision: str) -> None:
         import torch

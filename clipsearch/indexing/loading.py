@@ -7,20 +7,34 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
 import signal
+import tempfile
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from clipsearch.errors import FileUnreadable, PhotoError
-from clipsearch.photos.decode import decode, read_file, take_over_pillow
+from clipsearch.photos.decode import (
+    MAX_PIXELS,
+    decode,
+    decode_frames,
+    read_file,
+    take_over_pillow,
+)
 from clipsearch.photos.facts import Facts
 from clipsearch.photos.view import View
+
+# Held while a large picture is decoded: between threads a lock, between processes a file's.
+_turn: AbstractContextManager[Any] = threading.Lock()
 
 # A picture within the pixel limit decodes in seconds; a decoder that takes this long hangs.
 TIMEOUT = 120.0  # seconds
@@ -28,10 +42,10 @@ TIMEOUT = 120.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The content of a file; `view` and `facts` are None where it was not decoded."""
+    """The content of a file; `views` and `facts` are None where it was not decoded."""
 
     digest: str  # SHA-256 of the whole file, hex
-    view: np.ndarray | None = None  # (resolution, resolution, 3) uint8
+    views: np.ndarray | None = None  # (frames, resolution, resolution, 3) uint8
     facts: Facts | None = None
 
 
@@ -44,14 +58,25 @@ class Unread:
     lasting: bool = True  # false where the next try may go well though the file is the same
 
 
-def load(path: str, view: View) -> Loaded | Unread:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of a file is decoded."""
+
+    max_pixels: int = MAX_PIXELS
+    frames: int = 1  # of an animation, evenly spaced
+
+
+def load(path: str, view: View, limits: Limits) -> Loaded | Unread:
     """Read, hash, decode and preprocess a file."""
     digest = None
     try:
         content = read_file(path)
         digest = hashlib.sha256(content).hexdigest()
-        photo = decode(content, min_side=view.size)
-        return Loaded(digest, view(photo.image), photo.facts)
+        photo = decode(content, view.size, limits.max_pixels, _turn)
+        images = [photo.image]
+        if limits.frames > 1 and not content.startswith(b"\xff\xd8"):  # a JPEG never moves
+            images = decode_frames(content, limits.frames, view.size, limits.max_pixels)
+        return Loaded(digest, np.stack([view(image) for image in images]), photo.facts)
     except FileUnreadable as error:
         return Unread(str(error), lasting=False)
     except PhotoError as error:
@@ -71,10 +96,13 @@ def hash_file(path: str) -> Loaded | Unread:
 class Loaders:
     """A pool of workers that run `load`; a context manager."""
 
-    def __init__(self, workers: int, isolated: bool) -> None:
+    def __init__(self, workers: int, isolated: bool, limits: Limits = Limits()) -> None:
         self._isolated = isolated
+        self._limits = limits
+        self._scratch = tempfile.TemporaryDirectory()
         if isolated:
-            self._pool: Any = _process_pool(workers)
+            # A lock on a file, since it ends with the process that holds it, however that ends.
+            self._pool: Any = _process_pool(workers, os.path.join(self._scratch.name, "turn"))
             for _ in range(workers):  # so that they start while the model is loaded
                 self._pool.schedule(_nothing)
         else:
@@ -94,12 +122,13 @@ class Loaders:
             self._pool.join()
         else:
             self._pool.shutdown(cancel_futures=True)
+        self._scratch.cleanup()
 
     def submit(self, path: str, view: View) -> Callable[[], Loaded | Unread]:
         """Start to load a file; gives a function that waits for the result."""
         if not self._isolated:
-            return self._pool.submit(load, path, view).result  # type: ignore[no-any-return]
-        future = self._pool.schedule(load, args=[path, view], timeout=TIMEOUT)
+            return self._pool.submit(load, path, view, self._limits).result  # type: ignore[no-any-return]
+        future = self._pool.schedule(load, args=[path, view, self._limits], timeout=TIMEOUT)
         return lambda: _result(future)
 
 
@@ -116,18 +145,21 @@ def _result(future: Future[Loaded | Unread]) -> Loaded | Unread:
         return Unread(f"the decoder {reason}", lasting=not killed)
 
 
-def _process_pool(workers: int) -> Any:
+def _process_pool(workers: int, turn: str) -> Any:
     from pebble import ProcessPool
 
     # Not fork: the process may hold torch's threads, or a GPU.
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
-    return ProcessPool(max_workers=workers, initializer=_begin, context=context)
+    return ProcessPool(max_workers=workers, initializer=_begin, initargs=[turn], context=context)
 
 
-def _begin() -> None:
+def _begin(turn: str) -> None:
+    global _turn
+    _turn = FileLock(turn)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that has the results
     take_over_pillow()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # where libtiff says what it finds wrong
 
 
 def _nothing() -> None:

@@ -27,6 +27,8 @@ from clipsearch.photos.facts import Facts
 from clipsearch.store.catalog import Catalog, Changes, Failure, NewPhoto
 from clipsearch.store.vectors import VectorFile
 
+# Photos read ahead by before a model is loaded; a run that embeds nothing loads none.
+USUAL_BATCH = 64
 # Records that need no embedding (copies, failures) are committed in groups of this many.
 RECORDS_A_COMMIT = 500
 # On a slow disk a batch is committed at this age, full or not.
@@ -75,7 +77,7 @@ class Pipeline:
         model_id: int,
         vectors: VectorFile,
         encoder: Callable[[], Encoder],
-        batch_size: int,
+        batch_size: int | None,
         progress: Callable[[int, int], None],
     ) -> None:
         self.counts = Counts()
@@ -83,7 +85,8 @@ class Pipeline:
         self._model_id = model_id
         self._vectors = vectors
         self._encoder = encoder  # called when the first picture needs it
-        self._batch_size = batch_size
+        self._wanted_batch = batch_size
+        self._batch_size = batch_size or USUAL_BATCH  # the encoder's own once it is loaded
         self._progress = progress
         self._total = 0
         self._gone: dict[str, list[Gone]] = {}
@@ -122,13 +125,21 @@ class Pipeline:
         self, work: list[Work], hashers: ThreadPoolExecutor, loaders: Loaders
     ) -> Iterator[tuple[Work, Result]]:
         """What came of each file, in order, with enough in flight to fill the next batch."""
-        ahead = 2 * self._batch_size
         started = (
             (item, self._start(item, hashed, loaders))
-            for item, hashed in _ahead(self._hashing(work, hashers), ahead)
+            for item, hashed in self._ahead(self._hashing(work, hashers))
         )
-        for item, wait in _ahead(started, ahead):
+        for item, wait in self._ahead(started):
             yield item, wait()
+
+    def _ahead(self, items: Iterable[T]) -> Iterator[T]:
+        """The items in order, each drawn two batches before it is given."""
+        drawn: deque[T] = deque()
+        for item in items:
+            drawn.append(item)
+            if len(drawn) > 2 * self._batch_size:
+                yield drawn.popleft()
+        yield from drawn
 
     def _hashing(
         self, work: list[Work], hashers: ThreadPoolExecutor
@@ -149,7 +160,9 @@ class Pipeline:
             if result.digest in self._embedded or result.digest in self._claimed:
                 return lambda: result
             self._claimed.add(result.digest)
-        return loaders.submit(_path(item), self._encoder().prepare)
+        encoder = self._encoder()
+        self._batch_size = self._wanted_batch or encoder.batch_size
+        return loaders.submit(_path(item), encoder.prepare)
 
     def _consume(
         self,
@@ -177,7 +190,7 @@ class Pipeline:
             if result.digest:
                 self._broken[result.digest] = result
             batch.failures.append((item, result))
-        elif result.view is not None:
+        elif result.views is not None:
             batch.views.append((item, result))
         elif result.digest in self._embedded:
             batch.records.append((item, result))
@@ -195,8 +208,13 @@ class Pipeline:
         """The batch's embeddings, (n, dim) float16."""
         if not batch.views:
             return np.empty((0, self._vectors.dim), np.float16)
-        pixels = np.stack([loaded.view for _, loaded in batch.views if loaded.view is not None])
-        return self._encoder().encode_images(pixels).astype(np.float16)
+        views = [loaded.views for _, loaded in batch.views if loaded.views is not None]
+        rows = self._encoder().encode_images(np.concatenate(views))
+        frames = np.array([len(some) for some in views])
+        if len(rows) > len(views):  # an animation's embedding is the mean of its frames'
+            rows = np.add.reduceat(rows, frames.cumsum() - frames)
+            rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        return rows.astype(np.float16)
 
     def _commit_encoded(self, keep: int) -> None:
         while len(self._encoding) > keep:
@@ -266,16 +284,6 @@ def clean_up(catalog: Catalog, plan: Plan, gone: dict[str, list[Gone]] | None = 
     catalog.remove_failures(plan.mended)
     catalog.sweep()
     return len(photos)
-
-
-def _ahead(items: Iterable[T], depth: int) -> Iterator[T]:
-    """The items in order, each drawn `depth` items before it is given."""
-    drawn: deque[T] = deque()
-    for item in items:
-        drawn.append(item)
-        if len(drawn) > depth:
-            yield drawn.popleft()
-    yield from drawn
 
 
 def _path(item: Work) -> str:

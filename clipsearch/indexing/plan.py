@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from clipsearch.photos.scan import Found, walk
 from clipsearch.store.catalog import Catalog, Known, Root, is_below
+
+T = TypeVar("T")
 
 
 class Target(NamedTuple):
@@ -45,91 +49,176 @@ class Plan:
     known_failures: int = 0  # files that failed before and are as they were
     problems: list[str] = field(default_factory=list)  # one line each, for a person
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the catalog is as the disk is."""
+        return not (self.work or self.gone or self.mended)
+
+
+class Doubts(NamedTuple):
+    """What is looked at more closely than usual."""
+
+    prune: bool = False  # what a missing or empty folder held is gone
+    verify: bool = False  # a file may have changed though its size and mtime did not
+    retry: bool = False  # a file that failed may not fail now
+
+
+USUAL = Doubts()
+
 
 def make_plan(
-    catalog: Catalog, model_id: int | None, targets: Sequence[Target], prune: bool = False
+    catalog: Catalog, model_id: int | None, targets: Sequence[Target], doubts: Doubts = USUAL
 ) -> Plan:
     """Scan the targets and compare them with the catalog; changes nothing.
 
     A photo is the same while its size and mtime are. What a target that is missing, empty or not
-    walked to its end no longer shows counts as unplugged and not as gone, unless `prune`.
+    walked to its end no longer shows counts as unplugged and not as gone, unless pruned.
     """
     plan = Plan()
-    lacking = catalog.digests_without_vector(model_id) if model_id is not None else set()
-    for target in targets:
-        _plan_target(catalog, target, lacking, plan, prune)
+    with _no_garbage_collection():
+        lacking = catalog.digests_without_vector(model_id) if model_id is not None else set()
+        for target in targets:
+            _Comparison(catalog, target, lacking, doubts, plan).run()
     return plan
 
 
-def _plan_target(
-    catalog: Catalog, target: Target, lacking: set[str], plan: Plan, prune: bool
-) -> None:
-    root, below = target
-    known = {p: k for p, k in catalog.known(root.id).items() if is_below(p, below)}
-    failed = {p: at for p, at in catalog.failed(root.id).items() if is_below(p, below)}
-    unread: list[str] = []
-
-    def on_error(path: str, error: OSError) -> None:
-        unread.append(path)
-        where = os.path.join(root.path, path) if path else root.path
-        plan.problems.append(f"{where} cannot be read ({error.strerror}); its photos are kept")
-
-    place = os.path.join(root.path, below) if below else root.path
-    if not os.path.isdir(place):
-        if not prune:
-            plan.problems.append(
-                f"{place} is missing (a drive that is not connected?); its {len(known)} photos"
-                " are kept. If it is gone for good: clipsearch index --prune, or clipsearch forget"
-            )
-            return
-        found = []
-    else:
-        found = _not_excluded(list(walk(root.path, below, on_error)), catalog, root)
-        if known and not found and not unread and not prune:
-            plan.problems.append(
-                f"{place} is empty where it held {len(known)} photos (a drive that is not"
-                " connected?); they are kept. If they are gone for good: clipsearch index --prune"
-            )
-            return
-    _compare(root, found, known, failed, lacking, plan)
-    # What was seen has been taken out of `known` and `failed`.
-    plan.gone += [
-        Gone(root, path, photo)
-        for path, photo in known.items()
-        if not any(is_below(path, folder) for folder in unread)
-    ]
-    plan.mended += [
-        (root.id, path) for path in failed if not any(is_below(path, folder) for folder in unread)
-    ]
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Spare the collector from looking through a million tuples, again and again, for cycles."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
-def _not_excluded(found: list[Found], catalog: Catalog, root: Root) -> list[Found]:
-    excluded = catalog.exclusions(root.id)
-    if not excluded:
-        return found
-    return [file for file in found if not any(is_below(file.path, path) for path in excluded)]
+class _Comparison:
+    """One target's share of the plan."""
 
+    def __init__(
+        self, catalog: Catalog, target: Target, lacking: set[str], doubts: Doubts, plan: Plan
+    ) -> None:
+        self._catalog = catalog
+        self._root, self._below = target
+        self._lacking = lacking
+        self._doubts = doubts
+        self._plan = plan
+        self._place = os.path.join(self._root.path, self._below) if self._below else self._root.path
+        self._failed = _those_below(self._below, catalog.failed(self._root.id))
+        # What was seen on the disk is taken out; at a million photos this is what takes memory.
+        self._stamps = catalog.stamps(self._root.id)
+        if self._below:
+            self._stamps = {stamp for stamp in self._stamps if is_below(stamp[0], self._below)}
+        self._unread: dict[str, OSError] = {}
 
-def _compare(
-    root: Root,
-    found: list[Found],
-    known: dict[str, Known],
-    failed: dict[str, tuple[int, int]],
-    lacking: set[str],
-    plan: Plan,
-) -> None:
-    for file in found:
-        photo = known.pop(file.path, None)
-        failed_at = failed.pop(file.path, None)
-        if failed_at == (file.size, file.mtime_ns):
-            plan.known_failures += 1
-        elif photo is None:
-            plan.work.append(Work(root, file, None))
-        elif _is_same(photo, file) and photo.digest not in lacking:
-            plan.unchanged += 1
+    def run(self) -> None:
+        """Add to the plan."""
+        held = len(self._stamps)
+        if os.path.isdir(self._place):
+            differing = self._differing()
+            if held and held == len(self._stamps) and not differing and self._is_bare():
+                self._report(f"is empty where it held {held} photos")
+                return
+        elif self._doubts.prune:
+            differing = []
         else:
-            plan.work.append(Work(root, file, photo))
+            self._report(f"is missing, with {held} photos")
+            return
+        known = self._known() if differing or self._stamps else {}
+        for found in differing:
+            self._sort_in(found, known)
+        self._add_gone(known, {found.path for found in differing})
+        self._report_unread()
+
+    def _differing(self) -> list[Found]:
+        """The photos on the disk that are not the same as in the catalog, or not surely."""
+        doubted = self._doubted()
+        differing = []
+        forget = self._stamps.remove  # a stamp and a Found are equal tuples
+        for found in self._found():
+            try:
+                forget(found)
+            except KeyError:
+                differing.append(found)
+                continue
+            if found.path in doubted:
+                differing.append(found)
+            else:
+                self._plan.unchanged += 1
+        return differing
+
+    def _found(self) -> Iterator[Found]:
+        others = [root.path for root in self._catalog.roots() if root != self._root]
+        found = walk(
+            self._root.path, self._below, self._unread.__setitem__,
+            self._catalog.rules(self._root.id), others,
+        )  # fmt: skip
+        excluded = self._catalog.exclusions(self._root.id)
+        if not excluded:
+            return found
+        return (file for file in found if not any(is_below(file.path, path) for path in excluded))
+
+    def _doubted(self) -> Container[str]:
+        """The paths of photos that may have changed though their stamps did not."""
+        if self._doubts.verify:
+            return {path for path, _, _ in self._stamps}
+        doubted = set(self._failed)
+        if self._lacking:
+            known = self._catalog.known(self._root.id)
+            doubted.update(path for path, photo in known.items() if photo.digest in self._lacking)
+        return doubted
+
+    def _known(self) -> dict[str, Known]:
+        return _those_below(self._below, self._catalog.known(self._root.id))
+
+    def _sort_in(self, found: Found, known: dict[str, Known]) -> None:
+        failed_at = self._failed.pop(found.path, None)
+        if failed_at == (found.size, found.mtime_ns) and not self._doubts.retry:
+            self._plan.known_failures += 1
+        else:
+            self._plan.work.append(Work(self._root, found, known.get(found.path)))
+
+    def _add_gone(self, known: dict[str, Known], differing: set[str]) -> None:
+        """What is left of the stamps and failures is gone, but for what could not be looked at."""
+        self._plan.gone += [
+            Gone(self._root, path, known[path])
+            for path, _, _ in self._stamps
+            if path not in differing and not self._is_unread(path)
+        ]
+        self._plan.mended += [
+            (self._root.id, path) for path in self._failed if not self._is_unread(path)
+        ]
+
+    def _is_unread(self, path: str) -> bool:
+        return any(is_below(path, folder) for folder in self._unread)
+
+    def _is_bare(self) -> bool:
+        """Whether no photo lies there, and it is not just the rules that leave all out."""
+        if self._unread or self._doubts.prune:
+            return False
+        everything = walk(self._root.path, self._below, lambda path, error: None, None)
+        return next(everything, None) is None
+
+    def _report(self, state: str) -> None:
+        self._plan.problems.append(
+            f"{self._place} {state} (a drive that is not connected?); they are kept. If they are"
+            " gone for good: clipsearch index --prune, or clipsearch forget"
+        )
+
+    def _report_unread(self) -> None:
+        for path, error in self._unread.items():
+            # A dead link, or a folder that went away, is nobody's concern if it held nothing.
+            if isinstance(error, FileNotFoundError) and not any(
+                is_below(stamp[0], path) for stamp in self._stamps
+            ):
+                continue
+            where = os.path.join(self._root.path, path) if path else self._root.path
+            self._plan.problems.append(
+                f"{where} cannot be read ({error.strerror}); its photos are kept"
+            )
 
 
-def _is_same(photo: Known, file: Found) -> bool:
-    return (photo.size, photo.mtime_ns) == (file.size, file.mtime_ns)
+def _those_below(below: str, by_path: dict[str, T]) -> dict[str, T]:
+    return {p: value for p, value in by_path.items() if is_below(p, below)} if below else by_path

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from clipsearch.errors import InvalidInput
 from clipsearch.indexing.plan import Target
+from clipsearch.photos.scan import ScanRules
 from clipsearch.store.catalog import Catalog, Root, is_below
 
 
@@ -33,6 +35,42 @@ def choose_targets(catalog: Catalog, paths: Sequence[str]) -> list[Target]:
         (target for target in targets if not any(_holds(other, target) for other in targets)),
         key=lambda target: (target.root.path, target.below),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class RuleChanges:
+    """What is said anew about which photos are looked at; None leaves a rule as it was."""
+
+    include: Sequence[str] | None = None
+    exclude: Sequence[str] | None = None
+    follow_links: bool | None = None
+    raw_too: bool | None = None
+
+    def applied_to(self, rules: ScanRules) -> ScanRules:
+        """The rules with the changes; an empty pattern stands for none."""
+        said = {name: value for name, value in asdict(self).items() if value is not None}
+        for name in ("include", "exclude"):
+            if name in said:
+                said[name] = tuple(filter(None, said[name]))
+        return replace(rules, **said)
+
+
+def change_rules(catalog: Catalog, targets: Sequence[Target], changes: RuleChanges) -> None:
+    """Remember the rules of the targets' roots, for this run and later ones.
+
+    Raises:
+        InvalidInput: a pattern that means nothing, or a target that is a part of a root.
+    """
+    if changes == RuleChanges():
+        return
+    for root, below in targets:
+        if below:
+            raise InvalidInput(
+                f"--include, --exclude, --follow-links and --raw-too hold for a whole indexed"
+                f" folder; name {root.path}, or put a .clipsearchignore into {below}"
+            )
+    for root, _ in targets:
+        catalog.set_rules(root.id, changes.applied_to(catalog.rules(root.id)))
 
 
 def take_back_roots(catalog: Catalog, before: Sequence[Root]) -> None:

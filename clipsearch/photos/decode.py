@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
-import io
+import errno
+import logging
 import os
+import re
+import stat
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from clipsearch.errors import FileUnreadable, PhotoError
 from clipsearch.photos.facts import Facts, read_facts
+from clipsearch.photos.formats import Opened, open_picture
 
 # A picture that would need more than this once decoded is refused: 256 megapixels of RGB take
 # 0.8 GB. JPEGs are decoded at a fraction of their size, so theirs may be far larger.
 MAX_PIXELS = 256_000_000
+
+# Above this, decoding takes hundreds of megabytes: one at a time then.
+LARGE_PIXELS = 48_000_000
+
+# A file is read whole; 256 megapixels of 16-bit RGB without compression take 1.5 GB.
+MAX_BYTES = 2 << 30
+
+# Formats of which `decode_frames` shows more than one picture; pages of a TIFF are none of it.
+_MOVING = ("GIF", "PNG", "WEBP", "AVIF")
+# Frames are decoded one after the other, so of a long animation only the start is looked at.
+_MOST_FRAMES = 1000
+
+# Pictures are turned into RGB so many pixels at a time, so that in between they take no more
+# memory than their own.
+_STRIP = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +52,16 @@ def take_over_pillow() -> None:
     """Let `decode` alone decide what is too large, and silence Pillow's warnings.
 
     Pillow's own limit on pixels looks at the header, so it refuses a 200-megapixel JPEG that is
-    decoded at an eighth of its size, and damaged metadata, normal in photo libraries, warns on
-    stderr. Both settings are global to the process: a program calls this, a library does not.
+    decoded at an eighth of its size; damaged metadata, normal in photo libraries, warns on
+    stderr; and a text of more than a megabyte, which image generators write, costs a PNG. The
+    settings are global to the process: a program calls this, a library does not.
     """
+    from PIL import PngImagePlugin  # takes a query some milliseconds that it has no use for
+
     Image.MAX_IMAGE_PIXELS = None
+    PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
@@ -42,48 +69,99 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
 
     Raises:
         FileUnreadable: they cannot be had, now.
-        PhotoError: there are none.
+        PhotoError: there are none, there are too many, or it is no plain file.
     """
     try:
-        with open(path, "rb") as file:
+        # A pipe that nobody writes to would be waited for without end.
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise PhotoError("not a plain file but a pipe, a socket or a device")
+            if status.st_size > MAX_BYTES:
+                raise PhotoError(
+                    f"a file of {status.st_size / (1 << 30):.1f} GB is above the limit of"
+                    f" {MAX_BYTES >> 30} GB"
+                )
             content = file.read()
     except OSError as error:
+        if error.errno == errno.ENXIO:  # what a socket says
+            raise PhotoError("not a plain file but a pipe, a socket or a device") from error
         raise FileUnreadable(error.strerror or str(error)) from error
     if not content:
         raise PhotoError("the file is empty")
     return content
 
 
-def decode(content: bytes, min_side: int | None = None, max_pixels: int = MAX_PIXELS) -> Photo:
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def decode(
+    content: bytes,
+    min_side: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    turn: AbstractContextManager[Any] | None = None,
+) -> Photo:
     """Decode the bytes of an image file into an upright RGB picture.
 
     With `min_side` a JPEG is decoded at the smallest of 1/1, 1/2, 1/4, 1/8 of its size (DCT
     scaling) that leaves the shorter side at least that many pixels: several times faster, and
-    never below what a model of that resolution looks at. EXIF orientation is applied.
-    Transparency is laid on white, as a browser shows it; of an animation the first frame counts.
+    never below what a model of that resolution looks at; a camera's RAW is shown by its embedded
+    preview, or at half its size. EXIF orientation is applied. Transparency is laid on white, as
+    a browser shows it; of an animation the first frame counts. `turn` is held while a picture of
+    more than LARGE_PIXELS is decoded, so that workers who share one take turns.
 
     Raises:
-        PhotoError: not an image, truncated or damaged, or more than `max_pixels` to decode.
+        PhotoError: not an image, truncated or damaged, more than `max_pixels` to decode, or of a
+            kind whose optional group is not installed.
     """
+    with _reasons():
+        opened = open_picture(content, min_side, max_pixels)
+        facts = read_facts(opened)
+        is_large = opened.image.width * opened.image.height > LARGE_PIXELS
+        with turn if turn is not None and is_large else nullcontext():
+            opened.image.load()
+            return Photo(to_rgb(_upright(opened)), facts)
+
+
+def decode_frames(
+    content: bytes, frames: int, min_side: int | None = None, max_pixels: int = MAX_PIXELS
+) -> list[Image.Image]:
+    """Decode up to `frames` evenly spaced frames of an animation, the first among them.
+
+    Of anything that does not move, and of what is too large for more, that is the picture alone.
+
+    Raises:
+        PhotoError: as `decode`; damage behind the first frame only ends the list.
+    """
+    with _reasons():
+        opened = open_picture(content, min_side, max_pixels)
+        image = opened.image
+        opened.image.load()
+        shown = [to_rgb(_upright(opened)).copy()]
+        if image.format not in _MOVING:
+            return shown
+        total = min(getattr(image, "n_frames", 1), _MOST_FRAMES)
+        wanted = min(frames, total, max_pixels // (image.width * image.height))
+        try:
+            for number in range(1, wanted):
+                image.seek(number * total // wanted)
+                image.load()
+                shown.append(to_rgb(_upright(opened)).copy())
+        except Exception:  # what decoders raise on damaged bytes; the frames before it are good
+            return shown
+        return shown
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Turn whatever a decoder raises into the reason why a file is no photo."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            size = image.size
-            if min_side is not None:
-                image.draft("RGB", _draft_size(size, min_side))
-            if image.width * image.height > max_pixels:
-                raise PhotoError(
-                    f"{image.width}x{image.height} pixels is above the limit of"
-                    f" {max_pixels // 1_000_000} megapixels"
-                )
-            facts = read_facts(image, size)  # after the limit: Pillow decodes a PNG for its EXIF
-            image.load()
-            return Photo(to_rgb(_upright(image)), facts)
+        yield
     except PhotoError:
         raise
     except Image.DecompressionBombError as error:
         raise PhotoError("more pixels than PIL.Image.MAX_IMAGE_PIXELS allows") from error
-    except UnidentifiedImageError as error:
-        raise PhotoError("not an image that can be read") from error
     except MemoryError as error:
         raise PhotoError("too large to decode in memory") from error
     except Exception as error:  # decoders raise nearly anything on damaged bytes
@@ -95,40 +173,71 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I") or image.mode == "F":
-        return _scaled_to_8_bits(image).convert("RGB")
+        return _in_strips(image, _scaled_to_8_bits(image))
     if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        canvas = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(canvas, layer).convert("RGB")
+        return _in_strips(image, _on_white)
     return image.convert("RGB")
 
 
-def _scaled_to_8_bits(image: Image.Image) -> Image.Image:
-    values = np.asarray(image).astype(np.float32)
-    if image.mode == "F" or values.max() > 65535:
+def _on_white(image: Image.Image) -> Image.Image:
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+
+
+def _scaled_to_8_bits(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
+    """What brings a strip of a picture of large or fractional numbers to 8 bits."""
+    low, high = 0.0, 65535.0
+    ranges = [_range(strip) for _, strip in _strips(image)]
+    highest = max(high for _, high in ranges)
+    if image.mode == "F" or highest > 65535:
         # Floats and 32-bit integers have no agreed range, so the picture's own is used.
-        finite = values[np.isfinite(values)]
-        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-        values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+        low, high = min(low for low, _ in ranges), highest
+        if low > high:  # not one number in it is finite
+            low, high = 0.0, 1.0
+
+    def scaled(strip: Image.Image) -> Image.Image:
+        values = np.nan_to_num(_values(strip), nan=low, posinf=high, neginf=low)
         values = (values - low) * (255 / ((high - low) or 1))
-    else:
-        values /= 257  # 65535 becomes 255
-    return Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
+        return Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
+
+    return scaled
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    # A broken EXIF block must not cost the picture.
-    try:
-        return ImageOps.exif_transpose(image) or image
-    except Exception:
-        return image
+def _range(image: Image.Image) -> tuple[float, float]:
+    values = _values(image)
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (np.inf, -np.inf)
 
 
-def _draft_size(size: tuple[int, int], min_side: int) -> tuple[int, int]:
-    # Pillow picks one scale for which both sides stay at least as large as asked, so asking
-    # for a square of the shorter side's target bounds the shorter side.
-    return (min(size[0], min_side), min(size[1], min_side))
+def _values(image: Image.Image) -> np.ndarray:
+    return np.asarray(image).astype(np.float64)  # a float32 cannot hold its own range's width
+
+
+def _in_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    canvas = Image.new("RGB", image.size)
+    for top, strip in _strips(image):
+        canvas.paste(convert(strip), (0, top))
+    return canvas
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    rows = max(1, _STRIP // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _upright(opened: Opened) -> Image.Image:
+    return opened.image if opened.turn is None else opened.image.transpose(opened.turn)
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    said = " ".join(str(error).split()).rstrip(".")
+    if "truncated" in said.lower():
+        return "image file is truncated"
+    if "Decompressed data too large" in said:
+        return "the texts or the colour profile in it are too large"
+    # What a decoder or parser trips over deep inside tells a person nothing.
+    inner = re.match(r"decoder error|could not create decoder|invalid literal", said)
+    if said and not inner and isinstance(error, (OSError, SyntaxError, ValueError, EOFError)):
+        return said[:200]
+    return f"its content is broken ({said[:60] or type(error).__name__})"

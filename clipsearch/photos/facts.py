@@ -1,15 +1,18 @@
-"""What a photo's EXIF says: when, where and with what it was taken."""
+"""What a photo's file tells: when, where and with what it was taken, and what it is called."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from PIL import ExifTags, Image
+from PIL import ExifTags
+
+from clipsearch.photos.captions import plain, read_captions
+from clipsearch.photos.formats import Opened
 
 _TIME = re.compile(r"(\d{4})[:\-](\d\d)[:\-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
 _OFFSET = re.compile(r"[+-]\d\d:\d\d")
@@ -25,20 +28,54 @@ class Facts:
     camera: str | None = None
     latitude: float | None = None  # degrees, south negative
     longitude: float | None = None  # degrees, west negative
+    taken_from: str | None = None  # where `taken_at` is from: "exif", or "file" for its mtime
+    lens: str | None = None
+    orientation: int | None = None  # EXIF's, 1 to 8
+    title: str | None = None
+    caption: str | None = None
+    keywords: tuple[str, ...] = ()
 
 
-def read_facts(image: Image.Image, size: tuple[int, int]) -> Facts:
-    """Read the facts of an opened image of `size` pixels; broken EXIF counts as no EXIF."""
-    width, height = size
+def read_facts(opened: Opened) -> Facts:
+    """The facts of an opened picture, of its content alone; broken metadata counts as none."""
+    exif = opened.exif
+    words = read_captions(opened.image, exif)
+    facts = Facts(
+        *opened.size,
+        orientation=opened.orientation,
+        title=words.title,
+        caption=words.caption,
+        keywords=words.keywords,
+    )
     try:
-        exif = image.getexif()
-        if exif.get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
-            width, height = height, width
         details = exif.get_ifd(ExifTags.IFD.Exif)
-        place = _place(exif.get_ifd(ExifTags.IFD.GPSInfo))
+        latitude, longitude = _place(exif.get_ifd(ExifTags.IFD.GPSInfo))
     except Exception:  # Pillow's EXIF parser raises nearly anything on hostile bytes
-        return Facts(width, height)
-    return Facts(width, height, _taken_at(exif, details), _camera(exif), *place)
+        return facts
+    taken_at = _taken_at(exif, details)
+    return replace(
+        facts,
+        taken_at=taken_at,
+        taken_from="exif" if taken_at else None,
+        camera=_camera(exif),
+        lens=_text(details.get(ExifTags.Base.LensModel)) or None,
+        latitude=latitude,
+        longitude=longitude,
+    )
+
+
+def with_file_time(facts: Facts, mtime_ns: int) -> Facts:
+    """The facts, with the time of the file where EXIF tells none.
+
+    That time is the file's and not its content's: copies of one photo can differ in it.
+    """
+    if facts.taken_at and facts.taken_from != "file":
+        return facts
+    try:
+        when = datetime.fromtimestamp(mtime_ns // 1_000_000_000).astimezone()
+    except (OverflowError, ValueError, OSError):  # a clock that says the year 60,000
+        return replace(facts, taken_at=None, taken_from=None)
+    return replace(facts, taken_at=when.isoformat(timespec="seconds"), taken_from="file")
 
 
 def _taken_at(exif: Mapping[int, Any], details: Mapping[int, Any]) -> str | None:
@@ -94,4 +131,4 @@ def _degrees(value: Any, ref: Any, negative: str, limit: int) -> float | None:
 def _text(value: Any) -> str:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
-    return value.replace("\0", " ").strip() if isinstance(value, str) else ""
+    return plain(value) if isinstance(value, str) else ""

@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from stat import S_ISREG
+from typing import TYPE_CHECKING, NamedTuple
+
+from clipsearch.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
+# What cameras write before anybody developed it.
+RAW_EXTENSIONS = frozenset(
+    {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"}
+)
 
 # Extensions only choose candidates; what a file is comes from its content when it is decoded.
-EXTENSIONS = frozenset(
+EXTENSIONS = RAW_EXTENSIONS | frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".tif", ".tiff"}
-    | {".bmp", ".dib", ".jp2", ".j2k", ".jpx", ".jpf", ".avif", ".avifs"}
+    | {".bmp", ".dib", ".jp2", ".j2k", ".jpx", ".jpf", ".avif", ".avifs", ".heic", ".heif", ".hif"}
     | {".ppm", ".pgm", ".pbm", ".pnm"}
 )
+
+# What a camera writes beside a RAW file: the same picture, developed.
+_DEVELOPED = frozenset({".jpg", ".jpeg", ".jpe", ".heic", ".heif", ".hif"})
 
 # Folders that hold thumbnails, rubbish or a program's own files, never somebody's photos.
 SKIPPED_FOLDERS = frozenset(
     {"@eadir", "#recycle", "$recycle.bin", "node_modules", "__macosx", "lost+found"}
     | {"system volume information", "__pycache__"}
 )
+
+# Patterns as in a .gitignore of what is left out of its folder and of those below it.
+IGNORE_FILE = ".clipsearchignore"
+
+# Opening a folder once spares the system the way to it for every file in it.
+_BY_DESCRIPTOR = os.scandir in os.supports_fd
+
+OnError = Callable[[str, OSError], None]
+Identity = tuple[int, int]  # device and inode
 
 
 class Found(NamedTuple):
@@ -28,9 +52,31 @@ class Found(NamedTuple):
     mtime_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class ScanRules:
+    """Which photos of a root are looked at; patterns are those of a .gitignore, from the root.
+
+    Raises:
+        InvalidInput: a pattern that means nothing.
+    """
+
+    include: tuple[str, ...] = ()  # only what matches one of these; all for none
+    exclude: tuple[str, ...] = ()
+    follow_links: bool = False
+    raw_too: bool = False  # a RAW file also where its JPEG lies beside it
+
+    def __post_init__(self) -> None:
+        for pattern in (*self.include, *self.exclude):
+            if not _is_pattern(pattern):
+                raise InvalidInput(f"{pattern!r} is no pattern; try one such as '*.png' or 'raw/'")
+
+
+DEFAULT_RULES = ScanRules()
+
+
 def is_photo_name(name: str) -> bool:
     """Whether a file of this name may be a photo: a known extension and not hidden."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
+    return name[0] != "." and name[name.rfind(".") :].lower() in EXTENSIONS
 
 
 def is_skipped_folder(name: str) -> bool:
@@ -38,33 +84,295 @@ def is_skipped_folder(name: str) -> bool:
     return name.startswith(".") or name.lower() in SKIPPED_FOLDERS
 
 
-def walk(root: str, below: str, on_error: Callable[[str, OSError], None]) -> Iterator[Found]:
+def walk(
+    root: str,
+    below: str,
+    on_error: OnError,
+    rules: ScanRules | None = DEFAULT_RULES,
+    elsewhere: Sequence[str] = (),
+) -> Iterator[Found]:
     """Yield the photos of `root` at or below the folder `below` ("" is the whole root).
 
-    Links are not followed, so each file comes once and no loop can arise. A folder that cannot
-    be listed goes to `on_error` with its path below the root, and the walk goes on.
+    A folder that cannot be listed goes to `on_error` with its path below the root, and the walk
+    goes on. Links are followed only if the rules say so; then each file comes once, under its
+    own name where that is met, else under the first link to it. Links to the folders `elsewhere`
+    are left to walks of those. With no rules (None) ignore files are not heeded either.
     """
-    # An explicit stack: a tree may be deeper than Python's recursion limit.
-    pending = [below]
-    while pending:
-        folder = pending.pop()
+    return _Walk(root, below, on_error, rules, elsewhere).photos()
+
+
+class _Ignore(NamedTuple):
+    """An ignore file's patterns, and the folder they are relative to."""
+
+    prefix: str  # "" or ending in "/"
+    matcher: GitIgnoreSpec
+
+
+class _Folder(NamedTuple):
+    """A folder to list."""
+
+    path: str  # below the root
+    ignores: tuple[_Ignore, ...]  # those of the folders above it, the outermost first
+    linked: bool = False  # reached through a link
+
+
+class _Listing(NamedTuple):
+    """What lies right in a folder, names below the root."""
+
+    photos: list[Found]
+    identities: list[Identity]  # of the photos; only where links are followed
+    folders: list[str]
+    links: list[str]
+    has_raw: bool
+    has_ignore_file: bool
+
+
+class _Walk:
+    """One walk, and what it has to remember on the way."""
+
+    def __init__(
+        self,
+        root: str,
+        below: str,
+        on_error: OnError,
+        rules: ScanRules | None,
+        elsewhere: Sequence[str],
+    ) -> None:
+        self._root = root
+        self._below = below
+        self._on_error = on_error
+        self._heeding = rules is not None
+        self._rules = rules or ScanRules(raw_too=True)
+        self._include = _matcher(self._rules.include)
+        self._exclude = _matcher(self._rules.exclude)
+        # An explicit stack: a tree may be deeper than Python's recursion limit.
+        self._pending: list[_Folder] = []
+        # Only where links are followed:
+        self._links: list[_Folder] = []  # looked at last, so that a file's own name is met first
+        self._seen: set[Identity] = set()  # folders and photos
+        self._elsewhere = elsewhere
+
+    def photos(self) -> Iterator[Found]:
+        """Yield what there is."""
+        if self._rules.follow_links:
+            self._seen.update(filter(None, map(_identity, self._elsewhere)))
         try:
-            with os.scandir(os.path.join(root, folder)) as entries:
-                listing = list(entries)
+            self._pending += self._start()
         except OSError as error:
-            on_error(folder, error)
-            continue
-        prefix = f"{folder}/" if folder else ""
-        for entry in listing:
-            name = entry.name
+            self._on_error(self._below, error)
+        yield from self._in_folders()
+        while self._links:
+            links, self._links = sorted(self._links), []
+            for link in links:
+                yield from self._behind(link)
+                yield from self._in_folders()
+
+    def _start(self) -> list[_Folder]:
+        """The folder `below`, with the ignore files above it; nothing if those leave it out."""
+        ignores: tuple[_Ignore, ...] = ()
+        path = ""
+        for name in self._below.split("/") if self._below else ():
+            if self._heeding and os.path.isfile(os.path.join(self._root, path, IGNORE_FILE)):
+                ignores = self._with_ignore_file(path, ignores)
+            path = f"{path}/{name}" if path else name
+            if self._leaves_out(path + "/", ignores):
+                return []
+        return [_Folder(path, ignores)]
+
+    def _in_folders(self) -> Iterator[Found]:
+        while self._pending:
+            folder = self._pending.pop()
             try:
-                if entry.is_dir(follow_symlinks=False):
-                    if not is_skipped_folder(name):
-                        pending.append(prefix + name)
-                elif is_photo_name(name) and entry.is_file(follow_symlinks=False):
-                    stat = entry.stat(follow_symlinks=False)
-                    yield Found(prefix + name, stat.st_size, stat.st_mtime_ns)
-            except FileNotFoundError:
-                continue  # deleted between the listing and the look
+                listing = self._list(folder)
+                photos = self._chosen(folder, listing)
             except OSError as error:
-                on_error(prefix + name, error)
+                self._on_error(folder.path, error)
+                continue
+            yield from photos
+
+    def _list(self, folder: _Folder) -> _Listing:
+        path = os.path.join(self._root, folder.path)
+        if not _BY_DESCRIPTOR:
+            return self._look(folder, path)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            return self._look(folder, descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _look(self, folder: _Folder, place: str | int) -> _Listing:
+        photos: list[Found] = []
+        identities: list[Identity] = []
+        folders: list[str] = []
+        links: list[str] = []
+        has_raw = has_ignore_file = False
+        prefix = f"{folder.path}/" if folder.path else ""
+        following = self._rules.follow_links
+        # A run over unchanged photos spends its time in this loop, so nothing is called that
+        # need not be; Found's own constructor would take three times as long.
+        new = tuple.__new__
+        with os.scandir(place) as entries:
+            for entry in entries:
+                name = entry.name
+                extension = name[name.rfind(".") :].lower()
+                try:
+                    if extension in EXTENSIONS and entry.is_file(follow_symlinks=False):
+                        if name[0] == ".":
+                            continue
+                        stat = entry.stat(follow_symlinks=False)
+                        photos.append(new(Found, (prefix + name, stat.st_size, stat.st_mtime_ns)))
+                        if extension in RAW_EXTENSIONS:
+                            has_raw = True
+                        if following:
+                            identities.append((stat.st_dev, stat.st_ino))
+                    elif entry.is_dir(follow_symlinks=False):
+                        if not is_skipped_folder(name):
+                            folders.append(prefix + name)
+                    elif name == IGNORE_FILE:
+                        has_ignore_file = entry.is_file()
+                    elif following and entry.is_symlink() and not is_skipped_folder(name):
+                        links.append(prefix + name)
+                except FileNotFoundError:
+                    continue  # deleted between the listing and the look
+                except OSError as error:
+                    self._on_error(prefix + name, error)
+        return _Listing(photos, identities, folders, links, has_raw, has_ignore_file)
+
+    def _chosen(self, folder: _Folder, listing: _Listing) -> list[Found]:
+        """The photos of a folder that the rules take; its subfolders are put on the stack."""
+        photos, ignores = listing.photos, folder.ignores
+        if listing.has_ignore_file and self._heeding:
+            ignores = self._with_ignore_file(folder.path, ignores)
+        if self._rules.follow_links:
+            photos = self._unseen(folder, listing)
+        if ignores or self._exclude or self._include:
+            photos = [photo for photo in photos if self._takes(photo.path, ignores)]
+        if listing.has_raw and not self._rules.raw_too:
+            photos = list(_without_raw_twins(photos))
+        self._pending += [
+            _Folder(path, ignores, folder.linked)
+            for path in listing.folders
+            if not self._leaves_out(path + "/", ignores)
+        ]
+        self._links += [_Folder(path, ignores, True) for path in listing.links]
+        return photos
+
+    # Links
+
+    def _unseen(self, folder: _Folder, listing: _Listing) -> list[Found]:
+        """The photos of a folder, without those that a link shows a second time."""
+        place = _identity(os.path.join(self._root, folder.path))
+        if folder.linked and place in self._seen:
+            listing.folders.clear()  # each folder once: no loop can arise
+            listing.links.clear()
+            return []
+        if place:
+            self._seen.add(place)
+        pairs = list(zip(listing.photos, listing.identities, strict=True))
+        fresh = [photo for photo, own in pairs if not (folder.linked and own in self._seen)]
+        self._seen.update(listing.identities)
+        return fresh
+
+    def _behind(self, link: _Folder) -> Iterator[Found]:
+        """The photo that a link leads to; a folder is put on the stack."""
+        path = os.path.join(self._root, link.path)
+        try:
+            stat = os.stat(path)
+        except OSError as error:
+            if not _is_deleted(path):
+                self._on_error(link.path, error)
+            return
+        if self._is_covered(os.path.realpath(path)):
+            return
+        own = (stat.st_dev, stat.st_ino)
+        if os.path.isdir(path):
+            if not self._leaves_out(link.path + "/", link.ignores):
+                self._pending.append(link)
+        elif (
+            is_photo_name(os.path.basename(path))
+            and S_ISREG(stat.st_mode)
+            and own not in self._seen
+            and self._takes(link.path, link.ignores)
+        ):
+            self._seen.add(own)
+            yield Found(link.path, stat.st_size, stat.st_mtime_ns)
+
+    def _is_covered(self, real: str) -> bool:
+        """Whether a place is found without the link: in another root, or elsewhere in this one."""
+        if any(_is_within(real, root) for root in self._elsewhere):
+            return True
+        start = os.path.realpath(os.path.join(self._root, self._below))
+        return _is_within(real, os.path.realpath(self._root)) and not _is_within(real, start)
+
+    # Rules
+
+    def _takes(self, path: str, ignores: Sequence[_Ignore]) -> bool:
+        wanted = self._include is None or bool(self._include.check_file(path).include)
+        return wanted and not self._leaves_out(path, ignores)
+
+    def _leaves_out(self, path: str, ignores: Sequence[_Ignore]) -> bool:
+        """Whether patterns leave out a path below the root; a folder's ends in "/"."""
+        if self._exclude and self._exclude.check_file(path).include:
+            return True
+        for prefix, matcher in reversed(ignores):  # the nearest that has a say decides
+            verdict = matcher.check_file(path[len(prefix) :]).include
+            if verdict is not None:
+                return verdict
+        return False
+
+    def _with_ignore_file(self, folder: str, ignores: tuple[_Ignore, ...]) -> tuple[_Ignore, ...]:
+        file = os.path.join(self._root, folder, IGNORE_FILE)
+        with open(file, encoding="utf-8-sig", errors="surrogateescape") as lines:
+            matcher = _matcher([line for line in lines if _is_pattern(line)])
+        prefix = f"{folder}/" if folder else ""
+        return (*ignores, _Ignore(prefix, matcher)) if matcher else ignores
+
+
+def _matcher(patterns: Iterable[str]) -> GitIgnoreSpec | None:
+    """Patterns made ready; None for none.
+
+    Raises:
+        ValueError: one of them is no pattern.
+    """
+    lines = list(patterns)
+    if not lines:
+        return None
+    # Imported late: hardly any run has patterns.
+    from pathspec import GitIgnoreSpec
+
+    return GitIgnoreSpec.from_lines(lines)
+
+
+def _is_pattern(line: str) -> bool:
+    try:
+        return _matcher([line]) is not None
+    except ValueError:
+        return False  # as git does, a line that means nothing is passed over
+
+
+def _without_raw_twins(photos: Sequence[Found]) -> Iterator[Found]:
+    """The photos of one folder, without the RAW files whose picture lies there developed."""
+    parts = [os.path.splitext(photo.path.lower()) for photo in photos]
+    developed = {stem for stem, extension in parts if extension in _DEVELOPED}
+    for photo, (stem, extension) in zip(photos, parts, strict=True):
+        if extension not in RAW_EXTENSIONS or stem not in developed:
+            yield photo
+
+
+def _identity(path: str) -> Identity | None:
+    """What tells a file or folder from all others, whatever its name; None if it is not there."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def _is_deleted(link: str) -> bool:
+    """Whether what a photo's link leads to was deleted, and is not just on a drive that is away."""
+    folder = os.path.dirname(os.path.realpath(link))
+    return is_photo_name(os.path.basename(link)) and os.path.isdir(folder)
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)

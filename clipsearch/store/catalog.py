@@ -5,17 +5,19 @@ Imports sqlite_utils only to make or migrate a file: that import takes longer th
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from clipsearch.errors import LibraryError
-from clipsearch.photos.facts import Facts
+from clipsearch.photos.facts import Facts, with_file_time
+from clipsearch.photos.scan import ScanRules
 from clipsearch.store.lock import write_lock
 
 FILE_NAME = "catalog.db"
@@ -199,6 +201,22 @@ class Catalog:
             )
         self._db.execute("DELETE FROM roots WHERE id = ?", (old.id,))
 
+    def rules(self, root_id: int) -> ScanRules:
+        """Which photos of a root are looked at."""
+        (text,) = self._db.execute("SELECT rules FROM roots WHERE id = ?", (root_id,)).fetchone()
+        if not text:
+            return ScanRules()
+        kept = json.loads(text)
+        kept |= {name: tuple(kept[name]) for name in ("include", "exclude")}
+        return ScanRules(**kept)
+
+    def set_rules(self, root_id: int, rules: ScanRules) -> None:
+        """Remember which photos of a root are looked at, in place of what was said before."""
+        with self.transaction():
+            self._db.execute(
+                "UPDATE roots SET rules = ? WHERE id = ?", (json.dumps(asdict(rules)), root_id)
+            )
+
     def exclusions(self, root_id: int) -> set[str]:
         """Paths below a root that were forgotten by hand and are not to come back."""
         rows = self._db.execute("SELECT path FROM excluded WHERE root_id = ?", (root_id,))
@@ -233,6 +251,15 @@ class Catalog:
             "SELECT path, id, size, mtime_ns, digest FROM photos WHERE root_id = ?", (root_id,)
         )
         return {_from_db(path): Known(*rest) for path, *rest in rows}
+
+    def stamps(self, root_id: int) -> set[tuple[str, int, int]]:
+        """The (path below the root, size, mtime_ns) of each photo of a root."""
+        select = "SELECT path, size, mtime_ns FROM photos WHERE root_id = ?"
+        stamps: set[Any] = set(self._db.execute(select, (root_id,)))
+        for stamp in [it for it in stamps if isinstance(it[0], bytes)]:
+            stamps.remove(stamp)
+            stamps.add((_from_db(stamp[0]), *stamp[1:]))
+        return stamps
 
     def failed(self, root_id: int) -> dict[str, tuple[int, int]]:
         """The (size, mtime_ns) at which each failed file of a root failed, by its path."""
@@ -270,26 +297,24 @@ class Catalog:
     def facts_of(self, digest: str) -> Facts | None:
         """The facts of a photo with this content, None where there is none."""
         row = self._db.execute(
-            "SELECT width, height, taken_at, camera, latitude, longitude FROM photos"
-            " WHERE digest = ? LIMIT 1",
-            (digest,),
+            f"SELECT {_FACTS} FROM photos WHERE digest = ? LIMIT 1", (digest,)
         ).fetchone()
-        return Facts(*row) if row else None
+        return _facts(row) if row else None
 
     def photos_of_vectors(self, ids: Sequence[int]) -> dict[int, list[PhotoRow]]:
         """The photos that show what each vector embeds, by vector id; copies share one."""
         photos: dict[int, list[PhotoRow]] = {}
         for some in _chunks(ids):
             rows = self._db.execute(
-                "SELECT vectors.id, photos.id, roots.path, photos.path, photos.digest, width,"
-                " height, taken_at, camera, latitude, longitude FROM vectors"
+                f"SELECT vectors.id, photos.id, roots.path, photos.path, photos.digest, {_FACTS}"
+                " FROM vectors"
                 " JOIN photos ON photos.digest = vectors.digest"
                 " JOIN roots ON roots.id = photos.root_id"
                 f" WHERE vectors.id IN ({_marks(some)}) ORDER BY photos.id",
                 some,
             )
             for vector_id, photo_id, root, path, digest, *facts in rows:
-                row = PhotoRow(photo_id, _join(root, path), digest, Facts(*facts))
+                row = PhotoRow(photo_id, _join(root, path), digest, _facts(facts))
                 photos.setdefault(vector_id, []).append(row)
         return photos
 
@@ -379,18 +404,26 @@ class Catalog:
         return row[0] if row else None
 
 
+_FACT_NAMES = [field.name for field in fields(Facts)]  # each is a column, the keywords as JSON
+_FACTS = ", ".join(_FACT_NAMES)
 _WRITE_PHOTO = (
-    "INSERT OR REPLACE INTO photos (id, root_id, path, digest, size, mtime_ns, width, height,"
-    " taken_at, camera, latitude, longitude) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    f"INSERT OR REPLACE INTO photos (id, root_id, path, digest, size, mtime_ns, {_FACTS})"
+    f" VALUES (?, ?, ?, ?, ?, ?, {', '.join('?' * len(_FACT_NAMES))})"
 )
 
 
 def _photo_values(photo: NewPhoto) -> tuple[Any, ...]:
-    facts = photo.facts
+    facts = astuple(with_file_time(photo.facts, photo.mtime_ns))
+    keywords = json.dumps(facts[-1], ensure_ascii=False) if facts[-1] else None
     return (
         photo.id, photo.root_id, _to_db(photo.path), photo.digest, photo.size, photo.mtime_ns,
-        facts.width, facts.height, facts.taken_at, facts.camera, facts.latitude, facts.longitude,
+        *facts[:-1], keywords,
     )  # fmt: skip
+
+
+def _facts(row: Sequence[Any]) -> Facts:
+    keywords = tuple(json.loads(row[-1])) if row[-1] else ()
+    return Facts(*[*row[:-1], keywords])
 
 
 def is_below(path: str, folder: str) -> bool:

@@ -23,7 +23,8 @@ def m001_first_schema(db: Database) -> None:
         );
         CREATE TABLE roots (
             id INTEGER PRIMARY KEY,
-            path TEXT NOT NULL UNIQUE
+            path TEXT NOT NULL UNIQUE,
+            rules TEXT
         );
         CREATE TABLE photos (
             id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -38,6 +39,12 @@ def m001_first_schema(db: Database) -> None:
             camera TEXT,
             latitude REAL,
             longitude REAL,
+            taken_from TEXT,
+            lens TEXT,
+            orientation INTEGER,
+            title TEXT,
+            caption TEXT,
+            keywords TEXT,
             UNIQUE (root_id, path)
         );
         CREATE INDEX photos_by_digest ON photos (digest);

@@ -1,0 +1,73 @@
+"""The documents say what the program does."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from conftest import Run, picture
+from tiny import open_tiny
+
+from clipsearch.encoders.aliases import ALIASES
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "index" / "README.md"]
+COMMAND = re.compile(r"clipsearch (index|query|similar|status|models|forget)\b([^`\n]*)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text("utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+def test_every_option_that_the_documents_show_exists(clipsearch: Run) -> None:
+    shown: dict[str, set[str]] = {}
+    for page in PAGES:
+        for command, rest in COMMAND.findall(page.read_text("utf-8")):
+            shown.setdefault(command, set()).update(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest))
+    assert {"index", "query", "similar", "status"} <= shown.keys()
+    for command, options in shown.items():
+        known = set(re.findall(r"--?[a-z][a-z-]*", clipsearch(command, "--help").stdout))
+        assert options <= known, command
+
+
+def test_every_command_is_in_the_readme(clipsearch: Run) -> None:
+    commands = re.findall(r"^  (\w+) ", clipsearch("--help").stdout.partition("Commands:")[2], re.M)
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert [command for command in commands if f"clipsearch {command}" not in readme] == []
+
+
+def test_the_json_of_each_command_has_the_keys_that_are_documented(
+    clipsearch: Run, tmp_path: Path, index: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    picture(1).save(photos / "one.jpg")
+    with open_tiny(index) as library:
+        library.index([photos])
+        (hit,) = library.query("a dog")
+    assert documented("query") == set(hit.as_dict(1))
+    assert documented("status") == set(json.loads(clipsearch("status", "--json").stdout))
+    assert documented("index") == set(json.loads(clipsearch("index", "--json").stdout))
+    assert documented("models") == set(json.loads(clipsearch("models", "--json").stdout)[0])
+
+
+def documented(command: str) -> set[str]:
+    """The keys that docs/json.md names in a command's section: in a table's first column or not."""
+    text = (ROOT / "docs" / "json.md").read_text("utf-8")
+    section = text.partition(f"## `clipsearch {command} --json`")[2].partition("\n## ")[0]
+    if "| key |" in section:
+        cells = re.findall(r"^\| (`[^|]+) \|", section, re.M)
+        return {key for cell in cells for key in re.findall(r"`(\w+)`", cell)}
+    return set(re.findall(r"`(\w+)`", section))
+
+
+def test_the_aliases_are_in_the_models_table() -> None:
+    text = (ROOT / "docs" / "models.md").read_text("utf-8")
+    for alias in ALIASES.values():
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{alias.name}` |"))
+        assert f"`{alias.spec}`" in row
+        assert f"| {alias.resolution} | {alias.dim} |" in row
