@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -26,6 +25,7 @@ import time
 from collections.abc import Callable
 from itertools import cycle, islice
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from PIL import Image
@@ -37,6 +37,7 @@ from clipsearch.photos.scan import is_photo_name
 # torch and open_clip are imported where they are needed: the worker processes import this file.
 MODEL = "ViT-B-32-256"
 BATCH = 64
+DECODING, EMBEDDING, BOUND = "decoding alone", "embedding alone", "the bound of these two"
 
 
 def main() -> None:
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True, metavar="DIR")
     parser.add_argument("--megapixels", type=float, default=12)
     parser.add_argument("--count", type=int, default=240)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--rclip", type=Path, metavar="PATH")
     options = parser.parse_args()
@@ -57,44 +59,41 @@ def bench(options: argparse.Namespace, scratch: Path) -> None:
     spec = f"{MODEL}:{weights}"
     encoder = encoders.load(encoders.parse_spec(spec))
     files = sorted(folder.iterdir())
-    decoding = rate(len(files), lambda: decode_all(files, encoder, options.workers))
-    embedding = rate(len(files), lambda: embed_views(len(files), encoder))
-    shared = encoder.device == "cpu"
-    bound = 1 / (1 / decoding + 1 / embedding) if shared else min(decoding, embedding)
-    rows = [
-        ("decoding alone", decoding),
-        (f"embedding alone, {encoder.precision}", embedding),
-        ("the bound of these two", bound),
-        (
-            "clipsearch, the engine",
-            rate(len(files), lambda: engine(folder, spec, encoder, scratch)),
-        ),
-        (
-            "clipsearch index, the whole process",
-            rate(len(files), lambda: process(folder, spec, scratch)),
-        ),
-        (
-            "plain open_clip loop, fp32",
-            rate(min(len(files), 96), lambda: plain_loop(files[:96], weights)),
-        ),
-    ]
+    works = {
+        DECODING: lambda: decode_all(files, encoder, options.workers),
+        EMBEDDING: lambda: embed_views(len(files), encoder),
+        "clipsearch, the engine": lambda: engine(folder, spec, encoder, fresh(scratch)),
+        "clipsearch index, the whole process": lambda: process(folder, spec, fresh(scratch)),
+        "plain open_clip loop, fp32": lambda: plain_loop(files, weights),
+    }
     if options.rclip:
         data = export_for_rclip(weights, scratch / "rclip")
-        rows.append(
-            (
-                "rclip, the whole process",
-                rate(len(files), lambda: rclip(options.rclip, folder, data)),
-            )
-        )
+        works["rclip, the whole process"] = lambda: rclip(options.rclip, folder, data)
+    # In turn, since the speed of a shared machine drifts; what is compared is of one round.
+    rounds = [measure(works, len(files), encoder.device) for _ in range(options.rounds)]
     size = sum(file.stat().st_size for file in files) / len(files) / 1e6
     shown = f"{options.megapixels:g} megapixels" if options.megapixels else "as they are"
     print(
-        f"\n{len(files)} JPEGs, {shown}, {size:.1f} MB each; {MODEL} on {encoder.device};"
-        f" {platform.processor() or platform.machine()}, {os.cpu_count()} cores\n"
+        f"\n{len(files)} JPEGs, {shown}, {size:.1f} MB each; {MODEL} on {encoder.device},"
+        f" {encoder.precision}; {os.cpu_count()} cores; medians of {len(rounds)} rounds\n"
     )
     print("| what | images/s | share of the bound |\n|---|---|---|")
-    for name, images in rows:
-        print(f"| {name} | {images:.1f} | {images / bound:.0%} |")
+    for name in rounds[0]:
+        images = median(one[name] for one in rounds)
+        share = median(one[name] / one[BOUND] for one in rounds)
+        print(f"| {name} | {images:.1f} | {share:.0%} |")
+
+
+def measure(works: dict[str, Callable[[], None]], count: int, device: str) -> dict[str, float]:
+    rates = {name: rate(count, work) for name, work in works.items()}
+    decoding, embedding = rates[DECODING], rates[EMBEDDING]
+    shared = device == "cpu"
+    bound = 1 / (1 / decoding + 1 / embedding) if shared else min(decoding, embedding)
+    return {BOUND: bound, **rates}
+
+
+def fresh(scratch: Path) -> Path:
+    return Path(tempfile.mkdtemp(dir=scratch))
 
 
 def rate(count: int, work: Callable[[], None]) -> float:
@@ -118,14 +117,14 @@ def embed_views(count: int, encoder: encoders.Encoder) -> None:
 
 
 def engine(folder: Path, spec: str, encoder: encoders.Encoder, scratch: Path) -> None:
-    with Library.open(scratch / "engine", model=spec, encoder=encoder) as library:
+    with Library.open(scratch / "index", model=spec, encoder=encoder) as library:
         report = library.index([folder], isolated=True)
         assert not report.failed
 
 
 def process(folder: Path, spec: str, scratch: Path) -> None:
     command = [sys.executable, "-m", "clipsearch", "index", str(folder), "--model", spec]
-    subprocess.run([*command, "--index", str(scratch / "whole")], check=True, capture_output=True)
+    subprocess.run([*command, "--index", str(scratch / "index")], check=True, capture_output=True)
 
 
 def plain_loop(files: list[Path], weights: Path) -> None:
@@ -142,6 +141,7 @@ def plain_loop(files: list[Path], weights: Path) -> None:
 
 
 def rclip(program: Path, folder: Path, data: Path) -> None:
+    (data / "db.sqlite3").unlink(missing_ok=True)
     environment = os.environ | {"RCLIP_DATADIR": str(data)}
     command = [str(program), "--filepath-only", "a dog"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)

@@ -9,7 +9,6 @@ import typer
 
 from clipsearch.cli.options import Index
 from clipsearch.cli.output import printable
-from clipsearch.library import Library
 
 
 def forget(
@@ -20,6 +19,8 @@ def forget(
 
     It stays out until it is named to `clipsearch index` again.
     """
+    from clipsearch.library import Library
+
     with Library.open(index, create=False) as library:
         count = library.forget(path)
     print(f"{count} photos taken out: {printable(str(path))}")

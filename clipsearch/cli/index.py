@@ -9,14 +9,15 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipsearch.cli.options import Device, Index, Json, ModelSpec
 from clipsearch.cli.output import print_json
-from clipsearch.library import IndexReport, Library
-from clipsearch.photos.decode import take_over_pillow
+
+if TYPE_CHECKING:
+    from clipsearch.library import IndexReport, Library
 
 COUNTS = ("added", "updated", "moved", "removed", "unchanged", "failed")
 
@@ -76,6 +77,9 @@ def index(
     (*) Remembered with the folder, until said otherwise; an empty GLOB takes patterns back. A
     file .clipsearchignore in any folder, written like a .gitignore, leaves out what matches too.
     """
+    from clipsearch.library import Library
+    from clipsearch.photos.decode import take_over_pillow
+
     take_over_pillow()
     with Library.open(index, model=model, device=device) as library:
         with _stop_on_signals() as stopping, _progress() as progress:

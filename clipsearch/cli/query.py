@@ -10,9 +10,9 @@ import typer
 
 from clipsearch.cli.options import Count, Device, Index, Json, ModelSpec
 from clipsearch.cli.output import print_hits
-from clipsearch.library import Library
 
 if TYPE_CHECKING:
+    from clipsearch.library import Library
     from clipsearch.search.results import Hit
 
 
@@ -25,6 +25,8 @@ def query(
     json: Json = False,
 ) -> None:
     """Find photos by words."""
+    from clipsearch.library import Library
+
     with Library.open(index, model=model, device=device, create=False) as library:
         answer(library, library.query(text, k), json)
 

@@ -9,8 +9,6 @@ import typer
 
 from clipsearch.cli.options import Count, Device, Index, Json, ModelSpec
 from clipsearch.cli.query import answer
-from clipsearch.library import Library
-from clipsearch.photos.decode import take_over_pillow
 
 
 def similar(
@@ -22,6 +20,9 @@ def similar(
     json: Json = False,
 ) -> None:
     """Find photos that look like a picture."""
+    from clipsearch.library import Library
+    from clipsearch.photos.decode import take_over_pillow
+
     take_over_pillow()
     with Library.open(index, model=model, device=device, create=False) as library:
         answer(library, library.similar(image, k), json)

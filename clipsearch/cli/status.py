@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipsearch.cli.options import Index, Json
 from clipsearch.cli.output import print_json, printable
-from clipsearch.library import Library, Status
+
+if TYPE_CHECKING:
+    from clipsearch.library import Status
 
 
 def status(
@@ -20,6 +22,8 @@ def status(
     json: Json = False,
 ) -> None:
     """Show what the index holds."""
+    from clipsearch.library import Library
+
     with Library.open(index, create=False) as library:
         held = library.status()
         if json:

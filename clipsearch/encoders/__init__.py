@@ -9,15 +9,16 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Protocol
 
 from clipsearch.encoders.aliases import Alias
-from clipsearch.encoders.pocket import pocket_files
 from clipsearch.encoders.spec import Spec, parse_spec
 from clipsearch.errors import ModelError
-from clipsearch.photos.view import View
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from clipsearch.photos.view import View
 
 __all__ = ["Encoder", "Spec", "download", "is_here", "load", "parse_spec", "pocket_files"]
 
@@ -73,6 +74,13 @@ def load(spec: Spec, device: str = "auto", precision: str = "auto") -> Encoder:
     module, function = FAMILIES[spec.family].split(":")
     encoder: Encoder = getattr(importlib.import_module(module), function)(spec, device, precision)
     return encoder
+
+
+def pocket_files() -> tuple[Path, Path] | None:
+    """The pocket model's two tower files; None if their packages are not installed."""
+    from clipsearch.encoders import pocket
+
+    return pocket.pocket_files()
 
 
 def download(spec: Spec) -> Path:
