@@ -78,7 +78,7 @@ ASKED = "a photo of a {}"
 NAMING = 4  # so many templates, of the first, make a class's name for the photo heads
 SHAPE = HeadShape(members=3, width=192, out=160, layers=1, queries=3, dropout=0.1)
 VIEWS = 2  # of each training photo: as it is, then mirrored and a little cropped
-EPOCHS = 40
+EPOCHS = 12
 BATCH = 500
 KEPT = 18  # of the map's 81 tokens: a quarter the work, and the head cannot lean on any one
 WORDS_KEPT = 12  # of a caption's 14 on average: the same
