@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import logging
-import signal
 import sys
 import traceback
 from typing import Annotated
@@ -57,7 +56,7 @@ def main() -> None:
     """Run the command line; every expected error becomes one line and exit code 2."""
     arguments, debug = _take_debug(sys.argv[1:])
     _log_to_stderr()
-    _behave_in_pipes()
+    _print_any_name()
     try:
         app(arguments)
     except ClipsearchError as error:
@@ -77,13 +76,11 @@ def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:
     return rest, len(rest) < len(arguments)
 
 
-def _behave_in_pipes() -> None:
-    """Print any name anywhere, and end quietly when the reader (head, less) has seen enough."""
+def _print_any_name() -> None:
+    """Escape what a terminal's encoding lacks, instead of failing on it."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def _fail(message: str, debug: bool) -> None:

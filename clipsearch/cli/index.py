@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.options import Device, Index, Json, ModelSpec
-from clipsearch.cli.output import print_json
+from clipsearch.cli.output import end_with_the_reader, print_json
 
 if TYPE_CHECKING:
     from clipsearch.library import IndexReport, Library
@@ -104,7 +104,9 @@ def index(
             facts = asdict(report)
             print_json({key: facts[key] for key in (*COUNTS, "seconds", "images_per_second")})
         else:
-            print(_summary(report, library))
+            summary = _summary(report, library)
+            end_with_the_reader()
+            print(summary)
     if report.failed:
         _note("what could not be read, and why: clipsearch status --failures")
     if not report.complete:

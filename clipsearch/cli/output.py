@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,12 +15,23 @@ if TYPE_CHECKING:
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
+def end_with_the_reader() -> None:
+    """From here on end quietly, as filters do, when the reader (head, less) has seen enough.
+
+    Called when the work is done and only printing is left: a pipe to a worker or a socket that
+    breaks earlier must not end the process.
+    """
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON.
 
     Escaped to ASCII: a name that is not UTF-8 keeps its bytes as lone surrogates
     (`os.fsencode` gives them back), and those cannot be printed otherwise.
     """
+    end_with_the_reader()
     print(json.dumps(value, indent=2))
 
 
@@ -41,6 +53,7 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     A column whose name starts with ">" aligns right.
     """
+    end_with_the_reader()
     if not sys.stdout.isatty():
         for row in rows:
             print("\t".join(row))

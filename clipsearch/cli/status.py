@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.options import Index, Json
-from clipsearch.cli.output import print_json, printable
+from clipsearch.cli.output import end_with_the_reader, print_json, printable
 
 if TYPE_CHECKING:
     from clipsearch.library import Status
@@ -26,6 +26,7 @@ def status(
 
     with Library.open(index, create=False) as library:
         held = library.status()
+        end_with_the_reader()
         if json:
             print_json(_as_json(held, str(library.folder)))
         elif failures:
