@@ -264,7 +264,6 @@ class Library:
 
         with explained(self.folder), write_lock(self.folder):
             taken = forget(self._catalog, os.fspath(path))
-            self._catalog.sweep()
             for model in self._catalog.models():
                 bring_up(self._catalog, model, self._vectors(model))
         return taken
