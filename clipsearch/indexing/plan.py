@@ -46,7 +46,6 @@ class Plan:
     gone: list[Gone] = field(default_factory=list)
     mended: list[tuple[int, str]] = field(default_factory=list)  # failures whose file is gone
     unchanged: int = 0
-    known_failures: int = 0  # files that failed before and are as they were
     problems: list[str] = field(default_factory=list)  # one line each, for a person
 
     @property
@@ -175,9 +174,7 @@ class _Comparison:
 
     def _sort_in(self, found: Found, known: dict[str, Known]) -> None:
         failed_at = self._failed.pop(found.path, None)
-        if failed_at == (found.size, found.mtime_ns) and not self._doubts.retry:
-            self._plan.known_failures += 1
-        else:
+        if failed_at != (found.size, found.mtime_ns) or self._doubts.retry:
             self._plan.work.append(Work(self._root, found, known.get(found.path)))
 
     def _add_gone(self, known: dict[str, Known], differing: set[str]) -> None:
