@@ -1,4 +1,7 @@
-"""One index folder opened as one object: the public Python API."""
+"""One index folder opened as one object: the public Python API.
+
+What only some calls need is imported by them: a run with nothing to do needs no NumPy.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image
-
 from clipsearch import encoders
 from clipsearch.encoders.spec import Spec, parse_spec, sha256_of
 from clipsearch.errors import (
@@ -28,18 +28,17 @@ from clipsearch.errors import (
     PhotoError,
     WeightsUnavailable,
 )
-from clipsearch.photos.decode import MAX_PIXELS, decode, read_file, to_rgb
-from clipsearch.search.query import check_k, nearest_photos
 from clipsearch.search.results import Hit
 from clipsearch.store.catalog import FILE_NAME, Catalog, Model, Root
 from clipsearch.store.faults import explained
 from clipsearch.store.lock import write_lock
-from clipsearch.store.sync import bring_up, hold_missing, is_behind
-from clipsearch.store.vectors import VectorFile
 
 if TYPE_CHECKING:
-    from clipsearch.indexing.loading import Limits
-    from clipsearch.indexing.plan import Plan
+    import numpy as np
+    from PIL import Image
+
+    from clipsearch.indexing.plan import Counts, Plan
+    from clipsearch.store.vectors import VectorFile
 
 log = logging.getLogger("clipsearch")
 
@@ -64,6 +63,7 @@ class IndexReport:
     images_per_second: float  # files read, over the whole run
     complete: bool  # False if it was stopped before the end
     problems: tuple[str, ...]  # folders that could not be looked at, a line each
+    note: str | None  # why this model, where nobody chose it
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +217,7 @@ class Library:
             ModelMismatch, WeightsUnavailable, ModelError: the model cannot be used.
             LibraryError: the disk is full or read-only.
         """
-        from clipsearch.indexing.loading import Limits
-        from clipsearch.indexing.plan import Doubts, make_plan
+        from clipsearch.indexing.plan import Counts, Doubts, make_plan
         from clipsearch.indexing.targets import (
             RuleChanges,
             change_rules,
@@ -230,7 +229,6 @@ class Library:
         _check_positive("--workers", workers)
         _check_positive("--max-megapixels", max_megapixels)
         _check_positive("--frames", frames)
-        limits = Limits((max_megapixels or MAX_PIXELS // 1_000_000) * 1_000_000, frames)
         started = time.monotonic()
         with explained(self.folder), write_lock(self.folder):
             model = self._checked_model()
@@ -241,15 +239,24 @@ class Library:
                 change_rules(self._catalog, targets, changes)
                 doubts = Doubts(prune, verify, retry)
                 plan = make_plan(self._catalog, model.id if model else None, targets, doubts)
-                report = self._run(
-                    plan, batch_size, workers, isolated, limits, progress, stopping, started
-                )
+                counts, complete = Counts(unchanged=plan.unchanged), True
+                if not plan.is_empty:
+                    counts, complete = self._carry_out(
+                        plan, batch_size, workers, isolated, max_megapixels, frames, progress,
+                        stopping,
+                    )  # fmt: skip
             except ClipsearchError:
                 take_back_roots(self._catalog, roots)
                 raise
         for problem in plan.problems:
             log.warning("%s", problem)
-        return report
+        seconds = time.monotonic() - started
+        read = counts.added + counts.updated + counts.moved + counts.failed
+        return IndexReport(
+            counts.added, counts.updated, counts.moved, counts.removed, counts.unchanged,
+            counts.failed, round(seconds, 3), round(read / max(seconds, 1e-9), 1), complete,
+            tuple(plan.problems), next((model.note for model in self._catalog.models()), None),
+        )  # fmt: skip
 
     def forget(self, path: StrPath) -> int:
         """Take a folder or a photo out of the index; gives the number of photos taken out.
@@ -261,6 +268,7 @@ class Library:
             InvalidInput: the index does not know the path.
         """
         from clipsearch.indexing.targets import forget
+        from clipsearch.store.sync import bring_up
 
         with explained(self.folder), write_lock(self.folder):
             taken = forget(self._catalog, os.fspath(path))
@@ -277,6 +285,8 @@ class Library:
             InvalidInput: no words, or k below 1.
             LibraryError, ModelError: the index or its model cannot be used.
         """
+        from clipsearch.search.query import check_k, nearest_photos
+
         if not text.strip():
             raise InvalidInput('the query is empty; describe a picture: clipsearch query "a dog"')
         check_k(k)
@@ -303,13 +313,16 @@ class Library:
             InvalidInput: the image cannot be read, or k below 1.
             LibraryError, ModelError: the index or its model cannot be used.
         """
+        from clipsearch.photos.decode import to_rgb
+        from clipsearch.search.query import check_k, nearest_photos
+
         check_k(k)
         with explained(self.folder):
             model = self._checked_model()
-            if isinstance(image, Image.Image):
-                file, vector = None, None if model is None else self._embed(to_rgb(image))
-            else:
+            if isinstance(image, (str, os.PathLike)):
                 file, vector = _expanded(image), self._vector_of_file(image, model)
+            else:
+                file, vector = None, None if model is None else self._embed(to_rgb(image))
             if model is None or vector is None:
                 return []
             leave_out = file.resolve() if file else None
@@ -319,8 +332,7 @@ class Library:
         """What the index holds and how large it is."""
         with explained(self.folder):
             models = self._catalog.models()
-            catalog = sum(file.stat().st_size for file in self.folder.glob(FILE_NAME + "*"))
-            vectors = sum(self._vectors(model).bytes_on_disk for model in models)
+            catalog, vectors = map(self._bytes, (FILE_NAME + "*", "vectors/*"))
             return Status(
                 self._catalog.count_photos(),
                 tuple(self._root_status(root) for root in self._catalog.roots()),
@@ -331,21 +343,25 @@ class Library:
 
     # The parts of an index run
 
-    def _run(
+    def _carry_out(
         self,
         plan: Plan,
         batch_size: int | None,
         workers: int | None,
         isolated: bool,
-        limits: Limits,
+        max_megapixels: int | None,
+        frames: int,
         progress: Progress | None,
         stopping: Callable[[], bool] | None,
-        started: float,
-    ) -> IndexReport:
-        from clipsearch.indexing.loading import Loaders
-        from clipsearch.indexing.pipeline import Counts, Pipeline, clean_up
+    ) -> tuple[Counts, bool]:
+        """Do what the plan says; gives what was done, and whether it came to its end."""
+        from clipsearch.indexing.loading import Limits, Loaders
+        from clipsearch.indexing.pipeline import Pipeline, clean_up
+        from clipsearch.indexing.plan import Counts
+        from clipsearch.photos.decode import MAX_PIXELS
+        from clipsearch.store.sync import bring_up
 
-        complete, counts = True, Counts(unchanged=plan.unchanged)
+        complete = True
         if plan.work:
             model = self._checked_model() or self._new_model()
             vectors = self._vectors(model)
@@ -355,19 +371,14 @@ class Library:
                 progress or (lambda done, total: None),
             )  # fmt: skip
             counts = pipeline.counts
+            limits = Limits(max_megapixels * 1_000_000 if max_megapixels else MAX_PIXELS, frames)
             with Loaders(workers or _usual_workers(), isolated, limits) as loaders:
                 complete = pipeline.run(plan, loaders, stopping or (lambda: False))
-        elif plan.gone or plan.mended:
-            counts.removed = clean_up(self._catalog, plan)
+        else:
+            counts = Counts(unchanged=plan.unchanged, removed=clean_up(self._catalog, plan))
         for model in self._catalog.models():
             bring_up(self._catalog, model, self._vectors(model))
-        seconds = time.monotonic() - started
-        read = counts.added + counts.updated + counts.moved + counts.failed
-        return IndexReport(
-            counts.added, counts.updated, counts.moved, counts.removed, counts.unchanged,
-            counts.failed, round(seconds, 3), round(read / max(seconds, 1e-9), 1), complete,
-            tuple(plan.problems),
-        )  # fmt: skip
+        return counts, complete
 
     # The model
 
@@ -442,11 +453,15 @@ class Library:
 
     def _embed(self, image: Image.Image) -> np.ndarray:
         encoder = self._encoder()
-        vectors = encoder.encode_images(encoder.prepare(image)[None])
-        return np.asarray(vectors[0])
+        row: np.ndarray = encoder.encode_images(encoder.prepare(image)[None])[0]
+        return row
 
     def _vector_of_file(self, image: StrPath, model: Model | None) -> np.ndarray | None:
         """A file's embedding, (dim,) float32 unit; the stored one if its content is indexed."""
+        import numpy as np
+
+        from clipsearch.photos.decode import decode, read_file
+
         try:
             content = read_file(_expanded(image))
             if model is None:
@@ -462,10 +477,14 @@ class Library:
     # Vectors
 
     def _vectors(self, model: Model) -> VectorFile:
+        from clipsearch.store.vectors import VectorFile
+
         return VectorFile(self.folder / "vectors" / _file_stem(model), model.dim)
 
     def _opened(self, model: Model) -> VectorFile:
         """The vector file, brought up to the catalog on disk if possible, else in memory."""
+        from clipsearch.store.sync import bring_up, hold_missing, is_behind
+
         vectors = self._vectors(model)
         if is_behind(self._catalog, model, vectors):
             try:
@@ -474,6 +493,9 @@ class Library:
             except (LibraryBusy, OSError):
                 hold_missing(self._catalog, model, vectors)
         return vectors
+
+    def _bytes(self, pattern: str) -> int:
+        return sum(file.stat().st_size for file in self.folder.glob(pattern))
 
     def _root_status(self, root: Root) -> RootStatus:
         return RootStatus(root.path, self._catalog.count_photos(root.id), os.path.isdir(root.path))

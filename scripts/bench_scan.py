@@ -122,10 +122,12 @@ def indexing(photos: Path, index: Path) -> list[str]:
 
 
 def run(command: Sequence[str], quiet: bool = False) -> str:
+    # As on a person's machine, where Python keeps the bytecode of what it imports.
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     if quiet:  # to a file, so that find's output costs the reader nothing
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=own)
         return ""
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=own).stdout
 
 
 if __name__ == "__main__":

@@ -184,7 +184,7 @@ def test_a_batch_that_fails_leaves_nothing_of_itself(
     with pytest.raises(sqlite3.IntegrityError):
         catalog.write(model.id, changes)
     assert list(catalog.known(root.id)) == ["before.jpg"]
-    assert (catalog.failures(), catalog.has_vector(model.id, "new")) == ([], False)
+    assert (catalog.failures(), catalog.vector_of(model.id, "new")) == ([], None)
 
 
 def test_what_another_process_writes_is_seen(
@@ -307,16 +307,16 @@ def test_a_sweep_removes_only_vectors_that_no_photo_has(
     embed(catalog, model, photo(root, "a.jpg", "same"), photo(root, "b.jpg", "same"))
     embed(catalog, model, photo(root, "c.jpg", "other"))
     remove(catalog, root, "a.jpg")
-    assert catalog.has_vector(model.id, "same")
+    assert catalog.vector_of(model.id, "same")
     remove(catalog, root, "b.jpg")
-    assert not catalog.has_vector(model.id, "same")
+    assert not catalog.vector_of(model.id, "same")
     assert catalog.vector_of(model.id, "other") == b"other"
 
 
 def test_a_vector_stays_until_it_is_swept(catalog: Catalog, model: Model, root: Root) -> None:
     embed(catalog, model, photo(root, "a.jpg"))
     catalog.remove_photos(ids(catalog, root).values())
-    assert catalog.has_vector(model.id, "a.jpg")
+    assert catalog.vector_of(model.id, "a.jpg")
 
 
 def test_the_id_of_a_vector_is_never_used_twice(

@@ -17,7 +17,7 @@ from clipsearch.cli.options import Device, Index, Json, ModelSpec
 from clipsearch.cli.output import end_with_the_reader, print_json
 
 if TYPE_CHECKING:
-    from clipsearch.library import IndexReport, Library
+    from clipsearch.library import IndexReport
 
 COUNTS = ("added", "updated", "moved", "removed", "unchanged", "failed")
 
@@ -78,9 +78,7 @@ def index(
     file .clipsearchignore in any folder, written like a .gitignore, leaves out what matches too.
     """
     from clipsearch.library import Library
-    from clipsearch.photos.decode import take_over_pillow
 
-    take_over_pillow()
     with Library.open(index, model=model, device=device) as library:
         with _stop_on_signals() as stopping, _progress() as progress:
             report = library.index(
@@ -104,7 +102,7 @@ def index(
             facts = asdict(report)
             print_json({key: facts[key] for key in (*COUNTS, "seconds", "images_per_second")})
         else:
-            summary = _summary(report, library)
+            summary = _summary(report)
             end_with_the_reader()
             print(summary)
     if report.failed:
@@ -114,10 +112,9 @@ def index(
         raise typer.Exit(130)
 
 
-def _summary(report: IndexReport, library: Library) -> str:
+def _summary(report: IndexReport) -> str:
     counts = ", ".join(f"{getattr(report, name)} {name}" for name in COUNTS)
-    note = next((model.note for model in library.status().models if model.note), None)
-    with_pocket = " (with the pocket model: see clipsearch status)" if note else ""
+    with_pocket = " (with the pocket model: see clipsearch status)" if report.note else ""
     speed = f"{report.seconds:.1f} s, {report.images_per_second:.1f} images/s"
     return f"{counts}; {speed}{with_pocket}"
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from clipsearch.encoders import Encoder
 from clipsearch.indexing.loading import Loaded, Loaders, Unread, hash_file
-from clipsearch.indexing.plan import Gone, Plan, Work
+from clipsearch.indexing.plan import Counts, Gone, Plan, Work
 from clipsearch.photos.facts import Facts
 from clipsearch.store.catalog import Catalog, Changes, Failure, NewPhoto
 from clipsearch.store.vectors import VectorFile
@@ -36,18 +36,6 @@ SECONDS_A_COMMIT = 20.0
 
 Result = Loaded | Unread
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Counts:
-    """What an index run did, in photos."""
-
-    added: int = 0
-    updated: int = 0
-    moved: int = 0
-    removed: int = 0
-    unchanged: int = 0
-    failed: int = 0
 
 
 @dataclass(slots=True)

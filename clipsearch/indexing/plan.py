@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from clipsearch.photos.scan import Found, walk
+from clipsearch.photos.scan import Found, walk, walk_folders
 from clipsearch.store.catalog import Catalog, Known, Root, is_below
 
 T = TypeVar("T")
@@ -52,6 +52,18 @@ class Plan:
     def is_empty(self) -> bool:
         """Whether the catalog is as the disk is."""
         return not (self.work or self.gone or self.mended)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What an index run did, in photos."""
+
+    added: int = 0
+    updated: int = 0
+    moved: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    failed: int = 0
 
 
 class Doubts(NamedTuple):
@@ -135,29 +147,27 @@ class _Comparison:
         """The photos on the disk that are not the same as in the catalog, or not surely."""
         doubted = self._doubted()
         differing = []
-        forget = self._stamps.remove  # a stamp and a Found are equal tuples
-        for found in self._found():
-            try:
-                forget(found)
-            except KeyError:
-                differing.append(found)
-                continue
-            if found.path in doubted:
-                differing.append(found)
-            else:
-                self._plan.unchanged += 1
+        for photos in self._found():
+            # A stamp and a Found are equal tuples.
+            other = [it for it in photos if it not in self._stamps or it.path in doubted]
+            self._stamps.difference_update(photos)
+            self._plan.unchanged += len(photos) - len(other)
+            differing += other
         return differing
 
-    def _found(self) -> Iterator[Found]:
+    def _found(self) -> Iterator[list[Found]]:
         others = [root.path for root in self._catalog.roots() if root != self._root]
-        found = walk(
+        folders = walk_folders(
             self._root.path, self._below, self._unread.__setitem__,
             self._catalog.rules(self._root.id), others,
         )  # fmt: skip
         excluded = self._catalog.exclusions(self._root.id)
         if not excluded:
-            return found
-        return (file for file in found if not any(is_below(file.path, path) for path in excluded))
+            return folders
+        return (
+            [file for file in photos if not any(is_below(file.path, path) for path in excluded)]
+            for photos in folders
+        )
 
     def _doubted(self) -> Container[str]:
         """The paths of photos that may have changed though their stamps did not."""

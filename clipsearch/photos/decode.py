@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image
 
 from clipsearch.errors import FileUnreadable, PhotoError
-from clipsearch.photos.facts import Facts, read_facts
+from clipsearch.photos.exif import read_facts
+from clipsearch.photos.facts import Facts
 from clipsearch.photos.formats import Opened, open_picture
 
 # A picture that would need more than this once decoded is refused: 256 megapixels of RGB take

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from stat import S_ISREG
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -98,7 +99,18 @@ def walk(
     own name where that is met, else under the first link to it. Links to the folders `elsewhere`
     are left to walks of those. With no rules (None) ignore files are not heeded either.
     """
-    return _Walk(root, below, on_error, rules, elsewhere).photos()
+    return chain.from_iterable(walk_folders(root, below, on_error, rules, elsewhere))
+
+
+def walk_folders(
+    root: str,
+    below: str,
+    on_error: OnError,
+    rules: ScanRules | None = DEFAULT_RULES,
+    elsewhere: Sequence[str] = (),
+) -> Iterator[list[Found]]:
+    """`walk`, giving the photos of each folder together."""
+    return _Walk(root, below, on_error, rules, elsewhere).folders()
 
 
 class _Ignore(NamedTuple):
@@ -152,8 +164,8 @@ class _Walk:
         self._seen: set[Identity] = set()  # folders and photos
         self._elsewhere = elsewhere
 
-    def photos(self) -> Iterator[Found]:
-        """Yield what there is."""
+    def folders(self) -> Iterator[list[Found]]:
+        """Yield the photos of each folder."""
         if self._rules.follow_links:
             self._seen.update(filter(None, map(_identity, self._elsewhere)))
         try:
@@ -179,7 +191,7 @@ class _Walk:
                 return []
         return [_Folder(path, ignores)]
 
-    def _in_folders(self) -> Iterator[Found]:
+    def _in_folders(self) -> Iterator[list[Found]]:
         while self._pending:
             folder = self._pending.pop()
             try:
@@ -188,7 +200,7 @@ class _Walk:
             except OSError as error:
                 self._on_error(folder.path, error)
                 continue
-            yield from photos
+            yield photos
 
     def _list(self, folder: _Folder) -> _Listing:
         path = os.path.join(self._root, folder.path)
@@ -273,7 +285,7 @@ class _Walk:
         self._seen.update(listing.identities)
         return fresh
 
-    def _behind(self, link: _Folder) -> Iterator[Found]:
+    def _behind(self, link: _Folder) -> Iterator[list[Found]]:
         """The photo that a link leads to; a folder is put on the stack."""
         path = os.path.join(self._root, link.path)
         try:
@@ -295,7 +307,7 @@ class _Walk:
             and self._takes(link.path, link.ignores)
         ):
             self._seen.add(own)
-            yield Found(link.path, stat.st_size, stat.st_mtime_ns)
+            yield [Found(link.path, stat.st_size, stat.st_mtime_ns)]
 
     def _is_covered(self, real: str) -> bool:
         """Whether a place is found without the link: in another root, or elsewhere in this one."""

@@ -254,11 +254,10 @@ class Catalog:
 
     def stamps(self, root_id: int) -> set[tuple[str, int, int]]:
         """The (path below the root, size, mtime_ns) of each photo of a root."""
-        select = "SELECT path, size, mtime_ns FROM photos WHERE root_id = ?"
-        stamps: set[Any] = set(self._db.execute(select, (root_id,)))
-        for stamp in [it for it in stamps if isinstance(it[0], bytes)]:
-            stamps.remove(stamp)
-            stamps.add((_from_db(stamp[0]), *stamp[1:]))
+        select = "SELECT path, size, mtime_ns FROM photos WHERE root_id = ? AND typeof(path) ="
+        stamps: set[tuple[str, int, int]] = set(self._db.execute(f"{select} 'text'", (root_id,)))
+        for path, size, mtime_ns in self._db.execute(f"{select} 'blob'", (root_id,)):
+            stamps.add((_from_db(path), size, mtime_ns))
         return stamps
 
     def failed(self, root_id: int) -> dict[str, tuple[int, int]]:
@@ -391,10 +390,6 @@ class Catalog:
             "SELECT id FROM vectors WHERE model_id = ? ORDER BY id", (model_id,)
         )
         return (id for (id,) in rows)
-
-    def has_vector(self, model_id: int, digest: str) -> bool:
-        """Whether a model has embedded this content."""
-        return self.vector_of(model_id, digest) is not None
 
     def vector_of(self, model_id: int, digest: str) -> bytes | None:
         """The float16 row of a content, None where the model has not embedded it."""

@@ -63,11 +63,6 @@ class VectorFile:
         """How many vectors there are, and the highest id (0 for none)."""
         return len(self.ids), int(self.ids[-1]) if len(self.ids) else 0
 
-    @property
-    def bytes_on_disk(self) -> int:
-        """The size of both files."""
-        return sum(path.stat().st_size for path in self._paths if path.exists())
-
     def add(self, ids: Ids, rows: np.ndarray) -> None:
         """Append (n, dim) float16 rows; ids must ascend, and be above those already there."""
         if not len(ids):
@@ -116,12 +111,6 @@ class VectorFile:
             (ids[start:stop][kept[start:stop]], rows[start:stop][kept[start:stop]])
             for start, stop in _spans(len(ids), 65_536)
         )
-
-    def delete(self) -> None:
-        """Remove both files."""
-        for path in self._paths:
-            path.unlink(missing_ok=True)
-        self.disregard()
 
     @cached_property
     def rows(self) -> np.ndarray:
