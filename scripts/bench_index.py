@@ -49,6 +49,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--rclip", type=Path, metavar="PATH")
     options = parser.parse_args()
+    # As on most machines, where Python keeps the bytecode of what the programs import.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryDirectory() as scratch:
         bench(options, Path(scratch))
 

@@ -238,13 +238,6 @@ def test_the_name_of_a_model_may_hold_dots(tmp_path: Path) -> None:
     assert VectorFile(tmp_path / "PE.Core.v2", DIM).fingerprint()[0] == 5
 
 
-def test_deleting_removes_both_files(tmp_path: Path) -> None:
-    file = filled(tmp_path / "m", 10)
-    file.rows_path.unlink()
-    file.ids_path.unlink()
-    assert (list(tmp_path.iterdir()), len(file.search(query(), 5).ids)) == ([], 0)
-
-
 # After a crash: never a wrong answer, and all is repaired from the catalog
 
 
