@@ -22,7 +22,7 @@ from clipsearch.store.lock import write_lock
 
 FILE_NAME = "catalog.db"
 APPLICATION_ID = 0x636C6970  # "clip", so that `file` and we can tell whose database it is
-SCHEMA_VERSION = 1  # the number of migrations
+SCHEMA_VERSION = 2  # the number of migrations
 _MANY = 500  # parameters in one statement; SQLite's oldest limit is 999
 
 

@@ -71,3 +71,22 @@ def m001_first_schema(db: Database) -> None:
         );
         """
     )
+
+
+@migrations()
+def m002_questions_and_pictures(db: Database) -> None:
+    """Embeddings of texts that were asked for, and perceptual hashes."""
+    db.executescript(
+        """
+        CREATE TABLE questions (
+            model_id INTEGER NOT NULL REFERENCES models (id),
+            text TEXT NOT NULL,
+            vector BLOB NOT NULL,
+            PRIMARY KEY (model_id, text)
+        );
+        CREATE TABLE pictures (
+            digest TEXT PRIMARY KEY,
+            phash BLOB NOT NULL
+        );
+        """
+    )
