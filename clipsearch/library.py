@@ -9,25 +9,23 @@ import hashlib
 import logging
 import os
 import re
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from clipsearch import encoders
-from clipsearch.encoders.spec import Spec, parse_spec, sha256_of
+from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import (
     ClipsearchError,
     InvalidInput,
-    LibraryBusy,
     LibraryError,
-    ModelMismatch,
     PhotoError,
-    WeightsUnavailable,
 )
+from clipsearch.models import Models
 from clipsearch.search.results import Hit
 from clipsearch.store.catalog import FILE_NAME, Catalog, Model, Root
 from clipsearch.store.faults import explained
@@ -37,8 +35,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-    from clipsearch.indexing.plan import Counts, Plan
-    from clipsearch.store.vectors import VectorFile
+    from clipsearch.indexing.plan import Counts, Doubts, Plan, Target
 
 log = logging.getLogger("clipsearch")
 
@@ -59,6 +56,7 @@ class IndexReport:
     removed: int
     unchanged: int
     failed: int
+    embedded: int  # contents that a model saw for the first time
     seconds: float
     images_per_second: float  # files read, over the whole run
     complete: bool  # False if it was stopped before the end
@@ -106,21 +104,28 @@ def default_folder() -> Path:
     return user_data_path("clipsearch", appauthor=False) / "index"
 
 
+class _How(NamedTuple):
+    """How an index run does its work."""
+
+    batch_size: int | None
+    workers: int | None
+    isolated: bool
+    max_megapixels: int | None
+    frames: int
+    progress: Progress | None
+    stopping: Callable[[], bool] | None
+
+
 class Library:
     """An index of photos: bring it up to date, and ask it.
 
     Open one with `Library.open`; it is a context manager. Use an instance from one thread.
     """
 
-    def __init__(self, folder: Path, catalog: Catalog, model: Spec | None, device: str) -> None:
+    def __init__(self, folder: Path, catalog: Catalog, models: Models) -> None:
         self.folder = folder
         self._catalog = catalog
-        self._wanted = model
-        self._device = device
-        self._spec = model
-        self._note: str | None = None  # why this model, where nobody chose it
-        self._loaded: encoders.Encoder | None = None
-        self._loading = threading.Lock()
+        self._models = models
 
     @classmethod
     def open(
@@ -134,13 +139,14 @@ class Library:
     ) -> Library:
         """Open an index folder, made first if there is none and `create` is true.
 
-        `model` is a spec (see docs/models.md); None takes the index's own, or for a new index
-        the default. `device` is "auto" or a torch device. The model is loaded when it is needed,
-        unless an `encoder` of it is given that is loaded already.
+        `model` is a spec (see docs/models.md); None takes the index's main one, which is its
+        first, or for a new index the default. `device` is "auto" or a torch device. The model is
+        loaded when it is needed, unless an `encoder` of it is given that is loaded already.
 
         Raises:
             LibraryError: the folder is no index, or cannot be used.
             ModelError: `model` names no model.
+            ModelMismatch: `encoder` is not the one that made the index's vectors.
         """
         path = _expanded(folder) if folder is not None else default_folder()
         spec = parse_spec(model) if model is not None else None
@@ -150,10 +156,7 @@ class Library:
                 catalog = Catalog.create(path)
             else:
                 catalog = Catalog.open(path)
-        library = cls(path, catalog, spec, device)
-        if encoder is not None:
-            library._loaded = library._checked(encoder)
-        return library
+        return cls(path, catalog, Models(catalog, spec, device, encoder))
 
     def __enter__(self) -> Library:
         return self
@@ -217,7 +220,7 @@ class Library:
             ModelMismatch, WeightsUnavailable, ModelError: the model cannot be used.
             LibraryError: the disk is full or read-only.
         """
-        from clipsearch.indexing.plan import Counts, Doubts, make_plan
+        from clipsearch.indexing.plan import Doubts
         from clipsearch.indexing.targets import (
             RuleChanges,
             change_rules,
@@ -230,32 +233,35 @@ class Library:
         _check_positive("--max-megapixels", max_megapixels)
         _check_positive("--frames", frames)
         started = time.monotonic()
+        how = _How(batch_size, workers, isolated, max_megapixels, frames, progress, stopping)
         with explained(self.folder), write_lock(self.folder):
-            model = self._checked_model()
+            models = self._models.to_index()
             roots = self._catalog.roots()
             targets = choose_targets(self._catalog, [os.fspath(path) for path in paths])
             try:
                 changes = RuleChanges(include, exclude, follow_links, raw_too)
                 change_rules(self._catalog, targets, changes)
-                doubts = Doubts(prune, verify, retry)
-                plan = make_plan(self._catalog, model.id if model else None, targets, doubts)
-                counts, complete = Counts(unchanged=plan.unchanged), True
-                if not plan.is_empty:
-                    counts, complete = self._carry_out(
-                        plan, batch_size, workers, isolated, max_megapixels, frames, progress,
-                        stopping,
-                    )  # fmt: skip
+                counts, problems = self._bring_up(
+                    models[0], targets, Doubts(prune, verify, retry), how
+                )
             except ClipsearchError:
                 take_back_roots(self._catalog, roots)
                 raise
-        for problem in plan.problems:
+            read, embedded = counts.read, counts.embedded
+            for other in models[1:]:
+                # What the first model's run has seen on the disk, another may yet have to embed.
+                if counts.complete and other and self._catalog.digests_without_vector(other.id):
+                    further, _ = self._bring_up(other, targets, Doubts(), how)
+                    read, embedded = read + further.read, embedded + further.embedded
+                    counts.complete = further.complete
+        for problem in problems:
             log.warning("%s", problem)
         seconds = time.monotonic() - started
-        read = counts.added + counts.updated + counts.moved + counts.failed
         return IndexReport(
             counts.added, counts.updated, counts.moved, counts.removed, counts.unchanged,
-            counts.failed, round(seconds, 3), round(read / max(seconds, 1e-9), 1), complete,
-            tuple(plan.problems), next((model.note for model in self._catalog.models()), None),
+            counts.failed, embedded, round(seconds, 3), round(read / max(seconds, 1e-9), 1),
+            counts.complete, tuple(problems),
+            next((model.note for model in self._catalog.models()), None),
         )  # fmt: skip
 
     def forget(self, path: StrPath) -> int:
@@ -268,13 +274,31 @@ class Library:
             InvalidInput: the index does not know the path.
         """
         from clipsearch.indexing.targets import forget
-        from clipsearch.store.sync import bring_up
+        from clipsearch.store.sync import bring_up, vector_file
 
         with explained(self.folder), write_lock(self.folder):
             taken = forget(self._catalog, os.fspath(path))
             for model in self._catalog.models():
-                bring_up(self._catalog, model, self._vectors(model))
+                bring_up(self._catalog, model, vector_file(self.folder, model))
         return taken
+
+    def export_texts(self) -> None:
+        """Export the text towers of the models that an index run loaded, unless that was done.
+
+        Later queries then need no torch. It takes some seconds, once for each model and user.
+        """
+        self._models.export_texts()
+
+    def remove_model(self, spec: str) -> int:
+        """Take a model with its embeddings out of the index; gives how many there were.
+
+        The first of those left becomes the main one. Photos are kept.
+
+        Raises:
+            InvalidInput: the index has no such model, or no other.
+        """
+        with explained(self.folder), write_lock(self.folder):
+            return self._models.remove(parse_spec(spec), self.folder)
 
     # Asking
 
@@ -286,22 +310,19 @@ class Library:
             LibraryError, ModelError: the index or its model cannot be used.
         """
         from clipsearch.search.query import check_k, nearest_photos
+        from clipsearch.store.sync import opened
 
         if not text.strip():
             raise InvalidInput('the query is empty; describe a picture: clipsearch query "a dog"')
         check_k(k)
         with explained(self.folder):
-            model = self._checked_model()
+            model = self._models.chosen()
             if model is None:
                 return []
-            encoder = self._encoder()
-            if encoder.count_tokens(text) > encoder.context:
-                log.warning(
-                    "the query is longer than the %d tokens that the model reads; its end is"
-                    " ignored", encoder.context,
-                )  # fmt: skip
-            vector = encoder.encode_texts([text])[0]
-            return nearest_photos(self._catalog, self._opened(model), vector, k)
+            vector = self._models.embed_texts(model, [text])[0]
+            return nearest_photos(
+                self._catalog, opened(self.folder, self._catalog, model), vector, k
+            )
 
     def similar(self, image: StrPath | Image.Image, k: int = 10) -> list[Hit]:
         """The k photos that look most like a picture, best first.
@@ -315,18 +336,21 @@ class Library:
         """
         from clipsearch.photos.decode import to_rgb
         from clipsearch.search.query import check_k, nearest_photos
+        from clipsearch.store.sync import opened
 
         check_k(k)
         with explained(self.folder):
-            model = self._checked_model()
+            model = self._models.chosen()
             if isinstance(image, (str, os.PathLike)):
                 file, vector = _expanded(image), self._vector_of_file(image, model)
             else:
-                file, vector = None, None if model is None else self._embed(to_rgb(image))
+                file, vector = None, None if model is None else self._embed(to_rgb(image), model)
             if model is None or vector is None:
                 return []
             leave_out = file.resolve() if file else None
-            return nearest_photos(self._catalog, self._opened(model), vector, k, leave_out)
+            return nearest_photos(
+                self._catalog, opened(self.folder, self._catalog, model), vector, k, leave_out
+            )
 
     def status(self) -> Status:
         """What the index holds and how large it is."""
@@ -343,116 +367,48 @@ class Library:
 
     # The parts of an index run
 
-    def _carry_out(
-        self,
-        plan: Plan,
-        batch_size: int | None,
-        workers: int | None,
-        isolated: bool,
-        max_megapixels: int | None,
-        frames: int,
-        progress: Progress | None,
-        stopping: Callable[[], bool] | None,
-    ) -> tuple[Counts, bool]:
-        """Do what the plan says; gives what was done, and whether it came to its end."""
+    def _bring_up(
+        self, model: Model | None, targets: Sequence[Target], doubts: Doubts, how: _How
+    ) -> tuple[Counts, list[str]]:
+        """Compare the disk with the catalog and do what that asks for; None is a new model.
+
+        Gives what was done, and what a person should know of the folders.
+        """
+        from clipsearch.indexing.plan import Counts, make_plan
+
+        plan = make_plan(self._catalog, model.id if model else None, targets, doubts)
+        if plan.is_empty:
+            return Counts(unchanged=plan.unchanged), plan.problems
+        return self._carry_out(plan, model, how), plan.problems
+
+    def _carry_out(self, plan: Plan, model: Model | None, how: _How) -> Counts:
         from clipsearch.indexing.loading import Limits, Loaders
         from clipsearch.indexing.pipeline import Pipeline, clean_up
         from clipsearch.indexing.plan import Counts
         from clipsearch.photos.decode import MAX_PIXELS
-        from clipsearch.store.sync import bring_up
+        from clipsearch.store.sync import bring_up, vector_file
 
-        complete = True
         if plan.work:
-            model = self._checked_model() or self._new_model()
-            vectors = self._vectors(model)
+            model = model or self._models.add()
+            vectors = vector_file(self.folder, model)
             bring_up(self._catalog, model, vectors)
             pipeline = Pipeline(
-                self._catalog, model.id, vectors, self._encoder, batch_size,
-                progress or (lambda done, total: None),
+                self._catalog, model.id, vectors, partial(self._models.encoder, model),
+                how.batch_size, how.progress or (lambda done, total: None),
             )  # fmt: skip
             counts = pipeline.counts
-            limits = Limits(max_megapixels * 1_000_000 if max_megapixels else MAX_PIXELS, frames)
-            with Loaders(workers or _usual_workers(), isolated, limits) as loaders:
-                complete = pipeline.run(plan, loaders, stopping or (lambda: False))
+            pixels = how.max_megapixels * 1_000_000 if how.max_megapixels else MAX_PIXELS
+            limits = Limits(pixels, how.frames)
+            with Loaders(how.workers or _usual_workers(), how.isolated, limits) as loaders:
+                counts.complete = pipeline.run(plan, loaders, how.stopping or (lambda: False))
         else:
             counts = Counts(unchanged=plan.unchanged, removed=clean_up(self._catalog, plan))
-        for model in self._catalog.models():
-            bring_up(self._catalog, model, self._vectors(model))
-        return counts, complete
+        for held in self._catalog.models():
+            bring_up(self._catalog, held, vector_file(self.folder, held))
+        return counts
 
-    # The model
-
-    def _checked_model(self) -> Model | None:
-        """The index's model, None if it has none yet; another one asked for is an error."""
-        models = self._catalog.models()
-        if not models:
-            return None
-        model = models[0]
-        if self._wanted is not None and not _names(self._wanted, model):
-            raise ModelMismatch(
-                f"this index was made with {model.spec}, not with {self._wanted}.\n"
-                "Leave out --model to use it as it is, or make a second index:\n"
-                f"  clipsearch index FOLDER --index OTHER_FOLDER --model {self._wanted}"
-            )
-        return model
-
-    def _new_model(self) -> Model:
-        encoder = self._encoder()
-        return (
-            self._catalog.models()[0]
-            if self._catalog.models()
-            else self._catalog.add_model(
-                str(self._spec), encoder.weights, encoder.preprocess, encoder.dim, self._note
-            )
-        )
-
-    def _encoder(self) -> encoders.Encoder:
-        """The encoder, loaded once; any thread may be the first to need it."""
-        with self._loading:
-            if self._loaded is None:
-                self._loaded = self._load()
-            return self._loaded
-
-    def _load(self) -> encoders.Encoder:
-        models = self._catalog.models()
-        if not models:
-            return self._load_first()
-        spec = self._wanted or parse_spec(models[0].spec)
-        return self._checked(encoders.load(spec, self._device))
-
-    def _checked(self, encoder: encoders.Encoder) -> encoders.Encoder:
-        """The encoder, if it is the one that made the index's vectors."""
-        models = self._catalog.models()
-        if models and (encoder.weights, encoder.preprocess) != (
-            models[0].weights,
-            models[0].preprocess,
-        ):
-            raise ModelMismatch(
-                f"the weights are not those of {models[0].spec} that this index was made with,"
-                " so their scores would mean nothing.\nBring the old file back, or make a new"
-                " index: clipsearch index FOLDER --index OTHER_FOLDER --model SPEC"
-            )
-        return encoder
-
-    def _load_first(self) -> encoders.Encoder:
-        """Load the model of a new index: the one asked for, the default, or else pocket."""
-        self._spec = self._wanted or parse_spec("default")
-        try:
-            return encoders.load(self._spec, self._device)
-        except WeightsUnavailable:
-            if self._wanted is not None or encoders.pocket_files() is None:
-                raise
-        default, self._spec = self._spec, parse_spec("pocket")
-        self._note = (
-            f"pocket was taken because the weights of {default} could not be downloaded; it finds"
-            " less. When there is a network: clipsearch models download default, then index into"
-            " a new folder with --model default"
-        )
-        log.warning("%s", self._note)
-        return encoders.load(self._spec, self._device)
-
-    def _embed(self, image: Image.Image) -> np.ndarray:
-        encoder = self._encoder()
+    def _embed(self, image: Image.Image, model: Model) -> np.ndarray:
+        encoder = self._models.encoder(model)
         row: np.ndarray = encoder.encode_images(encoder.prepare(image)[None])[0]
         return row
 
@@ -470,29 +426,12 @@ class Library:
             if stored is not None:
                 row = np.frombuffer(stored, np.float16).astype(np.float32)
                 return np.asarray(row / np.linalg.norm(row))
-            return self._embed(decode(content, min_side=self._encoder().resolution).image)
+            side = self._models.encoder(model).resolution
+            return self._embed(decode(content, min_side=side).image, model)
         except PhotoError as error:
             raise InvalidInput(f"{image} cannot be used as a picture: {error}") from error
 
     # Vectors
-
-    def _vectors(self, model: Model) -> VectorFile:
-        from clipsearch.store.vectors import VectorFile
-
-        return VectorFile(self.folder / "vectors" / _file_stem(model), model.dim)
-
-    def _opened(self, model: Model) -> VectorFile:
-        """The vector file, brought up to the catalog on disk if possible, else in memory."""
-        from clipsearch.store.sync import bring_up, hold_missing, is_behind
-
-        vectors = self._vectors(model)
-        if is_behind(self._catalog, model, vectors):
-            try:
-                with write_lock(self.folder):
-                    bring_up(self._catalog, model, vectors)
-            except (LibraryBusy, OSError):
-                hold_missing(self._catalog, model, vectors)
-        return vectors
 
     def _bytes(self, pattern: str) -> int:
         return sum(file.stat().st_size for file in self.folder.glob(pattern))
@@ -503,23 +442,6 @@ class Library:
     def _model_status(self, model: Model) -> ModelStatus:
         count = self._catalog.fingerprint(model.id)[0]
         return ModelStatus(model.spec, count, model.dim, model.note)
-
-
-def _names(spec: Spec, model: Model) -> bool:
-    """Whether `spec` names the model, also when the same weights file has another path."""
-    if str(spec) == model.spec:
-        return True
-    return (
-        bool(spec.file)
-        and Path(spec.file).is_file()
-        and sha256_of(Path(spec.file)) == model.weights
-    )
-
-
-def _file_stem(model: Model) -> str:
-    """A file name that tells a person which model it is, and is unique in the index."""
-    name = model.spec.partition(":")[0] if not model.spec.startswith("hf-hub:") else model.spec
-    return f"{model.id}-" + re.sub(r"[^A-Za-z0-9._-]+", "-", name)
 
 
 def _make_folder(folder: Path) -> None:

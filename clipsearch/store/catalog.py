@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
@@ -23,6 +23,7 @@ from clipsearch.store.lock import write_lock
 FILE_NAME = "catalog.db"
 APPLICATION_ID = 0x636C6970  # "clip", so that `file` and we can tell whose database it is
 SCHEMA_VERSION = 2  # the number of migrations
+MOST_QUESTIONS = 10_000  # that are remembered; the oldest go first
 _MANY = 500  # parameters in one statement; SQLite's oldest limit is 999
 
 
@@ -164,6 +165,13 @@ class Catalog:
                 (spec, weights, preprocess, dim, note),
             )
         return Model(int(cursor.lastrowid or 0), spec, weights, preprocess, dim, note)
+
+    def remove_model(self, model_id: int) -> None:
+        """Forget a model with its vectors."""
+        with self.transaction():
+            for table in ("questions", "vectors"):
+                self._db.execute(f"DELETE FROM {table} WHERE model_id = ?", (model_id,))
+            self._db.execute("DELETE FROM models WHERE id = ?", (model_id,))
 
     # Roots
 
@@ -362,6 +370,33 @@ class Catalog:
             (digest, model_id, vector),
         )
         return (int(cursor.lastrowid or 0), vector) if cursor.rowcount else None
+
+    # Questions
+
+    def answered(self, model_id: int, texts: Iterable[str]) -> dict[str, bytes]:
+        """The float32 rows of those texts that a model has embedded before, by text."""
+        select = "SELECT vector FROM questions WHERE model_id = ? AND text = ?"
+        found = ((text, self._db.execute(select, (model_id, text)).fetchone()) for text in texts)
+        return {text: row[0] for text, row in found if row}
+
+    def remember(self, model_id: int, vectors: Mapping[str, bytes]) -> None:
+        """Keep the float32 rows of texts, unless the index is read-only or being written to."""
+        (patience,) = self._db.execute("PRAGMA busy_timeout").fetchone()
+        self._db.execute("PRAGMA busy_timeout = 0")
+        try:
+            with self.transaction():
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO questions VALUES (?, ?, ?)",
+                    [(model_id, text, vector) for text, vector in vectors.items()],
+                )
+                self._db.execute(
+                    "DELETE FROM questions WHERE rowid <="
+                    " (SELECT max(rowid) FROM questions) - ?", (MOST_QUESTIONS,)
+                )  # fmt: skip
+        except (sqlite3.Error, UnicodeEncodeError):
+            pass  # asking again costs a moment; an answer is due in any case
+        finally:
+            self._db.execute(f"PRAGMA busy_timeout = {patience}")
 
     # Vectors
 

@@ -112,6 +112,11 @@ class VectorFile:
             for start, stop in _spans(len(ids), 65_536)
         )
 
+    def delete(self) -> None:
+        """Remove both files."""
+        for path in self._paths:
+            path.unlink(missing_ok=True)
+
     @cached_property
     def rows(self) -> np.ndarray:
         """All rows, (n, dim) float16, unit length, mapped and not read."""
