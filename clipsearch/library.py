@@ -5,7 +5,6 @@ What only some calls need is imported by them: a run with nothing to do needs no
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -23,11 +22,10 @@ from clipsearch.errors import (
     ClipsearchError,
     InvalidInput,
     LibraryError,
-    PhotoError,
 )
 from clipsearch.models import Models
-from clipsearch.search.results import Hit
-from clipsearch.store.catalog import FILE_NAME, Catalog, Model, Root
+from clipsearch.search.results import Hit, Photo
+from clipsearch.store.catalog import EVERYTHING, FILE_NAME, Catalog, Model, Root
 from clipsearch.store.faults import explained
 from clipsearch.store.lock import write_lock
 
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from clipsearch.indexing.plan import Counts, Doubts, Plan, Target
+    from clipsearch.search.filters import Filters
 
 log = logging.getLogger("clipsearch")
 
@@ -302,55 +301,105 @@ class Library:
 
     # Asking
 
-    def query(self, text: str, k: int = 10) -> list[Hit]:
-        """The k photos that fit the words best, best first.
+    def query(
+        self,
+        text: str = "",
+        k: int = 10,
+        *,
+        images: Sequence[StrPath | Image.Image] = (),
+        minus: Sequence[str] = (),
+        image_weight: float = 1.0,
+        filters: Filters | None = None,
+        allow_url: bool = False,
+    ) -> list[Hit]:
+        """The k photos that fit words, pictures, or both together best, best first.
+
+        `text` is words, or several parts with signs and weights, as "horse + 2*stripes - fence +
+        ./pool.jpg"; `images` are pictures (files, "-" for stdin, or PIL images) that count
+        `image_weight` each, and `minus` are parts that count against. Only photos that satisfy
+        the `filters` are looked at. Pictures behind a URL are fetched only with `allow_url`.
 
         Raises:
-            InvalidInput: no words, or k below 1.
+            InvalidInput: nothing is asked for, a part, a weight or a filter that makes no sense,
+                a picture that cannot be read, or k below 1.
             LibraryError, ModelError: the index or its model cannot be used.
         """
-        from clipsearch.search.query import check_k, nearest_photos
-        from clipsearch.store.sync import opened
+        from clipsearch.search.pictures import embed_picture, read_picture
+        from clipsearch.search.query import check_k
+        from clipsearch.search.question import (
+            Term,
+            check_weight,
+            combine,
+            parse_question,
+            parse_term,
+        )
 
-        if not text.strip():
-            raise InvalidInput('the query is empty; describe a picture: clipsearch query "a dog"')
         check_k(k)
+        terms = parse_question(text) if text.strip() or not (images or minus) else []
+        terms += [Term(image, check_weight(image_weight), True) for image in images]
+        terms += [parse_term(part, -1.0) for part in minus]
         with explained(self.folder):
             model = self._models.chosen()
             if model is None:
                 return []
-            vector = self._models.embed_texts(model, [text])[0]
-            return nearest_photos(
-                self._catalog, opened(self.folder, self._catalog, model), vector, k
-            )
 
-    def similar(self, image: StrPath | Image.Image, k: int = 10) -> list[Hit]:
-        """The k photos that look most like a picture, best first.
+            def embed(term: Term) -> np.ndarray:
+                if not term.is_picture:
+                    row: np.ndarray = self._models.embed_texts(model, [str(term.content)])[0]
+                    return row
+                picture = read_picture(term.content, allow_url)
+                return embed_picture(picture, self._models, model, self._catalog)
 
-        `image` is any image file, indexed or not, or a PIL image. The very file asked with is
-        left out; copies of it are not.
+            return self._nearest(model, combine(terms, embed), k, filters)
+
+    def similar(
+        self,
+        image: StrPath | Image.Image,
+        k: int = 10,
+        *,
+        region: str | None = None,
+        filters: Filters | None = None,
+        allow_url: bool = False,
+    ) -> list[Hit]:
+        """The k photos that look most like a picture, or like a region of it, best first.
+
+        `image` is any image file, indexed or not, "-" for stdin, a URL with `allow_url`, or a PIL
+        image. The very file asked with is left out; copies of it are not. `region` is
+        "x,y,width,height" in pixels or percent of the upright picture.
 
         Raises:
-            InvalidInput: the image cannot be read, or k below 1.
+            InvalidInput: the image cannot be read, a region or filter that makes no sense, or k
+                below 1.
             LibraryError, ModelError: the index or its model cannot be used.
         """
-        from clipsearch.photos.decode import to_rgb
-        from clipsearch.search.query import check_k, nearest_photos
-        from clipsearch.store.sync import opened
+        from clipsearch.search.pictures import embed_picture, parse_region, read_picture
+        from clipsearch.search.query import check_k
 
         check_k(k)
+        part = parse_region(region) if region is not None else None
         with explained(self.folder):
             model = self._models.chosen()
-            if isinstance(image, (str, os.PathLike)):
-                file, vector = _expanded(image), self._vector_of_file(image, model)
-            else:
-                file, vector = None, None if model is None else self._embed(to_rgb(image), model)
-            if model is None or vector is None:
+            picture = read_picture(image, allow_url)
+            if model is None:
                 return []
-            leave_out = file.resolve() if file else None
-            return nearest_photos(
-                self._catalog, opened(self.folder, self._catalog, model), vector, k, leave_out
-            )
+            vector = embed_picture(picture, self._models, model, self._catalog, part)
+            file = _expanded(image).resolve() if isinstance(image, (str, os.PathLike)) else None
+            return self._nearest(model, vector, k, filters, file)
+
+    def photos(self, filters: Filters | None = None, k: int | None = None) -> list[Photo]:
+        """The photos that satisfy the filters, the latest taken first; all, or at most k.
+
+        Raises:
+            InvalidInput: a filter that makes no sense, or k below 1.
+        """
+        from clipsearch.search.filters import select
+        from clipsearch.search.query import check_k
+
+        check_k(1 if k is None else k)
+        with explained(self.folder):
+            selection = (select(filters, self._catalog) if filters else None) or EVERYTHING
+            rows = self._catalog.photos(selection, -1 if k is None else k)
+            return [Photo(Path(row.path), row.id, row.facts) for row in rows]
 
     def status(self) -> Status:
         """What the index holds and how large it is."""
@@ -407,31 +456,21 @@ class Library:
             bring_up(self._catalog, held, vector_file(self.folder, held))
         return counts
 
-    def _embed(self, image: Image.Image, model: Model) -> np.ndarray:
-        encoder = self._models.encoder(model)
-        row: np.ndarray = encoder.encode_images(encoder.prepare(image)[None])[0]
-        return row
+    def _nearest(
+        self,
+        model: Model,
+        vector: np.ndarray,
+        k: int,
+        filters: Filters | None,
+        leave_out: Path | None = None,
+    ) -> list[Hit]:
+        from clipsearch.search.filters import select
+        from clipsearch.search.query import nearest_photos
+        from clipsearch.store.sync import opened
 
-    def _vector_of_file(self, image: StrPath, model: Model | None) -> np.ndarray | None:
-        """A file's embedding, (dim,) float32 unit; the stored one if its content is indexed."""
-        import numpy as np
-
-        from clipsearch.photos.decode import decode, read_file
-
-        try:
-            content = read_file(_expanded(image))
-            if model is None:
-                return None
-            stored = self._catalog.vector_of(model.id, hashlib.sha256(content).hexdigest())
-            if stored is not None:
-                row = np.frombuffer(stored, np.float16).astype(np.float32)
-                return np.asarray(row / np.linalg.norm(row))
-            side = self._models.encoder(model).resolution
-            return self._embed(decode(content, min_side=side).image, model)
-        except PhotoError as error:
-            raise InvalidInput(f"{image} cannot be used as a picture: {error}") from error
-
-    # Vectors
+        selection = select(filters, self._catalog) if filters else None
+        vectors = opened(self.folder, self._catalog, model)
+        return nearest_photos(self._catalog, model, vectors, vector, k, selection, leave_out)
 
     def _bytes(self, pattern: str) -> int:
         return sum(file.stat().st_size for file in self.folder.glob(pattern))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,3 +30,54 @@ Device = Annotated[
 ]
 Count = Annotated[int, typer.Option("-k", metavar="N", help="How many photos to show.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON (see docs/json.md).")]
+
+AllowUrl = Annotated[
+    bool, typer.Option("--allow-url", help="Fetch a picture that is given as a URL.")
+]
+
+
+def _filter(kind: Any, metavar: str, help: str) -> Any:
+    return Annotated[kind | None, typer.Option(metavar=metavar, help=help)]
+
+
+# Each is named as the field of `Filters` that it sets.
+FILTERS = {
+    "folder": _filter(list[Path], "DIR", "Only photos below it. Repeatable."),
+    "since": _filter(str, "DATE", "Taken then or later: 2024-05, '2 weeks ago'."),
+    "until": _filter(str, "DATE", "Taken then or earlier."),
+    "camera": _filter(str, "NAME", "Taken with it; a part of its name will do."),
+    "near": _filter(str, "LAT,LON", "Taken near a place."),
+    "within": _filter(str, "DISTANCE", "How near: 300m, 2mi. Default: 5km."),
+    "orientation": _filter(str, "SHAPE", "landscape, portrait or square."),
+    "min_size": _filter(str, "SIZE", "1920x1080, 2000 (the longer side) or 8MP."),
+    "type": _filter(list[str], "TYPE", "jpeg, png, heic, raw, ... Repeatable."),
+    "has": _filter(
+        list[str], "FACT", "gps, date, camera, lens, title, caption, keywords. Repeatable."
+    ),
+}
+
+
+def with_filters(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with an option for each filter; its parameter `filters` gets all of them."""
+    # The name is known to type checkers alone; importing it would cost every command.
+    hints = inspect.get_annotations(command, eval_str=True, locals={"Filters": None})
+    own = [
+        one.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name])
+        for name, one in inspect.signature(command).parameters.items()
+        if name != "filters"
+    ]
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        for name, kind in FILTERS.items()
+    ]
+
+    def run(**values: Any) -> None:
+        from clipsearch.search.filters import Filters
+
+        chosen = {name: values.pop(name) for name in FILTERS}
+        command(**values, filters=Filters(**{k: v for k, v in chosen.items() if v is not None}))
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in (*own, *added)}
+    return run

@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.options import Count, Device, Index, Json, ModelSpec
+from clipsearch.cli.options import (
+    AllowUrl,
+    Count,
+    Device,
+    Index,
+    Json,
+    ModelSpec,
+)
 from clipsearch.cli.query import answer
+
+if TYPE_CHECKING:
+    from clipsearch.search.filters import Filters
 
 
 def similar(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Any picture, indexed or not.")],
+    image: Annotated[
+        str,
+        typer.Argument(metavar="IMAGE", help="Any picture, indexed or not; - for stdin, or a URL."),
+    ],
+    region: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X,Y,W,H", help="Only this part of it: pixels, or percent as 50%,0%,50%,100%."
+        ),
+    ] = None,
+    allow_url: AllowUrl = False,
     k: Count = 10,
     index: Index = None,
     model: ModelSpec = None,
     device: Device = "auto",
     json: Json = False,
+    *,
+    filters: Filters,
 ) -> None:
-    """Find photos that look like a picture."""
+    """Find photos that look like a picture, or like a part of it."""
     from clipsearch.library import Library
     from clipsearch.photos.decode import take_over_pillow
 
     take_over_pillow()
     with Library.open(index, model=model, device=device, create=False) as library:
-        answer(library, library.similar(image, k), json)
+        hits = library.similar(image, k, region=region, filters=filters, allow_url=allow_url)
+        answer(library, hits, json, filters)

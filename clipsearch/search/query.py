@@ -10,25 +10,31 @@ import numpy as np
 
 from clipsearch.errors import InvalidInput
 from clipsearch.search.results import Hit
-from clipsearch.store.catalog import Catalog, PhotoRow
+from clipsearch.store.catalog import EVERYTHING, Catalog, Model, PhotoRow, Selection
 from clipsearch.store.vectors import Matches, VectorFile
 
 
 def nearest_photos(
     catalog: Catalog,
+    model: Model,
     vectors: VectorFile,
     query: np.ndarray,
     k: int,
+    selection: Selection | None = None,
     leave_out: Path | None = None,
 ) -> list[Hit]:
     """The k photos with the highest cosine to `query`, (dim,) float32 unit, best first.
 
-    Photos of one content share a vector and all count. `leave_out` is a file not to be given.
+    Photos of one content share a vector and all count. `leave_out` is a file not to be given;
+    only photos of the `selection` are looked at.
     """
+    within = None
+    if selection is not None:
+        within = np.fromiter(catalog.selected_vectors(model.id, selection), np.int64)
     reach = k + 1  # one for the photo left out
     while True:
-        matches = vectors.search(query, reach)
-        hits = list(_hits(catalog, matches, leave_out))
+        matches = vectors.search(query, reach, within)
+        hits = list(_hits(catalog, matches, leave_out, selection or EVERYTHING))
         # Vectors of photos that are gone may still be in the file: look further then.
         if len(hits) >= k or len(matches.ids) < reach:
             return hits[:k]
@@ -41,8 +47,10 @@ def check_k(k: int) -> None:
         raise InvalidInput(f"-k must be at least 1, not {k}")
 
 
-def _hits(catalog: Catalog, matches: Matches, leave_out: Path | None) -> Iterator[Hit]:
-    photos = catalog.photos_of_vectors([int(id) for id in matches.ids])
+def _hits(
+    catalog: Catalog, matches: Matches, leave_out: Path | None, selection: Selection
+) -> Iterator[Hit]:
+    photos = catalog.photos_of_vectors([int(id) for id in matches.ids], selection)
     for id, score in zip(matches.ids, matches.scores, strict=True):
         for photo in photos.get(int(id), []):
             if leave_out is None or not _is_file(photo, leave_out):

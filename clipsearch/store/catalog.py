@@ -6,6 +6,7 @@ Imports sqlite_utils only to make or migrate a file: that import takes longer th
 from __future__ import annotations
 
 import json
+import math
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -91,6 +92,17 @@ class Failure:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A condition in SQL on rows of `photos`, and the values of its question marks."""
+
+    condition: str
+    values: tuple[Any, ...]
+
+
+EVERYTHING = Selection("1", ())
+
+
 @dataclass(slots=True)
 class Changes:
     """What one transaction writes."""
@@ -106,6 +118,7 @@ class Catalog:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
+        connection.create_function("kilometres", 4, _kilometres, deterministic=True)
 
     @classmethod
     def create(cls, folder: Path) -> Catalog:
@@ -308,8 +321,10 @@ class Catalog:
         ).fetchone()
         return _facts(row) if row else None
 
-    def photos_of_vectors(self, ids: Sequence[int]) -> dict[int, list[PhotoRow]]:
-        """The photos that show what each vector embeds, by vector id; copies share one."""
+    def photos_of_vectors(
+        self, ids: Sequence[int], selection: Selection = EVERYTHING
+    ) -> dict[int, list[PhotoRow]]:
+        """The selected photos that show what each vector embeds, by vector id; copies share one."""
         photos: dict[int, list[PhotoRow]] = {}
         for some in _chunks(ids):
             rows = self._db.execute(
@@ -317,13 +332,37 @@ class Catalog:
                 " FROM vectors"
                 " JOIN photos ON photos.digest = vectors.digest"
                 " JOIN roots ON roots.id = photos.root_id"
-                f" WHERE vectors.id IN ({_marks(some)}) ORDER BY photos.id",
-                some,
+                f" WHERE vectors.id IN ({_marks(some)}) AND ({selection.condition})"
+                " ORDER BY photos.id",
+                (*some, *selection.values),
             )
             for vector_id, photo_id, root, path, digest, *facts in rows:
                 row = PhotoRow(photo_id, _join(root, path), digest, _facts(facts))
                 photos.setdefault(vector_id, []).append(row)
         return photos
+
+    def photos(self, selection: Selection = EVERYTHING, limit: int = -1) -> list[PhotoRow]:
+        """The selected photos, the latest taken first; not more than `limit` unless negative."""
+        rows = self._db.execute(
+            f"SELECT photos.id, roots.path, photos.path, digest, {_FACTS} FROM photos"
+            f" JOIN roots ON roots.id = root_id WHERE {selection.condition}"
+            " ORDER BY taken_at IS NULL, substr(taken_at, 1, 19) DESC, roots.path, photos.path"
+            " LIMIT ?",
+            (*selection.values, limit),
+        )
+        return [
+            PhotoRow(id, _join(root, path), digest, _facts(facts))
+            for id, root, path, digest, *facts in rows
+        ]
+
+    def selected_vectors(self, model_id: int, selection: Selection) -> Iterator[int]:
+        """The ids of a model's vectors of the selected photos, ascending."""
+        rows = self._db.execute(
+            "SELECT id FROM vectors WHERE model_id = ? AND digest IN"
+            f" (SELECT digest FROM photos WHERE {selection.condition}) ORDER BY id",
+            (model_id, *selection.values),
+        )
+        return (id for (id,) in rows)
 
     def write(self, model_id: int, changes: Changes) -> list[tuple[int, bytes]]:
         """Write a batch in one transaction; gives the new vectors with their ids."""
@@ -462,6 +501,14 @@ def is_below(path: str, folder: str) -> bool:
         return True
     separators = ("/", os.sep)
     return path.startswith(folder) and (folder[-1] in separators or path[len(folder)] in separators)
+
+
+def _kilometres(latitude: float, longitude: float, other: float, further: float) -> float:
+    """The distance of two places in degrees on a sphere of the Earth's size, by haversines."""
+    here, there = math.radians(latitude), math.radians(other)
+    half = math.sin((there - here) / 2) ** 2
+    half += math.cos(here) * math.cos(there) * math.sin(math.radians(further - longitude) / 2) ** 2
+    return 2 * 6371.0088 * math.asin(math.sqrt(min(1.0, half)))
 
 
 def _writable(folder: Path) -> sqlite3.Connection:
