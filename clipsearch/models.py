@@ -120,6 +120,7 @@ class Models:
         """Embed texts, (n, dim) float32 unit rows; what was asked before needs no model."""
         import numpy as np
 
+        texts = [text.encode("utf-8", "replace").decode() for text in texts]  # lone surrogates
         known = self._catalog.answered(model.id, texts)
         fresh = [text for text in dict.fromkeys(texts) if text not in known]
         if fresh:

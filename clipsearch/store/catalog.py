@@ -432,7 +432,7 @@ class Catalog:
                     "DELETE FROM questions WHERE rowid <="
                     " (SELECT max(rowid) FROM questions) - ?", (MOST_QUESTIONS,)
                 )  # fmt: skip
-        except (sqlite3.Error, UnicodeEncodeError):
+        except sqlite3.Error:
             pass  # asking again costs a moment; an answer is due in any case
         finally:
             self._db.execute(f"PRAGMA busy_timeout = {patience}")
