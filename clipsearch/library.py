@@ -278,8 +278,8 @@ class Library:
 
     # Asking
 
-    def query(self, text: str, k: int = 10) -> list[Hit]:
-        """The k photos that fit the words best, best first.
+    def query(self, text: str, k: int | None = 10) -> list[Hit]:
+        """The k photos that fit the words best, best first; None asks for all photos.
 
         Raises:
             InvalidInput: no words, or k below 1.
@@ -303,8 +303,8 @@ class Library:
             vector = encoder.encode_texts([text])[0]
             return nearest_photos(self._catalog, self._opened(model), vector, k)
 
-    def similar(self, image: StrPath | Image.Image, k: int = 10) -> list[Hit]:
-        """The k photos that look most like a picture, best first.
+    def similar(self, image: StrPath | Image.Image, k: int | None = 10) -> list[Hit]:
+        """The k photos that look most like a picture, best first; None asks for all photos.
 
         `image` is any image file, indexed or not, or a PIL image. The very file asked with is
         left out; copies of it are not.

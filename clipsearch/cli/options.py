@@ -7,6 +7,16 @@ from typing import Annotated
 
 import typer
 
+
+def _count(value: str | int) -> int | None:
+    if value == "all":
+        return None
+    try:
+        return int(value)
+    except ValueError:
+        raise typer.BadParameter(f"{value!r} is neither a number nor all") from None
+
+
 Index = Annotated[
     Path | None,
     typer.Option(
@@ -26,5 +36,21 @@ ModelSpec = Annotated[
 Device = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda, mps, or another torch device.")
 ]
-Count = Annotated[int, typer.Option("-k", metavar="N", help="How many photos to show.")]
+Count = Annotated[
+    int | None,
+    typer.Option("-k", metavar="N", parser=_count, help="How many photos to show, or all."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON (see docs/json.md).")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV, for a spreadsheet.")]
+Paths = Annotated[bool, typer.Option("--paths", help="Print nothing but paths, one a line.")]
+Print0 = Annotated[
+    bool, typer.Option("--print0", "-0", help="Print nothing but paths, for xargs -0.")
+]
+Preview = Annotated[bool, typer.Option("--preview", help="Show the photos in the terminal.")]
+Sheet = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write a web page of the photos too, in one HTML file."),
+]
+Open = Annotated[
+    bool, typer.Option("--open", help="Show the first photo, or the sheet, in its viewer.")
+]

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from clipsearch.cli.options import Count, Device, Index, Json, ModelSpec
-from clipsearch.cli.output import print_hits
-
-if TYPE_CHECKING:
-    from clipsearch.library import Library
-    from clipsearch.search.results import Hit
+from clipsearch.cli.options import (
+    Count,
+    Csv,
+    Device,
+    Index,
+    Json,
+    ModelSpec,
+    Open,
+    Paths,
+    Preview,
+    Print0,
+    Sheet,
+)
+from clipsearch.cli.output import Output, answer
 
 
 def query(
@@ -23,17 +29,17 @@ def query(
     model: ModelSpec = None,
     device: Device = "auto",
     json: Json = False,
+    csv: Csv = False,
+    paths: Paths = False,
+    print0: Print0 = False,
+    preview: Preview = False,
+    sheet: Sheet = None,
+    open: Open = False,
 ) -> None:
     """Find photos by words."""
     from clipsearch.library import Library
 
+    output = Output(json, csv, paths, print0, preview, sheet, open)
     with Library.open(index, model=model, device=device, create=False) as library:
-        answer(library, library.query(text, k), json)
-
-
-def answer(library: Library, hits: Sequence[Hit], json: bool) -> None:
-    """Print hits; none at all is exit code 1, with the reason on stderr."""
-    print_hits(hits, json)
-    if not hits:
-        print(f"clipsearch: the index {library.folder} holds no other photos", file=sys.stderr)
-        raise typer.Exit(1)
+        nothing = f"the index {library.folder} holds no other photos"
+        answer(library.query(text, k), output, text, nothing)

@@ -7,8 +7,20 @@ from typing import Annotated
 
 import typer
 
-from clipsearch.cli.options import Count, Device, Index, Json, ModelSpec
-from clipsearch.cli.query import answer
+from clipsearch.cli.options import (
+    Count,
+    Csv,
+    Device,
+    Index,
+    Json,
+    ModelSpec,
+    Open,
+    Paths,
+    Preview,
+    Print0,
+    Sheet,
+)
+from clipsearch.cli.output import Output, answer
 
 
 def similar(
@@ -18,11 +30,19 @@ def similar(
     model: ModelSpec = None,
     device: Device = "auto",
     json: Json = False,
+    csv: Csv = False,
+    paths: Paths = False,
+    print0: Print0 = False,
+    preview: Preview = False,
+    sheet: Sheet = None,
+    open: Open = False,
 ) -> None:
     """Find photos that look like a picture."""
     from clipsearch.library import Library
     from clipsearch.photos.decode import take_over_pillow
 
     take_over_pillow()
+    output = Output(json, csv, paths, print0, preview, sheet, open)
     with Library.open(index, model=model, device=device, create=False) as library:
-        answer(library, library.similar(image, k), json)
+        nothing = f"the index {library.folder} holds no other photos"
+        answer(library.similar(image, k), output, f"like {image.name}", nothing)
