@@ -304,7 +304,7 @@ class Library:
     def query(
         self,
         text: str = "",
-        k: int = 10,
+        k: int | None = 10,
         *,
         images: Sequence[StrPath | Image.Image] = (),
         minus: Sequence[str] = (),
@@ -312,7 +312,7 @@ class Library:
         filters: Filters | None = None,
         allow_url: bool = False,
     ) -> list[Hit]:
-        """The k photos that fit words, pictures, or both together best, best first.
+        """The k photos that fit words, pictures, or both together best, best first; None is all.
 
         `text` is words, or several parts with signs and weights, as "horse + 2*stripes - fence +
         ./pool.jpg"; `images` are pictures (files, "-" for stdin, or PIL images) that count
@@ -355,13 +355,13 @@ class Library:
     def similar(
         self,
         image: StrPath | Image.Image,
-        k: int = 10,
+        k: int | None = 10,
         *,
         region: str | None = None,
         filters: Filters | None = None,
         allow_url: bool = False,
     ) -> list[Hit]:
-        """The k photos that look most like a picture, or like a region of it, best first.
+        """The k photos that look most like a picture, or a region of it, best first; None is all.
 
         `image` is any image file, indexed or not, "-" for stdin, a URL with `allow_url`, or a PIL
         image. The very file asked with is left out; copies of it are not. `region` is
@@ -395,7 +395,7 @@ class Library:
         from clipsearch.search.filters import select
         from clipsearch.search.query import check_k
 
-        check_k(1 if k is None else k)
+        check_k(k)
         with explained(self.folder):
             selection = (select(filters, self._catalog) if filters else None) or EVERYTHING
             rows = self._catalog.photos(selection, -1 if k is None else k)
@@ -460,7 +460,7 @@ class Library:
         self,
         model: Model,
         vector: np.ndarray,
-        k: int,
+        k: int | None,
         filters: Filters | None,
         leave_out: Path | None = None,
     ) -> list[Hit]:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from clipsearch.cli import forget, index, ls, models, query, similar, status
-from clipsearch.cli.options import with_filters
+from clipsearch.cli.options import with_groups
 from clipsearch.errors import ClipsearchError
 
 app = typer.Typer(
@@ -25,9 +25,9 @@ app = typer.Typer(
     help="Find photos by what they show, on this machine alone.",
 )
 app.command()(index.index)
-app.command()(with_filters(query.query))
-app.command()(with_filters(similar.similar))
-app.command()(with_filters(ls.ls))
+app.command()(with_groups(query.query))
+app.command()(with_groups(similar.similar))
+app.command()(with_groups(ls.ls))
 app.command()(status.status)
 app.command()(forget.forget)
 app.add_typer(models.app, name="models")
