@@ -5,7 +5,6 @@ What only some calls need is imported by them: a run with nothing to do needs no
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -13,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -25,8 +25,6 @@ from clipsearch.errors import (
     LibraryBusy,
     LibraryError,
     ModelMismatch,
-    PhotoError,
-    WeightsUnavailable,
 )
 from clipsearch.search.results import Hit
 from clipsearch.store.catalog import FILE_NAME, Catalog, Model, Root
@@ -38,6 +36,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from clipsearch.indexing.plan import Counts, Plan
+    from clipsearch.search.labels import Label, LabelCount, LabelledPhoto, Labels, LabelSet
+    from clipsearch.search.scoring import Scores
     from clipsearch.store.vectors import VectorFile
 
 log = logging.getLogger("clipsearch")
@@ -328,6 +328,109 @@ class Library:
             leave_out = file.resolve() if file else None
             return nearest_photos(self._catalog, self._opened(model), vector, k, leave_out)
 
+    def label(
+        self,
+        image: StrPath | Image.Image,
+        labels: Labels = None,
+        k: int = 10,
+        *,
+        progress: Progress | None = None,
+    ) -> list[Label]:
+        """The k labels that fit a picture best, best first.
+
+        `image` is any image file, indexed or not, or a PIL image. `labels` are a list of texts, a
+        file with one a line, "imagenet", or by default a list of what people take photos of. Those
+        that the model has not embedded yet take a moment each, once; `progress` gets the number
+        done and their total.
+
+        Raises:
+            InvalidInput: no labels, the image cannot be read, or k below 1.
+            LibraryError, ModelError: the index or its model cannot be used.
+        """
+        from clipsearch.search.labels import best_labels, read_labels
+        from clipsearch.search.pictures import embed_picture
+        from clipsearch.search.query import check_k
+
+        check_k(k)
+        with explained(self.folder):
+            model = self._checked_model()
+            if model is None:
+                return []
+            names = read_labels(labels)
+            vector = embed_picture(image, self._encoder, self._stored(model))
+            return best_labels(vector, self._embed_labels(model, progress)(names), k)
+
+    def count_labels(
+        self,
+        folder: StrPath | None = None,
+        labels: Labels = None,
+        k: int = 10,
+        *,
+        progress: Progress | None = None,
+    ) -> list[LabelCount]:
+        """The k labels that are the best ones of most photos, in a folder or in all, most first.
+
+        `labels` and `progress` are as for `label`.
+
+        Raises:
+            InvalidInput: no labels, a folder that the index does not know, or k below 1.
+            LibraryError, ModelError: the index or its model cannot be used.
+        """
+        from clipsearch.search.labels import count_labels, read_labels
+        from clipsearch.search.query import check_k
+
+        check_k(k)
+        with explained(self.folder):
+            model = self._checked_model()
+            if model is None:
+                return []
+            embed, vectors = self._embed_labels(model, progress), self._opened(model)
+            return count_labels(
+                self._catalog, model, vectors, read_labels(labels), embed, folder, k
+            )
+
+    def photos_labelled(
+        self,
+        label: str,
+        folder: StrPath | None = None,
+        labels: Labels = None,
+        k: int = 10,
+        *,
+        progress: Progress | None = None,
+    ) -> list[LabelledPhoto]:
+        """The k photos, in a folder or in all, that a label is the best one of, surest first.
+
+        `labels` and `progress` are as for `label`.
+
+        Raises:
+            InvalidInput: no such label, a folder that the index does not know, or k below 1.
+            LibraryError, ModelError: the index or its model cannot be used.
+        """
+        from clipsearch.search.labels import photos_labelled, read_labels
+        from clipsearch.search.query import check_k
+
+        check_k(k)
+        with explained(self.folder):
+            model = self._checked_model()
+            if model is None:
+                return []
+            embed, vectors = self._embed_labels(model, progress), self._opened(model)
+            names = read_labels(labels)
+            return photos_labelled(self._catalog, model, vectors, names, embed, label, folder, k)
+
+    def score(self, images: Sequence[StrPath | Image.Image], texts: Sequence[str]) -> Scores:
+        """How well each text fits each picture, indexed or not.
+
+        Raises:
+            InvalidInput: no images, no texts, an empty text, or an image that cannot be read.
+            LibraryError, ModelError: the index or its model cannot be used.
+        """
+        from clipsearch.search.scoring import score_pictures
+
+        with explained(self.folder):
+            stored = self._stored(self._checked_model())
+            return score_pictures(images, texts, self._encoder, stored)
+
     def status(self) -> Status:
         """What the index holds and how large it is."""
         with explained(self.folder):
@@ -436,20 +539,8 @@ class Library:
 
     def _load_first(self) -> encoders.Encoder:
         """Load the model of a new index: the one asked for, the default, or else pocket."""
-        self._spec = self._wanted or parse_spec("default")
-        try:
-            return encoders.load(self._spec, self._device)
-        except WeightsUnavailable:
-            if self._wanted is not None or encoders.pocket_files() is None:
-                raise
-        default, self._spec = self._spec, parse_spec("pocket")
-        self._note = (
-            f"pocket was taken because the weights of {default} could not be downloaded; it finds"
-            " less. When there is a network: clipsearch models download default, then index into"
-            " a new folder with --model default"
-        )
-        log.warning("%s", self._note)
-        return encoders.load(self._spec, self._device)
+        self._spec, encoder, self._note = encoders.load_first(self._wanted, self._device)
+        return encoder
 
     def _embed(self, image: Image.Image) -> np.ndarray:
         encoder = self._encoder()
@@ -458,21 +549,29 @@ class Library:
 
     def _vector_of_file(self, image: StrPath, model: Model | None) -> np.ndarray | None:
         """A file's embedding, (dim,) float32 unit; the stored one if its content is indexed."""
-        import numpy as np
+        from clipsearch.search.pictures import embed_picture, read_picture
 
-        from clipsearch.photos.decode import decode, read_file
+        if model is None:
+            read_picture(image)  # what is no picture is an error all the same
+            return None
+        return embed_picture(image, self._encoder, self._stored(model))
 
-        try:
-            content = read_file(_expanded(image))
-            if model is None:
-                return None
-            stored = self._catalog.vector_of(model.id, hashlib.sha256(content).hexdigest())
-            if stored is not None:
-                row = np.frombuffer(stored, np.float16).astype(np.float32)
-                return np.asarray(row / np.linalg.norm(row))
-            return self._embed(decode(content, min_side=self._encoder().resolution).image)
-        except PhotoError as error:
-            raise InvalidInput(f"{image} cannot be used as a picture: {error}") from error
+    def _stored(self, model: Model | None) -> Callable[[str], bytes | None]:
+        """What gives the float16 row of a content's digest, if there is one."""
+        if model is None:
+            return lambda digest: None
+        return partial(self._catalog.vector_of, model.id)
+
+    def _embed_labels(
+        self, model: Model, progress: Progress | None
+    ) -> Callable[[Sequence[str]], LabelSet]:
+        from clipsearch.search.labels import embed_labels
+
+        file = self.folder / "vectors" / f"{_file_stem(model)}.labels"
+        return partial(
+            embed_labels, file=file, model=model, encoder=self._encoder,
+            progress=progress or (lambda done, total: None),
+        )  # fmt: skip
 
     # Vectors
 
@@ -503,6 +602,33 @@ class Library:
     def _model_status(self, model: Model) -> ModelStatus:
         count = self._catalog.fingerprint(model.id)[0]
         return ModelStatus(model.spec, count, model.dim, model.note)
+
+
+def score(
+    images: Sequence[StrPath | Image.Image],
+    texts: Sequence[str],
+    *,
+    index: StrPath | None = None,
+    model: str | None = None,
+    device: str = "auto",
+) -> Scores:
+    """How well each text fits each picture, by the index's model or, without one, any.
+
+    The index is the one named, or the default one where there is one and no `model` is named;
+    without an index `model` is the one that a new index would get.
+
+    Raises:
+        InvalidInput: no images, no texts, an empty text, or an image that cannot be read.
+        LibraryError, ModelError: the index or the model cannot be used.
+    """
+    from clipsearch.search.scoring import score_pictures
+
+    if index is not None or (model is None and (default_folder() / FILE_NAME).is_file()):
+        with Library.open(index, model=model, device=device, create=False) as library:
+            return library.score(images, texts)
+    wanted = parse_spec(model) if model is not None else None
+    encoder = cache(lambda: encoders.load_first(wanted, device)[1])
+    return score_pictures(images, texts, encoder, lambda digest: None)
 
 
 def _names(spec: Spec, model: Model) -> bool:

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from clipsearch.cli import forget, index, models, query, similar, status
+from clipsearch.cli import forget, index, label, models, query, score, similar, status
 from clipsearch.errors import ClipsearchError
 
 app = typer.Typer(
@@ -26,6 +26,8 @@ app = typer.Typer(
 app.command()(index.index)
 app.command()(query.query)
 app.command()(similar.similar)
+app.command()(label.label)
+app.command()(score.score)
 app.command()(status.status)
 app.command()(forget.forget)
 app.add_typer(models.app, name="models")

@@ -317,6 +317,31 @@ class Catalog:
                 photos.setdefault(vector_id, []).append(row)
         return photos
 
+    def vectors_of_photos(self, model_id: int, folder: str) -> list[int]:
+        """The id of each photo's vector, of those at or below a folder; "" is everywhere.
+
+        Copies share one, which is then given for each of them.
+        """
+        ids: list[int] = []
+        for root in self.roots():
+            if is_below(root.path, folder):
+                where, bounds = "", []
+            elif is_below(folder, root.path):
+                below = os.path.relpath(folder, root.path).replace(os.sep, "/")
+                # "0" comes right after "/"; names that are not UTF-8 are kept as their bytes.
+                first, last = below + "/", below + "0"
+                where = "AND (path >= ? AND path < ? OR path >= ? AND path < ?)"
+                bounds = [_to_db(first), _to_db(last), os.fsencode(first), os.fsencode(last)]
+            else:
+                continue
+            rows = self._db.execute(
+                "SELECT vectors.id FROM photos JOIN vectors ON vectors.digest = photos.digest"
+                f" AND model_id = ? WHERE root_id = ? {where}",
+                (model_id, root.id, *bounds),
+            )
+            ids += (id for (id,) in rows)
+        return ids
+
     def write(self, model_id: int, changes: Changes) -> list[tuple[int, bytes]]:
         """Write a batch in one transaction; gives the new vectors with their ids."""
         done = [(photo.root_id, _to_db(photo.path)) for photo in changes.photos]
