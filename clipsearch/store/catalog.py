@@ -364,6 +364,15 @@ class Catalog:
         )
         return (id for (id,) in rows)
 
+    def vectors_of_photos(self, model_id: int, selection: Selection = EVERYTHING) -> list[int]:
+        """The id of each selected photo's vector; that of copies is given for each of them."""
+        rows = self._db.execute(
+            "SELECT vectors.id FROM photos JOIN vectors ON vectors.digest = photos.digest"
+            f" AND model_id = ? WHERE {selection.condition}",
+            (model_id, *selection.values),
+        )
+        return [id for (id,) in rows]
+
     def write(self, model_id: int, changes: Changes) -> list[tuple[int, bytes]]:
         """Write a batch in one transaction; gives the new vectors with their ids."""
         done = [(photo.root_id, _to_db(photo.path)) for photo in changes.photos]
