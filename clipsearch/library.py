@@ -335,6 +335,7 @@ class Library:
             parse_question,
             parse_term,
         )
+        from clipsearch.search.relevance import NEUTRAL
 
         check_k(k)
         terms = parse_question(text) if text.strip() or not (images or minus) else []
@@ -352,7 +353,9 @@ class Library:
                 picture = read_picture(term.content, allow_url)
                 return embed_picture(picture, self._models, model, self._catalog)
 
-            return self._nearest(model, combine(terms, embed), k, filters)
+            words = not any(term.is_picture for term in terms)
+            neutral = self._models.embed_texts(model, NEUTRAL) if words else None
+            return self._nearest(model, combine(terms, embed), k, filters, neutral=neutral)
 
     def similar(
         self,
@@ -582,6 +585,7 @@ class Library:
         k: int | None,
         filters: Filters | None,
         leave_out: Path | None = None,
+        neutral: np.ndarray | None = None,
     ) -> list[Hit]:
         from clipsearch.search.filters import select
         from clipsearch.search.query import nearest_photos
@@ -589,7 +593,9 @@ class Library:
 
         selection = select(filters, self._catalog) if filters else None
         vectors = opened(self.folder, self._catalog, model)
-        return nearest_photos(self._catalog, model, vectors, vector, k, selection, leave_out)
+        return nearest_photos(
+            self._catalog, model, vectors, vector, k, selection, leave_out, neutral
+        )
 
     def _embed_labels(
         self, model: Model, progress: Progress | None

@@ -31,7 +31,7 @@ COMMANDS = [
     ["models"],
     ["models", "download"],
 ]
-HIT_KEYS = ["rank", "score", "path", "id"]
+HIT_KEYS = ["rank", "score", "relevance", "path", "id"]
 FACT_KEYS = ["width", "height", "taken_at", "camera", "latitude", "longitude"]
 FACT_KEYS += ["taken_from", "lens", "orientation", "title", "caption", "keywords"]
 

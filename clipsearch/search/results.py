@@ -30,12 +30,14 @@ class Hit:
     score: float  # cosine of the question's and the photo's embedding
     id: int  # of the photo in the catalog; stays when the file is moved
     facts: Facts
+    relevance: float | None = None  # how far it stands out, 0 to 1; None without a question
 
     def as_dict(self, rank: int) -> dict[str, Any]:
         """The hit as `--json` shows it; `rank` counts from 1."""
         return {
             "rank": rank,
             "score": round(self.score, 6),
+            "relevance": None if self.relevance is None else round(self.relevance, 3),
             "path": str(self.path),
             "id": self.id,
             **asdict(self.facts),
