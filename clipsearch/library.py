@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from clipsearch.indexing.plan import Counts, Plan
+    from clipsearch.store.approximate import ApproximateIndex, Optimized
     from clipsearch.store.vectors import VectorFile
 
 log = logging.getLogger("clipsearch")
@@ -276,10 +277,36 @@ class Library:
                 bring_up(self._catalog, model, self._vectors(model))
         return taken
 
+    def optimize(
+        self, *, force: bool = False, progress: Progress | None = None
+    ) -> tuple[Optimized, ...]:
+        """Build an approximate index for each model whose exact search takes over 100 ms.
+
+        From then on `query` and `similar` use it. `force` builds it in any case. `progress` gets
+        the work done and its total. What was there stays until the new one is complete.
+
+        Raises:
+            InvalidInput: `force` with too few photos.
+            LibraryBusy: another process is writing to this index.
+            LibraryError: the disk is full or read-only, or the vectors do not allow it.
+        """
+        from clipsearch.store.approximate import optimize
+        from clipsearch.store.sync import bring_up
+
+        with explained(self.folder), write_lock(self.folder):
+            done = []
+            for model in self._catalog.models():
+                vectors = self._vectors(model)
+                bring_up(self._catalog, model, vectors)
+                done.append(optimize(model.spec, vectors, force, progress))
+            return tuple(done)
+
     # Asking
 
-    def query(self, text: str, k: int = 10) -> list[Hit]:
+    def query(self, text: str, k: int = 10, *, exact: bool = False) -> list[Hit]:
         """The k photos that fit the words best, best first.
+
+        In a library that was optimized, `exact` compares with every photo all the same.
 
         Raises:
             InvalidInput: no words, or k below 1.
@@ -301,13 +328,16 @@ class Library:
                     " ignored", encoder.context,
                 )  # fmt: skip
             vector = encoder.encode_texts([text])[0]
-            return nearest_photos(self._catalog, self._opened(model), vector, k)
+            return nearest_photos(self._catalog, self._searched(model, exact), vector, k)
 
-    def similar(self, image: StrPath | Image.Image, k: int = 10) -> list[Hit]:
+    def similar(
+        self, image: StrPath | Image.Image, k: int = 10, *, exact: bool = False
+    ) -> list[Hit]:
         """The k photos that look most like a picture, best first.
 
         `image` is any image file, indexed or not, or a PIL image. The very file asked with is
-        left out; copies of it are not.
+        left out; copies of it are not. In a library that was optimized, `exact` compares with
+        every photo all the same.
 
         Raises:
             InvalidInput: the image cannot be read, or k below 1.
@@ -326,7 +356,7 @@ class Library:
             if model is None or vector is None:
                 return []
             leave_out = file.resolve() if file else None
-            return nearest_photos(self._catalog, self._opened(model), vector, k, leave_out)
+            return nearest_photos(self._catalog, self._searched(model, exact), vector, k, leave_out)
 
     def status(self) -> Status:
         """What the index holds and how large it is."""
@@ -359,6 +389,7 @@ class Library:
         from clipsearch.indexing.pipeline import Pipeline, clean_up
         from clipsearch.indexing.plan import Counts
         from clipsearch.photos.decode import MAX_PIXELS
+        from clipsearch.store.approximate import is_outgrown
         from clipsearch.store.sync import bring_up
 
         complete = True
@@ -377,7 +408,12 @@ class Library:
         else:
             counts = Counts(unchanged=plan.unchanged, removed=clean_up(self._catalog, plan))
         for model in self._catalog.models():
-            bring_up(self._catalog, model, self._vectors(model))
+            vectors = self._vectors(model)
+            bring_up(self._catalog, model, vectors)
+            if is_outgrown(vectors):
+                log.warning(
+                    "the library has outgrown its approximate index; run clipsearch optimize again"
+                )
         return counts, complete
 
     # The model
@@ -493,6 +529,12 @@ class Library:
             except (LibraryBusy, OSError):
                 hold_missing(self._catalog, model, vectors)
         return vectors
+
+    def _searched(self, model: Model, exact: bool) -> VectorFile | ApproximateIndex:
+        from clipsearch.store.approximate import faster
+
+        vectors = self._opened(model)
+        return vectors if exact else faster(vectors)
 
     def _bytes(self, pattern: str) -> int:
         return sum(file.stat().st_size for file in self.folder.glob(pattern))

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from clipsearch.cli import forget, index, models, query, similar, status
+from clipsearch.cli import forget, index, models, optimize, query, similar, status
 from clipsearch.errors import ClipsearchError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command()(query.query)
 app.command()(similar.similar)
 app.command()(status.status)
 app.command()(forget.forget)
+app.command()(optimize.optimize)
 app.add_typer(models.app, name="models")
 
 

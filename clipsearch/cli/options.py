@@ -28,3 +28,7 @@ Device = Annotated[
 ]
 Count = Annotated[int, typer.Option("-k", metavar="N", help="How many photos to show.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON (see docs/json.md).")]
+Exact = Annotated[
+    bool,
+    typer.Option("--exact", help="Compare with every photo, also after clipsearch optimize."),
+]

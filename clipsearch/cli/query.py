@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.options import Count, Device, Index, Json, ModelSpec
+from clipsearch.cli.options import Count, Device, Exact, Index, Json, ModelSpec
 from clipsearch.cli.output import print_hits
 
 if TYPE_CHECKING:
@@ -22,13 +22,14 @@ def query(
     index: Index = None,
     model: ModelSpec = None,
     device: Device = "auto",
+    exact: Exact = False,
     json: Json = False,
 ) -> None:
     """Find photos by words."""
     from clipsearch.library import Library
 
     with Library.open(index, model=model, device=device, create=False) as library:
-        answer(library, library.query(text, k), json)
+        answer(library, library.query(text, k, exact=exact), json)
 
 
 def answer(library: Library, hits: Sequence[Hit], json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clipsearch.cli.options import Count, Device, Index, Json, ModelSpec
+from clipsearch.cli.options import Count, Device, Exact, Index, Json, ModelSpec
 from clipsearch.cli.query import answer
 
 
@@ -17,6 +17,7 @@ def similar(
     index: Index = None,
     model: ModelSpec = None,
     device: Device = "auto",
+    exact: Exact = False,
     json: Json = False,
 ) -> None:
     """Find photos that look like a picture."""
@@ -25,4 +26,4 @@ def similar(
 
     take_over_pillow()
     with Library.open(index, model=model, device=device, create=False) as library:
-        answer(library, library.similar(image, k), json)
+        answer(library, library.similar(image, k, exact=exact), json)

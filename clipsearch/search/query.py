@@ -10,13 +10,14 @@ import numpy as np
 
 from clipsearch.errors import InvalidInput
 from clipsearch.search.results import Hit
+from clipsearch.store.approximate import ApproximateIndex
 from clipsearch.store.catalog import Catalog, PhotoRow
 from clipsearch.store.vectors import Matches, VectorFile
 
 
 def nearest_photos(
     catalog: Catalog,
-    vectors: VectorFile,
+    vectors: VectorFile | ApproximateIndex,
     query: np.ndarray,
     k: int,
     leave_out: Path | None = None,
