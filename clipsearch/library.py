@@ -5,31 +5,27 @@ What only some calls need is imported by them: a run with nothing to do needs no
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from clipsearch import encoders
-from clipsearch.encoders.spec import Spec, parse_spec, sha256_of
+from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import (
     ClipsearchError,
     InvalidInput,
-    LibraryBusy,
     LibraryError,
-    ModelMismatch,
-    PhotoError,
-    WeightsUnavailable,
 )
-from clipsearch.search.results import Hit
-from clipsearch.store.catalog import FILE_NAME, Catalog, Model, Root
+from clipsearch.models import Models
+from clipsearch.search.results import Hit, Photo
+from clipsearch.store.catalog import EVERYTHING, FILE_NAME, Catalog, Model, Root
 from clipsearch.store.faults import explained
 from clipsearch.store.lock import write_lock
 
@@ -37,9 +33,9 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-    from clipsearch.indexing.plan import Counts, Plan
-    from clipsearch.store.approximate import ApproximateIndex, Optimized
-    from clipsearch.store.vectors import VectorFile
+    from clipsearch.indexing.plan import Counts, Doubts, Plan, Target
+    from clipsearch.search.filters import Filters
+    from clipsearch.store.approximate import Optimized
 
 log = logging.getLogger("clipsearch")
 
@@ -60,6 +56,7 @@ class IndexReport:
     removed: int
     unchanged: int
     failed: int
+    embedded: int  # contents that a model saw for the first time
     seconds: float
     images_per_second: float  # files read, over the whole run
     complete: bool  # False if it was stopped before the end
@@ -107,21 +104,28 @@ def default_folder() -> Path:
     return user_data_path("clipsearch", appauthor=False) / "index"
 
 
+class _How(NamedTuple):
+    """How an index run does its work."""
+
+    batch_size: int | None
+    workers: int | None
+    isolated: bool
+    max_megapixels: int | None
+    frames: int
+    progress: Progress | None
+    stopping: Callable[[], bool] | None
+
+
 class Library:
     """An index of photos: bring it up to date, and ask it.
 
     Open one with `Library.open`; it is a context manager. Use an instance from one thread.
     """
 
-    def __init__(self, folder: Path, catalog: Catalog, model: Spec | None, device: str) -> None:
+    def __init__(self, folder: Path, catalog: Catalog, models: Models) -> None:
         self.folder = folder
         self._catalog = catalog
-        self._wanted = model
-        self._device = device
-        self._spec = model
-        self._note: str | None = None  # why this model, where nobody chose it
-        self._loaded: encoders.Encoder | None = None
-        self._loading = threading.Lock()
+        self._models = models
 
     @classmethod
     def open(
@@ -135,13 +139,14 @@ class Library:
     ) -> Library:
         """Open an index folder, made first if there is none and `create` is true.
 
-        `model` is a spec (see docs/models.md); None takes the index's own, or for a new index
-        the default. `device` is "auto" or a torch device. The model is loaded when it is needed,
-        unless an `encoder` of it is given that is loaded already.
+        `model` is a spec (see docs/models.md); None takes the index's main one, which is its
+        first, or for a new index the default. `device` is "auto" or a torch device. The model is
+        loaded when it is needed, unless an `encoder` of it is given that is loaded already.
 
         Raises:
             LibraryError: the folder is no index, or cannot be used.
             ModelError: `model` names no model.
+            ModelMismatch: `encoder` is not the one that made the index's vectors.
         """
         path = _expanded(folder) if folder is not None else default_folder()
         spec = parse_spec(model) if model is not None else None
@@ -151,10 +156,7 @@ class Library:
                 catalog = Catalog.create(path)
             else:
                 catalog = Catalog.open(path)
-        library = cls(path, catalog, spec, device)
-        if encoder is not None:
-            library._loaded = library._checked(encoder)
-        return library
+        return cls(path, catalog, Models(catalog, spec, device, encoder))
 
     def __enter__(self) -> Library:
         return self
@@ -218,7 +220,7 @@ class Library:
             ModelMismatch, WeightsUnavailable, ModelError: the model cannot be used.
             LibraryError: the disk is full or read-only.
         """
-        from clipsearch.indexing.plan import Counts, Doubts, make_plan
+        from clipsearch.indexing.plan import Doubts
         from clipsearch.indexing.targets import (
             RuleChanges,
             change_rules,
@@ -231,32 +233,35 @@ class Library:
         _check_positive("--max-megapixels", max_megapixels)
         _check_positive("--frames", frames)
         started = time.monotonic()
+        how = _How(batch_size, workers, isolated, max_megapixels, frames, progress, stopping)
         with explained(self.folder), write_lock(self.folder):
-            model = self._checked_model()
+            models = self._models.to_index()
             roots = self._catalog.roots()
             targets = choose_targets(self._catalog, [os.fspath(path) for path in paths])
             try:
                 changes = RuleChanges(include, exclude, follow_links, raw_too)
                 change_rules(self._catalog, targets, changes)
-                doubts = Doubts(prune, verify, retry)
-                plan = make_plan(self._catalog, model.id if model else None, targets, doubts)
-                counts, complete = Counts(unchanged=plan.unchanged), True
-                if not plan.is_empty:
-                    counts, complete = self._carry_out(
-                        plan, batch_size, workers, isolated, max_megapixels, frames, progress,
-                        stopping,
-                    )  # fmt: skip
+                counts, problems = self._bring_up(
+                    models[0], targets, Doubts(prune, verify, retry), how
+                )
             except ClipsearchError:
                 take_back_roots(self._catalog, roots)
                 raise
-        for problem in plan.problems:
+            read, embedded = counts.read, counts.embedded
+            for other in models[1:]:
+                # What the first model's run has seen on the disk, another may yet have to embed.
+                if counts.complete and other and self._catalog.digests_without_vector(other.id):
+                    further, _ = self._bring_up(other, targets, Doubts(), how)
+                    read, embedded = read + further.read, embedded + further.embedded
+                    counts.complete = further.complete
+        for problem in problems:
             log.warning("%s", problem)
         seconds = time.monotonic() - started
-        read = counts.added + counts.updated + counts.moved + counts.failed
         return IndexReport(
             counts.added, counts.updated, counts.moved, counts.removed, counts.unchanged,
-            counts.failed, round(seconds, 3), round(read / max(seconds, 1e-9), 1), complete,
-            tuple(plan.problems), next((model.note for model in self._catalog.models()), None),
+            counts.failed, embedded, round(seconds, 3), round(read / max(seconds, 1e-9), 1),
+            counts.complete, tuple(problems),
+            next((model.note for model in self._catalog.models()), None),
         )  # fmt: skip
 
     def forget(self, path: StrPath) -> int:
@@ -269,12 +274,10 @@ class Library:
             InvalidInput: the index does not know the path.
         """
         from clipsearch.indexing.targets import forget
-        from clipsearch.store.sync import bring_up
 
         with explained(self.folder), write_lock(self.folder):
             taken = forget(self._catalog, os.fspath(path))
-            for model in self._catalog.models():
-                bring_up(self._catalog, model, self._vectors(model))
+            self._bring_up_vectors()
         return taken
 
     def optimize(
@@ -282,8 +285,9 @@ class Library:
     ) -> tuple[Optimized, ...]:
         """Build an approximate index for each model whose exact search takes over 100 ms.
 
-        From then on `query` and `similar` use it. `force` builds it in any case. `progress` gets
-        the work done and its total. What was there stays until the new one is complete.
+        From then on `query` and `similar` use it, as long as most of it holds true; an index run
+        says when to build it again. `force` builds it in any case. `progress` gets the work done
+        and its total. What was there stays until the new one is complete.
 
         Raises:
             InvalidInput: `force` with too few photos.
@@ -291,72 +295,138 @@ class Library:
             LibraryError: the disk is full or read-only, or the vectors do not allow it.
         """
         from clipsearch.store.approximate import optimize
-        from clipsearch.store.sync import bring_up
+        from clipsearch.store.sync import bring_up, vector_file
 
+        done = []
         with explained(self.folder), write_lock(self.folder):
-            done = []
             for model in self._catalog.models():
-                vectors = self._vectors(model)
+                vectors = vector_file(self.folder, model)
                 bring_up(self._catalog, model, vectors)
                 done.append(optimize(model.spec, vectors, force, progress))
-            return tuple(done)
+        return tuple(done)
+
+    def export_texts(self) -> None:
+        """Export the text towers of the models that an index run loaded, unless that was done.
+
+        Later queries then need no torch. It takes some seconds, once for each model and user.
+        """
+        self._models.export_texts()
+
+    def remove_model(self, spec: str) -> int:
+        """Take a model with its embeddings out of the index; gives how many there were.
+
+        The first of those left becomes the main one. Photos are kept.
+
+        Raises:
+            InvalidInput: the index has no such model, or no other.
+        """
+        with explained(self.folder), write_lock(self.folder):
+            return self._models.remove(parse_spec(spec), self.folder)
 
     # Asking
 
-    def query(self, text: str, k: int = 10, *, exact: bool = False) -> list[Hit]:
-        """The k photos that fit the words best, best first.
+    def query(
+        self,
+        text: str = "",
+        k: int | None = 10,
+        *,
+        images: Sequence[StrPath | Image.Image] = (),
+        minus: Sequence[str] = (),
+        image_weight: float = 1.0,
+        filters: Filters | None = None,
+        allow_url: bool = False,
+        exact: bool = False,
+    ) -> list[Hit]:
+        """The k photos that fit words, pictures, or both together best, best first; None is all.
 
-        In a library that was optimized, `exact` compares with every photo all the same.
+        `text` is words, or several parts with signs and weights, as "horse + 2*stripes - fence +
+        ./pool.jpg"; `images` are pictures (files, "-" for stdin, or PIL images) that count
+        `image_weight` each, and `minus` are parts that count against. Only photos that satisfy
+        the `filters` are looked at. Pictures behind a URL are fetched only with `allow_url`. Where
+        the index was optimized, `exact` compares with every photo all the same.
 
         Raises:
-            InvalidInput: no words, or k below 1.
+            InvalidInput: nothing is asked for, a part, a weight or a filter that makes no sense,
+                a picture that cannot be read, or k below 1.
             LibraryError, ModelError: the index or its model cannot be used.
         """
-        from clipsearch.search.query import check_k, nearest_photos
+        from clipsearch.search.pictures import embed_picture, read_picture
+        from clipsearch.search.query import check_k
+        from clipsearch.search.question import (
+            Term,
+            check_weight,
+            combine,
+            parse_question,
+            parse_term,
+        )
 
-        if not text.strip():
-            raise InvalidInput('the query is empty; describe a picture: clipsearch query "a dog"')
         check_k(k)
+        terms = parse_question(text) if text.strip() or not (images or minus) else []
+        terms += [Term(image, check_weight(image_weight), True) for image in images]
+        terms += [parse_term(part, -1.0) for part in minus]
         with explained(self.folder):
-            model = self._checked_model()
+            model = self._models.chosen()
             if model is None:
                 return []
-            encoder = self._encoder()
-            if encoder.count_tokens(text) > encoder.context:
-                log.warning(
-                    "the query is longer than the %d tokens that the model reads; its end is"
-                    " ignored", encoder.context,
-                )  # fmt: skip
-            vector = encoder.encode_texts([text])[0]
-            return nearest_photos(self._catalog, self._searched(model, exact), vector, k)
+
+            def embed(term: Term) -> np.ndarray:
+                if not term.is_picture:
+                    row: np.ndarray = self._models.embed_texts(model, [str(term.content)])[0]
+                    return row
+                picture = read_picture(term.content, allow_url)
+                return embed_picture(picture, self._models, model, self._catalog)
+
+            return self._nearest(model, combine(terms, embed), k, filters, exact)
 
     def similar(
-        self, image: StrPath | Image.Image, k: int = 10, *, exact: bool = False
+        self,
+        image: StrPath | Image.Image,
+        k: int | None = 10,
+        *,
+        region: str | None = None,
+        filters: Filters | None = None,
+        allow_url: bool = False,
+        exact: bool = False,
     ) -> list[Hit]:
-        """The k photos that look most like a picture, best first.
+        """The k photos that look most like a picture, or a region of it, best first; None is all.
 
-        `image` is any image file, indexed or not, or a PIL image. The very file asked with is
-        left out; copies of it are not. In a library that was optimized, `exact` compares with
-        every photo all the same.
+        `image` is any image file, indexed or not, "-" for stdin, a URL with `allow_url`, or a PIL
+        image. The very file asked with is left out; copies of it are not. `region` is
+        "x,y,width,height" in pixels or percent of the upright picture. `exact` is as in `query`.
 
         Raises:
-            InvalidInput: the image cannot be read, or k below 1.
+            InvalidInput: the image cannot be read, a region or filter that makes no sense, or k
+                below 1.
             LibraryError, ModelError: the index or its model cannot be used.
         """
-        from clipsearch.photos.decode import to_rgb
-        from clipsearch.search.query import check_k, nearest_photos
+        from clipsearch.search.pictures import embed_picture, parse_region, read_picture
+        from clipsearch.search.query import check_k
+
+        check_k(k)
+        part = parse_region(region) if region is not None else None
+        with explained(self.folder):
+            model = self._models.chosen()
+            picture = read_picture(image, allow_url)
+            if model is None:
+                return []
+            vector = embed_picture(picture, self._models, model, self._catalog, part)
+            file = _expanded(image).resolve() if isinstance(image, (str, os.PathLike)) else None
+            return self._nearest(model, vector, k, filters, exact, file)
+
+    def photos(self, filters: Filters | None = None, k: int | None = None) -> list[Photo]:
+        """The photos that satisfy the filters, the latest taken first; all, or at most k.
+
+        Raises:
+            InvalidInput: a filter that makes no sense, or k below 1.
+        """
+        from clipsearch.search.filters import select
+        from clipsearch.search.query import check_k
 
         check_k(k)
         with explained(self.folder):
-            model = self._checked_model()
-            if isinstance(image, (str, os.PathLike)):
-                file, vector = _expanded(image), self._vector_of_file(image, model)
-            else:
-                file, vector = None, None if model is None else self._embed(to_rgb(image))
-            if model is None or vector is None:
-                return []
-            leave_out = file.resolve() if file else None
-            return nearest_photos(self._catalog, self._searched(model, exact), vector, k, leave_out)
+            selection = (select(filters, self._catalog) if filters else None) or EVERYTHING
+            rows = self._catalog.photos(selection, -1 if k is None else k)
+            return [Photo(Path(row.path), row.id, row.facts) for row in rows]
 
     def status(self) -> Status:
         """What the index holds and how large it is."""
@@ -373,168 +443,73 @@ class Library:
 
     # The parts of an index run
 
-    def _carry_out(
-        self,
-        plan: Plan,
-        batch_size: int | None,
-        workers: int | None,
-        isolated: bool,
-        max_megapixels: int | None,
-        frames: int,
-        progress: Progress | None,
-        stopping: Callable[[], bool] | None,
-    ) -> tuple[Counts, bool]:
-        """Do what the plan says; gives what was done, and whether it came to its end."""
+    def _bring_up(
+        self, model: Model | None, targets: Sequence[Target], doubts: Doubts, how: _How
+    ) -> tuple[Counts, list[str]]:
+        """Compare the disk with the catalog and do what that asks for; None is a new model.
+
+        Gives what was done, and what a person should know of the folders.
+        """
+        from clipsearch.indexing.plan import Counts, make_plan
+
+        plan = make_plan(self._catalog, model.id if model else None, targets, doubts)
+        if plan.is_empty:
+            return Counts(unchanged=plan.unchanged), plan.problems
+        return self._carry_out(plan, model, how), plan.problems
+
+    def _carry_out(self, plan: Plan, model: Model | None, how: _How) -> Counts:
         from clipsearch.indexing.loading import Limits, Loaders
         from clipsearch.indexing.pipeline import Pipeline, clean_up
         from clipsearch.indexing.plan import Counts
         from clipsearch.photos.decode import MAX_PIXELS
-        from clipsearch.store.approximate import is_outgrown
-        from clipsearch.store.sync import bring_up
+        from clipsearch.store.sync import bring_up, vector_file
 
-        complete = True
         if plan.work:
-            model = self._checked_model() or self._new_model()
-            vectors = self._vectors(model)
+            model = model or self._models.add()
+            vectors = vector_file(self.folder, model)
             bring_up(self._catalog, model, vectors)
             pipeline = Pipeline(
-                self._catalog, model.id, vectors, self._encoder, batch_size,
-                progress or (lambda done, total: None),
+                self._catalog, model.id, vectors, partial(self._models.encoder, model),
+                how.batch_size, how.progress or (lambda done, total: None),
             )  # fmt: skip
             counts = pipeline.counts
-            limits = Limits(max_megapixels * 1_000_000 if max_megapixels else MAX_PIXELS, frames)
-            with Loaders(workers or _usual_workers(), isolated, limits) as loaders:
-                complete = pipeline.run(plan, loaders, stopping or (lambda: False))
+            pixels = how.max_megapixels * 1_000_000 if how.max_megapixels else MAX_PIXELS
+            limits = Limits(pixels, how.frames)
+            with Loaders(how.workers or _usual_workers(), how.isolated, limits) as loaders:
+                counts.complete = pipeline.run(plan, loaders, how.stopping or (lambda: False))
         else:
             counts = Counts(unchanged=plan.unchanged, removed=clean_up(self._catalog, plan))
+        self._bring_up_vectors()
+        return counts
+
+    def _bring_up_vectors(self) -> None:
+        from clipsearch.store.approximate import is_outgrown
+        from clipsearch.store.sync import bring_up, vector_file
+
         for model in self._catalog.models():
-            vectors = self._vectors(model)
+            vectors = vector_file(self.folder, model)
             bring_up(self._catalog, model, vectors)
             if is_outgrown(vectors):
-                log.warning(
-                    "the library has outgrown its approximate index; run clipsearch optimize again"
-                )
-        return counts, complete
+                log.warning("search would be faster after clipsearch optimize: much has changed")
 
-    # The model
-
-    def _checked_model(self) -> Model | None:
-        """The index's model, None if it has none yet; another one asked for is an error."""
-        models = self._catalog.models()
-        if not models:
-            return None
-        model = models[0]
-        if self._wanted is not None and not _names(self._wanted, model):
-            raise ModelMismatch(
-                f"this index was made with {model.spec}, not with {self._wanted}.\n"
-                "Leave out --model to use it as it is, or make a second index:\n"
-                f"  clipsearch index FOLDER --index OTHER_FOLDER --model {self._wanted}"
-            )
-        return model
-
-    def _new_model(self) -> Model:
-        encoder = self._encoder()
-        return (
-            self._catalog.models()[0]
-            if self._catalog.models()
-            else self._catalog.add_model(
-                str(self._spec), encoder.weights, encoder.preprocess, encoder.dim, self._note
-            )
-        )
-
-    def _encoder(self) -> encoders.Encoder:
-        """The encoder, loaded once; any thread may be the first to need it."""
-        with self._loading:
-            if self._loaded is None:
-                self._loaded = self._load()
-            return self._loaded
-
-    def _load(self) -> encoders.Encoder:
-        models = self._catalog.models()
-        if not models:
-            return self._load_first()
-        spec = self._wanted or parse_spec(models[0].spec)
-        return self._checked(encoders.load(spec, self._device))
-
-    def _checked(self, encoder: encoders.Encoder) -> encoders.Encoder:
-        """The encoder, if it is the one that made the index's vectors."""
-        models = self._catalog.models()
-        if models and (encoder.weights, encoder.preprocess) != (
-            models[0].weights,
-            models[0].preprocess,
-        ):
-            raise ModelMismatch(
-                f"the weights are not those of {models[0].spec} that this index was made with,"
-                " so their scores would mean nothing.\nBring the old file back, or make a new"
-                " index: clipsearch index FOLDER --index OTHER_FOLDER --model SPEC"
-            )
-        return encoder
-
-    def _load_first(self) -> encoders.Encoder:
-        """Load the model of a new index: the one asked for, the default, or else pocket."""
-        self._spec = self._wanted or parse_spec("default")
-        try:
-            return encoders.load(self._spec, self._device)
-        except WeightsUnavailable:
-            if self._wanted is not None or encoders.pocket_files() is None:
-                raise
-        default, self._spec = self._spec, parse_spec("pocket")
-        self._note = (
-            f"pocket was taken because the weights of {default} could not be downloaded; it finds"
-            " less. When there is a network: clipsearch models download default, then index into"
-            " a new folder with --model default"
-        )
-        log.warning("%s", self._note)
-        return encoders.load(self._spec, self._device)
-
-    def _embed(self, image: Image.Image) -> np.ndarray:
-        encoder = self._encoder()
-        row: np.ndarray = encoder.encode_images(encoder.prepare(image)[None])[0]
-        return row
-
-    def _vector_of_file(self, image: StrPath, model: Model | None) -> np.ndarray | None:
-        """A file's embedding, (dim,) float32 unit; the stored one if its content is indexed."""
-        import numpy as np
-
-        from clipsearch.photos.decode import decode, read_file
-
-        try:
-            content = read_file(_expanded(image))
-            if model is None:
-                return None
-            stored = self._catalog.vector_of(model.id, hashlib.sha256(content).hexdigest())
-            if stored is not None:
-                row = np.frombuffer(stored, np.float16).astype(np.float32)
-                return np.asarray(row / np.linalg.norm(row))
-            return self._embed(decode(content, min_side=self._encoder().resolution).image)
-        except PhotoError as error:
-            raise InvalidInput(f"{image} cannot be used as a picture: {error}") from error
-
-    # Vectors
-
-    def _vectors(self, model: Model) -> VectorFile:
-        from clipsearch.store.vectors import VectorFile
-
-        return VectorFile(self.folder / "vectors" / _file_stem(model), model.dim)
-
-    def _opened(self, model: Model) -> VectorFile:
-        """The vector file, brought up to the catalog on disk if possible, else in memory."""
-        from clipsearch.store.sync import bring_up, hold_missing, is_behind
-
-        vectors = self._vectors(model)
-        if is_behind(self._catalog, model, vectors):
-            try:
-                with write_lock(self.folder):
-                    bring_up(self._catalog, model, vectors)
-            except (LibraryBusy, OSError):
-                hold_missing(self._catalog, model, vectors)
-        return vectors
-
-    def _searched(self, model: Model, exact: bool) -> VectorFile | ApproximateIndex:
+    def _nearest(
+        self,
+        model: Model,
+        vector: np.ndarray,
+        k: int | None,
+        filters: Filters | None,
+        exact: bool,
+        leave_out: Path | None = None,
+    ) -> list[Hit]:
+        from clipsearch.search.filters import select
+        from clipsearch.search.query import nearest_photos
         from clipsearch.store.approximate import faster
+        from clipsearch.store.sync import opened
 
-        vectors = self._opened(model)
-        return vectors if exact else faster(vectors)
+        selection = select(filters, self._catalog) if filters else None
+        held = opened(self.folder, self._catalog, model)
+        vectors = held if exact else faster(held)
+        return nearest_photos(self._catalog, model, vectors, vector, k, selection, leave_out)
 
     def _bytes(self, pattern: str) -> int:
         return sum(file.stat().st_size for file in self.folder.glob(pattern))
@@ -545,23 +520,6 @@ class Library:
     def _model_status(self, model: Model) -> ModelStatus:
         count = self._catalog.fingerprint(model.id)[0]
         return ModelStatus(model.spec, count, model.dim, model.note)
-
-
-def _names(spec: Spec, model: Model) -> bool:
-    """Whether `spec` names the model, also when the same weights file has another path."""
-    if str(spec) == model.spec:
-        return True
-    return (
-        bool(spec.file)
-        and Path(spec.file).is_file()
-        and sha256_of(Path(spec.file)) == model.weights
-    )
-
-
-def _file_stem(model: Model) -> str:
-    """A file name that tells a person which model it is, and is unique in the index."""
-    name = model.spec.partition(":")[0] if not model.spec.startswith("hf-hub:") else model.spec
-    return f"{model.id}-" + re.sub(r"[^A-Za-z0-9._-]+", "-", name)
 
 
 def _make_folder(folder: Path) -> None:

@@ -30,6 +30,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="downloads weights: CLIPSEARCH_TEST_HUB=1"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where text towers are exported to, once for all tests and all of pytest's processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    os.environ["CLIPSEARCH_CACHE"] = str(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights of the SMALL architecture, always the same, in half precision."""
@@ -83,10 +92,11 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def clipsearch(index: Path, home: Path) -> Run:
+def clipsearch(index: Path, home: Path, cache: Path) -> Run:
     """Run the real command line in a process of its own: `clipsearch("query", "a dog")`."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "CLIPSEARCH"))}
     environment |= {"HOME": str(home), "CLIPSEARCH_INDEX": str(index)}
+    environment |= {"CLIPSEARCH_CACHE": str(cache)}
 
     def run(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "clipsearch", *map(str, arguments)]

@@ -15,7 +15,7 @@ PACKAGE = Path(str(files("clipsearch")))
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Data moves in this direction; a room imports from those before it and from itself.
-ROOMS = ["errors", "photos", "encoders", "store", "indexing", "search", "library", "cli"]
+ROOMS = ["errors", "photos", "encoders", "store", "models", "indexing", "search", "library", "cli"]
 
 # Packages that belong to one room; None is the room of nobody.
 OWNERS = {
@@ -30,6 +30,8 @@ OWNERS = {
     "sqlite3": "store",
     "sqlite_utils": "store",
     "pathspec": "photos",
+    "onnxruntime": "encoders",
+    "tokenizers": "encoders",
     "typer": "cli",
     "click": "cli",
     "rich": "cli",

@@ -18,7 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from clipsearch import Hit, IndexReport, InvalidInput, Library, ModelMismatch
+from clipsearch import (
+    Hit,
+    IndexReport,
+    InvalidInput,
+    Library,
+    ModelMismatch,
+    WeightsUnavailable,
+)
 from clipsearch.encoders import Encoder, load, parse_spec
 from clipsearch.photos.decode import decode
 
@@ -106,7 +113,7 @@ def test_a_run_with_nothing_to_do_loads_no_model(library: Library, photos: Path)
     library.index([photos])
     with Library.open(library.folder) as again:
         again.index([photos])
-        assert again._loaded is None
+        assert not again._models._encoders
 
 
 def test_a_photo_whose_content_changed_is_updated_and_keeps_its_id(
@@ -183,7 +190,7 @@ def test_a_run_that_embeds_nothing_loads_no_model(library: Library, photos: Path
     (photos / "04.jpg").rename(photos / "moved.jpg")
     with Library.open(library.folder) as again:
         again.index([photos])
-        assert again._loaded is None
+        assert not again._models._encoders
 
 
 def test_a_copy_gets_a_row_of_its_own_and_is_not_embedded(
@@ -608,18 +615,21 @@ def indexed(library: Library, photos: Path) -> Path:
     return library.folder
 
 
-def test_another_model_is_refused_with_the_commands_that_help(indexed: Path, photos: Path) -> None:
+def test_a_model_that_the_index_lacks_is_refused_with_the_command_that_adds_it(
+    indexed: Path, photos: Path
+) -> None:
     with Library.open(indexed, model="ViT-B-32-256/datacomp_s34b_b86k") as library:
-        for ask in (library.index, lambda: library.query("x"), lambda: library.similar(picture(1))):
-            with pytest.raises(ModelMismatch, match="clipsearch index FOLDER --index OTHER_FOLDER"):
+        for ask in (lambda: library.query("x"), lambda: library.similar(picture(1))):
+            with pytest.raises(ModelMismatch, match="clipsearch index --model ViT-B-32-256/data"):
                 ask()
         assert library.status().photos == 12
 
 
-def test_a_refused_model_leaves_no_folder_behind(indexed: Path, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_had_leaves_no_folder_behind(indexed: Path, tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
+    picture(99).save(tmp_path / "more" / "new.jpg")
     with Library.open(indexed, model="ViT-B-32-256/datacomp_s34b_b86k") as library:
-        with pytest.raises(ModelMismatch):
+        with pytest.raises(WeightsUnavailable):
             library.index([tmp_path / "more"])
         assert len(library.status().roots) == 1
 

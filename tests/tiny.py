@@ -42,6 +42,9 @@ class TinyEncoder:
     def count_tokens(self, text: str) -> int:
         return len(text)
 
+    def text_export(self) -> None:
+        return None
+
 
 def open_tiny(folder: Path) -> Library:
     """A library whose model is the tiny one."""

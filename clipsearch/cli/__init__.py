@@ -13,7 +13,8 @@ from typing import Annotated
 
 import typer
 
-from clipsearch.cli import forget, index, models, optimize, query, similar, status
+from clipsearch.cli import forget, index, ls, models, optimize, query, similar, status
+from clipsearch.cli.options import with_groups
 from clipsearch.errors import ClipsearchError
 
 app = typer.Typer(
@@ -24,8 +25,9 @@ app = typer.Typer(
     help="Find photos by what they show, on this machine alone.",
 )
 app.command()(index.index)
-app.command()(query.query)
-app.command()(similar.similar)
+app.command()(with_groups(query.query))
+app.command()(with_groups(similar.similar))
+app.command()(with_groups(ls.ls))
 app.command()(status.status)
 app.command()(forget.forget)
 app.command()(optimize.optimize)

@@ -102,9 +102,11 @@ def index(
             facts = asdict(report)
             print_json({key: facts[key] for key in (*COUNTS, "seconds", "images_per_second")})
         else:
-            summary = _summary(report)
             end_with_the_reader()
-            print(summary)
+            print(_summary(report), flush=True)
+        if report.complete and report.embedded:
+            with _progress("preparing fast queries, once for this model"):
+                library.export_texts()
     if report.failed:
         _note("what could not be read, and why: clipsearch status --failures")
     if not report.complete:
@@ -116,7 +118,9 @@ def _summary(report: IndexReport) -> str:
     counts = ", ".join(f"{getattr(report, name)} {name}" for name in COUNTS)
     with_pocket = " (with the pocket model: see clipsearch status)" if report.note else ""
     speed = f"{report.seconds:.1f} s, {report.images_per_second:.1f} images/s"
-    return f"{counts}; {speed}{with_pocket}"
+    again = report.embedded - report.added - report.updated
+    further = f", {again} embedded anew" if again > 0 else ""
+    return f"{counts}{further}; {speed}{with_pocket}"
 
 
 def _note(text: str) -> None:
@@ -143,7 +147,7 @@ def _stop_on_signals() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int, int], None] | None]:
+def _progress(first: str = "looking") -> Iterator[Callable[[int, int], None] | None]:
     """Draw a bar with rate and time left, if stderr is a terminal."""
     if not sys.stderr.isatty():
         yield None
@@ -161,7 +165,7 @@ def _progress() -> Iterator[Callable[[int, int], None] | None]:
         TimeLeft(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("looking", total=None, rate="")
+        task = bar.add_task(first, total=None, rate="")
 
         def show(done: int, total: int) -> None:
             speed = bar.tasks[0].speed

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clipsearch.cli.options import Json
+from clipsearch.cli.options import Index, Json
 from clipsearch.cli.output import print_json, print_rows
 from clipsearch.encoders.aliases import ALIASES, Alias
 
@@ -15,7 +15,7 @@ COLUMNS = ("model", "spec", ">MB", ">pixels", "languages", ">ImageNet", "here")
 app = typer.Typer(
     rich_markup_mode=None,
     invoke_without_command=True,
-    help="List the models worth choosing, and fetch them ahead of time.",
+    help="List the models worth choosing, fetch them ahead of time, remove them from an index.",
 )
 
 
@@ -38,6 +38,19 @@ def download(
     from clipsearch import encoders
 
     print(encoders.download(encoders.parse_spec(spec)))
+
+
+@app.command()
+def remove(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A model that the index holds.")],
+    index: Index = None,
+) -> None:
+    """Take a model with its embeddings out of an index that holds several."""
+    from clipsearch.library import Library
+
+    with Library.open(index, create=False) as library:
+        count = library.remove_model(spec)
+    print(f"{count} embeddings removed: {spec}")
 
 
 def _row(alias: Alias) -> tuple[str, ...]:

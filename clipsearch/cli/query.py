@@ -2,39 +2,64 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.options import Count, Device, Exact, Index, Json, ModelSpec
-from clipsearch.cli.output import print_hits
+from clipsearch.cli.options import AllowUrl, Count, Device, Exact, Index, ModelSpec
+from clipsearch.cli.output import Output, answer
 
 if TYPE_CHECKING:
-    from clipsearch.library import Library
-    from clipsearch.search.results import Hit
+    from clipsearch.search.filters import Filters
 
 
 def query(
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What the photo shows.")],
+    text: Annotated[
+        str,
+        typer.Argument(
+            metavar="[TEXT]",
+            help="What the photo shows; parts as in 'horse + 2*stripes - fence + ./a.jpg'.",
+        ),
+    ] = "",
+    image: Annotated[
+        list[str] | None,
+        typer.Option(metavar="IMAGE", help="A picture to go with the words. Repeatable."),
+    ] = None,
+    minus: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="What it should not show. Repeatable."),
+    ] = None,
+    weight: Annotated[
+        float, typer.Option(metavar="N", help="How much a picture counts; the words count 1.")
+    ] = 1.0,
+    allow_url: AllowUrl = False,
     k: Count = 10,
+    exact: Exact = False,
     index: Index = None,
     model: ModelSpec = None,
     device: Device = "auto",
-    exact: Exact = False,
-    json: Json = False,
+    *,
+    filters: Filters,
+    output: Output,
 ) -> None:
-    """Find photos by words."""
+    """Find photos by words, by pictures, or by both together."""
     from clipsearch.library import Library
 
     with Library.open(index, model=model, device=device, create=False) as library:
-        answer(library, library.query(text, k, exact=exact), json)
+        hits = library.query(
+            text,
+            k,
+            images=image or (),
+            minus=minus or (),
+            image_weight=weight,
+            filters=filters,
+            allow_url=allow_url,
+            exact=exact,
+        )
+    parts = [text, *(image or ()), *(f"- {part}" for part in minus or ())]
+    answer(hits, output, " + ".join(filter(None, parts)), nothing_found(filters))
 
 
-def answer(library: Library, hits: Sequence[Hit], json: bool) -> None:
-    """Print hits; none at all is exit code 1, with the reason on stderr."""
-    print_hits(hits, json)
-    if not hits:
-        print(f"clipsearch: the index {library.folder} holds no other photos", file=sys.stderr)
-        raise typer.Exit(1)
+def nothing_found(filters: Filters) -> str:
+    """Why no photo was found."""
+    return "no photo satisfies the filters" if filters else "the index holds no other photos"

@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.options import Count, Device, Exact, Index, Json, ModelSpec
-from clipsearch.cli.query import answer
+from clipsearch.cli.options import AllowUrl, Count, Device, Exact, Index, ModelSpec
+from clipsearch.cli.output import Output, answer
+from clipsearch.cli.query import nothing_found
+
+if TYPE_CHECKING:
+    from clipsearch.search.filters import Filters
 
 
 def similar(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Any picture, indexed or not.")],
+    image: Annotated[
+        str,
+        typer.Argument(metavar="IMAGE", help="Any picture, indexed or not; - for stdin, or a URL."),
+    ],
+    region: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X,Y,W,H", help="Only this part of it: pixels, or percent as 50%,0%,50%,100%."
+        ),
+    ] = None,
+    allow_url: AllowUrl = False,
     k: Count = 10,
+    exact: Exact = False,
     index: Index = None,
     model: ModelSpec = None,
     device: Device = "auto",
-    exact: Exact = False,
-    json: Json = False,
+    *,
+    filters: Filters,
+    output: Output,
 ) -> None:
-    """Find photos that look like a picture."""
+    """Find photos that look like a picture, or like a part of it."""
     from clipsearch.library import Library
     from clipsearch.photos.decode import take_over_pillow
 
     take_over_pillow()
     with Library.open(index, model=model, device=device, create=False) as library:
-        answer(library, library.similar(image, k, exact=exact), json)
+        hits = library.similar(
+            image, k, region=region, filters=filters, allow_url=allow_url, exact=exact
+        )
+    answer(hits, output, f"like {Path(image).name}", nothing_found(filters))

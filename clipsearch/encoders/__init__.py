@@ -18,6 +18,7 @@ from clipsearch.errors import ModelError
 if TYPE_CHECKING:
     import numpy as np
 
+    from clipsearch.encoders.export import TextExport
     from clipsearch.photos.view import View
 
 __all__ = ["Encoder", "Spec", "download", "is_here", "load", "parse_spec", "pocket_files"]
@@ -46,6 +47,10 @@ class Encoder(Protocol):
 
     def count_tokens(self, text: str) -> int:
         """How many tokens `text` has, start and end tokens included."""
+        ...
+
+    def text_export(self) -> TextExport | None:
+        """What can be exported, so that texts are embedded without torch; None for nothing."""
         ...
 
 

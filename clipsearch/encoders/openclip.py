@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import difflib
 import json
-import logging
 import re
 import urllib.error
 import urllib.request
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +21,9 @@ from huggingface_hub import constants as hub_constants
 from open_clip.factory import load_state_dict
 from PIL import Image
 
+from clipsearch.encoders.export import TextExport
+from clipsearch.encoders.openclip_text import text_export
+from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import HUB, Spec, sha256_of
 from clipsearch.errors import ModelError, WeightsUnavailable
 from clipsearch.photos.view import View
@@ -109,6 +110,10 @@ class OpenClipEncoder:
             return len(tokenizer.encode(text)) + 2
         return len(tokenizer.tokenizer(text)["input_ids"])
 
+    def text_export(self) -> TextExport | None:
+        """What `clipsearch.encoders.export` writes for queries without torch."""
+        return text_export(self._model, self._loaded_tokenizer(), self.context)
+
     def _loaded_tokenizer(self) -> Any:
         # Indexing needs none, and a tokenizer from the hub imports transformers.
         if self._tokenizer is None:
@@ -131,7 +136,7 @@ def load_openclip(spec: Spec, device: str, precision: str) -> OpenClipEncoder:
         WeightsUnavailable: the weights are not here and could not be downloaded.
     """
     recipe = resolve(spec)
-    with _quiet():
+    with quiet():
         return OpenClipEncoder(recipe, _sha256(recipe.checkpoint), device, precision)
 
 
@@ -290,7 +295,7 @@ def _load_weights(model: Any, recipe: Recipe) -> None:
 def _from_hub(what: str, get: Callable[[], T]) -> T:
     """Call `get` with the local cache alone, and only if that fails with the network."""
     try:
-        with _offline(), _quiet():
+        with _offline(), quiet():
             return get()
     except ModelError:
         raise
@@ -339,19 +344,6 @@ def _offline() -> Iterator[None]:
         yield
     finally:
         hub_constants.HF_HUB_OFFLINE = before
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep open_clip's and the hub's log lines and warnings off stderr."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _view(config: dict[str, Any]) -> View:

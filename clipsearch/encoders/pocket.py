@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipsearch.encoders.spec import Spec, sha256_of
+from clipsearch.encoders.texts import TokenRules
 from clipsearch.errors import ModelError
 from clipsearch.photos.view import View
 
 if TYPE_CHECKING:
     import torch
 
+    from clipsearch.encoders.export import TextExport
     from clipsearch.encoders.pocket_towers import ImageTower, TextTower, Tokenizer
 
 RESOLUTION = 260
@@ -100,6 +102,14 @@ class PocketEncoder:
     def count_tokens(self, text: str) -> int:
         """How many tokens `text` has, start and end tokens included."""
         return self._tokenizer.count(text)
+
+    def text_export(self) -> TextExport:
+        """What `clipsearch.encoders.export` writes for queries without torch."""
+        from clipsearch.encoders.export import TextExport
+        from clipsearch.encoders.pocket_towers import JointText
+
+        module = JointText(self._text_tower, self._heads)
+        return TextExport(module, self._tokenizer.to_str(), TokenRules(CONTEXT, ""))
 
     def _pixels(self, batch: np.ndarray) -> torch.Tensor:
         import torch

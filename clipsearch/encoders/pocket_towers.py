@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from clipsearch.encoders.pocket_heads import Heads
 
 STAGES = (2, 4, 5, 6)  # the image tower's stages whose maps are handed on
 EXACT = 3  # so many stages, of the first, stay in float32: bfloat16 there costs all the accuracy
@@ -109,6 +112,20 @@ class TextTower(nn.Module):
         return torch.cat([x, middle], -1)
 
 
+class JointText(nn.Module):
+    """The text tower and the heads as one module, for texts of one length; CPU, float32."""
+
+    def __init__(self, tower: TextTower, heads: Heads) -> None:
+        super().__init__()
+        self.tower = copy.deepcopy(tower).cpu()
+        self.heads = copy.deepcopy(heads).cpu()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(n, t) int64 tokens to (n, dim) float32 unit rows."""
+        present = torch.ones_like(tokens, dtype=torch.bool)
+        return self.heads.text(self.tower(tokens, present), present)
+
+
 class _TextLayer(nn.Module):
     def __init__(self, saved: Mapping[str, Tensor], name: str) -> None:
         super().__init__()
@@ -158,6 +175,10 @@ class Tokenizer:
         self._inner: Any = tokenizers.Tokenizer.from_file(str(path))
         self._inner.no_truncation()
         self._inner.no_padding()
+
+    def to_str(self) -> str:
+        """The tokenizer as JSON of the tokenizers library."""
+        return str(self._inner.to_str())
 
     def count(self, text: str) -> int:
         """How many tokens a text has, start and end tokens included."""

@@ -161,7 +161,7 @@ class Pipeline:
         batch, stopped, done = _Batch(), False, 0
         for done, (item, result) in enumerate(results, 1):
             self._sort_in(item, result, batch)
-            batch.done = done
+            batch.done = self.counts.read = done
             stopped = stopping()
             if stopped or batch.is_full(self._batch_size):
                 self._encode(batch, encoding)
@@ -224,6 +224,7 @@ class Pipeline:
         # Only after the commit: the catalog is the truth, the vector file follows.
         self._vectors.add([id for id, _ in added], _matrix(added, self._vectors.dim))
         self.counts.failed += len(batch.failures)
+        self.counts.embedded += len(embedded)
         self._embedded.update(embedded)
         self._claimed.difference_update(embedded)
 

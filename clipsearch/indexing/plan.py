@@ -64,6 +64,9 @@ class Counts:
     removed: int = 0
     unchanged: int = 0
     failed: int = 0
+    read: int = 0  # files
+    embedded: int = 0  # contents that the model had not seen
+    complete: bool = True  # False if it was stopped before the end
 
 
 class Doubts(NamedTuple):

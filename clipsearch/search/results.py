@@ -10,6 +10,19 @@ from clipsearch.photos.facts import Facts
 
 
 @dataclass(frozen=True, slots=True)
+class Photo:
+    """One photo of the index."""
+
+    path: Path
+    id: int  # of the photo in the catalog; stays when the file is moved
+    facts: Facts
+
+    def as_dict(self, rank: int) -> dict[str, Any]:
+        """The photo as `--json` shows it; `rank` counts from 1."""
+        return {"rank": rank, "path": str(self.path), "id": self.id, **asdict(self.facts)}
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """One photo that answers a question."""
 

@@ -15,7 +15,6 @@ import os
 import time
 import zlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from clipsearch.errors import InvalidInput, LibraryError
-from clipsearch.store.vectors import NOTHING, Matches, VectorFile, best, scored
+from clipsearch.store.vectors import NOTHING, Matches, VectorFile, best, scored, threads
 
 MAGIC = b"clipsearch ann 1"  # 16 bytes: what the file is, and the format's version
 CHECKED = 56  # bytes before the checksum
@@ -38,8 +37,7 @@ ROWS_A_BATCH = 16_384  # encoded at a time
 ROWS_TO_TRAIN = 4096  # FAISS looks at no more for 16 centroids
 MIN_ROWS = 1000
 
-QUESTIONS = 200  # asked when the index is built, to see how many candidates are needed
-QUESTIONS_A_PASS = 20
+QUESTIONS = 100  # asked when the index is built, to see how many candidates are needed
 NEAREST = 10
 # What is reached with those questions before the candidates are doubled for good measure.
 RECALL = 0.995
@@ -109,10 +107,10 @@ class ApproximateIndex:
     def candidates(self, query: np.ndarray, wanted: int) -> np.ndarray:
         """Where the rows stand whose codes score best, (wanted,) int64, best first."""
         blocks = len(self._codes)
-        threads = min(os.cpu_count() or 1, -(-blocks * BLOCK // ROWS_A_SCAN))
-        step = -(-blocks // threads)
+        parts = min(os.cpu_count() or 1, -(-blocks * BLOCK // ROWS_A_SCAN))
+        step = -(-blocks // parts)
         spans = [(start, min(start + step, blocks)) for start in range(0, blocks, step)]
-        with ThreadPoolExecutor(threads) as pool:
+        with threads(parts) as pool:
             found = pool.map(lambda span: self._scan(query, wanted, *span), spans)
             return best(wanted, *found).ids
 
@@ -158,6 +156,12 @@ class _Scanner:
         scores, places = self.index.search(question, min(wanted, self.index.ntotal))
         return scores[0], places[0]
 
+    def encode(self, rows: np.ndarray) -> bytes:
+        """The codes of whole blocks of (n, dim) float16 rows."""
+        self.index.add(_padded(rows.astype(np.float32)))
+        codes: np.ndarray = _faiss().vector_to_array(self.index.codes)
+        return codes[: len(rows) // BLOCK * _block_size(rows.shape[1])].tobytes()
+
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """About the rows that `codes` were made of, (n, dim) float32."""
         self._take(codes)
@@ -189,7 +193,7 @@ def optimize(
     seconds = round(time.monotonic() - started, 1)
     return Optimized(
         spec, count, exact_ms, True, _milliseconds(index.search, questions), recall,
-        path_of(vectors).stat().st_size, seconds,
+        vectors.ann_path.stat().st_size, seconds,
     )  # fmt: skip
 
 
@@ -203,14 +207,9 @@ def _milliseconds(search: Callable[[np.ndarray, int], Matches], questions: np.nd
     return round(1000 * float(np.median(times)), 1) if times else 0.0
 
 
-def path_of(vectors: VectorFile) -> Path:
-    """Where the approximate index of a vector file lies, if there is one."""
-    return vectors.rows_path.with_suffix(".ann")
-
-
 def faster(vectors: VectorFile) -> ApproximateIndex | VectorFile:
     """The vectors by their approximate index, or as they are where there is none that fits."""
-    return load(vectors, path_of(vectors)) or vectors
+    return load(vectors, vectors.ann_path) or vectors
 
 
 def load(vectors: VectorFile, path: Path) -> ApproximateIndex | None:
@@ -255,7 +254,7 @@ def _fits(header: Header, vectors: VectorFile) -> bool:
 
 def is_outgrown(vectors: VectorFile) -> bool:
     """Whether there is an approximate index that is of little use by now."""
-    path = path_of(vectors)
+    path = vectors.ann_path
     if not path.exists():
         return False
     index = load(vectors, path)
@@ -278,7 +277,7 @@ def build(vectors: VectorFile, progress: Progress | None = None) -> tuple[Approx
             f"an approximate index needs {MIN_ROWS} photos or more, and there are"
             f" {len(vectors.ids)}; exact search needs no help with them"
         )
-    path = path_of(vectors)
+    path = vectors.ann_path
     fresh = path.with_suffix(".ann.new")
     show = progress or (lambda done, total: None)
     try:
@@ -303,28 +302,27 @@ def build(vectors: VectorFile, progress: Progress | None = None) -> tuple[Approx
 
 def _trained(vectors: VectorFile) -> np.ndarray:
     """Centroids, (dim / 2, 16, 2) float32, of a sample of the rows."""
-    faiss = _faiss()
-    places = _sample(len(vectors.ids), ROWS_TO_TRAIN)
+    rows = vectors.rows[_sample(len(vectors.ids), ROWS_TO_TRAIN)]
     index = _new_index(vectors.dim)
-    index.train(_padded(vectors.rows[places].astype(np.float32)))
-    centroids: np.ndarray = faiss.vector_to_array(index.pq.centroids)
+    with threads(1) as pool:
+        pool.submit(index.train, _padded(rows.astype(np.float32))).result()
+    centroids: np.ndarray = _faiss().vector_to_array(index.pq.centroids)
     return centroids.reshape(-1, 16, 2)
 
 
 def _write_codes(vectors: VectorFile, path: Path, centroids: np.ndarray, show: Progress) -> Header:
     count = len(vectors.ids) // BLOCK * BLOCK
-    index = _Scanner(centroids).index
-    faiss = _faiss()
-    faiss.omp_set_num_threads(os.cpu_count() or 1)
-    with path.open("wb") as file:
+    cores = os.cpu_count() or 1
+
+    def encoded(start: int) -> bytes:
+        return _Scanner(centroids).encode(vectors.rows[start : min(start + ROWS_A_BATCH, count)])
+
+    with path.open("wb") as file, threads(cores) as pool:
         file.seek(_codes_start(vectors.dim))
-        for start in range(0, count, ROWS_A_BATCH):
-            show(start, 2 * count)
-            rows = vectors.rows[start : min(start + ROWS_A_BATCH, count)]
-            index.add(_padded(rows.astype(np.float32)))
-            size = len(rows) // BLOCK * _block_size(vectors.dim)
-            file.write(faiss.vector_to_array(index.codes)[:size].tobytes())
-            index.reset()
+        for first in range(0, count, ROWS_A_BATCH * cores):
+            show(first, 2 * count)
+            last = min(first + ROWS_A_BATCH * cores, count)
+            file.writelines(pool.map(encoded, range(first, last, ROWS_A_BATCH)))
     return Header(vectors.pair, vectors.dim, count, int(vectors.ids[count - 1]), 0)
 
 
@@ -342,19 +340,17 @@ def _measured(index: ApproximateIndex, show: Progress) -> tuple[int, float]:
     """How many candidates to rank exactly, and the recall@10 that they give."""
     vectors, count = index.vectors, index.header.count
     questions = _questions(vectors.rows[_sample(count, QUESTIONS)].astype(np.float32))
-    limit = min(max(1000, count // 200), int(MAX_SHARE * count))
+    limit = min(max(1000, count // 100), int(MAX_SHARE * count))
     ranks = np.full((len(questions), NEAREST), limit)
-    for start in range(0, len(questions), QUESTIONS_A_PASS):
-        show(count + count * start // len(questions), 2 * count)
-        span = slice(start, start + QUESTIONS_A_PASS)
+    for number, question in enumerate(questions):
+        show(count + count * number // len(questions), 2 * count)
         # The file's last rows, less than a block, are not in the index.
-        truth = vectors.search_many(questions[span], NEAREST + BLOCK)
-        for row, question, true in zip(ranks[span], questions[span], truth, strict=True):
-            near = scored(question, vectors.ids, vectors.rows, index.candidates(question, limit))
-            worst = true.scores[true.ids <= index.header.last_id][:NEAREST][-1]
-            # By score, not by id: of photos that score the same any will do.
-            good = np.flatnonzero(near.scores >= worst - 1e-6)[:NEAREST]
-            row[: len(good)] = good
+        true = vectors.search(question, NEAREST + BLOCK)
+        worst = true.scores[true.ids <= index.header.last_id][:NEAREST][-1]
+        near = scored(question, vectors.ids, vectors.rows, index.candidates(question, limit))
+        # By score, not by id: of photos that score the same any will do.
+        good = np.flatnonzero(near.scores >= worst - 1e-6)[:NEAREST]
+        ranks[number, : len(good)] = good
     needed = int(np.quantile(ranks, RECALL)) + 1
     if needed > limit:
         raise LibraryError(
@@ -375,7 +371,8 @@ def _questions(rows: np.ndarray) -> np.ndarray:
 
 
 def _sample(count: int, size: int) -> np.ndarray:
-    chosen = np.random.default_rng(0).choice(count, min(count, size), replace=False)
+    """Up to `size` of the places from 0 to `count`, (n,) int64, ascending."""
+    chosen = np.random.default_rng(0).choice(max(count, 1), min(count, size), replace=False)
     return np.sort(chosen)
 
 

@@ -6,9 +6,10 @@ Imports sqlite_utils only to make or migrate a file: that import takes longer th
 from __future__ import annotations
 
 import json
+import math
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
@@ -23,6 +24,7 @@ from clipsearch.store.lock import write_lock
 FILE_NAME = "catalog.db"
 APPLICATION_ID = 0x636C6970  # "clip", so that `file` and we can tell whose database it is
 SCHEMA_VERSION = 2  # the number of migrations
+MOST_QUESTIONS = 10_000  # that are remembered; the oldest go first
 _MANY = 500  # parameters in one statement; SQLite's oldest limit is 999
 
 
@@ -90,6 +92,17 @@ class Failure:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A condition in SQL on rows of `photos`, and the values of its question marks."""
+
+    condition: str
+    values: tuple[Any, ...]
+
+
+EVERYTHING = Selection("1", ())
+
+
 @dataclass(slots=True)
 class Changes:
     """What one transaction writes."""
@@ -105,6 +118,7 @@ class Catalog:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
+        connection.create_function("kilometres", 4, _kilometres, deterministic=True)
 
     @classmethod
     def create(cls, folder: Path) -> Catalog:
@@ -164,6 +178,13 @@ class Catalog:
                 (spec, weights, preprocess, dim, note),
             )
         return Model(int(cursor.lastrowid or 0), spec, weights, preprocess, dim, note)
+
+    def remove_model(self, model_id: int) -> None:
+        """Forget a model with its vectors."""
+        with self.transaction():
+            for table in ("questions", "vectors"):
+                self._db.execute(f"DELETE FROM {table} WHERE model_id = ?", (model_id,))
+            self._db.execute("DELETE FROM models WHERE id = ?", (model_id,))
 
     # Roots
 
@@ -300,8 +321,10 @@ class Catalog:
         ).fetchone()
         return _facts(row) if row else None
 
-    def photos_of_vectors(self, ids: Sequence[int]) -> dict[int, list[PhotoRow]]:
-        """The photos that show what each vector embeds, by vector id; copies share one."""
+    def photos_of_vectors(
+        self, ids: Sequence[int], selection: Selection = EVERYTHING
+    ) -> dict[int, list[PhotoRow]]:
+        """The selected photos that show what each vector embeds, by vector id; copies share one."""
         photos: dict[int, list[PhotoRow]] = {}
         for some in _chunks(ids):
             rows = self._db.execute(
@@ -309,13 +332,37 @@ class Catalog:
                 " FROM vectors"
                 " JOIN photos ON photos.digest = vectors.digest"
                 " JOIN roots ON roots.id = photos.root_id"
-                f" WHERE vectors.id IN ({_marks(some)}) ORDER BY photos.id",
-                some,
+                f" WHERE vectors.id IN ({_marks(some)}) AND ({selection.condition})"
+                " ORDER BY photos.id",
+                (*some, *selection.values),
             )
             for vector_id, photo_id, root, path, digest, *facts in rows:
                 row = PhotoRow(photo_id, _join(root, path), digest, _facts(facts))
                 photos.setdefault(vector_id, []).append(row)
         return photos
+
+    def photos(self, selection: Selection = EVERYTHING, limit: int = -1) -> list[PhotoRow]:
+        """The selected photos, the latest taken first; not more than `limit` unless negative."""
+        rows = self._db.execute(
+            f"SELECT photos.id, roots.path, photos.path, digest, {_FACTS} FROM photos"
+            f" JOIN roots ON roots.id = root_id WHERE {selection.condition}"
+            " ORDER BY taken_at IS NULL, substr(taken_at, 1, 19) DESC, roots.path, photos.path"
+            " LIMIT ?",
+            (*selection.values, limit),
+        )
+        return [
+            PhotoRow(id, _join(root, path), digest, _facts(facts))
+            for id, root, path, digest, *facts in rows
+        ]
+
+    def selected_vectors(self, model_id: int, selection: Selection) -> Iterator[int]:
+        """The ids of a model's vectors of the selected photos, ascending."""
+        rows = self._db.execute(
+            "SELECT id FROM vectors WHERE model_id = ? AND digest IN"
+            f" (SELECT digest FROM photos WHERE {selection.condition}) ORDER BY id",
+            (model_id, *selection.values),
+        )
+        return (id for (id,) in rows)
 
     def write(self, model_id: int, changes: Changes) -> list[tuple[int, bytes]]:
         """Write a batch in one transaction; gives the new vectors with their ids."""
@@ -362,6 +409,33 @@ class Catalog:
             (digest, model_id, vector),
         )
         return (int(cursor.lastrowid or 0), vector) if cursor.rowcount else None
+
+    # Questions
+
+    def answered(self, model_id: int, texts: Iterable[str]) -> dict[str, bytes]:
+        """The float32 rows of those texts that a model has embedded before, by text."""
+        select = "SELECT vector FROM questions WHERE model_id = ? AND text = ?"
+        found = ((text, self._db.execute(select, (model_id, text)).fetchone()) for text in texts)
+        return {text: row[0] for text, row in found if row}
+
+    def remember(self, model_id: int, vectors: Mapping[str, bytes]) -> None:
+        """Keep the float32 rows of texts, unless the index is read-only or being written to."""
+        (patience,) = self._db.execute("PRAGMA busy_timeout").fetchone()
+        self._db.execute("PRAGMA busy_timeout = 0")
+        try:
+            with self.transaction():
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO questions VALUES (?, ?, ?)",
+                    [(model_id, text, vector) for text, vector in vectors.items()],
+                )
+                self._db.execute(
+                    "DELETE FROM questions WHERE rowid <="
+                    " (SELECT max(rowid) FROM questions) - ?", (MOST_QUESTIONS,)
+                )  # fmt: skip
+        except sqlite3.Error:
+            pass  # asking again costs a moment; an answer is due in any case
+        finally:
+            self._db.execute(f"PRAGMA busy_timeout = {patience}")
 
     # Vectors
 
@@ -427,6 +501,14 @@ def is_below(path: str, folder: str) -> bool:
         return True
     separators = ("/", os.sep)
     return path.startswith(folder) and (folder[-1] in separators or path[len(folder)] in separators)
+
+
+def _kilometres(latitude: float, longitude: float, other: float, further: float) -> float:
+    """The distance of two places in degrees on a sphere of the Earth's size, by haversines."""
+    here, there = math.radians(latitude), math.radians(other)
+    half = math.sin((there - here) / 2) ** 2
+    half += math.cos(here) * math.cos(there) * math.sin(math.radians(further - longitude) / 2) ** 2
+    return 2 * 6371.0088 * math.asin(math.sqrt(min(1.0, half)))
 
 
 def _writable(folder: Path) -> sqlite3.Connection:

@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
+from clipsearch.encoders.spec import HUB
+from clipsearch.errors import LibraryBusy
 from clipsearch.store.catalog import Catalog, Model
+from clipsearch.store.lock import write_lock
 from clipsearch.store.vectors import VectorFile
 
 # Rows of photos that are gone cost little in a search and much to sweep out of a large file.
 SWEEP_SHARE = 0.1
 _BATCH = 4096
+
+
+def vector_file(folder: Path, model: Model) -> VectorFile:
+    """A model's vectors in an index folder."""
+    # A name that tells a person which model it is, and is unique in the index.
+    name = model.spec if model.spec.startswith(HUB) else model.spec.partition(":")[0]
+    stem = f"{model.id}-" + re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+    return VectorFile(folder / "vectors" / stem, model.dim)
+
+
+def opened(folder: Path, catalog: Catalog, model: Model) -> VectorFile:
+    """A model's vectors, brought up to the catalog on disk if possible, else in memory."""
+    vectors = vector_file(folder, model)
+    if is_behind(catalog, model, vectors):
+        try:
+            with write_lock(folder):
+                bring_up(catalog, model, vectors)
+        except (LibraryBusy, OSError):
+            hold_missing(catalog, model, vectors)
+    return vectors
 
 
 def is_behind(catalog: Catalog, model: Model, file: VectorFile) -> bool:

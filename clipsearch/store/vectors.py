@@ -29,8 +29,6 @@ IDS_START = 16
 ROWS_A_THREAD = 20_000
 # A thread's stretch starts on a page of the file, and on a byte of a bitmap of the rows.
 STRETCH_UNIT = 4096
-# Of many queries at once: rows widened to float32 at a time, 8 MB at 512 dimensions.
-ROWS_A_BLOCK = 4096
 # A filter that leaves less than this share of the rows is searched by gathering them.
 SMALL_SHARE = 0.02
 
@@ -69,6 +67,7 @@ class VectorFile:
     def __init__(self, stem: Path, dim: int) -> None:
         self.rows_path = stem.with_name(stem.name + ".f16")
         self.ids_path = stem.with_name(stem.name + ".ids")
+        self.ann_path = stem.with_name(stem.name + ".ann")  # see approximate.py
         self.dim = dim
         self.ids = np.empty(0, np.int64)
         self._open()
@@ -127,6 +126,11 @@ class VectorFile:
             for start, stop in _spans(len(ids), 65_536)
         )
 
+    def delete(self) -> None:
+        """Remove both files, and the approximate index that was made of them."""
+        for path in (*self._paths, self.ann_path):
+            path.unlink(missing_ok=True)
+
     @cached_property
     def rows(self) -> np.ndarray:
         """All rows, (n, dim) float16, unit length, mapped and not read."""
@@ -154,39 +158,6 @@ class VectorFile:
             return saved
         places = _positions(self._unsaved.ids, within)
         return best(k, saved, scored(query, *self._unsaved, places))
-
-    def search_many(self, queries: np.ndarray, k: int) -> list[Matches]:
-        """What `search` gives for each of `queries`, (n, dim) float32, in one pass of the rows.
-
-        Pays from about four queries on: each row is read and widened once for all of them.
-        """
-        faiss = _faiss()
-        faiss.omp_set_num_threads(1)
-        questions = np.ascontiguousarray(queries, np.float32)
-        parts = [(self.ids, self.rows), (self._unsaved.ids, self._unsaved.rows)]
-        blocks = [
-            (ids[start:stop], rows[start:stop])
-            for ids, rows in parts
-            for start, stop in _spans(len(ids), ROWS_A_BLOCK)
-        ]
-
-        def nearest(block: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-            ids, rows = block
-            near, wide = min(k, len(ids)), rows.astype(np.float32)
-            scores, places = faiss.knn(questions, wide, near, faiss.METRIC_INNER_PRODUCT)
-            return ids[places], scores
-
-        ids = np.empty((len(questions), 0), np.int64)
-        scores = np.empty((len(questions), 0), np.float32)
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            for more_ids, more_scores in pool.map(nearest, blocks):
-                ids, scores = np.hstack([ids, more_ids]), np.hstack([scores, more_scores])
-                order = np.argsort(-scores, 1, kind="stable")[:, :k]
-                ids, scores = (
-                    np.take_along_axis(ids, order, 1),
-                    np.take_along_axis(scores, order, 1),
-                )
-        return [Matches(*row) for row in zip(ids, scores, strict=True)]
 
     def _search_saved(
         self, query: np.ndarray, k: int, within: np.ndarray | None, start: int
@@ -217,8 +188,9 @@ class VectorFile:
             return Matches(self.ids[start + places[0][found]], scores[0][found])
 
         if len(self._views) < 2:  # a pool of threads takes longer than a small search
+            faiss.omp_set_num_threads(1)  # and so do threads of FAISS's
             return best(k, *map(nearest, self._views))
-        with ThreadPoolExecutor(len(self._views)) as pool:
+        with threads(len(self._views)) as pool:
             return best(k, *pool.map(nearest, self._views))
 
     @cached_property
@@ -228,8 +200,8 @@ class VectorFile:
 
     def _mapped(self, file: BinaryIO) -> Maps:
         """Map the file, and once more in one part a thread: FAISS gives one query one thread."""
-        threads = min(os.cpu_count() or 1, 1 + len(self.ids) // ROWS_A_THREAD)
-        step = STRETCH_UNIT * -(-len(self.ids) // (threads * STRETCH_UNIT))
+        parts = min(os.cpu_count() or 1, 1 + len(self.ids) // ROWS_A_THREAD)
+        step = STRETCH_UNIT * -(-len(self.ids) // (parts * STRETCH_UNIT))
         # Copy-on-write: `_views` writes a header over our copy of the page before a stretch.
         return Maps(
             np.memmap(file, np.uint8, "c"),
@@ -244,7 +216,6 @@ class VectorFile:
     def _views(self) -> list[tuple[int, Any]]:
         """The first row of each stretch, and a FAISS index over its rows, none of them copied."""
         faiss = _faiss()
-        faiss.omp_set_num_threads(1)  # a thread of ours is one stretch already
         index = faiss.IndexScalarQuantizer(
             self.dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
         )
@@ -310,6 +281,11 @@ class VectorFile:
         ascending = bool(np.all(ids[1:] > ids[:-1])) and not (count and ids[0] < 1)
         sound = ascending and content[8:IDS_START] == np.int64(self.dim).tobytes()
         return ids if sound else np.empty(0, np.int64)
+
+
+def threads(count: int) -> ThreadPoolExecutor:
+    """Threads in which FAISS starts no threads of its own, since they would wait for each other."""
+    return ThreadPoolExecutor(count, initializer=_faiss().omp_set_num_threads, initargs=(1,))
 
 
 def _positions(ids: np.ndarray, within: np.ndarray | None) -> np.ndarray:

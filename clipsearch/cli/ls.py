@@ -1,0 +1,32 @@
+"""`clipsearch ls`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clipsearch.cli.options import Count, Index
+from clipsearch.cli.output import Output, Table, answer, printable
+from clipsearch.cli.query import nothing_found
+
+if TYPE_CHECKING:
+    from clipsearch.search.filters import Filters
+    from clipsearch.search.results import Photo
+
+COLUMNS = ("taken", ">width", ">height", "camera", "path")
+
+
+def ls(k: Count = None, index: Index = None, *, filters: Filters, output: Output) -> None:
+    """List indexed photos, the latest taken first."""
+    from clipsearch.library import Library
+
+    with Library.open(index, create=False) as library:
+        photos = library.photos(filters, k)
+    table = Table(COLUMNS, [_row(photo) for photo in photos])
+    answer(photos, output, "photos", nothing_found(filters), table)
+
+
+def _row(photo: Photo) -> tuple[str, ...]:
+    facts = photo.facts
+    taken = (facts.taken_at or "")[:19].replace("T", " ")
+    sides = ("" if side is None else str(side) for side in (facts.width, facts.height))
+    return (taken, *sides, printable(facts.camera or ""), printable(str(photo.path)))

@@ -1,0 +1,139 @@
+"""Words to vectors without torch: a text tower that was exported to ONNX, and its tokenizer.
+
+`clipsearch.encoders.export` writes one folder a model into the user's cache; several indexes share
+it. What cannot be read is taken away, so that it is written anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import logging
+import os
+import shutil
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+log = logging.getLogger("clipsearch")
+
+FORMAT = 1  # raised when an older version could not use what is written here
+TOWER, TOKENIZER, RULES = "tower.onnx", "tokenizer.json", "rules.json"
+
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRules:
+    """What is done to a text, and to its tokens, before the tower reads them."""
+
+    context: int  # tokens at most; of a longer text the first and the end token count
+    clean: str  # "lower", "canonicalize" or "whitespace", as open_clip names them; "" for nothing
+    padding: int | None = None  # token that fills up to `context`; None: as long as the text
+    replaced: int | None = None  # token that counts as 0
+
+
+class ExportedTexts:
+    """An exported text tower: `encode_texts` and `count_tokens` as an `Encoder` has them."""
+
+    def __init__(self, folder: Path) -> None:
+        import onnxruntime
+        import tokenizers
+
+        self._rules = TokenRules(**json.loads((folder / RULES).read_text("utf-8")))
+        self.context = self._rules.context
+        self._tokenizer: Any = tokenizers.Tokenizer.from_file(str(folder / TOKENIZER))
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        # The graph was optimized when it was written; packing its weights again takes ten times
+        # as long as one query, and so does waking a second thread.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        options.intra_op_num_threads = 1
+        self._tower: Any = onnxruntime.InferenceSession(
+            folder / TOWER, options, providers=["CPUExecutionProvider"]
+        )
+
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Embed texts: (n, dim) float32, unit rows. Tokens past `context` are cut."""
+        import numpy as np
+
+        tokens = [self._cut(self._tokens(text)) for text in texts]
+        rows = np.empty((len(texts), self._dim), np.float32)
+        # Texts of one length together, so that no padding is ever looked at.
+        for length in set(map(len, tokens)):
+            places = [place for place, some in enumerate(tokens) if len(some) == length]
+            batch = np.array([tokens[place] for place in places], np.int64)
+            rows[places] = self._tower.run(None, {"tokens": batch})[0]
+        return rows
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens `text` has, start and end tokens included."""
+        return len(self._tokens(text))
+
+    @property
+    def _dim(self) -> int:
+        return int(self._tower.get_outputs()[0].shape[1])
+
+    def _tokens(self, text: str) -> list[int]:
+        tokens: list[int] = self._tokenizer.encode(clean(text, self._rules.clean)).ids
+        return tokens
+
+    def _cut(self, tokens: list[int]) -> list[int]:
+        rules = self._rules
+        if len(tokens) > rules.context:
+            tokens = [*tokens[: rules.context - 1], tokens[-1]]
+        if rules.padding is not None:
+            tokens = tokens + [rules.padding] * (rules.context - len(tokens))
+        return [0 if token == rules.replaced else token for token in tokens]
+
+
+def open_exported(weights: str, preprocess: str) -> ExportedTexts | None:
+    """The exported text tower of a model, None where there is none that works."""
+    folder = folder_of(weights, preprocess)
+    if not (folder / RULES).is_file():
+        return None
+    try:
+        return ExportedTexts(folder)
+    except Exception as error:  # what onnxruntime and tokenizers raise on damaged files varies
+        log.debug("the exported text tower in %s is of no use: %s", folder, error)
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+
+
+def folder_of(weights: str, preprocess: str) -> Path:
+    """Where a model's text tower is exported to; CLIPSEARCH_CACHE or the platform's cache folder.
+
+    `preprocess` is part of a model's identity, and says how its activation is computed.
+    """
+    chosen = os.environ.get("CLIPSEARCH_CACHE")
+    if chosen:
+        cache = Path(chosen).expanduser()
+    else:
+        from platformdirs import user_cache_path
+
+        cache = user_cache_path("clipsearch", appauthor=False)
+    identity = hashlib.sha256(f"{FORMAT} {weights} {preprocess}".encode()).hexdigest()
+    return cache / "text" / identity[:16]
+
+
+def clean(text: str, how: str) -> str:
+    """A text as open_clip's tokenizers clean it, by the name that open_clip gives to the way."""
+    if not how:
+        return text
+    # ftfy has nothing to mend in plain ASCII, and takes a twentieth of a second to import.
+    if not (text.isascii() and text.isprintable()):
+        import ftfy
+
+        text = ftfy.fix_text(text)
+    text = html.unescape(html.unescape(text))
+    if how == "canonicalize":
+        text = text.replace("_", " ").translate(_NO_PUNCTUATION)
+    text = " ".join(text.split())
+    return text if how == "whitespace" else text.lower()

@@ -1,0 +1,200 @@
+"""Which photos a question is about: by folder, date, camera, place, shape and kind."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clipsearch.errors import InvalidInput
+from clipsearch.photos.scan import EXTENSIONS, RAW_EXTENSIONS
+from clipsearch.search.dates import parse_date
+from clipsearch.store.catalog import Catalog, Root, Selection, is_below
+
+KINDS = {
+    "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "png": (".png", ".apng"),
+    "tiff": (".tif", ".tiff"),
+    "heic": (".heic", ".heif", ".hif"),
+    "raw": tuple(sorted(RAW_EXTENSIONS)),
+}
+
+# The condition on a photo's row that says that it has something.
+PROPERTIES = {
+    "gps": "latitude IS NOT NULL AND longitude IS NOT NULL",
+    "date": "taken_from = 'exif'",
+    "camera": "camera IS NOT NULL",
+    "lens": "lens IS NOT NULL",
+    "title": "title IS NOT NULL",
+    "caption": "caption IS NOT NULL",
+    "keywords": "keywords IS NOT NULL",
+}
+
+SHAPES = {"landscape": "width > height", "portrait": "width < height", "square": "width = height"}
+
+_LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(km|m|mi)?", re.IGNORECASE)
+_KM = {"km": 1.0, "m": 0.001, "mi": 1.609344}
+_USUAL_KM = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What photos must satisfy, all of it; as the options of the same names, None for anything."""
+
+    folder: Sequence[str | os.PathLike[str]] = ()  # any of these
+    since: str | None = None
+    until: str | None = None  # to the end of the day, month or year named
+    camera: str | None = None  # a part of its name
+    near: str | None = None  # "LAT,LON" in degrees
+    within: str | None = None  # "5km", "300m", "2mi"
+    orientation: str | None = None  # a key of SHAPES
+    min_size: str | None = None  # "1920x1080", "2000" (the longer side) or "8MP"
+    type: Sequence[str] = ()  # any of these keys of KINDS, or extensions
+    has: Sequence[str] = ()  # all of these keys of PROPERTIES
+
+    def __bool__(self) -> bool:
+        return self != Filters()
+
+
+def select(filters: Filters, catalog: Catalog) -> Selection | None:
+    """The filters as a condition in SQL; None for none.
+
+    Raises:
+        InvalidInput: a filter that makes no sense.
+    """
+    parts = [
+        _folders(filters.folder, catalog.roots()),
+        _taken(filters.since, filters.until),
+        _camera(filters.camera),
+        _place(filters.near, filters.within),
+        _one_of(filters.orientation, SHAPES, "--orientation"),
+        _size(filters.min_size),
+        _kinds(filters.type),
+        *(_one_of(name, PROPERTIES, "--has") for name in filters.has),
+    ]
+    used = [part for part in parts if part is not None]
+    if not used:
+        return None
+    condition = " AND ".join(f"({part.condition})" for part in used)
+    return Selection(condition, tuple(value for part in used for value in part.values))
+
+
+def _folders(folders: Sequence[str | os.PathLike[str]], roots: Sequence[Root]) -> Selection | None:
+    if not folders:
+        return None
+    places = [place for folder in folders for place in _places(os.fspath(folder), roots)]
+    # Bytes, since a path that is not valid UTF-8 is kept as such.
+    below = "(root_id = ? AND substr(CAST(photos.path AS BLOB), 1, ?) = ?)"
+    values: list[Any] = []
+    for root_id, prefix in places:
+        values += [root_id, len(prefix), prefix]
+    return Selection(" OR ".join([below] * len(places)), tuple(values))
+
+
+def _places(folder: str, roots: Sequence[Root]) -> list[tuple[int, bytes]]:
+    """The roots that hold a folder or lie in it, and what paths below them begin with."""
+    real = os.path.realpath(os.path.expanduser(folder))
+    for root in roots:
+        if is_below(real, root.path):
+            below = os.path.relpath(real, root.path).replace(os.sep, "/")
+            return [(root.id, b"" if below == "." else os.fsencode(below) + b"/")]
+    inside = [(root.id, b"") for root in roots if is_below(root.path, real)]
+    if not inside:
+        raise InvalidInput(f"--folder: {folder} is not in the index; see clipsearch status")
+    return inside
+
+
+def _taken(since: str | None, until: str | None) -> Selection | None:
+    # The time on the clock where it was taken, which is what people remember.
+    conditions, values = [], []
+    if since is not None:
+        conditions.append("substr(taken_at, 1, 19) >= ?")
+        values.append(parse_date(since).start.isoformat(timespec="seconds"))
+    if until is not None:
+        conditions.append("substr(taken_at, 1, 19) < ?")
+        values.append(parse_date(until).end.isoformat(timespec="seconds"))
+    if len(values) == 2 and values[0] >= values[1]:
+        raise InvalidInput(f"--since {since} is not before the end of --until {until}")
+    return Selection(" AND ".join(conditions), tuple(values)) if conditions else None
+
+
+def _camera(name: str | None) -> Selection | None:
+    if name is None:
+        return None
+    if not name.strip():
+        raise InvalidInput("--camera is empty; give a part of its name, such as 'canon'")
+    return Selection("instr(lower(camera), ?) > 0", (name.strip().lower(),))
+
+
+def _place(near: str | None, within: str | None) -> Selection | None:
+    if near is None:
+        if within is not None:
+            raise InvalidInput("--within needs a place: --near LAT,LON")
+        return None
+    try:
+        latitude, longitude = (float(part) for part in near.split(","))
+    except ValueError:
+        raise InvalidInput(f"--near {near!r} is no place; write LAT,LON as 48.858,2.294") from None
+    if not (abs(latitude) <= 90 and abs(longitude) <= 180):  # also for what is not a number
+        raise InvalidInput(
+            f"--near {near} is not on the globe: latitudes are -90 to 90, longitudes -180 to 180"
+        )
+    reach = _kilometres(within) if within is not None else _USUAL_KM
+    # A band of latitude first, which costs next to nothing; a degree of it is 111 km.
+    band = reach / 111 + 0.01
+    return Selection(
+        "latitude BETWEEN ? AND ? AND kilometres(latitude, longitude, ?, ?) <= ?",
+        (latitude - band, latitude + band, latitude, longitude, reach),
+    )
+
+
+def _kilometres(text: str) -> float:
+    match = _LENGTH.fullmatch(text.strip())
+    if match is None or not math.isfinite(float(match[1])):
+        raise InvalidInput(f"--within {text!r} is no distance; write one such as 5km, 300m or 2mi")
+    return float(match[1]) * _KM[(match[2] or "km").lower()]
+
+
+def _one_of(name: str | None, conditions: dict[str, str], option: str) -> Selection | None:
+    if name is None:
+        return None
+    if name.lower() not in conditions:
+        raise InvalidInput(f"{option} {name!r} is unknown; it can be {', '.join(conditions)}")
+    return Selection(conditions[name.lower()], ())
+
+
+def _size(text: str | None) -> Selection | None:
+    if text is None:
+        return None
+    if match := re.fullmatch(r"(\d+)x(\d+)", text):
+        sides = sorted(map(int, match.groups()))
+        return Selection("min(width, height) >= ? AND max(width, height) >= ?", tuple(sides))
+    if match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*mp", text, re.IGNORECASE):
+        return Selection("width * height >= ?", (float(match[1]) * 1e6,))
+    if re.fullmatch(r"\d+", text):
+        return Selection("max(width, height) >= ?", (int(text),))
+    raise InvalidInput(
+        f"--min-size {text!r} is no size; write one such as 1920x1080, 2000 (the longer side)"
+        " or 8MP"
+    )
+
+
+def _kinds(names: Sequence[str]) -> Selection | None:
+    if not names:
+        return None
+    endings = tuple(ending for name in names for ending in _endings(name))
+    test = "substr(lower(CAST(photos.path AS TEXT)), -?) = ?"
+    values = tuple(value for ending in endings for value in (len(ending), ending))
+    return Selection(" OR ".join([test] * len(endings)), values)
+
+
+def _endings(name: str) -> tuple[str, ...]:
+    plain = name.lower().lstrip(".")
+    endings = KINDS.get(plain) or ((f".{plain}",) if f".{plain}" in EXTENSIONS else ())
+    if not endings:
+        others = ", ".join(sorted({ending[1:] for ending in EXTENSIONS} - KINDS.keys()))
+        raise InvalidInput(f"--type {name!r} is unknown; it can be {', '.join(KINDS)}, or {others}")
+    return endings
