@@ -14,7 +14,7 @@ from clipsearch.encoders.aliases import ALIASES
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "index" / "README.md"]
-COMMAND = re.compile(r"clipsearch (index|query|similar|status|models|forget)\b([^`\n]*)")
+COMMAND = re.compile(r"clipsearch (index|query|similar|status|models|forget|optimize)\b([^`\n]*)")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -52,6 +52,7 @@ def test_the_json_of_each_command_has_the_keys_that_are_documented(
     assert documented("query") == set(hit.as_dict(1))
     assert documented("status") == set(json.loads(clipsearch("status", "--json").stdout))
     assert documented("index") == set(json.loads(clipsearch("index", "--json").stdout))
+    assert documented("optimize") == set(json.loads(clipsearch("optimize", "--json").stdout)[0])
     assert documented("models") == set(json.loads(clipsearch("models", "--json").stdout)[0])
 
 
