@@ -296,8 +296,8 @@ class Catalog:
         )
         return [(_join(root, path), reason) for root, path, reason in rows]
 
-    def digests_without_vector(self, model_id: int) -> set[str]:
-        """The contents of photos that a model has not embedded yet."""
+    def digests_without_vector(self, model_id: int | None) -> set[str]:
+        """The contents of photos that a model has not embedded yet; for None, of all photos."""
         rows = self._db.execute(
             "SELECT digest FROM photos WHERE NOT EXISTS (SELECT 1 FROM vectors WHERE"
             " vectors.digest = photos.digest AND model_id = ?)",
