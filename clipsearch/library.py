@@ -284,7 +284,7 @@ class Library:
         return taken
 
     def export_texts(self) -> None:
-        """Export the text towers of the models that an index run loaded, unless that was done.
+        """Export the text towers of the index's models, unless that was done before.
 
         Later queries then need no torch. It takes some seconds, once for each model and user.
         """
@@ -326,7 +326,6 @@ class Library:
                 a picture that cannot be read, or k below 1.
             LibraryError, ModelError: the index or its model cannot be used.
         """
-        from clipsearch.search.pictures import embed_picture, read_picture
         from clipsearch.search.query import check_k
         from clipsearch.search.question import (
             Term,
@@ -349,6 +348,8 @@ class Library:
                 if not term.is_picture:
                     row: np.ndarray = self._models.embed_texts(model, [str(term.content)])[0]
                     return row
+                from clipsearch.search.pictures import embed_picture, read_picture
+
                 picture = read_picture(term.content, allow_url)
                 return embed_picture(picture, self._models, model, self._catalog)
 

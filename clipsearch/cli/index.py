@@ -104,7 +104,7 @@ def index(
         else:
             end_with_the_reader()
             print(_summary(report), flush=True)
-        if report.complete and report.embedded:
+        if report.complete:
             with _progress("preparing fast queries, once for this model"):
                 library.export_texts()
     if report.failed:
