@@ -24,6 +24,7 @@ from clipsearch.errors import (
     LibraryError,
 )
 from clipsearch.models import Models
+from clipsearch.photos.scan import ScanRules
 from clipsearch.search.results import Hit, Photo
 from clipsearch.store.catalog import EVERYTHING, FILE_NAME, Catalog, Model, Root
 from clipsearch.store.faults import explained
@@ -72,6 +73,7 @@ class RootStatus:
     path: str
     photos: int
     present: bool  # whether the folder is there now
+    rules: ScanRules  # which of its photos are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -608,7 +610,8 @@ class Library:
         return sum(file.stat().st_size for file in self.folder.glob(pattern))
 
     def _root_status(self, root: Root) -> RootStatus:
-        return RootStatus(root.path, self._catalog.count_photos(root.id), os.path.isdir(root.path))
+        present, rules = os.path.isdir(root.path), self._catalog.rules(root.id)
+        return RootStatus(root.path, self._catalog.count_photos(root.id), present, rules)
 
     def _model_status(self, model: Model) -> ModelStatus:
         count = self._catalog.fingerprint(model.id)[0]
