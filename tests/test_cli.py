@@ -405,4 +405,4 @@ def test_what_is_looked_at_is_said_once_remembered_and_told(
         root["rules"] for root in json.loads(clipsearch("status", "--json").stdout)["roots"]
     ]
     nothing = {"include": [], "follow_links": False, "raw_too": False}
-    assert rules == {**nothing, "exclude": ["0*"]}
+    assert rules == {**nothing, "exclude": ["[01]*"]}
