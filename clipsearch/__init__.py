@@ -23,14 +23,17 @@ if TYPE_CHECKING:
     )
     from clipsearch.library import IndexReport, Library, Status
     from clipsearch.photos.facts import Facts
+    from clipsearch.search.duplicates import Duplicate, Group
     from clipsearch.search.results import Hit
 
     __version__: str
 
 __all__ = [
     "ClipsearchError",
+    "Duplicate",
     "Facts",
     "FileUnreadable",
+    "Group",
     "Hit",
     "IndexReport",
     "InvalidInput",
@@ -48,7 +51,9 @@ __all__ = [
 # Where the names are that are not errors; looked up when first used, since a command must not
 # wait for what it does not use.
 _HOMES = {
+    "Duplicate": "clipsearch.search.duplicates",
     "Facts": "clipsearch.photos.facts",
+    "Group": "clipsearch.search.duplicates",
     "Hit": "clipsearch.search.results",
     "IndexReport": "clipsearch.library",
     "Library": "clipsearch.library",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from clipsearch.indexing.plan import Counts, Doubts, Plan, Target
+    from clipsearch.search.duplicates import Group, Kind
     from clipsearch.search.filters import Filters
 
 log = logging.getLogger("clipsearch")
@@ -401,6 +402,38 @@ class Library:
             rows = self._catalog.photos(selection, -1 if k is None else k)
             return [Photo(Path(row.path), row.id, row.facts) for row in rows]
 
+    def duplicates(
+        self,
+        kinds: Sequence[Kind] = ("bytes", "pictures", "shots"),
+        *,
+        within: float = 60.0,
+        isolated: bool = False,
+        progress: Progress | None = None,
+    ) -> list[Group]:
+        """Groups of photos that are duplicates, of three kinds that are never mixed.
+
+        "bytes" are files with the same content; "pictures" are re-encoded, resized or mildly
+        recoloured copies of a picture; "shots" look alike and were taken within so many seconds
+        of each other, as EXIF tells. Nothing is deleted, and which photo to keep is a suggestion.
+
+        Photos indexed before there were perceptual hashes are read for theirs first; `progress`
+        and `isolated` are as in `index`.
+
+        Raises:
+            InvalidInput: a kind that does not exist, or a negative `within`.
+            LibraryError: the index cannot be used.
+        """
+        from clipsearch.search.duplicates import check_kinds, find_duplicates
+
+        check_kinds(kinds, within)
+        with explained(self.folder):
+            model = self._models.chosen()
+            if model is None:
+                return []
+            needed = "pictures" in kinds or "shots" in kinds
+            hashes = self._hashes(isolated, progress) if needed else {}
+            return find_duplicates(self._catalog, model, hashes, kinds, within)
+
     def status(self) -> Status:
         """What the index holds and how large it is."""
         with explained(self.folder):
@@ -471,6 +504,25 @@ class Library:
         selection = select(filters, self._catalog) if filters else None
         vectors = opened(self.folder, self._catalog, model)
         return nearest_photos(self._catalog, model, vectors, vector, k, selection, leave_out)
+
+    def _hashes(self, isolated: bool, progress: Progress | None) -> dict[str, bytes]:
+        """The photos' perceptual hashes by digest, those that lack one read first."""
+        from clipsearch.indexing.loading import Loaders
+        from clipsearch.indexing.pictures import missing_pictures
+
+        known, paths = self._catalog.pictures(), self._catalog.paths_without_picture()
+        if not paths:
+            return known
+        with Loaders(_usual_workers(), isolated) as loaders:
+            found = missing_pictures(
+                self.folder, self._catalog, paths, loaders, progress or (lambda done, total: None)
+            )
+        if len(found) < len(paths):
+            log.warning(
+                "%d photos are not there, or not as they were indexed, and were left out; to bring"
+                " the index up to date: clipsearch index", len(paths) - len(found),
+            )  # fmt: skip
+        return known | found
 
     def _bytes(self, pattern: str) -> int:
         return sum(file.stat().st_size for file in self.folder.glob(pattern))

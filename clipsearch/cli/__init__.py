@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from clipsearch.cli import forget, index, ls, models, query, similar, status
+from clipsearch.cli import dupes, forget, index, ls, models, query, similar, status
 from clipsearch.cli.options import with_filters
 from clipsearch.errors import ClipsearchError
 
@@ -28,6 +28,7 @@ app.command()(index.index)
 app.command()(with_filters(query.query))
 app.command()(with_filters(similar.similar))
 app.command()(with_filters(ls.ls))
+app.command()(dupes.dupes)
 app.command()(status.status)
 app.command()(forget.forget)
 app.add_typer(models.app, name="models")
