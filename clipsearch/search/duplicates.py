@@ -28,7 +28,7 @@ SAME_SHAPE = 0.03  # of two copies, the width by the height differs by this shar
 SAME_PICTURE = 0.6  # least cosine of two copies' embeddings; their hashes say most
 SIMILAR_SHOT = 0.9  # least cosine of two shots' embeddings
 
-_BLOCK = 64  # shots compared at once with as many
+_BLOCK = 1024  # shots whose embeddings are compared at once with those that follow
 _PAIRS = 4096  # pairs whose embeddings are compared at once
 
 
@@ -196,14 +196,17 @@ def _similar(
 ) -> Iterator[Pairs]:
     """The pairs of places of similar shots; `times` are (n,) int64 seconds, ascending."""
     for start in range(0, len(files), _BLOCK):
-        left = _vectors(catalog, model, files[start : start + _BLOCK])
-        end = int(np.searchsorted(times, times[start + len(left) - 1] + within, "right"))
-        for begin in range(start, end, _BLOCK):
-            right = _vectors(catalog, model, files[begin : min(begin + _BLOCK, end)])
-            one, other = np.nonzero(left @ right.T >= SIMILAR_SHOT)
-            one, other = one + start, other + begin
-            close = (one < other) & (times[other] - times[one] <= within)
-            yield one[close], other[close]
+        stop = min(start + _BLOCK, len(files))
+        end = int(np.searchsorted(times, times[stop - 1] + within, "right"))
+        rows = _vectors(catalog, model, files[start:end])
+        for step in range(1, end - start):
+            later, earlier = times[start + step : stop + step], times[start:stop]
+            close = np.flatnonzero(later - earlier[: len(later)] <= within)
+            if not len(close):  # nor is any further on
+                break
+            cosines = np.einsum("nd,nd->n", rows[close], rows[close + step])
+            similar = close[cosines >= SIMILAR_SHOT] + start
+            yield similar, similar + step
 
 
 def _vectors(catalog: Catalog, model: Model, files: Sequence[PhotoFile]) -> np.ndarray:
