@@ -21,10 +21,12 @@ if TYPE_CHECKING:
         PhotoError,
         WeightsUnavailable,
     )
-    from clipsearch.library import IndexReport, Library, Status
+    from clipsearch.library import IndexReport, Library, Status, score
     from clipsearch.photos.facts import Facts
     from clipsearch.search.duplicates import Duplicate, Group
+    from clipsearch.search.labels import Label, LabelCount, LabelledPhoto
     from clipsearch.search.results import Hit
+    from clipsearch.search.scoring import Scores
 
     __version__: str
 
@@ -37,15 +39,20 @@ __all__ = [
     "Hit",
     "IndexReport",
     "InvalidInput",
+    "Label",
+    "LabelCount",
+    "LabelledPhoto",
     "Library",
     "LibraryBusy",
     "LibraryError",
     "ModelError",
     "ModelMismatch",
     "PhotoError",
+    "Scores",
     "Status",
     "WeightsUnavailable",
     "__version__",
+    "score",
 ]
 
 # Where the names are that are not errors; looked up when first used, since a command must not
@@ -56,8 +63,13 @@ _HOMES = {
     "Group": "clipsearch.search.duplicates",
     "Hit": "clipsearch.search.results",
     "IndexReport": "clipsearch.library",
+    "Label": "clipsearch.search.labels",
+    "LabelCount": "clipsearch.search.labels",
+    "LabelledPhoto": "clipsearch.search.labels",
     "Library": "clipsearch.library",
+    "Scores": "clipsearch.search.scoring",
     "Status": "clipsearch.library",
+    "score": "clipsearch.library",
 }
 
 

@@ -9,9 +9,9 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from clipsearch.indexing.plan import Counts, Doubts, Plan, Target
     from clipsearch.search.duplicates import Group, Kind
     from clipsearch.search.filters import Filters
+    from clipsearch.search.labels import Label, LabelCount, LabelledPhoto, Labels, LabelSet
+    from clipsearch.search.scoring import Scores
 
 log = logging.getLogger("clipsearch")
 
@@ -305,7 +307,7 @@ class Library:
     def query(
         self,
         text: str = "",
-        k: int = 10,
+        k: int | None = 10,
         *,
         images: Sequence[StrPath | Image.Image] = (),
         minus: Sequence[str] = (),
@@ -313,7 +315,7 @@ class Library:
         filters: Filters | None = None,
         allow_url: bool = False,
     ) -> list[Hit]:
-        """The k photos that fit words, pictures, or both together best, best first.
+        """The k photos that fit words, pictures, or both together best, best first; None is all.
 
         `text` is words, or several parts with signs and weights, as "horse + 2*stripes - fence +
         ./pool.jpg"; `images` are pictures (files, "-" for stdin, or PIL images) that count
@@ -356,13 +358,13 @@ class Library:
     def similar(
         self,
         image: StrPath | Image.Image,
-        k: int = 10,
+        k: int | None = 10,
         *,
         region: str | None = None,
         filters: Filters | None = None,
         allow_url: bool = False,
     ) -> list[Hit]:
-        """The k photos that look most like a picture, or like a region of it, best first.
+        """The k photos that look most like a picture, or a region of it, best first; None is all.
 
         `image` is any image file, indexed or not, "-" for stdin, a URL with `allow_url`, or a PIL
         image. The very file asked with is left out; copies of it are not. `region` is
@@ -396,11 +398,128 @@ class Library:
         from clipsearch.search.filters import select
         from clipsearch.search.query import check_k
 
-        check_k(1 if k is None else k)
+        check_k(k)
         with explained(self.folder):
             selection = (select(filters, self._catalog) if filters else None) or EVERYTHING
             rows = self._catalog.photos(selection, -1 if k is None else k)
             return [Photo(Path(row.path), row.id, row.facts) for row in rows]
+
+    def label(
+        self,
+        image: StrPath | Image.Image,
+        labels: Labels = None,
+        k: int = 10,
+        *,
+        progress: Progress | None = None,
+    ) -> list[Label]:
+        """The k labels that fit a picture best, best first.
+
+        `image` is any image file, indexed or not, or a PIL image. `labels` are a list of texts, a
+        file with one a line, "imagenet", or by default a list of what people take photos of. Those
+        that the model has not embedded yet take a moment each, once; `progress` gets the number
+        done and their total.
+
+        Raises:
+            InvalidInput: no labels, the image cannot be read, or k below 1.
+            LibraryError, ModelError: the index or its model cannot be used.
+        """
+        from clipsearch.search.labels import best_labels, read_labels
+        from clipsearch.search.pictures import embed_picture, read_picture
+        from clipsearch.search.query import check_k
+
+        check_k(k)
+        with explained(self.folder):
+            model = self._models.chosen()
+            if model is None:
+                return []
+            names = read_labels(labels)
+            vector = embed_picture(read_picture(image), self._models, model, self._catalog)
+            return best_labels(vector, self._embed_labels(model, progress)(names), k)
+
+    def count_labels(
+        self,
+        folder: StrPath | None = None,
+        labels: Labels = None,
+        k: int = 10,
+        *,
+        progress: Progress | None = None,
+    ) -> list[LabelCount]:
+        """The k labels that are the best ones of most photos, in a folder or in all, most first.
+
+        `labels` and `progress` are as for `label`.
+
+        Raises:
+            InvalidInput: no labels, a folder that the index does not know, or k below 1.
+            LibraryError, ModelError: the index or its model cannot be used.
+        """
+        from clipsearch.search.labels import count_labels, read_labels
+        from clipsearch.search.query import check_k
+        from clipsearch.store.sync import opened
+
+        check_k(k)
+        with explained(self.folder):
+            model = self._models.chosen()
+            if model is None:
+                return []
+            embed = self._embed_labels(model, progress)
+            vectors = opened(self.folder, self._catalog, model)
+            return count_labels(
+                self._catalog, model, vectors, read_labels(labels), embed, folder, k
+            )
+
+    def photos_labelled(
+        self,
+        label: str,
+        folder: StrPath | None = None,
+        labels: Labels = None,
+        k: int = 10,
+        *,
+        progress: Progress | None = None,
+    ) -> list[LabelledPhoto]:
+        """The k photos, in a folder or in all, that a label is the best one of, surest first.
+
+        `labels` and `progress` are as for `label`.
+
+        Raises:
+            InvalidInput: no such label, a folder that the index does not know, or k below 1.
+            LibraryError, ModelError: the index or its model cannot be used.
+        """
+        from clipsearch.search.labels import photos_labelled, read_labels
+        from clipsearch.search.query import check_k
+        from clipsearch.store.sync import opened
+
+        check_k(k)
+        with explained(self.folder):
+            model = self._models.chosen()
+            if model is None:
+                return []
+            embed = self._embed_labels(model, progress)
+            vectors = opened(self.folder, self._catalog, model)
+            names = read_labels(labels)
+            return photos_labelled(self._catalog, model, vectors, names, embed, label, folder, k)
+
+    def score(self, images: Sequence[StrPath | Image.Image], texts: Sequence[str]) -> Scores:
+        """How well each text fits each picture, indexed or not.
+
+        Raises:
+            InvalidInput: no images, no texts, an empty text, or an image that cannot be read.
+            LibraryError, ModelError: the index or its model cannot be used.
+        """
+        from clipsearch.search.pictures import embed_picture, read_picture
+        from clipsearch.search.scoring import score_pictures
+
+        with explained(self.folder):
+            model = self._models.chosen()
+            if model is None:
+                raise InvalidInput(
+                    "the index has no model yet; add photos, or name a model with --model and no"
+                    " --index"
+                )
+
+            def embed(image: StrPath | Image.Image) -> np.ndarray:
+                return embed_picture(read_picture(image), self._models, model, self._catalog)
+
+            return score_pictures(images, texts, embed, partial(self._models.texts, model))
 
     def duplicates(
         self,
@@ -423,6 +542,7 @@ class Library:
             InvalidInput: a kind that does not exist, or a negative `within`.
             LibraryError: the index cannot be used.
         """
+        from clipsearch.indexing.pictures import all_pictures
         from clipsearch.search.duplicates import check_kinds, find_duplicates
 
         check_kinds(kinds, within)
@@ -430,8 +550,12 @@ class Library:
             model = self._models.chosen()
             if model is None:
                 return []
-            needed = "pictures" in kinds or "shots" in kinds
-            hashes = self._hashes(isolated, progress) if needed else {}
+            hashes: Mapping[str, bytes] = {}
+            if "pictures" in kinds or "shots" in kinds:
+                hashes = all_pictures(
+                    self.folder, self._catalog, _usual_workers(), isolated,
+                    progress or (lambda done, total: None),
+                )  # fmt: skip
             return find_duplicates(self._catalog, model, hashes, kinds, within)
 
     def status(self) -> Status:
@@ -493,7 +617,7 @@ class Library:
         self,
         model: Model,
         vector: np.ndarray,
-        k: int,
+        k: int | None,
         filters: Filters | None,
         leave_out: Path | None = None,
     ) -> list[Hit]:
@@ -505,24 +629,17 @@ class Library:
         vectors = opened(self.folder, self._catalog, model)
         return nearest_photos(self._catalog, model, vectors, vector, k, selection, leave_out)
 
-    def _hashes(self, isolated: bool, progress: Progress | None) -> dict[str, bytes]:
-        """The photos' perceptual hashes by digest, those that lack one read first."""
-        from clipsearch.indexing.loading import Loaders
-        from clipsearch.indexing.pictures import missing_pictures
+    def _embed_labels(
+        self, model: Model, progress: Progress | None
+    ) -> Callable[[Sequence[str]], LabelSet]:
+        from clipsearch.search.labels import embed_labels
+        from clipsearch.store.sync import vector_file
 
-        known, paths = self._catalog.pictures(), self._catalog.paths_without_picture()
-        if not paths:
-            return known
-        with Loaders(_usual_workers(), isolated) as loaders:
-            found = missing_pictures(
-                self.folder, self._catalog, paths, loaders, progress or (lambda done, total: None)
-            )
-        if len(found) < len(paths):
-            log.warning(
-                "%d photos are not there, or not as they were indexed, and were left out; to bring"
-                " the index up to date: clipsearch index", len(paths) - len(found),
-            )  # fmt: skip
-        return known | found
+        file = vector_file(self.folder, model).rows_path.with_suffix(".labels")
+        return partial(
+            embed_labels, file=file, model=model, encoder=partial(self._models.texts, model),
+            progress=progress or (lambda done, total: None),
+        )  # fmt: skip
 
     def _bytes(self, pattern: str) -> int:
         return sum(file.stat().st_size for file in self.folder.glob(pattern))
@@ -533,6 +650,36 @@ class Library:
     def _model_status(self, model: Model) -> ModelStatus:
         count = self._catalog.fingerprint(model.id)[0]
         return ModelStatus(model.spec, count, model.dim, model.note)
+
+
+def score(
+    images: Sequence[StrPath | Image.Image],
+    texts: Sequence[str],
+    *,
+    index: StrPath | None = None,
+    model: str | None = None,
+    device: str = "auto",
+) -> Scores:
+    """How well each text fits each picture, by the index's model or, without one, any.
+
+    The index is the one named, or the default one where there is one and no `model` is named;
+    without an index `model` is the one that a new index would get.
+
+    Raises:
+        InvalidInput: no images, no texts, an empty text, or an image that cannot be read.
+        LibraryError, ModelError: the index or the model cannot be used.
+    """
+    from clipsearch.search.pictures import encode_picture, read_picture
+    from clipsearch.search.scoring import score_pictures
+
+    if index is not None or (model is None and (default_folder() / FILE_NAME).is_file()):
+        with Library.open(index, model=model, device=device, create=False) as library:
+            return library.score(images, texts)
+    wanted = parse_spec(model) if model is not None else None
+    encoder = cache(lambda: encoders.load_first(wanted, device)[1])
+    return score_pictures(
+        images, texts, lambda image: encode_picture(read_picture(image), encoder()), encoder
+    )
 
 
 def _make_folder(folder: Path) -> None:

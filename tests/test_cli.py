@@ -24,6 +24,8 @@ COMMANDS = [
     ["index"],
     ["query"],
     ["similar"],
+    ["label"],
+    ["score"],
     ["status"],
     ["forget"],
     ["models"],

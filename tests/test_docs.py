@@ -14,7 +14,8 @@ from clipsearch.encoders.aliases import ALIASES
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "index" / "README.md"]
-COMMAND = re.compile(r"clipsearch (index|query|similar|status|models|forget)\b([^`\n]*)")
+COMMANDS = "index|query|similar|label|score|status|models|forget"
+COMMAND = re.compile(rf"clipsearch ({COMMANDS})\b([^`\n]*)")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -49,7 +50,13 @@ def test_the_json_of_each_command_has_the_keys_that_are_documented(
     with open_tiny(index) as library:
         library.index([photos])
         (hit,) = library.query("a dog")
+        (label,) = library.label(photos / "one.jpg", ["cat"])
+        (count,) = library.count_labels(labels=["cat"])
+        (photo,) = library.photos_labelled("cat", labels=["cat"])
     assert documented("query") == set(hit.as_dict(1))
+    assert documented("label PHOTO") == set(label.as_dict(1))
+    assert documented("label FOLDER") == set(count.as_dict(1))
+    assert documented("label --show LABEL") == set(photo.as_dict(1)) - documented("query")
     assert documented("status") == set(json.loads(clipsearch("status", "--json").stdout))
     assert documented("index") == set(json.loads(clipsearch("index", "--json").stdout))
     assert documented("models") == set(json.loads(clipsearch("models", "--json").stdout)[0])

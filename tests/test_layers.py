@@ -103,15 +103,20 @@ def test_the_public_names_are_these() -> None:
         "Hit",
         "IndexReport",
         "InvalidInput",
+        "Label",
+        "LabelCount",
+        "LabelledPhoto",
         "Library",
         "LibraryBusy",
         "LibraryError",
         "ModelError",
         "ModelMismatch",
         "PhotoError",
+        "Scores",
         "Status",
         "WeightsUnavailable",
         "__version__",
+        "score",
     ]
     assert all(hasattr(clipsearch, name) for name in clipsearch.__all__)
 

@@ -13,8 +13,8 @@ from typing import Annotated
 
 import typer
 
-from clipsearch.cli import dupes, forget, index, ls, models, query, similar, status
-from clipsearch.cli.options import with_filters
+from clipsearch.cli import dupes, forget, index, label, ls, models, query, score, similar, status
+from clipsearch.cli.options import with_groups
 from clipsearch.errors import ClipsearchError
 
 app = typer.Typer(
@@ -25,9 +25,11 @@ app = typer.Typer(
     help="Find photos by what they show, on this machine alone.",
 )
 app.command()(index.index)
-app.command()(with_filters(query.query))
-app.command()(with_filters(similar.similar))
-app.command()(with_filters(ls.ls))
+app.command()(with_groups(query.query))
+app.command()(with_groups(similar.similar))
+app.command()(with_groups(ls.ls))
+app.command()(with_groups(label.label))
+app.command()(score.score)
 app.command()(dupes.dupes)
 app.command()(status.status)
 app.command()(forget.forget)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from clipsearch.cli.options import Index, Json
-from clipsearch.cli.output import print_json, print_rows, printable
+from clipsearch.cli.options import Count, Index
+from clipsearch.cli.output import Output, Table, answer, printable
+from clipsearch.cli.query import nothing_found
 
 if TYPE_CHECKING:
     from clipsearch.search.filters import Filters
@@ -17,28 +15,14 @@ if TYPE_CHECKING:
 COLUMNS = ("taken", ">width", ">height", "camera", "path")
 
 
-def ls(
-    k: Annotated[
-        int | None, typer.Option("-k", metavar="N", help="How many at most. Default: all.")
-    ] = None,
-    index: Index = None,
-    json: Json = False,
-    *,
-    filters: Filters,
-) -> None:
+def ls(k: Count = None, index: Index = None, *, filters: Filters, output: Output) -> None:
     """List indexed photos, the latest taken first."""
     from clipsearch.library import Library
 
     with Library.open(index, create=False) as library:
         photos = library.photos(filters, k)
-    if json:
-        print_json([photo.as_dict() for photo in photos])
-    else:
-        print_rows(COLUMNS, [_row(photo) for photo in photos])
-    if not photos:
-        reason = "no photo satisfies the filters" if filters else "the index holds no photos"
-        print(f"clipsearch: {reason}", file=sys.stderr)
-        raise typer.Exit(1)
+    table = Table(COLUMNS, [_row(photo) for photo in photos])
+    answer(photos, output, "photos", nothing_found(filters), table)
 
 
 def _row(photo: Photo) -> tuple[str, ...]:

@@ -5,9 +5,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
+
+
+def _count(value: str | int) -> int | None:
+    if value == "all":
+        return None
+    try:
+        return int(value)
+    except ValueError:
+        raise typer.BadParameter(f"{value!r} is neither a number nor all") from None
+
 
 Index = Annotated[
     Path | None,
@@ -28,56 +38,91 @@ ModelSpec = Annotated[
 Device = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda, mps, or another torch device.")
 ]
-Count = Annotated[int, typer.Option("-k", metavar="N", help="How many photos to show.")]
+Count = Annotated[
+    int | None,
+    typer.Option("-k", metavar="N", parser=_count, help="How many photos to show, or all."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON (see docs/json.md).")]
-
 AllowUrl = Annotated[
     bool, typer.Option("--allow-url", help="Fetch a picture that is given as a URL.")
 ]
 
 
-def _filter(kind: Any, metavar: str, help: str) -> Any:
-    return Annotated[kind | None, typer.Option(metavar=metavar, help=help)]
+def _option(kind: Any, help: str, metavar: str | None = None, *names: str) -> Any:
+    return Annotated[kind, typer.Option(*names, metavar=metavar, help=help)]
 
 
-# Each is named as the field of `Filters` that it sets.
-FILTERS = {
-    "folder": _filter(list[Path], "DIR", "Only photos below it. Repeatable."),
-    "since": _filter(str, "DATE", "Taken then or later: 2024-05, '2 weeks ago'."),
-    "until": _filter(str, "DATE", "Taken then or earlier."),
-    "camera": _filter(str, "NAME", "Taken with it; a part of its name will do."),
-    "near": _filter(str, "LAT,LON", "Taken near a place."),
-    "within": _filter(str, "DISTANCE", "How near: 300m, 2mi. Default: 5km."),
-    "orientation": _filter(str, "SHAPE", "landscape, portrait or square."),
-    "min_size": _filter(str, "SIZE", "1920x1080, 2000 (the longer side) or 8MP."),
-    "type": _filter(list[str], "TYPE", "jpeg, png, heic, raw, ... Repeatable."),
-    "has": _filter(
-        list[str], "FACT", "gps, date, camera, lens, title, caption, keywords. Repeatable."
-    ),
+# Options that stand for one object: a command's parameter `filters` or `output` gets it. Each is
+# named as the field that it sets, and left out where a person does not give it.
+GROUPS: dict[str, dict[str, Any]] = {
+    "filters": {
+        "folder": _option(list[Path] | None, "Only photos below it. Repeatable.", "DIR"),
+        "since": _option(str | None, "Taken then or later: 2024-05, '2 weeks ago'.", "DATE"),
+        "until": _option(str | None, "Taken then or earlier.", "DATE"),
+        "camera": _option(str | None, "Taken with it; a part of its name will do.", "NAME"),
+        "near": _option(str | None, "Taken near a place.", "LAT,LON"),
+        "within": _option(str | None, "How near: 300m, 2mi. Default: 5km.", "DISTANCE"),
+        "orientation": _option(str | None, "landscape, portrait or square.", "SHAPE"),
+        "min_size": _option(str | None, "1920x1080, 2000 (longer side) or 8MP.", "SIZE"),
+        "type": _option(list[str] | None, "jpeg, png, heic, raw, ... Repeatable.", "TYPE"),
+        "has": _option(
+            list[str] | None, "gps, date, camera, lens, title, caption, keywords.", "FACT"
+        ),
+    },
+    "output": {
+        "json": Json,
+        "csv": _option(bool, "Print CSV, for a spreadsheet.", None, "--csv"),
+        "paths": _option(bool, "Print nothing but paths, one a line.", None, "--paths"),
+        "print0": _option(bool, "Print nothing but paths, for xargs -0.", None, "--print0", "-0"),
+        "preview": _option(bool, "Show the photos in the terminal.", None, "--preview"),
+        "sheet": _option(Path | None, "Write a web page of them too, in one HTML file.", "FILE"),
+        "open": _option(bool, "Show the first one, or the sheet, in its viewer.", None, "--open"),
+    },
 }
 
 
-def with_filters(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with an option for each filter; its parameter `filters` gets all of them."""
-    # The name is known to type checkers alone; importing it would cost every command.
-    hints = inspect.get_annotations(command, eval_str=True, locals={"Filters": None})
+def with_groups(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options of the groups that it has a parameter for."""
+    # These names are known to type checkers alone; importing them would cost every command.
+    hints = inspect.get_annotations(
+        command, eval_str=True, locals={"Filters": None, "Output": None}
+    )
     own = [
         one.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name])
         for name, one in inspect.signature(command).parameters.items()
-        if name != "filters"
+        if name not in GROUPS
     ]
+    groups = {name: group for name, group in GROUPS.items() if name in hints}
     added = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
-        for name, kind in FILTERS.items()
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False if get_args(kind)[0] is bool else None,
+            annotation=kind,
+        )
+        for group in groups.values()
+        for name, kind in group.items()
     ]
 
     def run(**values: Any) -> None:
-        from clipsearch.search.filters import Filters
-
-        chosen = {name: values.pop(name) for name in FILTERS}
-        command(**values, filters=Filters(**{k: v for k, v in chosen.items() if v is not None}))
+        chosen = {
+            group: {name: value for name in names if (value := values.pop(name)) is not None}
+            for group, names in groups.items()
+        }
+        made = {group: _made(group, **fields) for group, fields in chosen.items()}
+        command(**values, **made)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
     run.__annotations__ = {one.name: one.annotation for one in (*own, *added)}
     return run
+
+
+def _made(group: str, **fields: Any) -> Any:
+    if group == "output":
+        from clipsearch.cli.output import Output
+
+        return Output(**fields)
+    from clipsearch.search.filters import Filters
+
+    return Filters(**fields)

@@ -2,17 +2,169 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
 import signal
 import sys
+import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
 
-if TYPE_CHECKING:
-    from clipsearch.search.results import Hit
+import typer
+
+from clipsearch.errors import InvalidInput
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class Photo(Protocol):
+    """A photo of an answer; what has a `score` besides, as a `Hit`, is shown with it."""
+
+    @property
+    def path(self) -> Path:
+        """Absolute path of the file."""
+
+    def as_dict(self, rank: int) -> dict[str, Any]:
+        """What `--json` and `--csv` show; `rank` counts from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How an answer is wanted. Making one checks that it can be had, before anything is searched.
+
+    Raises:
+        InvalidInput: two forms at once, or one that this terminal or machine cannot show.
+    """
+
+    json: bool = False
+    csv: bool = False
+    paths: bool = False
+    print0: bool = False
+    preview: bool = False
+    sheet: Path | None = None
+    open: bool = False
+
+    def __post_init__(self) -> None:
+        forms = ("json", "csv", "paths", "print0", "preview")
+        asked = [f"--{form}" for form in forms if getattr(self, form)]
+        if len(asked) > 1:
+            raise InvalidInput(f"{asked[0]} and {asked[1]} exclude each other; choose one")
+        if self.preview:
+            from clipsearch.cli.preview import check_preview
+
+            check_preview()
+        if self.sheet:
+            from clipsearch.cli.sheet import check_file
+
+            check_file(self.sheet)
+        if self.open:
+            from clipsearch.cli.viewer import check_viewer
+
+            check_viewer()
+
+
+class Table(NamedTuple):
+    """Rows of text, as `print_rows` takes them."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def answer(
+    photos: Sequence[Photo],
+    output: Output,
+    title: str,
+    nothing: str,
+    table: Table | None = None,
+) -> None:
+    """Show the photos that answer a question, its `title`, in every way asked for.
+
+    None at all is exit code 1; `nothing` is then said on stderr. A `table` is shown in place of
+    ranks, scores and paths.
+    """
+    if output.sheet and photos:
+        # Before anything is printed: a reader that has seen enough ends this process.
+        from clipsearch.cli.sheet import write_sheet
+
+        write_sheet(output.sheet, title, photos)
+    _print(photos, output, table)
+    if not photos:
+        print(f"clipsearch: {nothing}", file=sys.stderr)
+        raise typer.Exit(1)
+    if output.open:
+        from clipsearch.cli.viewer import view
+
+        view(output.sheet or photos[0].path)
+
+
+def _print(photos: Sequence[Photo], output: Output, table: Table | None) -> None:
+    end_with_the_reader()
+    if output.preview:
+        from clipsearch.cli.preview import show
+
+        show(photos)
+    elif output.json:
+        _print_json_array(photos)
+    elif output.csv:
+        _print_csv(photos)
+    elif output.print0:
+        _write_paths(photos, b"\0")
+    elif table and not output.paths:
+        print_rows(*table)
+    elif sys.stdout.isatty():
+        from clipsearch.cli.table import print_paths, print_table
+
+        (print_paths if output.paths else print_table)(photos)
+    elif output.paths:
+        _write_paths(photos, b"\n")
+    else:
+        _print_lines(photos)
+
+
+def score_of(photo: Photo, digits: int) -> tuple[str, ...]:
+    """A photo's score, to be shown; nothing for one without."""
+    score: float | None = getattr(photo, "score", None)
+    return () if score is None else (f"{score:.{digits}f}",)
+
+
+def _print_lines(photos: Sequence[Photo]) -> None:
+    for rank, photo in enumerate(photos, 1):
+        print(rank, *score_of(photo, 4), printable(str(photo.path)), sep="\t")
+
+
+def _print_json_array(photos: Sequence[Photo]) -> None:
+    """As `print_json`, photo by photo: the whole text of a million would take gigabytes."""
+    before = "[\n"
+    for rank, photo in enumerate(photos, 1):
+        text = json.dumps(photo.as_dict(rank), indent=2)
+        print(before, textwrap.indent(text, "  "), sep="", end="")
+        before = ",\n"
+    print("\n]" if photos else "[]")
+
+
+def _print_csv(photos: Sequence[Photo]) -> None:
+    """As RFC 4180 has it, in UTF-8, with the keys of the JSON as a header."""
+    import csv
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", newline="")
+    rows = csv.writer(sys.stdout)
+    for rank, photo in enumerate(photos, 1):
+        facts = photo.as_dict(rank)
+        if rank == 1:
+            rows.writerow(facts)
+        rows.writerow("; ".join(it) if isinstance(it, tuple) else it for it in facts.values())
+
+
+def _write_paths(photos: Sequence[Photo], end: bytes) -> None:
+    """Write paths as the file system has them; a line break in one must not make it two."""
+    escaped = b"\\x0a" if end == b"\n" else b"\n"
+    for photo in photos:
+        sys.stdout.buffer.write(os.fsencode(photo.path).replace(b"\n", escaped) + end)
 
 
 def end_with_the_reader() -> None:
@@ -33,19 +185,6 @@ def print_json(value: Any) -> None:
     """
     end_with_the_reader()
     print(json.dumps(value, indent=2))
-
-
-def print_hits(hits: Sequence[Hit], as_json: bool) -> None:
-    """Print hits: a table on a terminal, tab-separated lines in a pipe, or JSON."""
-    if as_json:
-        print_json([hit.as_dict(rank) for rank, hit in enumerate(hits, 1)])
-    else:
-        digits = 3 if sys.stdout.isatty() else 4
-        rows = [
-            (str(rank), f"{hit.score:.{digits}f}", printable(str(hit.path)))
-            for rank, hit in enumerate(hits, 1)
-        ]
-        print_rows((">rank", ">score", "path"), rows)
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

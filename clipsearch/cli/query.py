@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.options import (
-    AllowUrl,
-    Count,
-    Device,
-    Index,
-    Json,
-    ModelSpec,
-)
-from clipsearch.cli.output import print_hits
+from clipsearch.cli.options import AllowUrl, Count, Device, Index, ModelSpec
+from clipsearch.cli.output import Output, answer
 
 if TYPE_CHECKING:
-    from clipsearch.library import Library
     from clipsearch.search.filters import Filters
-    from clipsearch.search.results import Hit
 
 
 def query(
     text: Annotated[
         str,
         typer.Argument(
-            metavar="TEXT",
-            help="What the photo shows. Parts: 'horse + 2*stripes - fence + ./a.jpg'.",
+            metavar="[TEXT]",
+            help="What the photo shows; parts as in 'horse + 2*stripes - fence + ./a.jpg'.",
         ),
     ] = "",
     image: Annotated[
@@ -48,9 +37,9 @@ def query(
     index: Index = None,
     model: ModelSpec = None,
     device: Device = "auto",
-    json: Json = False,
     *,
     filters: Filters,
+    output: Output,
 ) -> None:
     """Find photos by words, by pictures, or by both together."""
     from clipsearch.library import Library
@@ -65,17 +54,10 @@ def query(
             filters=filters,
             allow_url=allow_url,
         )
-        answer(library, hits, json, filters)
+    parts = [text, *(image or ()), *(f"- {part}" for part in minus or ())]
+    answer(hits, output, " + ".join(filter(None, parts)), nothing_found(filters))
 
 
-def answer(library: Library, hits: Sequence[Hit], json: bool, filters: Filters) -> None:
-    """Print hits; none at all is exit code 1, with the reason on stderr."""
-    print_hits(hits, json)
-    if not hits:
-        reason = (
-            "no photo satisfies the filters"
-            if filters
-            else f"the index {library.folder} holds no other photos"
-        )
-        print(f"clipsearch: {reason}", file=sys.stderr)
-        raise typer.Exit(1)
+def nothing_found(filters: Filters) -> str:
+    """Why no photo was found."""
+    return "no photo satisfies the filters" if filters else "the index holds no other photos"

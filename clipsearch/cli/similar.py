@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.options import (
-    AllowUrl,
-    Count,
-    Device,
-    Index,
-    Json,
-    ModelSpec,
-)
-from clipsearch.cli.query import answer
+from clipsearch.cli.options import AllowUrl, Count, Device, Index, ModelSpec
+from clipsearch.cli.output import Output, answer
+from clipsearch.cli.query import nothing_found
 
 if TYPE_CHECKING:
     from clipsearch.search.filters import Filters
@@ -36,9 +31,9 @@ def similar(
     index: Index = None,
     model: ModelSpec = None,
     device: Device = "auto",
-    json: Json = False,
     *,
     filters: Filters,
+    output: Output,
 ) -> None:
     """Find photos that look like a picture, or like a part of it."""
     from clipsearch.library import Library
@@ -47,4 +42,4 @@ def similar(
     take_over_pillow()
     with Library.open(index, model=model, device=device, create=False) as library:
         hits = library.similar(image, k, region=region, filters=filters, allow_url=allow_url)
-        answer(library, hits, json, filters)
+    answer(hits, output, f"like {Path(image).name}", nothing_found(filters))

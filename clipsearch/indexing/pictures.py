@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -15,23 +16,45 @@ from clipsearch.store.catalog import Catalog
 from clipsearch.store.faults import explained
 from clipsearch.store.lock import write_lock
 
+log = logging.getLogger("clipsearch")
+
 _VIEW = View(224, "squash")  # decoded at the size that it is for a model
 _AHEAD = 64  # files in flight
 _A_COMMIT = 500  # what a stop costs at most
 
 
-def missing_pictures(
+def all_pictures(
+    folder: Path,
+    catalog: Catalog,
+    workers: int,
+    isolated: bool,
+    progress: Callable[[int, int], None],
+) -> dict[str, bytes]:
+    """The photos' perceptual hashes by digest; those that lack one are read for it first.
+
+    That is remembered in the catalog of `folder`, unless it cannot be written now. A file that is
+    not there, cannot be read or has changed since it was indexed has none.
+    """
+    known, paths = catalog.pictures(), catalog.paths_without_picture()
+    if not paths:
+        return known
+    with Loaders(workers, isolated) as loaders:
+        found = _missing_pictures(folder, catalog, paths, loaders, progress)
+    if len(found) < len(paths):
+        log.warning(
+            "%d photos are not there, or not as they were indexed, and were left out; to bring"
+            " the index up to date: clipsearch index", len(paths) - len(found),
+        )  # fmt: skip
+    return known | found
+
+
+def _missing_pictures(
     folder: Path,
     catalog: Catalog,
     paths: Mapping[str, str],
     loaders: Loaders,
     progress: Callable[[int, int], None],
 ) -> dict[str, bytes]:
-    """The perceptual hashes of contents, by digest; `paths` gives a file of each.
-
-    They are remembered in the catalog of `folder`, unless it cannot be written now. A file that
-    is not there, cannot be read or has changed since it was indexed has none.
-    """
     found: dict[str, bytes] = {}
     fresh: dict[str, bytes] = {}
     progress(0, len(paths))

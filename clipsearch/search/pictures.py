@@ -19,6 +19,7 @@ from clipsearch.store.catalog import Catalog, Model
 if TYPE_CHECKING:
     from PIL import Image
 
+    from clipsearch.encoders import Encoder
     from clipsearch.models import Models
 
 STDIN = "-"
@@ -129,13 +130,22 @@ def embed_picture(
     Raises:
         InvalidInput: it is no picture, or the region is not in it.
     """
-    content, name = picture
+    content = picture.content
     if isinstance(content, bytes) and region is None:
         stored = catalog.vector_of(model.id, hashlib.sha256(content).hexdigest())
         if stored is not None:
             row = np.frombuffer(stored, np.float16).astype(np.float32)
             return np.asarray(row / np.linalg.norm(row))
-    encoder = models.encoder(model)
+    return encode_picture(picture, models.encoder(model), region)
+
+
+def encode_picture(picture: Picture, encoder: Encoder, region: Region | None = None) -> np.ndarray:
+    """A picture's embedding, (dim,) float32 unit, as an encoder gives it.
+
+    Raises:
+        InvalidInput: it is no picture, or the region is not in it.
+    """
+    content, name = picture
     try:
         # A part of a picture is looked at as closely as the file allows.
         side = None if region else encoder.resolution

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 # Where one term ends and the next begins: a sign between spaces, so that "t-shirt" is one word.
-_SIGN = re.compile(r"(?:^|\s+)([+-])\s+")
+_SIGN = re.compile(r"(?:^|\s+)([+-])(?=\s|$)")
 _FACTOR = re.compile(r"([^\s*\"]+)\s*\*\s*(.*)", re.DOTALL)
 _PLACE = re.compile(r"(\.{0,2}|~[^/\\\s]*|[A-Za-z]:)[/\\]|https?://")
 

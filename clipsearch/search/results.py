@@ -17,9 +17,9 @@ class Photo:
     id: int  # of the photo in the catalog; stays when the file is moved
     facts: Facts
 
-    def as_dict(self) -> dict[str, Any]:
-        """The photo as `--json` shows it."""
-        return {"path": str(self.path), "id": self.id, **asdict(self.facts)}
+    def as_dict(self, rank: int) -> dict[str, Any]:
+        """The photo as `--json` shows it; `rank` counts from 1."""
+        return {"rank": rank, "path": str(self.path), "id": self.id, **asdict(self.facts)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -309,8 +309,8 @@ class Catalog:
         )
         return [(_join(root, path), reason) for root, path, reason in rows]
 
-    def digests_without_vector(self, model_id: int) -> set[str]:
-        """The contents of photos that a model has not embedded yet."""
+    def digests_without_vector(self, model_id: int | None) -> set[str]:
+        """The contents of photos that a model has not embedded yet; for None, of all photos."""
         rows = self._db.execute(
             "SELECT digest FROM photos WHERE NOT EXISTS (SELECT 1 FROM vectors WHERE"
             " vectors.digest = photos.digest AND model_id = ?)",
@@ -376,6 +376,15 @@ class Catalog:
             (model_id, *selection.values),
         )
         return (id for (id,) in rows)
+
+    def vectors_of_photos(self, model_id: int, selection: Selection = EVERYTHING) -> list[int]:
+        """The id of each selected photo's vector; that of copies is given for each of them."""
+        rows = self._db.execute(
+            "SELECT vectors.id FROM photos JOIN vectors ON vectors.digest = photos.digest"
+            f" AND model_id = ? WHERE {selection.condition}",
+            (model_id, *selection.values),
+        )
+        return [id for (id,) in rows]
 
     def write(self, model_id: int, changes: Changes) -> list[tuple[int, bytes]]:
         """Write a batch in one transaction; gives the new vectors with their ids."""
@@ -447,7 +456,7 @@ class Catalog:
                     "DELETE FROM questions WHERE rowid <="
                     " (SELECT max(rowid) FROM questions) - ?", (MOST_QUESTIONS,)
                 )  # fmt: skip
-        except (sqlite3.Error, UnicodeEncodeError):
+        except sqlite3.Error:
             pass  # asking again costs a moment; an answer is due in any case
         finally:
             self._db.execute(f"PRAGMA busy_timeout = {patience}")

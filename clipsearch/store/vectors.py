@@ -126,6 +126,17 @@ class VectorFile:
         content = self._map[ROWS_START : self._row_offset(count)]
         return content.view(np.float16).reshape(-1, self.dim)
 
+    def blocks(self, within: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The vectors of the ids `within`, (n,) int64, `size` at a time and ascending.
+
+        A block is (n,) int64 ids and (n, dim) float16 unit rows.
+        """
+        for ids, rows in ((self.ids, self.rows), self._unsaved):
+            places = _positions(ids, within)
+            for start, stop in _spans(len(places), size):
+                block = places[start:stop]
+                yield ids[block], rows[block]
+
     def search(self, query: np.ndarray, k: int, within: np.ndarray | None = None) -> Matches:
         """The k rows with the highest inner product with `query`, (dim,) float32.
 

@@ -1,0 +1,24 @@
+"""A photo made small, to be shown."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from clipsearch.photos.decode import decode, read_file
+
+
+def thumbnail(
+    file: Path, size: tuple[int, int], turn: AbstractContextManager[Any] | None = None
+) -> Image.Image:
+    """A photo in RGB, upright, within `size` pixels; `turn` as in `decode`.
+
+    Raises:
+        PhotoError: the file is gone, or no picture any more; the message is the reason alone.
+    """
+    image = decode(read_file(file), min_side=min(size), turn=turn).image
+    image.thumbnail(size)
+    return image
