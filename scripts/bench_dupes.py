@@ -155,17 +155,16 @@ def compare_embeddings(photos: list[Path], others: list[Path]) -> None:
     """The cosines of copies, of other framings and of different pictures, with pocket."""
     encoder = encoders.load(encoders.parse_spec("pocket"))
 
-    def embedded(images: list[Image.Image]) -> np.ndarray:
-        return encoder.encode_images(np.stack([encoder.prepare(image) for image in images]))
+    def embedded(paths: list[Path], change: Change = lambda image: image) -> np.ndarray:
+        views = [encoder.prepare(change(opened(path))) for path in paths]
+        return encoder.encode_images(np.stack(views))
 
     print("\ncosines with pocket\n")
     print_row("pair", ["lowest", "1 in 100 below", "median", f"{SAME_PICTURE} or more, %"])
-    images = [opened(path) for path in photos]
-    originals = np.concatenate([embedded([image]) for image in images])
+    originals = embedded(photos)
     for name, change in (COPIES | FRAMINGS).items():
-        rows = np.concatenate([embedded([change(image)]) for image in images])
-        print_cosines(name, np.einsum("nd,nd->n", originals, rows))
-    rows = np.concatenate([embedded([opened(path)]) for path in others[:2000]])
+        print_cosines(name, np.einsum("nd,nd->n", originals, embedded(photos, change)))
+    rows = embedded(others)
     print_cosines("different pictures", (rows @ rows.T)[np.triu_indices(len(rows), 1)])
 
 
@@ -281,7 +280,7 @@ def main() -> None:
     time_cost(photos[0])
     show_pages(1000)
     compare_hashes(photos, others)
-    compare_embeddings(photos, others)
+    compare_embeddings(photos[:100], others[:1000])
 
 
 if __name__ == "__main__":

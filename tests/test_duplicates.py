@@ -383,7 +383,7 @@ def test_in_a_pipe_each_photo_is_a_line_and_sums_go_to_stderr(clipsearch: Run, t
         ("320x240", size, str(three / "1 copy.png")),
     }
     assert len(rows) == 2 + 2 + 3
-    assert "bytes: 1 groups" in run.stderr
+    assert "bytes: 1 group," in run.stderr
     assert "could be freed" in run.stderr
 
 

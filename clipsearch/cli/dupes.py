@@ -63,16 +63,17 @@ def _rows(groups: Sequence[Group]) -> Iterator[tuple[str, ...]]:
                 group.kind,
                 "" if place else "keep",
                 f"{width}x{height}" if width and height else "",
-                _megabytes(photo.size) if on_terminal else str(photo.size),
+                _readable(photo.size) if on_terminal else str(photo.size),
                 printable(str(photo.path)),
             )
 
 
 def _note_freed(kind: str, groups: Sequence[Group]) -> None:
     if groups:
-        freed = _megabytes(sum(group.freed for group in groups))
-        print(f"clipsearch: {kind}: {len(groups)} groups, {freed} could be freed", file=sys.stderr)
+        count = f"{len(groups)} group{'s' if len(groups) > 1 else ''}"
+        freed = _readable(sum(group.freed for group in groups))
+        print(f"clipsearch: {kind}: {count}, {freed} could be freed", file=sys.stderr)
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
+def _readable(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

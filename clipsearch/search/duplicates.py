@@ -112,16 +112,15 @@ def _groups(catalog: Catalog, kind: Kind, sets: Iterable[Sequence[PhotoFile]]) -
     ids = json.dumps([file.id for files in sets for file in files])
     chosen = Selection("photos.id IN (SELECT value FROM json_each(?))", (ids,))
     rows = {row.id: row for row in catalog.photos(chosen)}
-    groups = [
-        Group(
-            kind,
-            tuple(
-                Duplicate(Path(rows[file.id].path), file.id, file.size, rows[file.id].facts)
-                for file in files
-            ),
+    groups = []
+    for files in sets:
+        photos = tuple(
+            Duplicate(Path(rows[file.id].path), file.id, file.size, rows[file.id].facts)
+            for file in files
+            if file.id in rows  # another process may have just taken it out
         )
-        for files in sets
-    ]
+        if len(photos) > 1:
+            groups.append(Group(kind, photos))
     return sorted(groups, key=lambda group: (-group.freed, group.photos[0].path))
 
 
