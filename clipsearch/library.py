@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from clipsearch.indexing.plan import Counts, Doubts, Plan, Target
+    from clipsearch.search.duplicates import Group, Kind
     from clipsearch.search.filters import Filters
     from clipsearch.search.labels import Label, LabelCount, LabelledPhoto, Labels, LabelSet
     from clipsearch.search.scoring import Scores
@@ -522,6 +523,43 @@ class Library:
                 return embed_picture(read_picture(image), self._models, model, self._catalog)
 
             return score_pictures(images, texts, embed, partial(self._models.texts, model))
+
+    def duplicates(
+        self,
+        kinds: Sequence[Kind] = ("bytes", "pictures", "shots"),
+        *,
+        within: float = 60.0,
+        isolated: bool = False,
+        progress: Progress | None = None,
+    ) -> list[Group]:
+        """Groups of photos that are duplicates, of three kinds that are never mixed.
+
+        "bytes" are files with the same content; "pictures" are re-encoded, resized or mildly
+        recoloured copies of a picture; "shots" look alike and were taken within so many seconds
+        of each other, as EXIF tells. Nothing is deleted, and which photo to keep is a suggestion.
+
+        Photos indexed before there were perceptual hashes are read for theirs first; `progress`
+        and `isolated` are as in `index`.
+
+        Raises:
+            InvalidInput: a kind that does not exist, or a negative `within`.
+            LibraryError: the index cannot be used.
+        """
+        from clipsearch.indexing.pictures import all_pictures
+        from clipsearch.search.duplicates import check_kinds, find_duplicates
+
+        check_kinds(kinds, within)
+        with explained(self.folder):
+            model = self._models.chosen()
+            if model is None:
+                return []
+            hashes: Mapping[str, bytes] = {}
+            if "pictures" in kinds or "shots" in kinds:
+                hashes = all_pictures(
+                    self.folder, self._catalog, _usual_workers(), isolated,
+                    progress or (lambda done, total: None),
+                )  # fmt: skip
+            return find_duplicates(self._catalog, model, hashes, kinds, within)
 
     def status(self) -> Status:
         """What the index holds and how large it is."""

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from clipsearch.cli import forget, index, label, ls, models, query, score, similar, status
+from clipsearch.cli import dupes, forget, index, label, ls, models, query, score, similar, status
 from clipsearch.cli.options import with_groups
 from clipsearch.errors import ClipsearchError
 
@@ -30,6 +30,7 @@ app.command()(with_groups(similar.similar))
 app.command()(with_groups(ls.ls))
 app.command()(with_groups(label.label))
 app.command()(score.score)
+app.command()(dupes.dupes)
 app.command()(status.status)
 app.command()(forget.forget)
 app.add_typer(models.app, name="models")
