@@ -21,38 +21,55 @@ if TYPE_CHECKING:
         PhotoError,
         WeightsUnavailable,
     )
-    from clipsearch.library import IndexReport, Library, Status
+    from clipsearch.library import IndexReport, Library, Status, score
     from clipsearch.photos.facts import Facts
+    from clipsearch.search.duplicates import Duplicate, Group
+    from clipsearch.search.labels import Label, LabelCount, LabelledPhoto
     from clipsearch.search.results import Hit
+    from clipsearch.search.scoring import Scores
 
     __version__: str
 
 __all__ = [
     "ClipsearchError",
+    "Duplicate",
     "Facts",
     "FileUnreadable",
+    "Group",
     "Hit",
     "IndexReport",
     "InvalidInput",
+    "Label",
+    "LabelCount",
+    "LabelledPhoto",
     "Library",
     "LibraryBusy",
     "LibraryError",
     "ModelError",
     "ModelMismatch",
     "PhotoError",
+    "Scores",
     "Status",
     "WeightsUnavailable",
     "__version__",
+    "score",
 ]
 
 # Where the names are that are not errors; looked up when first used, since a command must not
 # wait for what it does not use.
 _HOMES = {
+    "Duplicate": "clipsearch.search.duplicates",
     "Facts": "clipsearch.photos.facts",
+    "Group": "clipsearch.search.duplicates",
     "Hit": "clipsearch.search.results",
     "IndexReport": "clipsearch.library",
+    "Label": "clipsearch.search.labels",
+    "LabelCount": "clipsearch.search.labels",
+    "LabelledPhoto": "clipsearch.search.labels",
     "Library": "clipsearch.library",
+    "Scores": "clipsearch.search.scoring",
     "Status": "clipsearch.library",
+    "score": "clipsearch.library",
 }
 
 

@@ -9,9 +9,9 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,6 +24,7 @@ from clipsearch.errors import (
     LibraryError,
 )
 from clipsearch.models import Models
+from clipsearch.photos.scan import ScanRules
 from clipsearch.search.results import Hit, Photo
 from clipsearch.store.catalog import EVERYTHING, FILE_NAME, Catalog, Model, Root
 from clipsearch.store.faults import explained
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from clipsearch.indexing.plan import Counts, Doubts, Plan, Target
+    from clipsearch.search.duplicates import Group, Kind
     from clipsearch.search.filters import Filters
+    from clipsearch.search.labels import Label, LabelCount, LabelledPhoto, Labels, LabelSet
+    from clipsearch.search.scoring import Scores
     from clipsearch.store.approximate import Optimized
 
 log = logging.getLogger("clipsearch")
@@ -71,6 +75,7 @@ class RootStatus:
     path: str
     photos: int
     present: bool  # whether the folder is there now
+    rules: ScanRules  # which of its photos are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,9 +290,9 @@ class Library:
     ) -> tuple[Optimized, ...]:
         """Build an approximate index for each model whose exact search takes over 100 ms.
 
-        From then on `query` and `similar` use it, as long as most of it holds true; an index run
-        says when to build it again. `force` builds it in any case. `progress` gets the work done
-        and its total. What was there stays until the new one is complete.
+        From then on `query` and `similar` use it, and an index run builds it again when much has
+        changed. `force` builds it in any case. `progress` gets the work done and its total. What
+        was there stays until the new one is complete.
 
         Raises:
             InvalidInput: `force` with too few photos.
@@ -306,7 +311,7 @@ class Library:
         return tuple(done)
 
     def export_texts(self) -> None:
-        """Export the text towers of the models that an index run loaded, unless that was done.
+        """Export the text towers of the index's models, unless that was done before.
 
         Later queries then need no torch. It takes some seconds, once for each model and user.
         """
@@ -350,7 +355,6 @@ class Library:
                 a picture that cannot be read, or k below 1.
             LibraryError, ModelError: the index or its model cannot be used.
         """
-        from clipsearch.search.pictures import embed_picture, read_picture
         from clipsearch.search.query import check_k
         from clipsearch.search.question import (
             Term,
@@ -373,6 +377,8 @@ class Library:
                 if not term.is_picture:
                     row: np.ndarray = self._models.embed_texts(model, [str(term.content)])[0]
                     return row
+                from clipsearch.search.pictures import embed_picture, read_picture
+
                 picture = read_picture(term.content, allow_url)
                 return embed_picture(picture, self._models, model, self._catalog)
 
@@ -427,6 +433,160 @@ class Library:
             selection = (select(filters, self._catalog) if filters else None) or EVERYTHING
             rows = self._catalog.photos(selection, -1 if k is None else k)
             return [Photo(Path(row.path), row.id, row.facts) for row in rows]
+
+    def label(
+        self,
+        image: StrPath | Image.Image,
+        labels: Labels = None,
+        k: int = 10,
+        *,
+        progress: Progress | None = None,
+    ) -> list[Label]:
+        """The k labels that fit a picture best, best first.
+
+        `image` is any image file, indexed or not, or a PIL image. `labels` are a list of texts, a
+        file with one a line, "imagenet", or by default a list of what people take photos of. Those
+        that the model has not embedded yet take a moment each, once; `progress` gets the number
+        done and their total.
+
+        Raises:
+            InvalidInput: no labels, the image cannot be read, or k below 1.
+            LibraryError, ModelError: the index or its model cannot be used.
+        """
+        from clipsearch.search.labels import best_labels, read_labels
+        from clipsearch.search.pictures import embed_picture, read_picture
+        from clipsearch.search.query import check_k
+
+        check_k(k)
+        with explained(self.folder):
+            model = self._models.chosen()
+            if model is None:
+                return []
+            names = read_labels(labels)
+            vector = embed_picture(read_picture(image), self._models, model, self._catalog)
+            return best_labels(vector, self._embed_labels(model, progress)(names), k)
+
+    def count_labels(
+        self,
+        folder: StrPath | None = None,
+        labels: Labels = None,
+        k: int = 10,
+        *,
+        progress: Progress | None = None,
+    ) -> list[LabelCount]:
+        """The k labels that are the best ones of most photos, in a folder or in all, most first.
+
+        `labels` and `progress` are as for `label`.
+
+        Raises:
+            InvalidInput: no labels, a folder that the index does not know, or k below 1.
+            LibraryError, ModelError: the index or its model cannot be used.
+        """
+        from clipsearch.search.labels import count_labels, read_labels
+        from clipsearch.search.query import check_k
+        from clipsearch.store.sync import opened
+
+        check_k(k)
+        with explained(self.folder):
+            model = self._models.chosen()
+            if model is None:
+                return []
+            embed = self._embed_labels(model, progress)
+            vectors = opened(self.folder, self._catalog, model)
+            return count_labels(
+                self._catalog, model, vectors, read_labels(labels), embed, folder, k
+            )
+
+    def photos_labelled(
+        self,
+        label: str,
+        folder: StrPath | None = None,
+        labels: Labels = None,
+        k: int = 10,
+        *,
+        progress: Progress | None = None,
+    ) -> list[LabelledPhoto]:
+        """The k photos, in a folder or in all, that a label is the best one of, surest first.
+
+        `labels` and `progress` are as for `label`.
+
+        Raises:
+            InvalidInput: no such label, a folder that the index does not know, or k below 1.
+            LibraryError, ModelError: the index or its model cannot be used.
+        """
+        from clipsearch.search.labels import photos_labelled, read_labels
+        from clipsearch.search.query import check_k
+        from clipsearch.store.sync import opened
+
+        check_k(k)
+        with explained(self.folder):
+            model = self._models.chosen()
+            if model is None:
+                return []
+            embed = self._embed_labels(model, progress)
+            vectors = opened(self.folder, self._catalog, model)
+            names = read_labels(labels)
+            return photos_labelled(self._catalog, model, vectors, names, embed, label, folder, k)
+
+    def score(self, images: Sequence[StrPath | Image.Image], texts: Sequence[str]) -> Scores:
+        """How well each text fits each picture, indexed or not.
+
+        Raises:
+            InvalidInput: no images, no texts, an empty text, or an image that cannot be read.
+            LibraryError, ModelError: the index or its model cannot be used.
+        """
+        from clipsearch.search.pictures import embed_picture, read_picture
+        from clipsearch.search.scoring import score_pictures
+
+        with explained(self.folder):
+            model = self._models.chosen()
+            if model is None:
+                raise InvalidInput(
+                    "the index has no model yet; add photos, or name a model with --model and no"
+                    " --index"
+                )
+
+            def embed(image: StrPath | Image.Image) -> np.ndarray:
+                return embed_picture(read_picture(image), self._models, model, self._catalog)
+
+            return score_pictures(images, texts, embed, partial(self._models.texts, model))
+
+    def duplicates(
+        self,
+        kinds: Sequence[Kind] = ("bytes", "pictures", "shots"),
+        *,
+        within: float = 60.0,
+        isolated: bool = False,
+        progress: Progress | None = None,
+    ) -> list[Group]:
+        """Groups of photos that are duplicates, of three kinds that are never mixed.
+
+        "bytes" are files with the same content; "pictures" are re-encoded, resized or mildly
+        recoloured copies of a picture; "shots" look alike and were taken within so many seconds
+        of each other, as EXIF tells. Nothing is deleted, and which photo to keep is a suggestion.
+
+        Photos indexed before there were perceptual hashes are read for theirs first; `progress`
+        and `isolated` are as in `index`.
+
+        Raises:
+            InvalidInput: a kind that does not exist, or a negative `within`.
+            LibraryError: the index cannot be used.
+        """
+        from clipsearch.indexing.pictures import all_pictures
+        from clipsearch.search.duplicates import check_kinds, find_duplicates
+
+        check_kinds(kinds, within)
+        with explained(self.folder):
+            model = self._models.chosen()
+            if model is None:
+                return []
+            hashes: Mapping[str, bytes] = {}
+            if "pictures" in kinds or "shots" in kinds:
+                hashes = all_pictures(
+                    self.folder, self._catalog, _usual_workers(), isolated,
+                    progress or (lambda done, total: None),
+                )  # fmt: skip
+            return find_duplicates(self._catalog, model, hashes, kinds, within)
 
     def status(self) -> Status:
         """What the index holds and how large it is."""
@@ -483,14 +643,13 @@ class Library:
         return counts
 
     def _bring_up_vectors(self) -> None:
-        from clipsearch.store.approximate import is_outgrown
+        from clipsearch.store.approximate import renew
         from clipsearch.store.sync import bring_up, vector_file
 
         for model in self._catalog.models():
             vectors = vector_file(self.folder, model)
             bring_up(self._catalog, model, vectors)
-            if is_outgrown(vectors):
-                log.warning("search would be faster after clipsearch optimize: much has changed")
+            renew(vectors)
 
     def _nearest(
         self,
@@ -511,15 +670,58 @@ class Library:
         vectors = held if exact else faster(held)
         return nearest_photos(self._catalog, model, vectors, vector, k, selection, leave_out)
 
+    def _embed_labels(
+        self, model: Model, progress: Progress | None
+    ) -> Callable[[Sequence[str]], LabelSet]:
+        from clipsearch.search.labels import embed_labels
+        from clipsearch.store.sync import vector_file
+
+        file = vector_file(self.folder, model).rows_path.with_suffix(".labels")
+        return partial(
+            embed_labels, file=file, model=model, encoder=partial(self._models.texts, model),
+            progress=progress or (lambda done, total: None),
+        )  # fmt: skip
+
     def _bytes(self, pattern: str) -> int:
         return sum(file.stat().st_size for file in self.folder.glob(pattern))
 
     def _root_status(self, root: Root) -> RootStatus:
-        return RootStatus(root.path, self._catalog.count_photos(root.id), os.path.isdir(root.path))
+        present, rules = os.path.isdir(root.path), self._catalog.rules(root.id)
+        return RootStatus(root.path, self._catalog.count_photos(root.id), present, rules)
 
     def _model_status(self, model: Model) -> ModelStatus:
         count = self._catalog.fingerprint(model.id)[0]
         return ModelStatus(model.spec, count, model.dim, model.note)
+
+
+def score(
+    images: Sequence[StrPath | Image.Image],
+    texts: Sequence[str],
+    *,
+    index: StrPath | None = None,
+    model: str | None = None,
+    device: str = "auto",
+) -> Scores:
+    """How well each text fits each picture, by the index's model or, without one, any.
+
+    The index is the one named, or the default one where there is one and no `model` is named;
+    without an index `model` is the one that a new index would get.
+
+    Raises:
+        InvalidInput: no images, no texts, an empty text, or an image that cannot be read.
+        LibraryError, ModelError: the index or the model cannot be used.
+    """
+    from clipsearch.search.pictures import encode_picture, read_picture
+    from clipsearch.search.scoring import score_pictures
+
+    if index is not None or (model is None and (default_folder() / FILE_NAME).is_file()):
+        with Library.open(index, model=model, device=device, create=False) as library:
+            return library.score(images, texts)
+    wanted = parse_spec(model) if model is not None else None
+    encoder = cache(lambda: encoders.load_first(wanted, device)[1])
+    return score_pictures(
+        images, texts, lambda image: encode_picture(read_picture(image), encoder()), encoder
+    )
 
 
 def _make_folder(folder: Path) -> None:

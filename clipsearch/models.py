@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from clipsearch import encoders
 from clipsearch.encoders.spec import Spec, parse_spec, sha256_of
-from clipsearch.encoders.texts import open_exported
-from clipsearch.errors import InvalidInput, ModelMismatch, WeightsUnavailable
+from clipsearch.encoders.texts import folder_of, open_exported
+from clipsearch.errors import InvalidInput, ModelError, ModelMismatch
 from clipsearch.store.catalog import Catalog, Model
 
 if TYPE_CHECKING:
@@ -23,7 +23,13 @@ log = logging.getLogger("clipsearch")
 class TextEncoder(Protocol):
     """What embeds words: an encoder, or what was exported of one."""
 
-    context: int  # tokens of text it reads
+    @property
+    def context(self) -> int:
+        """How many tokens of text it reads."""
+
+    @property
+    def logit_scale(self) -> float:
+        """Cosines times this are the logits that the model was trained with."""
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts: (n, dim) float32, unit rows. Tokens past `context` are cut."""
@@ -81,18 +87,10 @@ class Models:
         Raises:
             ModelError: it cannot be used.
         """
-        spec, note = self._wanted or parse_spec("default"), None
-        encoder = self._given
-        if encoder is None:
-            try:
-                encoder = encoders.load(spec, self._device)
-            except WeightsUnavailable:
-                if self._wanted is not None or encoders.pocket_files() is None:
-                    raise
-                note = _why_pocket(spec)
-                log.warning("%s", note)
-                spec = parse_spec("pocket")
-                encoder = encoders.load(spec, self._device)
+        if self._given is not None:
+            spec, encoder, note = self._wanted or parse_spec("default"), self._given, None
+        else:
+            spec, encoder, note = encoders.load_first(self._wanted, self._device)
         identity = (encoder.weights, encoder.preprocess)
         for model in self._catalog.models():
             if identity == (model.weights, model.preprocess):  # it has another name there
@@ -116,6 +114,16 @@ class Models:
                 self._encoders[model.id] = _checked(encoder, model)
             return self._encoders[model.id]
 
+    def texts(self, model: Model) -> TextEncoder:
+        """What embeds words for a model; does without torch where that is possible."""
+        if model.id not in self._texts:
+            exported = None
+            # Who names a GPU wants it used, and an encoder that is loaded need not be again.
+            if model.id not in self._encoders and self._device in ("auto", "cpu"):
+                exported = open_exported(model.weights, model.preprocess)
+            self._texts[model.id] = exported or self.encoder(model)
+        return self._texts[model.id]
+
     def embed_texts(self, model: Model, texts: Sequence[str]) -> np.ndarray:
         """Embed texts, (n, dim) float32 unit rows; what was asked before needs no model."""
         import numpy as np
@@ -124,7 +132,13 @@ class Models:
         known = self._catalog.answered(model.id, texts)
         fresh = [text for text in dict.fromkeys(texts) if text not in known]
         if fresh:
-            rows = self._text_encoder(model, fresh).encode_texts(fresh).astype("<f4")
+            encoder = self.texts(model)
+            if any(encoder.count_tokens(text) > encoder.context for text in fresh):
+                log.warning(
+                    "the query is longer than the %d tokens that the model reads; its end is"
+                    " ignored", encoder.context,
+                )  # fmt: skip
+            rows = encoder.encode_texts(fresh).astype("<f4")
             known |= {text: row.tobytes() for text, row in zip(fresh, rows, strict=True)}
             self._catalog.remember(model.id, {text: known[text] for text in fresh})
         return np.stack([np.frombuffer(known[text], "<f4") for text in texts])
@@ -153,33 +167,22 @@ class Models:
         return count
 
     def export_texts(self) -> None:
-        """Export the text towers of the models that are loaded, for later queries."""
-        from clipsearch.encoders.export import export_texts
+        """Export the text towers of all models of which that was not tried yet."""
+        for model in self._catalog.models():
+            if folder_of(model.weights, model.preprocess).is_dir():
+                continue
+            from clipsearch.encoders.export import export_texts
 
-        for encoder in self._encoders.values():
-            export_texts(encoder)
+            try:
+                export_texts(self.encoder(model))
+            except (ModelError, ModelMismatch) as error:  # queries will say so
+                log.debug("%s", error)
 
     def _known(self) -> Model | None:
         held = self._catalog.models()
         if self._wanted is None:
             return held[0] if held else None
         return next((model for model in held if _names(self._wanted, model)), None)
-
-    def _text_encoder(self, model: Model, texts: Sequence[str]) -> TextEncoder:
-        """What embeds `texts`; says so where it does not read them to their end."""
-        if model.id not in self._texts:
-            exported = None
-            # Who names a GPU wants it used, and an encoder that is loaded need not be again.
-            if model.id not in self._encoders and self._device in ("auto", "cpu"):
-                exported = open_exported(model.weights, model.preprocess)
-            self._texts[model.id] = exported or self.encoder(model)
-        encoder = self._texts[model.id]
-        if any(encoder.count_tokens(text) > encoder.context for text in texts):
-            log.warning(
-                "the query is longer than the %d tokens that the model reads; its end is ignored",
-                encoder.context,
-            )
-        return encoder
 
 
 def _checked(encoder: encoders.Encoder, model: Model) -> encoders.Encoder:
@@ -200,11 +203,3 @@ def _names(spec: Spec, model: Model) -> bool:
         return False
     file = Path(spec.file)
     return file.is_file() and sha256_of(file) == model.weights
-
-
-def _why_pocket(spec: Spec) -> str:
-    return (
-        f"pocket was taken because the weights of {spec} could not be downloaded; it finds less."
-        " When there is a network: clipsearch index --model default, then"
-        " clipsearch models remove pocket"
-    )

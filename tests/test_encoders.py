@@ -258,6 +258,10 @@ def test_a_device_that_is_not_here_is_refused(spec: str, device: str) -> None:
         load(parse_spec(spec), device=device)
 
 
+def test_the_logit_scale_is_the_models_own(encoder: Encoder, reference: Any) -> None:
+    assert encoder.logit_scale == pytest.approx(reference[0].logit_scale.exp().item(), rel=1e-3)
+
+
 # Pocket
 
 

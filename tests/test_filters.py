@@ -169,7 +169,7 @@ def test_the_best_k_of_a_selection_come_whatever_else_fits_better(
         ({"type": ["exe"]}, "--type 'exe' is unknown; it can be jpeg"),
         ({"min_size": "big"}, "--min-size 'big' is no size"),
         ({"camera": " "}, "--camera is empty"),
-        ({"folder": ["/no/such/folder"]}, "/no/such/folder is not in the index"),
+        ({"folder": ["/no/such/folder"]}, "the index holds no photos below /no/such"),
     ],
 )
 def test_a_filter_that_makes_no_sense_is_one_clear_line(

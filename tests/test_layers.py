@@ -96,20 +96,27 @@ def test_every_module_lives_in_a_room() -> None:
 def test_the_public_names_are_these() -> None:
     assert clipsearch.__all__ == [
         "ClipsearchError",
+        "Duplicate",
         "Facts",
         "FileUnreadable",
+        "Group",
         "Hit",
         "IndexReport",
         "InvalidInput",
+        "Label",
+        "LabelCount",
+        "LabelledPhoto",
         "Library",
         "LibraryBusy",
         "LibraryError",
         "ModelError",
         "ModelMismatch",
         "PhotoError",
+        "Scores",
         "Status",
         "WeightsUnavailable",
         "__version__",
+        "score",
     ]
     assert all(hasattr(clipsearch, name) for name in clipsearch.__all__)
 

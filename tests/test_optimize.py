@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -164,18 +163,25 @@ def test_the_last_rows_that_fill_no_block_are_found(original: VectorFile) -> Non
         assert faster(original).search(row, 1).ids.tolist() == [place * 2 + 1]
 
 
-def test_much_growth_asks_for_building_again(built: VectorFile) -> None:
-    assert not approximate.is_outgrown(built)
-    built.add(np.arange(COUNT) + 10 * COUNT, clustered(COUNT, seed=7))
-    assert approximate.is_outgrown(built)
-    approximate.build(built)
-    assert not approximate.is_outgrown(built)
+@pytest.mark.parametrize(("more", "again"), [(COUNT // 10, False), (COUNT, True)])
+def test_much_growth_builds_it_again(built: VectorFile, more: int, again: bool) -> None:
+    before = built.ann_path.read_bytes()
+    built.add(np.arange(more) + 10 * COUNT, clustered(more, seed=7))
+    approximate.renew(built)
+    assert (built.ann_path.read_bytes() != before) is again
     assert share_found(faster(built), built, words(50)) >= 0.99
 
 
-def test_no_index_is_not_outgrown(tmp_path: Path) -> None:
-    assert not approximate.is_outgrown(filled(tmp_path / "m"))
-    assert not approximate.is_outgrown(VectorFile(tmp_path / "none", DIM))
+def test_none_is_built_where_there_was_none(tmp_path: Path) -> None:
+    file = filled(tmp_path / "m")
+    approximate.renew(file)
+    assert not file.ann_path.exists()
+
+
+def test_it_is_dropped_when_too_few_are_left(built: VectorFile) -> None:
+    built.keep(built.ids[:500])
+    approximate.renew(built)
+    assert not built.ann_path.exists()
 
 
 # What is not believed
@@ -222,7 +228,8 @@ def test_an_index_of_rows_that_were_rewritten_is_ignored(built: VectorFile) -> N
     built.keep(built.ids[5:])
     assert_exact(built)
     assert_exact(reopened(built))
-    assert approximate.is_outgrown(built)
+    approximate.renew(built)
+    assert used(built)
 
 
 def test_an_index_of_more_rows_than_there_are_is_ignored(built: VectorFile) -> None:
@@ -394,19 +401,12 @@ def test_photos_that_are_gone_are_not_answers(optimized: Made) -> None:
         assert len(hits) == 20
 
 
-def test_when_much_is_gone_search_is_exact_and_says_so(
-    optimized: Made, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_when_much_is_gone_it_is_built_again(optimized: Made) -> None:
     optimized.break_most_codes()
     with open_wide(optimized.folder) as library:
-        with caplog.at_level(logging.WARNING, "clipsearch"):
-            library.forget(Path(PHOTOS, "old"))
-        assert "clipsearch optimize" in caplog.text
+        library.forget(Path(PHOTOS, "old"))
+        assert len(optimized.ann_files) == 1
         assert library.query("a dog") == library.query("a dog", exact=True)
-        library.optimize(force=True)
-        caplog.clear()
-        library.forget(library.query("a dog")[0].path)
-        assert caplog.text == ""
 
 
 def test_a_small_library_is_left_as_it_is(made: Made) -> None:

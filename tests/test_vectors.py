@@ -191,6 +191,21 @@ def test_what_is_held_is_searched_and_not_written(
     assert VectorFile(tmp_path / "m", DIM).fingerprint()[0] == saved
 
 
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_blocks_give_what_is_asked_for_and_there(size: int, tmp_path: Path) -> None:
+    ids, rows = numbered(40), unit_rows(40)
+    file = VectorFile(tmp_path / "m", DIM)
+    assert list(file.blocks(ids, size)) == []
+    file.add(ids[:30], rows[:30])
+    file.hold(ids[30:], rows[30:])
+    asked = np.append(ids[5:35], 10_000)
+    blocks = list(file.blocks(asked, size))
+    assert all(len(block_ids) <= size for block_ids, _ in blocks)
+    assert np.concatenate([block_ids for block_ids, _ in blocks]).tolist() == ids[5:35].tolist()
+    found = np.concatenate([block_rows for _, block_rows in blocks])
+    assert found.tobytes() == rows[5:35].astype(np.float16).tobytes()
+
+
 @pytest.mark.parametrize("step", [1, 2, 7, 1000])
 def test_keeping_some_drops_all_others(step: int, tmp_path: Path) -> None:
     file = filled(tmp_path / "m", 100)

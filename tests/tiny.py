@@ -25,6 +25,7 @@ class TinyEncoder:
     resolution = 16
     context = 100
     batch_size = 64
+    logit_scale = 100.0
     device = "cpu"
     precision = "fp32"
 

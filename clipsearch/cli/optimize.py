@@ -26,7 +26,7 @@ def optimize(
 ) -> None:
     """Make search fast in a library of millions of photos; about 99 of 100 answers stay.
 
-    Run it again when clipsearch index says so. query --exact still compares with every photo.
+    From then on clipsearch index keeps it fresh. query --exact still compares with every photo.
     """
     from clipsearch.library import Library
 

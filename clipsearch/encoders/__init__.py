@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from clipsearch.encoders.aliases import Alias
 from clipsearch.encoders.spec import Spec, parse_spec
-from clipsearch.errors import ModelError
+from clipsearch.errors import ModelError, WeightsUnavailable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +22,18 @@ if TYPE_CHECKING:
     from clipsearch.encoders.export import TextExport
     from clipsearch.photos.view import View
 
-__all__ = ["Encoder", "Spec", "download", "is_here", "load", "parse_spec", "pocket_files"]
+log = logging.getLogger("clipsearch")
+
+__all__ = [
+    "Encoder",
+    "Spec",
+    "download",
+    "is_here",
+    "load",
+    "load_first",
+    "parse_spec",
+    "pocket_files",
+]
 
 
 class Encoder(Protocol):
@@ -34,6 +46,7 @@ class Encoder(Protocol):
     resolution: int  # pixels of the model's square view
     context: int  # tokens of text it reads
     batch_size: int  # pictures at a time that suit the device
+    logit_scale: float  # cosines times this are the logits that the model was trained with
     device: str
     precision: str  # "fp32", "bf16" or "fp16": of the image tower
 
@@ -79,6 +92,30 @@ def load(spec: Spec, device: str = "auto", precision: str = "auto") -> Encoder:
     module, function = FAMILIES[spec.family].split(":")
     encoder: Encoder = getattr(importlib.import_module(module), function)(spec, device, precision)
     return encoder
+
+
+def load_first(wanted: Spec | None, device: str = "auto") -> tuple[Spec, Encoder, str | None]:
+    """The model that is taken where none is in use yet: the one wanted, the default, or pocket.
+
+    Pocket where the default's weights cannot be had; then the last value says so.
+
+    Raises:
+        ModelError, InvalidInput: as `load`.
+    """
+    spec = wanted or parse_spec("default")
+    try:
+        return spec, load(spec, device), None
+    except WeightsUnavailable:
+        if wanted is not None or pocket_files() is None:
+            raise
+    pocket = parse_spec("pocket")
+    note = (
+        f"pocket was taken because the weights of {spec} could not be downloaded; it finds"
+        " less. When there is a network: clipsearch index --model default, then"
+        " clipsearch models remove pocket"
+    )
+    log.warning("%s", note)
+    return pocket, load(pocket, device), note
 
 
 def pocket_files() -> tuple[Path, Path] | None:

@@ -70,6 +70,7 @@ class OpenClipEncoder:
         # A GPU wants much at once (and has the memory, or halves it); a CPU's cache wants little.
         self.batch_size = 64 if torch.device(device).type == "cpu" else 512
         self.dim = self._embedding_size()
+        self.logit_scale = float(self._model.logit_scale.exp())
 
     @torch.inference_mode()
     def encode_images(self, batch: np.ndarray) -> np.ndarray:

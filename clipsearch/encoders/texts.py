@@ -14,7 +14,9 @@ import os
 import shutil
 import string
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,8 @@ log = logging.getLogger("clipsearch")
 
 FORMAT = 1  # raised when an older version could not use what is written here
 TOWER, TOKENIZER, RULES = "tower.onnx", "tokenizer.json", "rules.json"
+
+_BATCH = 32  # texts that one thread embeds at a time
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -46,7 +50,9 @@ class ExportedTexts:
         import onnxruntime
         import tokenizers
 
-        self._rules = TokenRules(**json.loads((folder / RULES).read_text("utf-8")))
+        told = json.loads((folder / RULES).read_text("utf-8"))
+        self.logit_scale = float(told.pop("logit_scale"))
+        self._rules = TokenRules(**told)
         self.context = self._rules.context
         self._tokenizer: Any = tokenizers.Tokenizer.from_file(str(folder / TOKENIZER))
         options = onnxruntime.SessionOptions()
@@ -66,11 +72,22 @@ class ExportedTexts:
 
         tokens = [self._cut(self._tokens(text)) for text in texts]
         rows = np.empty((len(texts), self._dim), np.float32)
-        # Texts of one length together, so that no padding is ever looked at.
-        for length in set(map(len, tokens)):
-            places = [place for place, some in enumerate(tokens) if len(some) == length]
+
+        def embed(places: Sequence[int]) -> None:
             batch = np.array([tokens[place] for place in places], np.int64)
             rows[places] = self._tower.run(None, {"tokens": batch})[0]
+
+        # Texts of one length together, so that no padding is ever looked at.
+        by_length = sorted(range(len(texts)), key=lambda place: len(tokens[place]))
+        groups = [list(group) for _, group in groupby(by_length, lambda at: len(tokens[at]))]
+        batches = [
+            group[at : at + _BATCH] for group in groups for at in range(0, len(group), _BATCH)
+        ]
+        if len(batches) == 1:
+            embed(batches[0])
+        else:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                list(pool.map(embed, batches))
         return rows
 
     def count_tokens(self, text: str) -> int:

@@ -103,7 +103,9 @@ def _places(folder: str, roots: Sequence[Root]) -> list[tuple[int, bytes]]:
             return [(root.id, b"" if below == "." else os.fsencode(below) + b"/")]
     inside = [(root.id, b"") for root in roots if is_below(root.path, real)]
     if not inside:
-        raise InvalidInput(f"--folder: {folder} is not in the index; see clipsearch status")
+        raise InvalidInput(
+            f"the index holds no photos below {folder}; clipsearch status lists its folders"
+        )
     return inside
 
 

@@ -6,8 +6,6 @@ import hashlib
 import os
 import re
 import sys
-import urllib.error
-import urllib.request
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -19,6 +17,7 @@ from clipsearch.store.catalog import Catalog, Model
 if TYPE_CHECKING:
     from PIL import Image
 
+    from clipsearch.encoders import Encoder
     from clipsearch.models import Models
 
 STDIN = "-"
@@ -99,6 +98,9 @@ def read_picture(source: str | os.PathLike[str] | Image.Image, allow_url: bool =
 def _fetch(url: str, allowed: bool) -> bytes:
     if not allowed:
         raise InvalidInput(f"{url} is on the web, and nothing is fetched without --allow-url")
+    import urllib.error
+    import urllib.request
+
     request = urllib.request.Request(url, headers={"User-Agent": "clipsearch"})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
@@ -129,13 +131,22 @@ def embed_picture(
     Raises:
         InvalidInput: it is no picture, or the region is not in it.
     """
-    content, name = picture
+    content = picture.content
     if isinstance(content, bytes) and region is None:
         stored = catalog.vector_of(model.id, hashlib.sha256(content).hexdigest())
         if stored is not None:
             row = np.frombuffer(stored, np.float16).astype(np.float32)
             return np.asarray(row / np.linalg.norm(row))
-    encoder = models.encoder(model)
+    return encode_picture(picture, models.encoder(model), region)
+
+
+def encode_picture(picture: Picture, encoder: Encoder, region: Region | None = None) -> np.ndarray:
+    """A picture's embedding, (dim,) float32 unit, as an encoder gives it.
+
+    Raises:
+        InvalidInput: it is no picture, or the region is not in it.
+    """
+    content, name = picture
     try:
         # A part of a picture is looked at as closely as the file allows.
         side = None if region else encoder.resolution

@@ -46,7 +46,7 @@ MIN_CANDIDATES = 64
 MAX_SHARE = 1 / 16
 # How much nearer than to chance a question in words is to what it asks for, as a cosine.
 WORDS_COSINE = 0.35
-# What came after the build is searched exactly; with more than this share of it, build again.
+# What came after the build is searched exactly; with more than this share of it, it is renewed.
 GROWTH = 0.2
 
 # Exact search that takes no longer needs no help.
@@ -252,13 +252,17 @@ def _fits(header: Header, vectors: VectorFile) -> bool:
     )
 
 
-def is_outgrown(vectors: VectorFile) -> bool:
-    """Whether there is an approximate index that is of little use by now."""
-    path = vectors.ann_path
-    if not path.exists():
-        return False
-    index = load(vectors, path)
-    return index is None or len(vectors.ids) - index.header.count > GROWTH * len(vectors.ids)
+def renew(vectors: VectorFile) -> None:
+    """Build an approximate index that is of little use by now again; drop it if that fails."""
+    if not vectors.ann_path.exists():
+        return
+    index = load(vectors, vectors.ann_path)
+    if index and len(vectors.ids) - index.header.count <= GROWTH * len(vectors.ids):
+        return
+    try:
+        build(vectors)
+    except (InvalidInput, LibraryError):  # too few by now, or too much alike
+        vectors.ann_path.unlink()
 
 
 def build(vectors: VectorFile, progress: Progress | None = None) -> tuple[ApproximateIndex, float]:

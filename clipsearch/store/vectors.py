@@ -145,6 +145,17 @@ class VectorFile:
         """The 8 random bytes that the two files share; a rewritten file has others."""
         return self._maps.whole[len(MAGIC) : len(MAGIC) + 8].tobytes()
 
+    def blocks(self, within: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The vectors of the ids `within`, (n,) int64, `size` at a time and ascending.
+
+        A block is (n,) int64 ids and (n, dim) float16 unit rows.
+        """
+        for ids, rows in ((self.ids, self.rows), self._unsaved):
+            places = _positions(ids, within)
+            for start, stop in _spans(len(places), size):
+                block = places[start:stop]
+                yield ids[block], rows[block]
+
     def search(
         self, query: np.ndarray, k: int, within: np.ndarray | None = None, start: int = 0
     ) -> Matches:

@@ -1,0 +1,110 @@
+"""`clipsearch label`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clipsearch.cli.options import Device, Index, Json, ModelSpec
+from clipsearch.cli.output import print_json, print_rows, printable
+
+if TYPE_CHECKING:
+    from clipsearch.search.labels import Label, LabelCount, LabelledPhoto
+
+
+def label(
+    path: Annotated[
+        Path | None,
+        typer.Argument(metavar="[PATH]", help="A photo, or an indexed folder. Default: all."),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels",
+            metavar="FILE",
+            help="A file with a label a line, or: imagenet. Default: what people take photos of.",
+        ),
+    ] = None,
+    show: Annotated[
+        str | None,
+        typer.Option(metavar="LABEL", help="List the photos that this label is the best one of."),
+    ] = None,
+    k: Annotated[
+        int, typer.Option("-k", metavar="N", help="How many labels to show, or with --show photos.")
+    ] = 10,
+    index: Index = None,
+    model: ModelSpec = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Say in words of a list what a photo shows, or how many photos show what.
+
+    A photo gets labels with their probabilities among the list; each photo of a folder is
+    counted under its best one.
+    """
+    from clipsearch.library import Library
+    from clipsearch.photos.decode import take_over_pillow
+
+    take_over_pillow()
+    cells: Callable[[Any], tuple[str, ...]]
+    columns: tuple[str, ...]
+    with (
+        Library.open(index, model=model, device=device, create=False) as library,
+        _progress() as progress,
+    ):
+        if show is not None:
+            columns, cells = (">probability", "path"), _photo_cells
+            found: Sequence[Any] = library.photos_labelled(show, path, labels, k, progress=progress)
+        elif path is not None and _is_photo(path):
+            columns, cells = (">probability", "label"), _label_cells
+            found = library.label(path, labels, k, progress=progress)
+        else:
+            columns, cells = (">photos", "label", "example"), _count_cells
+            found = library.count_labels(path, labels, k, progress=progress)
+    if json:
+        print_json([it.as_dict(rank) for rank, it in enumerate(found, 1)])
+    else:
+        rows = [(str(rank), *cells(it)) for rank, it in enumerate(found, 1)]
+        print_rows((">rank", *columns), rows)
+    if not found:
+        what = f"no photo is best described by {show!r}" if show else "the index holds no photos"
+        print(f"clipsearch: {what}", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _is_photo(path: Path) -> bool:
+    """Whether a path is meant as a photo; a folder may be on a drive that is not connected."""
+    from clipsearch.photos.scan import is_photo_name
+
+    return not path.is_dir() and (path.exists() or is_photo_name(path.name))
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None] | None]:
+    """Draw a bar of the labels that are embedded, if stderr is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("labels", visible=False)  # mostly there are none to embed
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+
+
+def _label_cells(found: Label) -> tuple[str, ...]:
+    return f"{found.probability:.3f}", printable(found.label)
+
+
+def _count_cells(found: LabelCount) -> tuple[str, ...]:
+    return str(found.photos), printable(found.label), printable(str(found.example))
+
+
+def _photo_cells(found: LabelledPhoto) -> tuple[str, ...]:
+    return f"{found.probability:.3f}", printable(str(found.hit.path))

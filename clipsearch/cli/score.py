@@ -1,0 +1,70 @@
+"""`clipsearch score`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clipsearch.cli.options import Device, Index, Json, ModelSpec
+from clipsearch.cli.output import print_json, print_rows, printable
+
+if TYPE_CHECKING:
+    from clipsearch.search.scoring import Scores
+
+
+def score(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Any pictures.")],
+    texts: Annotated[
+        list[str] | None,
+        typer.Option("--text", metavar="TEXT", help="What they may show. Repeatable."),
+    ] = None,
+    index: Index = None,
+    model: ModelSpec = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Compare pictures with texts: cosines, and probabilities among the texts.
+
+    By the model of the index, or without an index by --model.
+    """
+    from clipsearch import library
+    from clipsearch.photos.decode import take_over_pillow
+
+    take_over_pillow()
+    texts = texts or []
+    scores = library.score(images, texts, index=index, model=model, device=device)
+    if json:
+        print_json(_as_json(images, texts, scores))
+    else:
+        print_rows((">score", ">probability", "text", "path"), _rows(images, texts, scores))
+
+
+def _as_json(images: Sequence[Path], texts: Sequence[str], scores: Scores) -> dict[str, Any]:
+    cosines, probabilities = scores.cosines.tolist(), scores.probabilities.tolist()
+    return {
+        "texts": list(texts),
+        "images": [
+            {
+                "path": str(image),
+                "scores": [round(value, 6) for value in cosines[row]],
+                "probabilities": [round(value, 6) for value in probabilities[row]],
+            }
+            for row, image in enumerate(images)
+        ],
+    }
+
+
+def _rows(images: Sequence[Path], texts: Sequence[str], scores: Scores) -> list[tuple[str, ...]]:
+    return [
+        (
+            f"{scores.cosines[row, column]:.4f}",
+            f"{scores.probabilities[row, column]:.3f}",
+            printable(text),
+            printable(str(image)),
+        )
+        for row, image in enumerate(images)
+        for column, text in enumerate(texts)
+    ]

@@ -1,0 +1,58 @@
+"""The embeddings of labels that a model was asked about, remembered in a file beside its vectors.
+
+Derived: deleting it costs time and nothing else. It is not in the catalog, since a question must
+be answered on a read-only disk and while another process writes.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(slots=True)
+class LabelRows:
+    """The labels that are remembered."""
+
+    logit_scale: float  # of the model, so that probabilities need no model
+    rows: dict[str, np.ndarray] = field(default_factory=dict)  # label: (dim,) float32, unit
+
+
+def read_label_rows(path: Path, made_with: str) -> LabelRows | None:
+    """What the file remembers; None if it is not there, damaged or not `made_with` the same."""
+    try:
+        with path.open("rb") as raw, np.load(raw) as file:
+            if str(file["made_with"]) != made_with:
+                return None
+            labels = file["labels"].tobytes().decode().split("\n")
+            rows = dict(zip(labels, file["rows"], strict=True))
+            return LabelRows(float(file["logit_scale"]), rows)
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def write_label_rows(path: Path, made_with: str, known: LabelRows) -> None:
+    """Put a new file in place of the old one.
+
+    Raises:
+        OSError: the disk is full or read-only.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        with fresh.open("wb") as file:
+            np.savez(
+                file,
+                made_with=np.array(made_with),
+                logit_scale=np.array(known.logit_scale),
+                # No label has a line break in it, and an array of texts is as wide as its longest.
+                labels=np.frombuffer("\n".join(known.rows).encode(), np.uint8),
+                rows=np.stack(list(known.rows.values())),
+            )
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
