@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from clipsearch.library import IndexReport, Library, Status, score
     from clipsearch.photos.facts import Facts
+    from clipsearch.search.duplicates import Duplicate, Group
     from clipsearch.search.labels import Label, LabelCount, LabelledPhoto
     from clipsearch.search.results import Hit
     from clipsearch.search.scoring import Scores
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ClipsearchError",
+    "Duplicate",
     "Facts",
     "FileUnreadable",
+    "Group",
     "Hit",
     "IndexReport",
     "InvalidInput",
@@ -55,7 +58,9 @@ __all__ = [
 # Where the names are that are not errors; looked up when first used, since a command must not
 # wait for what it does not use.
 _HOMES = {
+    "Duplicate": "clipsearch.search.duplicates",
     "Facts": "clipsearch.photos.facts",
+    "Group": "clipsearch.search.duplicates",
     "Hit": "clipsearch.search.results",
     "IndexReport": "clipsearch.library",
     "Label": "clipsearch.search.labels",

@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from clipsearch.errors import (
     LibraryError,
 )
 from clipsearch.models import Models
+from clipsearch.photos.scan import ScanRules
 from clipsearch.search.results import Hit, Photo
 from clipsearch.store.catalog import EVERYTHING, FILE_NAME, Catalog, Model, Root
 from clipsearch.store.faults import explained
@@ -34,9 +35,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from clipsearch.indexing.plan import Counts, Doubts, Plan, Target
+    from clipsearch.search.duplicates import Group, Kind
     from clipsearch.search.filters import Filters
     from clipsearch.search.labels import Label, LabelCount, LabelledPhoto, Labels, LabelSet
     from clipsearch.search.scoring import Scores
+    from clipsearch.store.approximate import Optimized
 
 log = logging.getLogger("clipsearch")
 
@@ -72,6 +75,7 @@ class RootStatus:
     path: str
     photos: int
     present: bool  # whether the folder is there now
+    rules: ScanRules  # which of its photos are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,20 +279,45 @@ class Library:
             InvalidInput: the index does not know the path.
         """
         from clipsearch.indexing.targets import forget
-        from clipsearch.store.sync import bring_up, vector_file
 
         with explained(self.folder), write_lock(self.folder):
             taken = forget(self._catalog, os.fspath(path))
-            for model in self._catalog.models():
-                bring_up(self._catalog, model, vector_file(self.folder, model))
+            self._bring_up_vectors()
         return taken
 
+    def optimize(
+        self, *, force: bool = False, progress: Progress | None = None
+    ) -> tuple[Optimized, ...]:
+        """Build an approximate index for each model whose exact search takes over 100 ms.
+
+        From then on `query` and `similar` use it, and an index run builds it again when much has
+        changed. `force` builds it in any case. `progress` gets the work done and its total. What
+        was there stays until the new one is complete.
+
+        Raises:
+            InvalidInput: `force` with too few photos.
+            LibraryBusy: another process is writing to this index.
+            LibraryError: the disk is full or read-only, or the vectors do not allow it.
+        """
+        from clipsearch.store.approximate import optimize
+        from clipsearch.store.sync import bring_up, vector_file
+
+        done = []
+        with explained(self.folder), write_lock(self.folder):
+            for model in self._catalog.models():
+                vectors = vector_file(self.folder, model)
+                bring_up(self._catalog, model, vectors)
+                done.append(optimize(model.spec, vectors, force, progress))
+        return tuple(done)
+
     def export_texts(self) -> None:
-        """Export the text towers of the models that an index run loaded, unless that was done.
+        """Export the text towers of the index's models, unless that was done before.
 
         Later queries then need no torch. It takes some seconds, once for each model and user.
         """
-        self._models.export_texts()
+        from clipsearch.search.neutral import NEUTRAL
+
+        self._models.export_texts(NEUTRAL)
 
     def remove_model(self, spec: str) -> int:
         """Take a model with its embeddings out of the index; gives how many there were.
@@ -313,20 +342,24 @@ class Library:
         image_weight: float = 1.0,
         filters: Filters | None = None,
         allow_url: bool = False,
+        exact: bool = False,
+        relevant: bool = False,
     ) -> list[Hit]:
         """The k photos that fit words, pictures, or both together best, best first; None is all.
 
         `text` is words, or several parts with signs and weights, as "horse + 2*stripes - fence +
         ./pool.jpg"; `images` are pictures (files, "-" for stdin, or PIL images) that count
         `image_weight` each, and `minus` are parts that count against. Only photos that satisfy
-        the `filters` are looked at. Pictures behind a URL are fetched only with `allow_url`.
+        the `filters` are looked at. Pictures behind a URL are fetched only with `allow_url`. Where
+        the index was optimized, `exact` compares with every photo all the same. `relevant` leaves
+        out what does not stand out (see `Hit.relevance`), which may be all.
 
         Raises:
             InvalidInput: nothing is asked for, a part, a weight or a filter that makes no sense,
                 a picture that cannot be read, or k below 1.
             LibraryError, ModelError: the index or its model cannot be used.
         """
-        from clipsearch.search.pictures import embed_picture, read_picture
+        from clipsearch.search.neutral import NEUTRAL
         from clipsearch.search.query import check_k
         from clipsearch.search.question import (
             Term,
@@ -335,7 +368,6 @@ class Library:
             parse_question,
             parse_term,
         )
-        from clipsearch.search.relevance import NEUTRAL
 
         check_k(k)
         terms = parse_question(text) if text.strip() or not (images or minus) else []
@@ -350,12 +382,15 @@ class Library:
                 if not term.is_picture:
                     row: np.ndarray = self._models.embed_texts(model, [str(term.content)])[0]
                     return row
+                from clipsearch.search.pictures import embed_picture, read_picture
+
                 picture = read_picture(term.content, allow_url)
                 return embed_picture(picture, self._models, model, self._catalog)
 
             words = not any(term.is_picture for term in terms)
             neutral = self._models.embed_texts(model, NEUTRAL) if words else None
-            return self._nearest(model, combine(terms, embed), k, filters, neutral=neutral)
+            vector = combine(terms, embed)
+            return self._nearest(model, vector, k, filters, exact, relevant, neutral=neutral)
 
     def similar(
         self,
@@ -365,12 +400,15 @@ class Library:
         region: str | None = None,
         filters: Filters | None = None,
         allow_url: bool = False,
+        exact: bool = False,
+        relevant: bool = False,
     ) -> list[Hit]:
         """The k photos that look most like a picture, or a region of it, best first; None is all.
 
         `image` is any image file, indexed or not, "-" for stdin, a URL with `allow_url`, or a PIL
         image. The very file asked with is left out; copies of it are not. `region` is
-        "x,y,width,height" in pixels or percent of the upright picture.
+        "x,y,width,height" in pixels or percent of the upright picture. `exact` and `relevant` are
+        as in `query`.
 
         Raises:
             InvalidInput: the image cannot be read, a region or filter that makes no sense, or k
@@ -389,7 +427,7 @@ class Library:
                 return []
             vector = embed_picture(picture, self._models, model, self._catalog, part)
             file = _expanded(image).resolve() if isinstance(image, (str, os.PathLike)) else None
-            return self._nearest(model, vector, k, filters, file)
+            return self._nearest(model, vector, k, filters, exact, relevant, file)
 
     def photos(self, filters: Filters | None = None, k: int | None = None) -> list[Photo]:
         """The photos that satisfy the filters, the latest taken first; all, or at most k.
@@ -523,6 +561,43 @@ class Library:
 
             return score_pictures(images, texts, embed, partial(self._models.texts, model))
 
+    def duplicates(
+        self,
+        kinds: Sequence[Kind] = ("bytes", "pictures", "shots"),
+        *,
+        within: float = 60.0,
+        isolated: bool = False,
+        progress: Progress | None = None,
+    ) -> list[Group]:
+        """Groups of photos that are duplicates, of three kinds that are never mixed.
+
+        "bytes" are files with the same content; "pictures" are re-encoded, resized or mildly
+        recoloured copies of a picture; "shots" look alike and were taken within so many seconds
+        of each other, as EXIF tells. Nothing is deleted, and which photo to keep is a suggestion.
+
+        Photos indexed before there were perceptual hashes are read for theirs first; `progress`
+        and `isolated` are as in `index`.
+
+        Raises:
+            InvalidInput: a kind that does not exist, or a negative `within`.
+            LibraryError: the index cannot be used.
+        """
+        from clipsearch.indexing.pictures import all_pictures
+        from clipsearch.search.duplicates import check_kinds, find_duplicates
+
+        check_kinds(kinds, within)
+        with explained(self.folder):
+            model = self._models.chosen()
+            if model is None:
+                return []
+            hashes: Mapping[str, bytes] = {}
+            if "pictures" in kinds or "shots" in kinds:
+                hashes = all_pictures(
+                    self.folder, self._catalog, _usual_workers(), isolated,
+                    progress or (lambda done, total: None),
+                )  # fmt: skip
+            return find_duplicates(self._catalog, model, hashes, kinds, within)
+
     def status(self) -> Status:
         """What the index holds and how large it is."""
         with explained(self.folder):
@@ -574,9 +649,17 @@ class Library:
                 counts.complete = pipeline.run(plan, loaders, how.stopping or (lambda: False))
         else:
             counts = Counts(unchanged=plan.unchanged, removed=clean_up(self._catalog, plan))
-        for held in self._catalog.models():
-            bring_up(self._catalog, held, vector_file(self.folder, held))
+        self._bring_up_vectors()
         return counts
+
+    def _bring_up_vectors(self) -> None:
+        from clipsearch.store.approximate import renew
+        from clipsearch.store.sync import bring_up, vector_file
+
+        for model in self._catalog.models():
+            vectors = vector_file(self.folder, model)
+            bring_up(self._catalog, model, vectors)
+            renew(vectors)
 
     def _nearest(
         self,
@@ -584,18 +667,22 @@ class Library:
         vector: np.ndarray,
         k: int | None,
         filters: Filters | None,
+        exact: bool,
+        relevant: bool,
         leave_out: Path | None = None,
         neutral: np.ndarray | None = None,
     ) -> list[Hit]:
         from clipsearch.search.filters import select
         from clipsearch.search.query import nearest_photos
+        from clipsearch.search.results import stands_out
         from clipsearch.store.sync import opened
 
         selection = select(filters, self._catalog) if filters else None
         vectors = opened(self.folder, self._catalog, model)
-        return nearest_photos(
-            self._catalog, model, vectors, vector, k, selection, leave_out, neutral
+        hits = nearest_photos(
+            self._catalog, model, vectors, vector, k, selection, leave_out, exact, neutral
         )
+        return [hit for hit in hits if stands_out(hit)] if relevant else hits
 
     def _embed_labels(
         self, model: Model, progress: Progress | None
@@ -613,7 +700,8 @@ class Library:
         return sum(file.stat().st_size for file in self.folder.glob(pattern))
 
     def _root_status(self, root: Root) -> RootStatus:
-        return RootStatus(root.path, self._catalog.count_photos(root.id), os.path.isdir(root.path))
+        present, rules = os.path.isdir(root.path), self._catalog.rules(root.id)
+        return RootStatus(root.path, self._catalog.count_photos(root.id), present, rules)
 
     def _model_status(self, model: Model) -> ModelStatus:
         count = self._catalog.fingerprint(model.id)[0]

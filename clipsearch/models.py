@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from clipsearch import encoders
 from clipsearch.encoders.spec import Spec, parse_spec, sha256_of
-from clipsearch.encoders.texts import open_exported
-from clipsearch.errors import InvalidInput, ModelMismatch
+from clipsearch.encoders.texts import folder_of, open_exported
+from clipsearch.errors import InvalidInput, ModelError, ModelMismatch
 from clipsearch.store.catalog import Catalog, Model
 
 if TYPE_CHECKING:
@@ -166,12 +166,21 @@ class Models:
         vector_file(folder, model).delete()
         return count
 
-    def export_texts(self) -> None:
-        """Export the text towers of the models that are loaded, for later queries."""
-        from clipsearch.encoders.export import export_texts
+    def export_texts(self, texts: Sequence[str]) -> None:
+        """Export the text towers of all models of which that was not tried yet.
 
-        for encoder in self._encoders.values():
-            export_texts(encoder)
+        `texts` that every question will need are embedded, so that the first one finds them.
+        """
+        for model in self._catalog.models():
+            try:
+                if not folder_of(model.weights, model.preprocess).is_dir():
+                    from clipsearch.encoders.export import export_texts
+
+                    export_texts(self.encoder(model))
+                if len(self._catalog.answered(model.id, texts)) < len(texts):
+                    self.embed_texts(model, texts)
+            except (ModelError, ModelMismatch) as error:  # queries will say so
+                log.debug("%s", error)
 
     def _known(self) -> Model | None:
         held = self._catalog.models()

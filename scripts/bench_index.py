@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from peers import MODEL, export_for_rclip, make_weights
 from PIL import Image
 
 from clipsearch import Library, encoders
@@ -35,7 +35,6 @@ from clipsearch.indexing.loading import Loaders
 from clipsearch.photos.scan import is_photo_name
 
 # torch and open_clip are imported where they are needed: the worker processes import this file.
-MODEL = "ViT-B-32-256"
 BATCH = 64
 DECODING, EMBEDDING, BOUND = "decoding alone", "embedding alone", "the bound of these two"
 
@@ -170,48 +169,6 @@ def make_pictures(photos: Path, megapixels: float, count: int, folder: Path) -> 
         noisy = large + np.tile(noise, tiles)[: size[1], : size[0]]
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(target, quality=90)
     return folder
-
-
-def make_weights(file: Path) -> Path:
-    import open_clip
-    import torch
-    from safetensors.torch import save_file
-
-    torch.manual_seed(0)
-    state = open_clip.create_model(MODEL).state_dict()
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, file)
-    return file
-
-
-def export_for_rclip(weights: Path, data: Path) -> Path:
-    """The same weights as the ONNX files that rclip keeps in its data folder."""
-    import open_clip
-    import torch
-
-    folder = data / "ViT-B-32-256-datacomp_s34b_b86k"
-    folder.mkdir(parents=True)
-    model = open_clip.create_model(MODEL, pretrained=str(weights)).eval()
-    side = model.visual.image_size[0]
-    # Indexing runs the image tower alone; rclip also loads the text tower for its query.
-    text = torch.nn.Sequential(torch.nn.Embedding(49408, 512), torch.nn.AdaptiveAvgPool2d((1, 512)))
-    towers = {
-        "visual": (model.visual, torch.zeros(2, 3, side, side)),
-        "textual": (torch.nn.Sequential(text, torch.nn.Flatten()), torch.zeros(2, 77).long()),
-    }
-    for name, (tower, example) in towers.items():
-        torch.onnx.export(
-            tower.eval(),
-            (example,),
-            folder / f"{name}.onnx",
-            input_names=["input"],
-            output_names=["output"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            external_data=False,
-        )
-    (data / "tokenizer").mkdir()
-    vocabulary = Path(open_clip.__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
-    shutil.copy(vocabulary, data / "tokenizer")
-    return data
 
 
 if __name__ == "__main__":

@@ -27,15 +27,15 @@ from train_pocket import opened, read_photos, read_splits
 
 from clipsearch import encoders
 from clipsearch.encoders.spec import parse_spec
+from clipsearch.search.neutral import NEUTRAL
 from clipsearch.search.relevance import (
-    NEUTRAL,
-    RELEVANT,
     SAMPLE,
     calibrate_picture,
     calibrate_text,
     features,
     relevance,
 )
+from clipsearch.search.results import RELEVANT
 
 SIZES = (1, 5, 30, 100, 1000, 8000)
 CAPTIONS = 200  # of each split

@@ -14,9 +14,11 @@ from conftest import picture
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from PIL import Image
 from tiny import TinyEncoder, open_tiny
 
 from clipsearch.photos.decode import decode
+from clipsearch.photos.phash import LEAST_SIDE
 
 NAMES = st.sampled_from([f"{folder}{name}.jpg" for folder in ("", "a/", "a/b/") for name in "xyz"])
 SEEDS = st.integers(0, 5)  # few, so that the same content comes again
@@ -126,7 +128,7 @@ class Disk(RuleBasedStateMachine):
         if self.is_fresh and self.root.exists():
             for path in self.photos().values():
                 if b"no picture" not in (content := path.read_bytes()):
-                    hits = self.library.similar(decode(content, min_side=16).image, k=20)
+                    hits = self.library.similar(as_indexed(content), k=20)
                     best = {hit.path for hit in hits if hit.score > hits[0].score - 1e-3}
                     assert path in best
 
@@ -142,8 +144,13 @@ class Disk(RuleBasedStateMachine):
 
 def embedding(content: bytes) -> np.ndarray:
     tiny = TinyEncoder()
-    row: np.ndarray = tiny.encode_images(tiny.prepare(decode(content, min_side=16).image)[None])[0]
+    row: np.ndarray = tiny.encode_images(tiny.prepare(as_indexed(content))[None])[0]
     return row
+
+
+def as_indexed(content: bytes) -> Image.Image:
+    """The picture at the size that an index run decodes for so small an encoder."""
+    return decode(content, min_side=LEAST_SIDE).image
 
 
 Disk.TestCase.settings = settings(

@@ -267,7 +267,7 @@ def test_on_a_terminal_the_answers_are_a_table(made: tuple[Path, Path]) -> None:
     code, screen = on_terminal(made[0], "similar", made[1] / "0.jpg", "-k", "3")
     assert code == 0
     header, *rows = [line.split() for line in screen.splitlines() if any(map(str.isalnum, line))]
-    assert header == ["rank", "score", "path"]
+    assert header == ["rank", "score", "fit", "path"]
     assert [row[0] for row in rows] == ["1", "2", "3"]
 
 
@@ -287,13 +287,17 @@ def test_an_index_without_photos_gives_exit_code_1(
 # status and forget
 
 
+NO_RULES = {"include": [], "exclude": [], "follow_links": False, "raw_too": False}
+
+
 def test_status_json_has_its_keys(made: tuple[Path, Path], clipsearch: Run) -> None:
     held = json.loads(clipsearch("status", "--json", "--index", made[0]).stdout)
     assert held["photos"] == 6
     assert held["failures"] == [
         {"path": str(made[1] / "broken.jpg"), "reason": "the file is empty"}
     ]
-    assert held["roots"] == [{"path": str(made[1]), "photos": 6, "present": True}]
+    root = {"path": str(made[1]), "photos": 6, "present": True, "rules": NO_RULES}
+    assert held["roots"] == [root]
     assert [model["vectors"] for model in held["models"]] == [6]
     assert held["bytes"]["total"] == held["bytes"]["catalog"] + held["bytes"]["vectors"] > 0
 
@@ -379,3 +383,26 @@ def test_paths_are_printed_where_the_terminal_knows_only_ascii(
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert len(done.stdout.splitlines()) == 6
+
+
+def test_what_is_looked_at_is_said_once_remembered_and_told(
+    clipsearch: Run, photos: Path, index: Path
+) -> None:
+    from tiny import open_tiny
+
+    with open_tiny(index) as library:
+        library.index([photos], exclude=["trip/"], follow_links=True)
+    assert "          --exclude trip/ --follow-links\n" in clipsearch("status").stdout
+    done = clipsearch("index", "--json")  # without saying it again
+    assert {key: json.loads(done.stdout)[key] for key in ("added", "unchanged")} == {
+        "added": 0,
+        "unchanged": 8,
+    }
+    done = clipsearch("index", photos, "--exclude", "[01]*", "--no-follow-links", "--json")
+    assert json.loads(done.stdout)["removed"] == 8
+    assert "          --exclude '[01]*'\n" in clipsearch("status").stdout
+    (rules,) = [
+        root["rules"] for root in json.loads(clipsearch("status", "--json").stdout)["roots"]
+    ]
+    nothing = {"include": [], "follow_links": False, "raw_too": False}
+    assert rules == {**nothing, "exclude": ["[01]*"]}

@@ -14,7 +14,7 @@ from clipsearch.encoders.aliases import ALIASES
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "index" / "README.md"]
-COMMANDS = "index|query|similar|label|score|status|models|forget"
+COMMANDS = "dupes|index|query|similar|label|score|status|models|forget|optimize"
 COMMAND = re.compile(rf"clipsearch ({COMMANDS})\b([^`\n]*)")
 
 
@@ -47,18 +47,25 @@ def test_the_json_of_each_command_has_the_keys_that_are_documented(
     photos = tmp_path / "photos"
     photos.mkdir()
     picture(1).save(photos / "one.jpg")
+    picture(1).save(photos / "one.png")
     with open_tiny(index) as library:
         library.index([photos])
-        (hit,) = library.query("a dog")
+        hit, _ = library.query("a dog")
         (label,) = library.label(photos / "one.jpg", ["cat"])
         (count,) = library.count_labels(labels=["cat"])
-        (photo,) = library.photos_labelled("cat", labels=["cat"])
+        photo, _ = library.photos_labelled("cat", labels=["cat"])
     assert documented("query") == set(hit.as_dict(1))
+    (group,) = json.loads(clipsearch("dupes", "--json").stdout)
+    assert documented("dupes") == group.keys()
+    own = {"path", "id", "keep", "bytes"}
+    asked = {"rank", "score", "relevance", "path", "id"}
+    assert group["photos"][0].keys() - own == documented("query") - asked
     assert documented("label PHOTO") == set(label.as_dict(1))
     assert documented("label FOLDER") == set(count.as_dict(1))
     assert documented("label --show LABEL") == set(photo.as_dict(1)) - documented("query")
     assert documented("status") == set(json.loads(clipsearch("status", "--json").stdout))
     assert documented("index") == set(json.loads(clipsearch("index", "--json").stdout))
+    assert documented("optimize") == set(json.loads(clipsearch("optimize", "--json").stdout)[0])
     assert documented("models") == set(json.loads(clipsearch("models", "--json").stdout)[0])
 
 

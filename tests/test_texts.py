@@ -17,7 +17,7 @@ from clipsearch import Library, encoders
 from clipsearch.encoders import Encoder
 from clipsearch.encoders.export import export_texts
 from clipsearch.encoders.texts import ExportedTexts, folder_of, open_exported
-from clipsearch.search.relevance import NEUTRAL
+from clipsearch.search.neutral import NEUTRAL
 
 TALE = (
     "a dog runs over green grass with its red ball near the old house by sea while two children"

@@ -13,7 +13,19 @@ from typing import Annotated
 
 import typer
 
-from clipsearch.cli import forget, index, label, ls, models, query, score, similar, status
+from clipsearch.cli import (
+    dupes,
+    forget,
+    index,
+    label,
+    ls,
+    models,
+    optimize,
+    query,
+    score,
+    similar,
+    status,
+)  # fmt: skip
 from clipsearch.cli.options import with_groups
 from clipsearch.errors import ClipsearchError
 
@@ -30,8 +42,10 @@ app.command()(with_groups(similar.similar))
 app.command()(with_groups(ls.ls))
 app.command()(with_groups(label.label))
 app.command()(score.score)
+app.command()(dupes.dupes)
 app.command()(status.status)
 app.command()(forget.forget)
+app.command()(optimize.optimize)
 app.add_typer(models.app, name="models")
 
 

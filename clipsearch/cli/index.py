@@ -80,7 +80,7 @@ def index(
     from clipsearch.library import Library
 
     with Library.open(index, model=model, device=device) as library:
-        with _stop_on_signals() as stopping, _progress() as progress:
+        with _stop_on_signals() as stopping, progress() as show:
             report = library.index(
                 paths or (),
                 batch_size=batch_size,
@@ -95,7 +95,7 @@ def index(
                 raw_too=raw_too,
                 max_megapixels=max_megapixels,
                 frames=frames,
-                progress=progress,
+                progress=show,
                 stopping=stopping,
             )
         if json:
@@ -104,8 +104,8 @@ def index(
         else:
             end_with_the_reader()
             print(_summary(report), flush=True)
-        if report.complete and report.embedded:
-            with _progress("preparing fast queries, once for this model"):
+        if report.complete:
+            with progress("preparing fast queries, once for this model"):
                 library.export_texts()
     if report.failed:
         _note("what could not be read, and why: clipsearch status --failures")
@@ -147,7 +147,9 @@ def _stop_on_signals() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def _progress(first: str = "looking") -> Iterator[Callable[[int, int], None] | None]:
+def progress(
+    first: str = "looking", then: str = "indexing"
+) -> Iterator[Callable[[int, int], None] | None]:
     """Draw a bar with rate and time left, if stderr is a terminal."""
     if not sys.stderr.isatty():
         yield None
@@ -169,7 +171,7 @@ def _progress(first: str = "looking") -> Iterator[Callable[[int, int], None] | N
 
         def show(done: int, total: int) -> None:
             speed = bar.tasks[0].speed
-            bar.update(task, description="indexing", completed=done, total=total,
+            bar.update(task, description=then, completed=done, total=total,
                        rate=f"{speed:.1f}/s" if speed else "")  # fmt: skip
 
         yield show

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from clipsearch.cli.output import end_with_the_reader, print_json, printable
 
 if TYPE_CHECKING:
     from clipsearch.library import Status
+    from clipsearch.photos.scan import ScanRules
 
 
 def status(
@@ -48,6 +50,8 @@ def _print(held: Status, folder: str) -> None:
     for root in held.roots:
         missing = "" if root.present else "  (not there now; its photos are kept)"
         print(f"folder    {printable(root.path)}  {root.photos} photos{missing}")
+        if rules := _options(root.rules):
+            print(f"          {printable(rules)}")
     for model in held.models:
         print(f"model     {model.spec}  {model.vectors} embeddings of {model.dim} numbers")
         if model.note:
@@ -59,6 +63,14 @@ def _print(held: Status, folder: str) -> None:
     )
     if held.failures:
         print(f"failed    {len(held.failures)} files: clipsearch status --failures")
+
+
+def _options(rules: ScanRules) -> str:
+    """The options of `clipsearch index` that a folder's rules came from."""
+    said = [("--include", pattern) for pattern in rules.include]
+    said += [("--exclude", pattern) for pattern in rules.exclude]
+    flags = ["--follow-links"] * rules.follow_links + ["--raw-too"] * rules.raw_too
+    return " ".join([*(f"{option} {shlex.quote(pattern)}" for option, pattern in said), *flags])
 
 
 def _megabytes(size: int) -> str:

@@ -31,6 +31,7 @@ from clipsearch.photos.decode import (
     take_over_pillow,
 )
 from clipsearch.photos.facts import Facts
+from clipsearch.photos.phash import LEAST_SIDE, perceptual_hash
 from clipsearch.photos.view import View
 
 # Held while a large picture is decoded: between threads a lock, between processes a file's.
@@ -42,11 +43,12 @@ TIMEOUT = 120.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The content of a file; `views` and `facts` are None where it was not decoded."""
+    """The content of a file; all but the digest is None where it was not decoded."""
 
     digest: str  # SHA-256 of the whole file, hex
     views: np.ndarray | None = None  # (frames, resolution, resolution, 3) uint8
     facts: Facts | None = None
+    phash: bytes | None = None  # as `perceptual_hash` gives it
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +74,12 @@ def load(path: str, view: View, limits: Limits) -> Loaded | Unread:
     try:
         content = read_file(path)
         digest = hashlib.sha256(content).hexdigest()
-        photo = decode(content, view.size, limits.max_pixels, _turn)
+        photo = decode(content, max(view.size, LEAST_SIDE), limits.max_pixels, _turn)
         images = [photo.image]
         if limits.frames > 1 and not content.startswith(b"\xff\xd8"):  # a JPEG never moves
             images = decode_frames(content, limits.frames, view.size, limits.max_pixels)
-        return Loaded(digest, np.stack([view(image) for image in images]), photo.facts)
+        views = np.stack([view(image) for image in images])
+        return Loaded(digest, views, photo.facts, perceptual_hash(photo.image))
     except FileUnreadable as error:
         return Unread(str(error), lasting=False)
     except PhotoError as error:

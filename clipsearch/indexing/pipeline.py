@@ -214,6 +214,11 @@ class Pipeline:
         embedded = [loaded.digest for _, loaded in batch.views]
         changes = Changes(
             vectors=[(digest, row.tobytes()) for digest, row in zip(embedded, rows, strict=True)],
+            pictures=[
+                (loaded.digest, loaded.phash)
+                for _, loaded in batch.views
+                if loaded.phash is not None
+            ],
             photos=[self._photo(item, loaded) for item, loaded in batch.views + batch.records],
             failures=[_failure(item, unread) for item, unread in batch.failures],
             dropped=[

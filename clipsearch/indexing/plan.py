@@ -85,12 +85,14 @@ def make_plan(
 ) -> Plan:
     """Scan the targets and compare them with the catalog; changes nothing.
 
+    The model is the one that is to have embedded all, None one that has embedded nothing yet.
+
     A photo is the same while its size and mtime are. What a target that is missing, empty or not
     walked to its end no longer shows counts as unplugged and not as gone, unless pruned.
     """
     plan = Plan()
     with _no_garbage_collection():
-        lacking = catalog.digests_without_vector(model_id) if model_id is not None else set()
+        lacking = catalog.digests_without_vector(model_id)
         for target in targets:
             _Comparison(catalog, target, lacking, doubts, plan).run()
     return plan

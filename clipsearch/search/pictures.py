@@ -6,8 +6,6 @@ import hashlib
 import os
 import re
 import sys
-import urllib.error
-import urllib.request
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -100,6 +98,9 @@ def read_picture(source: str | os.PathLike[str] | Image.Image, allow_url: bool =
 def _fetch(url: str, allowed: bool) -> bytes:
     if not allowed:
         raise InvalidInput(f"{url} is on the web, and nothing is fetched without --allow-url")
+    import urllib.error
+    import urllib.request
+
     request = urllib.request.Request(url, headers={"User-Agent": "clipsearch"})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:

@@ -19,6 +19,7 @@ from clipsearch.search.relevance import (
     relevance,
 )
 from clipsearch.search.results import Hit
+from clipsearch.store.approximate import faster
 from clipsearch.store.catalog import EVERYTHING, Catalog, Model, PhotoRow, Selection
 from clipsearch.store.vectors import Matches, VectorFile
 
@@ -36,21 +37,24 @@ def nearest_photos(
     k: int | None,
     selection: Selection | None = None,
     leave_out: Path | None = None,
+    exact: bool = False,
     neutral: np.ndarray | None = None,
 ) -> list[Hit]:
     """The k photos with the highest cosine to `query`, (dim,) float32 unit, best first.
 
     Photos of one content share a vector and all count; None asks for all photos. Only photos of
-    the `selection` are looked at; `leave_out` is a file not to be given. `neutral`, the embeddings
-    of `relevance.NEUTRAL`, goes with a question in words; one with a picture in it has None.
+    the `selection` are looked at; `leave_out` is a file not to be given. An approximate index is
+    used where there is one, unless `exact`. `neutral`, the embeddings of NEUTRAL, goes with a
+    question in words; one with a picture in it has None.
     """
     within = None
     if selection is not None:
         within = np.fromiter(catalog.selected_vectors(model.id, selection), np.int64)
     reach = sys.maxsize if k is None else k + 1  # one for the photo left out
     judge = _judge(vectors, query, neutral)
+    searched = vectors if exact else faster(vectors)
     while True:
-        matches = vectors.search(query, reach, within)
+        matches = searched.search(query, reach, within)
         hits = list(_hits(catalog, matches, judge, selection or EVERYTHING, leave_out))
         # Vectors of photos that are gone may still be in the file: look further then.
         if k is None or len(hits) >= k or len(matches.ids) < reach:

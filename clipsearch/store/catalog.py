@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from clipsearch.errors import LibraryError
@@ -68,6 +68,18 @@ class PhotoRow:
     facts: Facts
 
 
+class PhotoFile(NamedTuple):
+    """What tells a photo's file from its duplicates."""
+
+    id: int
+    digest: str
+    size: int  # bytes
+    mtime_ns: int
+    width: int | None
+    height: int | None
+    taken: str | None  # "2024-05-01T12:00:00" on the camera's clock; None where EXIF tells none
+
+
 @dataclass(frozen=True, slots=True)
 class NewPhoto:
     """A photo to be written; `id` is that of the row it replaces, None for a new one."""
@@ -108,6 +120,7 @@ class Changes:
     """What one transaction writes."""
 
     vectors: list[tuple[str, bytes]] = field(default_factory=list)  # digest, float16 row
+    pictures: list[tuple[str, bytes]] = field(default_factory=list)  # digest, perceptual hash
     photos: list[NewPhoto] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     dropped: list[int] = field(default_factory=list)  # ids of photos that are photos no more
@@ -296,8 +309,8 @@ class Catalog:
         )
         return [(_join(root, path), reason) for root, path, reason in rows]
 
-    def digests_without_vector(self, model_id: int) -> set[str]:
-        """The contents of photos that a model has not embedded yet."""
+    def digests_without_vector(self, model_id: int | None) -> set[str]:
+        """The contents of photos that a model has not embedded yet; for None, of all photos."""
         rows = self._db.execute(
             "SELECT digest FROM photos WHERE NOT EXISTS (SELECT 1 FROM vectors WHERE"
             " vectors.digest = photos.digest AND model_id = ?)",
@@ -382,6 +395,7 @@ class Catalog:
         ]
         with self.transaction():
             added = [self._add_vector(model_id, *new) for new in changes.vectors]
+            self._db.executemany(_WRITE_PICTURE, changes.pictures)
             self._db.executemany(_WRITE_PHOTO, [_photo_values(photo) for photo in changes.photos])
             self._db.executemany("DELETE FROM photos WHERE id = ?", _ones(changes.dropped))
             self._db.executemany("DELETE FROM failures WHERE root_id = ? AND path = ?", done)
@@ -402,15 +416,16 @@ class Catalog:
             )
 
     def sweep(self) -> None:
-        """Delete the vectors that no photo has any more.
+        """Delete the vectors and perceptual hashes that no photo has any more.
 
         Not done batch by batch: a content that one file loses another may gain in the next.
         """
         with self.transaction():
-            self._db.execute(
-                "DELETE FROM vectors WHERE digest IN"
-                " (SELECT digest FROM vectors EXCEPT SELECT digest FROM photos)"
-            )
+            for table in ("vectors", "pictures"):
+                self._db.execute(
+                    f"DELETE FROM {table} WHERE digest IN"
+                    f" (SELECT digest FROM {table} EXCEPT SELECT digest FROM photos)"
+                )
 
     def _add_vector(self, model_id: int, digest: str, vector: bytes) -> tuple[int, bytes] | None:
         cursor = self._db.execute(
@@ -446,7 +461,44 @@ class Catalog:
         finally:
             self._db.execute(f"PRAGMA busy_timeout = {patience}")
 
+    # Pictures
+
+    def files(self) -> list[PhotoFile]:
+        """The files of all photos."""
+        rows = self._db.execute(
+            "SELECT id, digest, size, mtime_ns, width, height,"
+            " CASE taken_from WHEN 'exif' THEN substr(taken_at, 1, 19) END FROM photos"
+        )
+        return [PhotoFile(*row) for row in rows]
+
+    def pictures(self) -> dict[str, bytes]:
+        """The perceptual hashes that are known, by digest; empty bytes for a plain picture."""
+        return dict(self._db.execute("SELECT digest, phash FROM pictures"))
+
+    def add_pictures(self, pictures: Iterable[tuple[str, bytes]]) -> None:
+        """Remember perceptual hashes, by digest."""
+        with self.transaction():
+            self._db.executemany(_WRITE_PICTURE, pictures)
+
+    def paths_without_picture(self) -> dict[str, str]:
+        """A file's absolute path for each content whose perceptual hash is not known."""
+        rows = self._db.execute(
+            "SELECT digest, roots.path, photos.path FROM photos"
+            " JOIN roots ON roots.id = root_id"
+            " WHERE NOT EXISTS (SELECT 1 FROM pictures WHERE pictures.digest = photos.digest)"
+        )
+        return {digest: _join(root, path) for digest, root, path in rows}
+
     # Vectors
+
+    def vectors_of(self, model_id: int, digests: Sequence[str]) -> dict[str, bytes]:
+        """The float16 rows of contents, by digest, of those that a model has embedded."""
+        rows = self._db.execute(
+            "SELECT digest, vector FROM vectors WHERE model_id = ?"
+            " AND digest IN (SELECT value FROM json_each(?))",
+            (model_id, json.dumps(digests)),
+        )
+        return dict(rows)
 
     def fingerprint(self, model_id: int) -> tuple[int, int]:
         """How many vectors a model has, and the highest id among them (0 for none)."""
@@ -482,6 +534,7 @@ class Catalog:
         return row[0] if row else None
 
 
+_WRITE_PICTURE = "INSERT OR REPLACE INTO pictures VALUES (?, ?)"
 _FACT_NAMES = [field.name for field in fields(Facts)]  # each is a column, the keywords as JSON
 _FACTS = ", ".join(_FACT_NAMES)
 _WRITE_PHOTO = (

@@ -1,0 +1,79 @@
+"""`clipsearch dupes`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipsearch.cli.index import progress
+from clipsearch.cli.options import Index, Json
+from clipsearch.cli.output import print_json, print_rows, printable
+
+if TYPE_CHECKING:
+    from clipsearch.search.duplicates import Group
+
+COLUMNS = (">group", "kind", "suggestion", ">pixels", ">size", "path")
+
+
+def dupes(
+    same_bytes: Annotated[
+        bool, typer.Option("--bytes", help="Only files with the same bytes.")
+    ] = False,
+    pictures: Annotated[
+        bool, typer.Option("--pictures", help="Only copies of a picture, re-encoded or resized.")
+    ] = False,
+    shots: Annotated[
+        bool, typer.Option("--shots", help="Only similar shots, taken close in time.")
+    ] = False,
+    within: Annotated[
+        float, typer.Option(metavar="SECONDS", help="How close in time similar shots are.")
+    ] = 60.0,
+    index: Index = None,
+    json: Json = False,
+) -> None:
+    """Find duplicates: the same bytes, the same picture, similar shots. Deletes nothing."""
+    from clipsearch.library import Library
+    from clipsearch.search.duplicates import KINDS
+
+    chosen = dict(zip(KINDS, (same_bytes, pictures, shots), strict=True))
+    kinds = [kind for kind in KINDS if chosen[kind]] or KINDS
+    with Library.open(index, create=False) as library, progress(then="reading") as show:
+        groups = library.duplicates(kinds, within=within, isolated=True, progress=show)
+    if json:
+        print_json([group.as_dict() for group in groups])
+    else:
+        print_rows(COLUMNS, list(_rows(groups)))
+    for kind in kinds:
+        _note_freed(kind, [group for group in groups if group.kind == kind])
+    if not groups:
+        print("clipsearch: no duplicates were found", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _rows(groups: Sequence[Group]) -> Iterator[tuple[str, ...]]:
+    on_terminal = sys.stdout.isatty()
+    for number, group in enumerate(groups, 1):
+        for place, photo in enumerate(group.photos):
+            width, height = photo.facts.width, photo.facts.height
+            yield (
+                str(number),
+                group.kind,
+                "" if place else "keep",
+                f"{width}x{height}" if width and height else "",
+                _readable(photo.size) if on_terminal else str(photo.size),
+                printable(str(photo.path)),
+            )
+
+
+def _note_freed(kind: str, groups: Sequence[Group]) -> None:
+    if groups:
+        count = f"{len(groups)} group{'s' if len(groups) > 1 else ''}"
+        freed = _readable(sum(group.freed for group in groups))
+        print(f"clipsearch: {kind}: {count}, {freed} could be freed", file=sys.stderr)
+
+
+def _readable(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

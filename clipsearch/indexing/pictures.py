@@ -1,0 +1,83 @@
+"""Perceptual hashes of photos that were indexed before there were any."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+from clipsearch.errors import LibraryError
+from clipsearch.indexing.loading import Loaded, Loaders, Unread
+from clipsearch.photos.view import View
+from clipsearch.store.catalog import Catalog
+from clipsearch.store.faults import explained
+from clipsearch.store.lock import write_lock
+
+log = logging.getLogger("clipsearch")
+
+_VIEW = View(224, "squash")  # decoded at the size that it is for a model
+_AHEAD = 64  # files in flight
+_A_COMMIT = 500  # what a stop costs at most
+
+
+def all_pictures(
+    folder: Path,
+    catalog: Catalog,
+    workers: int,
+    isolated: bool,
+    progress: Callable[[int, int], None],
+) -> dict[str, bytes]:
+    """The photos' perceptual hashes by digest; those that lack one are read for it first.
+
+    That is remembered in the catalog of `folder`, unless it cannot be written now. A file that is
+    not there, cannot be read or has changed since it was indexed has none.
+    """
+    known, paths = catalog.pictures(), catalog.paths_without_picture()
+    if not paths:
+        return known
+    with Loaders(workers, isolated) as loaders:
+        found = _missing_pictures(folder, catalog, paths, loaders, progress)
+    if len(found) < len(paths):
+        log.warning(
+            "%d photos are not there, or not as they were indexed, and were left out; to bring"
+            " the index up to date: clipsearch index", len(paths) - len(found),
+        )  # fmt: skip
+    return known | found
+
+
+def _missing_pictures(
+    folder: Path,
+    catalog: Catalog,
+    paths: Mapping[str, str],
+    loaders: Loaders,
+    progress: Callable[[int, int], None],
+) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    fresh: dict[str, bytes] = {}
+    progress(0, len(paths))
+    for done, (digest, result) in enumerate(_loaded(paths, loaders), 1):
+        if isinstance(result, Loaded) and result.digest == digest and result.phash is not None:
+            found[digest] = fresh[digest] = result.phash
+        if len(fresh) >= _A_COMMIT or done == len(paths):
+            _remember(folder, catalog, fresh)
+            fresh = {}
+        progress(done, len(paths))
+    return found
+
+
+def _loaded(paths: Mapping[str, str], loaders: Loaders) -> Iterator[tuple[str, Loaded | Unread]]:
+    started = ((digest, loaders.submit(path, _VIEW)) for digest, path in paths.items())
+    waiting = deque(islice(started, _AHEAD))
+    while waiting:
+        digest, wait = waiting.popleft()
+        yield digest, wait()
+        waiting.extend(islice(started, 1))
+
+
+def _remember(folder: Path, catalog: Catalog, pictures: dict[str, bytes]) -> None:
+    # Another process writes, or the disk is read-only or full: an answer is due in any case.
+    with suppress(LibraryError), explained(folder), write_lock(folder):
+        catalog.add_pictures(pictures.items())

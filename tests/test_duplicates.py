@@ -1,0 +1,409 @@
+"""Duplicates in three kinds that are never mixed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Run, picture
+from PIL import Image, ImageEnhance, ImageOps
+from tiny import TinyEncoder, open_tiny
+
+from clipsearch import Group, InvalidInput, Library
+from clipsearch.photos.phash import perceptual_hash
+from clipsearch.search.hamming import RADIUS, near_pairs
+from clipsearch.store.lock import write_lock
+
+PHOTOGRAPHS = ["astronaut.png", "camera.png", "chelsea.png", "coffee.png", "rocket.jpg"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty folder for photos."""
+    (place := tmp_path / "photos").mkdir()
+    return place
+
+
+@pytest.fixture
+def library(index: Path) -> Iterator[Library]:
+    """A new library whose model is the tiny one."""
+    with open_tiny(index) as library:
+        yield library
+
+
+def names(groups: Sequence[Group]) -> list[tuple[str, list[str]]]:
+    return [(group.kind, [photo.path.name for photo in group.photos]) for group in groups]
+
+
+def sets(groups: Sequence[Group]) -> list[set[str]]:
+    return [{photo.path.name for photo in group.photos} for group in groups]
+
+
+def found(library: Library, folder: Path, *kinds: str, within: float = 60) -> list[Group]:
+    library.index([folder])
+    chosen = kinds or ("bytes", "pictures", "shots")
+    return library.duplicates(chosen, within=within)  # type: ignore[arg-type]
+
+
+def save(image: Image.Image, file: Path, taken: str | None = None) -> None:
+    exif = Image.Exif()
+    if taken:
+        exif[306] = f"2024:05:01 {taken}"
+    image.save(file, quality=90, exif=exif)
+
+
+# The same bytes
+
+
+def test_files_with_the_same_bytes_are_a_group_that_would_keep_the_oldest(
+    library: Library, folder: Path
+) -> None:
+    picture(1).save(folder / "new.jpg")
+    for name, age in {"old.jpg": 300, "older.jpg": 500}.items():
+        shutil.copy(folder / "new.jpg", folder / name)
+        os.utime(folder / name, (1e9 - age, 1e9 - age))
+    picture(2).save(folder / "other.jpg")
+    (group,) = found(library, folder)
+    assert names([group]) == [("bytes", ["older.jpg", "old.jpg", "new.jpg"])]
+    assert group.freed == 2 * (folder / "new.jpg").stat().st_size
+    assert sorted(os.listdir(folder)) == ["new.jpg", "old.jpg", "older.jpg", "other.jpg"]
+
+
+def test_groups_that_free_more_come_first(library: Library, folder: Path) -> None:
+    for name, size in {"small": (64, 48), "large": (640, 480), "middle": (320, 240)}.items():
+        picture(1 + len(name), size).save(folder / f"{name}.png")
+        shutil.copy(folder / f"{name}.png", folder / f"{name} copy.png")
+    freed = [group.freed for group in found(library, folder, "bytes")]
+    assert freed == sorted(freed, reverse=True)
+    assert len(set(freed)) == 3
+
+
+# The same picture
+
+
+def test_copies_of_a_picture_are_a_group_that_would_keep_the_largest(
+    library: Library, folder: Path
+) -> None:
+    for seed in range(8):
+        picture(seed, (640, 480)).save(folder / f"{seed}.png")
+    image = picture(3, (640, 480))
+    image.resize((320, 240)).save(folder / "half.png")
+    image.save(folder / "jpeg.jpg", quality=60)
+    ImageEnhance.Brightness(image).enhance(1.1).save(folder / "brighter.webp")
+    (group,) = found(library, folder)
+    assert group.kind == "pictures"
+    assert sets([group]) == [{"3.png", "half.png", "jpeg.jpg", "brighter.webp"}]
+    assert group.photos[0].path.name == "3.png"  # as large as two others, and the largest file
+    assert group.photos[-1].path.name == "half.png"
+
+
+def test_copies_of_real_photographs_are_found_and_nothing_else(
+    library: Library, folder: Path
+) -> None:
+    spec = importlib.util.find_spec("skimage")
+    if spec is None or spec.origin is None:
+        pytest.skip("scikit-image is not installed")
+    for name in PHOTOGRAPHS:
+        image = Image.open(Path(spec.origin).parent / "data" / name).convert("RGB")
+        image.save(folder / f"{name}.full.png")
+        image.save(folder / f"{name}.low.jpg", quality=40)
+        image.resize((image.width // 3, image.height // 3)).save(folder / f"{name}.small.jpg")
+        ImageEnhance.Color(image).enhance(1.3).save(folder / f"{name}.vivid.jpg")
+        ImageOps.mirror(image).save(folder / f"{name}.mirrored.png")
+    groups = found(library, folder)
+    kinds = ("full.png", "low.jpg", "small.jpg", "vivid.jpg")
+    assert sorted(sets(groups), key=min) == [{f"{n}.{kind}" for kind in kinds} for n in PHOTOGRAPHS]
+
+
+def test_a_picture_that_exif_turns_is_the_same_as_its_upright_copy(
+    library: Library, folder: Path
+) -> None:
+    image = picture(1)
+    image.save(folder / "upright.jpg")
+    exif = Image.Exif()
+    exif[274] = 6  # to be turned right by a quarter
+    image.transpose(Image.Transpose.ROTATE_90).save(folder / "turned.jpg", exif=exif)
+    assert sets(found(library, folder)) == [{"upright.jpg", "turned.jpg"}]
+
+
+def test_plain_pictures_are_never_the_same(library: Library, folder: Path) -> None:
+    ramp = np.linspace(0, 255, 320)[None, :].repeat(240, 0)
+    plain = {
+        "black": np.zeros((240, 320)),
+        "nearly black": np.random.default_rng(1).integers(0, 4, (240, 320)),
+        "grey": np.full((240, 320), 128),
+        "white": np.full((240, 320), 255),
+        "gradient": ramp,
+        "darker gradient": ramp * 0.8,
+        "steeper gradient": np.clip(ramp * 1.2, 0, 255),
+    }
+    for name, pixels in plain.items():
+        image = Image.fromarray(pixels.astype(np.uint8))
+        image.save(folder / f"{name}.png")
+        image.save(folder / f"{name}.jpg", quality=60)
+    assert found(library, folder, "pictures") == []
+
+
+def test_a_stretched_copy_is_not_the_same_picture(library: Library, folder: Path) -> None:
+    picture(1).save(folder / "one.png")
+    picture(1).resize((240, 240)).save(folder / "square.png")
+    picture(1).resize((319, 240)).save(folder / "near.png")
+    assert sets(found(library, folder)) == [{"one.png", "near.png"}]
+
+
+class Disagreeing(TinyEncoder):
+    """Sees in a picture's size alone what it shows: a small one is the opposite of a large."""
+
+    def encode_images(self, batch: np.ndarray) -> np.ndarray:
+        rows = super().encode_images(batch)
+        return np.where(np.arange(len(rows))[:, None] % 2, -rows, rows)
+
+
+def test_a_pair_that_the_embeddings_do_not_confirm_is_no_group(index: Path, folder: Path) -> None:
+    picture(1).save(folder / "1.png")
+    picture(1).resize((160, 120)).save(folder / "2.png")
+    with Library.open(index, model="pocket", encoder=Disagreeing()) as library:
+        assert found(library, folder) == []
+    with open_tiny(index.with_name("agreeing")) as library:
+        assert sets(found(library, folder)) == [{"1.png", "2.png"}]
+
+
+def test_a_file_stands_for_its_byte_copies_among_pictures(library: Library, folder: Path) -> None:
+    picture(1).save(folder / "full.png")
+    picture(1).save(folder / "b.jpg")
+    shutil.copy(folder / "b.jpg", folder / "a.jpg")
+    os.utime(folder / "b.jpg", (1e9, 1e9))
+    groups = found(library, folder)
+    assert names(groups) == [
+        ("bytes", ["b.jpg", "a.jpg"]),
+        ("pictures", ["full.png", "b.jpg"]),
+    ]
+    assert groups[1].freed == (folder / "b.jpg").stat().st_size
+
+
+# Similar shots
+
+
+def burst(folder: Path) -> None:
+    """Three shots of one thing within seconds, one an hour later, one of another thing."""
+    for number, taken in enumerate(["10:00:00", "10:00:02", "10:00:30", "11:00:00"]):
+        frame = picture(1, (640, 480)).crop((number * 9, 0, 600 + number * 9, 450))
+        save(frame, folder / f"{number}.jpg", taken)
+    save(picture(5), folder / "other.jpg", "10:00:01")
+
+
+def test_shots_are_similar_if_they_look_alike_and_are_close_in_time(
+    library: Library, folder: Path
+) -> None:
+    burst(folder)
+    assert sets(found(library, folder)) == [{"0.jpg", "1.jpg", "2.jpg"}]
+    assert [group.kind for group in library.duplicates()] == ["shots"]
+    assert sets(found(library, folder, within=2)) == [{"0.jpg", "1.jpg"}]
+    assert sets(found(library, folder, within=4000)) == [{"0.jpg", "1.jpg", "2.jpg", "3.jpg"}]
+
+
+def test_two_exposures_are_two_shots_though_they_look_the_same(
+    library: Library, folder: Path
+) -> None:
+    save(picture(1), folder / "first.jpg", "10:00:00")
+    save(ImageEnhance.Brightness(picture(1)).enhance(1.05), folder / "second.jpg", "10:00:01")
+    assert [group.kind for group in found(library, folder)] == ["shots"]
+
+
+def test_a_copy_without_a_time_goes_with_one_exposure_and_does_not_join_two(
+    library: Library, folder: Path
+) -> None:
+    save(picture(1), folder / "first.jpg", "10:00:00")
+    save(ImageEnhance.Contrast(picture(1)).enhance(1.3), folder / "second.jpg", "10:00:01")
+    save(picture(1).resize((160, 120)), folder / "sent.jpg")
+    groups = found(library, folder)
+    kinds = {group.kind: {photo.path.name for photo in group.photos} for group in groups}
+    assert kinds.keys() == {"pictures", "shots"}
+    assert len(kinds["pictures"]) == 2
+    assert "sent.jpg" in kinds["pictures"]
+    assert kinds["shots"] == {"first.jpg", "second.jpg"}
+
+
+def test_the_time_of_a_file_is_no_time_of_a_shot(library: Library, folder: Path) -> None:
+    for number in range(2):
+        picture(1, (640, 480)).crop((number * 40, 0, 600, 450)).save(folder / f"{number}.jpg")
+        os.utime(folder / f"{number}.jpg", (1e9, 1e9))
+    assert found(library, folder, "shots") == []
+
+
+def test_many_shots_are_compared_across_blocks(library: Library, folder: Path) -> None:
+    for number in range(300):
+        taken = f"{number // 60:02}:{number % 60:02}:00"
+        save(picture(number // 2, (32, 24)), folder / f"{number}.png", taken)
+    groups = found(library, folder, "shots")
+    assert len([s for s in sets(groups) if s >= {"254.png", "255.png"}]) == 1
+    assert {f"{n}.png" for n in range(300)} == set().union(*sets(groups))
+
+
+# Perceptual hashes
+
+
+def hashes(index: Path) -> dict[str, bytes]:
+    with sqlite3.connect(index / "catalog.db") as db:
+        return dict(db.execute("SELECT digest, phash FROM pictures"))
+
+
+def lose_hashes(index: Path) -> None:
+    with sqlite3.connect(index / "catalog.db") as db:
+        db.execute("DELETE FROM pictures")
+
+
+def test_indexing_keeps_a_hash_of_each_content_and_forgetting_drops_it(
+    library: Library, folder: Path, index: Path
+) -> None:
+    picture(1).save(folder / "one.png")
+    shutil.copy(folder / "one.png", folder / "copy.png")
+    Image.new("RGB", (64, 64)).save(folder / "black.png")
+    library.index([folder])
+    assert sorted(hashes(index).values()) == [b"", perceptual_hash(picture(1))]
+    library.forget(folder / "one.png")
+    assert len(hashes(index)) == 2
+    library.forget(folder)
+    assert hashes(index) == {}
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+def test_photos_indexed_without_hashes_are_read_for_them_once(
+    library: Library, folder: Path, index: Path, isolated: bool
+) -> None:
+    for seed in range(3):
+        picture(seed).save(folder / f"{seed}.png")
+        picture(seed).save(folder / f"{seed}.jpg")
+    expected = found(library, folder)
+    before = hashes(index)
+    lose_hashes(index)
+    seen: list[tuple[int, int]] = []
+    again = library.duplicates(isolated=isolated, progress=lambda *state: seen.append(state))
+    assert again == expected
+    assert len(again) == 3
+    assert hashes(index) == before
+    assert seen == [(done, 6) for done in range(7)]
+    shutil.rmtree(folder)
+    assert library.duplicates() == expected
+
+
+def test_while_another_process_writes_it_answers_and_remembers_nothing(
+    library: Library, folder: Path, index: Path
+) -> None:
+    picture(1).save(folder / "1.png")
+    picture(1).save(folder / "1.jpg")
+    expected = found(library, folder)
+    lose_hashes(index)
+    with write_lock(index):
+        assert library.duplicates() == expected
+    assert len(expected) == 1
+    assert hashes(index) == {}
+
+
+def test_a_file_that_is_gone_or_changed_is_left_out_and_told_of(
+    library: Library, folder: Path, index: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for seed in range(3):
+        picture(seed).save(folder / f"{seed}.png")
+        picture(seed).save(folder / f"{seed}.jpg")
+    library.index([folder])
+    lose_hashes(index)
+    (folder / "0.png").unlink()
+    picture(7).save(folder / "1.png")
+    assert sets(library.duplicates()) == [{"2.png", "2.jpg"}]
+    assert "2 photos are not there" in caplog.text
+
+
+def test_the_same_bytes_are_told_without_reading_a_photo(
+    library: Library, folder: Path, index: Path
+) -> None:
+    picture(1).save(folder / "a.png")
+    shutil.copy(folder / "a.png", folder / "b.png")
+    library.index([folder])
+    lose_hashes(index)
+    assert len(library.duplicates(["bytes"])) == 1
+    assert hashes(index) == {}
+
+
+def test_near_pairs_are_those_of_a_comparison_of_all_with_all() -> None:
+    rng = np.random.default_rng(1)
+    few = rng.integers(0, 2**64, 40, np.uint64)
+    flips = np.uint64(1) << rng.integers(0, 64, (40, 12, 6), np.uint64)
+    number = rng.integers(0, 7, (40, 12, 1))  # of bits that differ, up to 6
+    flips = np.where(np.arange(6) < number, flips, np.uint64(0))
+    values = (few[:, None] ^ np.bitwise_xor.reduce(flips, axis=2)).ravel()
+    distances = np.bitwise_count(values[:, None] ^ values[None, :])
+    expected = np.argwhere(np.triu(distances <= RADIUS, 1))
+    given = np.concatenate([np.stack(pairs, 1) for pairs in near_pairs(values)])
+    assert sorted(map(tuple, given.tolist())) == [tuple(pair) for pair in expected.tolist()]
+    assert len(expected) > 500
+
+
+# The command line
+
+
+def test_an_empty_index_has_none(library: Library) -> None:
+    assert library.duplicates() == []
+
+
+@pytest.mark.parametrize("kinds", [["photos"], ["bytes", ""]])
+def test_a_kind_that_does_not_exist_is_refused(library: Library, kinds: list[str]) -> None:
+    with pytest.raises(InvalidInput, match="bytes, pictures, shots"):
+        library.duplicates(kinds)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def three(library: Library, folder: Path) -> Path:
+    """An index, closed, with one group of each kind."""
+    picture(1).save(folder / "1.png")
+    shutil.copy(folder / "1.png", folder / "1 copy.png")
+    picture(2).save(folder / "full.png")
+    picture(2).save(folder / "full.jpg")
+    burst(folder)
+    library.index([folder])
+    return folder
+
+
+def test_in_a_pipe_each_photo_is_a_line_and_sums_go_to_stderr(clipsearch: Run, three: Path) -> None:
+    run = clipsearch("dupes")
+    assert run.returncode == 0
+    rows = [line.split("\t") for line in run.stdout.splitlines()]
+    size = str((three / "1.png").stat().st_size)
+    kept = [row for row in rows if row[2] == "keep"]
+    assert [row[:2] for row in kept] == [["1", "bytes"], ["2", "pictures"], ["3", "shots"]]
+    assert {tuple(row[3:]) for row in rows if row[0] == "1"} == {
+        ("320x240", size, str(three / "1.png")),
+        ("320x240", size, str(three / "1 copy.png")),
+    }
+    assert len(rows) == 2 + 2 + 3
+    assert "bytes: 1 group," in run.stderr
+    assert "could be freed" in run.stderr
+
+
+@pytest.mark.parametrize("kinds", [["bytes"], ["pictures"], ["shots"], ["bytes", "shots"]])
+def test_kinds_can_be_chosen(clipsearch: Run, three: Path, kinds: list[str]) -> None:
+    run = clipsearch("dupes", "--json", *(f"--{kind}" for kind in kinds))
+    assert [group["kind"] for group in json.loads(run.stdout)] == kinds
+
+
+def test_json_tells_each_group_and_what_to_keep(clipsearch: Run, three: Path) -> None:
+    groups = json.loads(clipsearch("dupes", "--json", "--pictures").stdout)
+    (first, second) = groups[0]["photos"]
+    assert (first["path"], first["keep"]) == (str(three / "full.png"), True)
+    assert (second["path"], second["keep"]) == (str(three / "full.jpg"), False)
+    assert groups[0]["freed"] == second["bytes"] == (three / "full.jpg").stat().st_size
+    assert (second["width"], second["height"]) == (320, 240)
+
+
+def test_where_there_are_none_the_exit_code_is_1(clipsearch: Run, three: Path) -> None:
+    run = clipsearch("dupes", "--shots", "--within", "1", "--json")
+    assert (run.returncode, json.loads(run.stdout)) == (1, [])
+    assert "no duplicates" in run.stderr
+    assert clipsearch("dupes", "--within", "-1").returncode == 2

@@ -1,0 +1,132 @@
+"""Several models in one index, never mixed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Run, picture
+from tiny import TinyEncoder, open_tiny
+
+from clipsearch import InvalidInput, Library, ModelMismatch
+from clipsearch.encoders import pocket_files
+
+OTHER = "ViT-B-32-256/datacomp_s34b_b86k"
+
+
+class Reversed(TinyEncoder):
+    """Another model with as many dimensions: what is near to one is far from the other."""
+
+    weights = "reversed"
+
+    def encode_images(self, batch: np.ndarray) -> np.ndarray:
+        return super().encode_images(batch)[:, ::-1]
+
+    def encode_texts(self, texts: list[str]) -> np.ndarray:  # type: ignore[override]
+        return -super().encode_texts(texts)
+
+
+def open_other(index: Path) -> Library:
+    return Library.open(index, model=OTHER, encoder=Reversed())
+
+
+@pytest.fixture
+def both(index: Path, photos: Path) -> Path:
+    """An index of twelve photos with two models."""
+    with open_tiny(index) as library:
+        library.index([photos])
+    with open_other(index) as library:
+        report = library.index()
+        assert (report.added, report.unchanged, report.embedded) == (0, 12, 12)
+    return index
+
+
+def test_each_model_answers_with_its_own_embeddings(both: Path, photos: Path) -> None:
+    with open_tiny(both) as library:
+        tiny = {hit.path: hit.score for hit in library.query("zebra", 12)}
+        assert library.similar(picture(3), 1)[0].path == photos / "03.jpg"
+    with open_other(both) as library:
+        other = {hit.path: hit.score for hit in library.query("zebra", 12)}
+        assert library.similar(picture(3), 1)[0].path == photos / "03.jpg"
+    encoder, turned = TinyEncoder(), Reversed()
+    for number in range(12):
+        path = photos / ("trip" if number >= 8 else "") / f"{number:02}.jpg"
+        view = encoder.prepare(picture(number))[None]
+        for model, scores in ((encoder, tiny), (turned, other)):
+            true = model.encode_images(view)[0] @ model.encode_texts(["zebra"])[0]
+            assert scores[path] == pytest.approx(float(true), abs=0.02)
+
+
+def test_without_a_model_named_the_first_one_answers(both: Path) -> None:
+    with open_tiny(both) as library:
+        first = library.query("zebra")
+    with Library.open(both) as library:  # the question is remembered, so no weights are needed
+        assert library.query("zebra") == first
+        assert [model.spec for model in library.status().models] == ["pocket", OTHER]
+        assert [model.vectors for model in library.status().models] == [12, 12]
+
+
+def test_a_new_photo_is_embedded_by_the_model_that_is_named(both: Path, photos: Path) -> None:
+    picture(50).save(photos / "new.jpg")
+    with open_other(both) as library:
+        assert library.index().added == 1
+        assert library.similar(picture(50), 1)[0].path == photos / "new.jpg"
+    with open_tiny(both) as library:
+        assert photos / "new.jpg" not in [hit.path for hit in library.query("zebra", 99)]
+        report = library.index()
+        assert (report.added, report.unchanged, report.embedded) == (0, 13, 1)
+        assert len(library.query("zebra", 99)) == 13
+
+
+def test_a_photo_that_is_gone_is_gone_for_all_models(both: Path, photos: Path) -> None:
+    (photos / "03.jpg").unlink()
+    with open_tiny(both) as library:
+        assert library.index().removed == 1
+        assert [model.vectors for model in library.status().models] == [11, 11]
+    with open_other(both) as library:
+        assert len(library.query("zebra", 99)) == 11
+
+
+def test_a_model_is_removed_with_its_files_and_the_other_becomes_the_main_one(
+    both: Path, clipsearch: Run
+) -> None:
+    assert len(list((both / "vectors").iterdir())) == 4
+    done = clipsearch("models", "remove", "pocket")
+    assert (done.stdout, done.stderr) == ("12 embeddings removed: pocket\n", "")
+    assert len(list((both / "vectors").iterdir())) == 2
+    with Library.open(both) as library:
+        assert [model.spec for model in library.status().models] == [OTHER]
+    with open_tiny(both) as library, pytest.raises(ModelMismatch, match="no embeddings of pocket"):
+        library.query("zebra")
+    with open_other(both) as library:
+        assert len(library.query("zebra", 99)) == 12
+
+
+def test_the_last_model_stays_and_an_unknown_one_is_told(index: Path, photos: Path) -> None:
+    with open_tiny(index) as library:
+        library.index([photos])
+        with pytest.raises(InvalidInput, match="pocket is the index's only model"):
+            library.remove_model("pocket")
+        with pytest.raises(InvalidInput, match=r"no embeddings of .*; it has those of: pocket"):
+            library.remove_model("best")
+        assert len(library.query("zebra", 99)) == 12
+
+
+def test_without_a_model_named_an_index_run_keeps_all_up_to_date(
+    clipsearch: Run, photos: Path, spec: str
+) -> None:
+    if pocket_files() is None:
+        pytest.skip("needs the group pocket")
+    clipsearch("index", photos, "--model", spec)
+    added = clipsearch("index", "--model", "pocket")
+    assert "0 added, 0 updated, 0 moved, 0 removed, 12 unchanged, 0 failed, 12 embedded anew" in (
+        added.stdout
+    )
+    picture(50).save(photos / "new.jpg")
+    report = json.loads(clipsearch("index", "--json").stdout)
+    assert (report["added"], report["unchanged"]) == (1, 12)
+    for model in (spec, "pocket"):
+        done = clipsearch("similar", photos / "01.jpg", "-k", "all", "--model", model, "--json")
+        assert len(json.loads(done.stdout)) == 12
