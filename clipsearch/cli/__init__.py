@@ -13,7 +13,19 @@ from typing import Annotated
 
 import typer
 
-from clipsearch.cli import dupes, forget, index, label, ls, models, query, score, similar, status
+from clipsearch.cli import (
+    dupes,
+    forget,
+    index,
+    label,
+    ls,
+    mcp,
+    models,
+    query,
+    score,
+    similar,
+    status,
+)
 from clipsearch.cli.options import with_groups
 from clipsearch.errors import ClipsearchError
 
@@ -33,6 +45,7 @@ app.command()(score.score)
 app.command()(dupes.dupes)
 app.command()(status.status)
 app.command()(forget.forget)
+app.command()(mcp.mcp)
 app.add_typer(models.app, name="models")
 
 

@@ -1,0 +1,96 @@
+"""The server: tools and errors brought into MCP's form, over stdin and stdout."""
+
+from __future__ import annotations
+
+import re
+import signal
+from importlib.metadata import version
+from typing import Any
+
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
+from pydantic import ValidationError
+
+from clipsearch.assistant.arguments import FILTERS
+from clipsearch.assistant.engine import Engine
+from clipsearch.assistant.tools import Tools
+from clipsearch.errors import ClipsearchError
+
+INSTRUCTIONS = (
+    "Searches the photos of this machine by what they show. Photos are named by their `id`. All"
+    " tools only read."
+)
+
+# The engine names its options as the command line does.
+_OPTION = re.compile(r"(?<!\S)--?(" + "|".join([*FILTERS, "min-size", "region", "k"]) + r")\b")
+
+
+class Server(MCPServer[Any]):
+    """An MCP server whose errors are one line each, and which knows its arguments' names."""
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """Call a tool.
+
+        Raises:
+            ToolError: there is no such tool or argument, or it says what is wrong in one line.
+        """
+        self._check_names(name, arguments)
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            cause = error.__cause__
+            if isinstance(cause, ValidationError):
+                raise ToolError(_mistakes(cause)) from cause
+            if isinstance(cause, ClipsearchError):
+                raise ToolError(_in_one_line(cause)) from cause
+            raise
+
+    def _check_names(self, name: str, arguments: dict[str, Any]) -> None:
+        """A misspelt filter that was ignored would give photos that nobody asked for."""
+        known = (self._tool_input_schema(name) or {}).get("properties", arguments)
+        for argument in arguments:
+            if argument not in known:
+                raise ToolError(
+                    f"{name} takes no argument {argument!r}; it takes: {', '.join(known)}"
+                )
+
+
+def make_server(engine: Engine, allow_url: bool = False) -> Server:
+    """A server of an engine's tools."""
+    server = Server(
+        "clipsearch", instructions=INSTRUCTIONS, version=version("clipsearch"), log_level="WARNING"
+    )
+    tools = Tools(engine, allow_url)
+    asks = (tools.search, tools.similar)
+    for tool in (*asks, tools.describe, tools.thumbnail, tools.list_photos, tools.status):
+        hints = ToolAnnotations(
+            read_only_hint=True,
+            destructive_hint=False,
+            idempotent_hint=True,
+            open_world_hint=allow_url and tool in asks,
+        )
+        server.add_tool(tool, annotations=hints)
+    return server
+
+
+def serve(engine: Engine, allow_url: bool = False) -> None:
+    """Answer calls from stdin on stdout, until stdin closes."""
+    # The thread that waits for stdin cannot be woken, and there is nothing to finish.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    make_server(engine, allow_url).run("stdio")
+
+
+def _mistakes(error: ValidationError) -> str:
+    """Each argument that does not fit, and why."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in mistake['loc'])}: {mistake['msg']}"
+        for mistake in error.errors(include_url=False)
+    )
+
+
+def _in_one_line(error: ClipsearchError) -> str:
+    said = " ".join(str(error).split())
+    return _OPTION.sub(lambda option: option[1].replace("-", "_"), said)
