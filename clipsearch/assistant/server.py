@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import signal
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
+from mcp.server.mcpserver.tools import Tool
+from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import ValidationError
 
 from clipsearch.assistant.arguments import FILTERS
@@ -37,7 +40,7 @@ class Server(MCPServer[Any]):
         Raises:
             ToolError: there is no such tool or argument, or it says what is wrong in one line.
         """
-        self._check_names(name, arguments)
+        await self._check_names(name, arguments)
         try:
             return await super().call_tool(name, arguments, context)
         except ToolError as error:
@@ -48,32 +51,45 @@ class Server(MCPServer[Any]):
                 raise ToolError(_in_one_line(cause)) from cause
             raise
 
-    def _check_names(self, name: str, arguments: dict[str, Any]) -> None:
+    async def _check_names(self, name: str, arguments: dict[str, Any]) -> None:
         """A misspelt filter that was ignored would give photos that nobody asked for."""
-        known = (self._tool_input_schema(name) or {}).get("properties", arguments)
+        schemas = {tool.name: tool.input_schema for tool in await self.list_tools()}
+        known = schemas[name]["properties"] if name in schemas else arguments
         for argument in arguments:
             if argument not in known:
-                raise ToolError(
-                    f"{name} takes no argument {argument!r}; it takes: {', '.join(known)}"
-                )
+                takes = ", ".join(known) or "none"
+                raise ToolError(f"{name} takes no argument {argument!r}; it takes: {takes}")
 
 
 def make_server(engine: Engine, allow_url: bool = False) -> Server:
     """A server of an engine's tools."""
-    server = Server(
-        "clipsearch", instructions=INSTRUCTIONS, version=version("clipsearch"), log_level="WARNING"
-    )
     tools = Tools(engine, allow_url)
-    asks = (tools.search, tools.similar)
-    for tool in (*asks, tools.describe, tools.thumbnail, tools.list_photos, tools.status):
-        hints = ToolAnnotations(
-            read_only_hint=True,
-            destructive_hint=False,
-            idempotent_hint=True,
-            open_world_hint=allow_url and tool in asks,
-        )
-        server.add_tool(tool, annotations=hints)
-    return server
+    return Server(
+        "clipsearch",
+        instructions=INSTRUCTIONS,
+        version=version("clipsearch"),
+        log_level="WARNING",
+        tools=[
+            _tool(tools.search, allow_url),
+            _tool(tools.similar, allow_url),
+            _tool(tools.describe),
+            _tool(tools.thumbnail),
+            _tool(tools.list_photos),
+            _tool(tools.status),
+        ],
+    )
+
+
+def _tool(function: Callable[..., Any], reaches_out: bool = False) -> Tool:
+    hints = ToolAnnotations(
+        read_only_hint=True,
+        destructive_hint=False,
+        idempotent_hint=True,
+        open_world_hint=reaches_out,
+    )
+    tool = Tool.from_function(function, description=inspect.getdoc(function), annotations=hints)
+    tool.parameters["additionalProperties"] = False
+    return tool
 
 
 def serve(engine: Engine, allow_url: bool = False) -> None:
