@@ -21,11 +21,12 @@ from clipsearch.cli import (
     ls,
     mcp,
     models,
+    optimize,
     query,
     score,
     similar,
     status,
-)
+)  # fmt: skip
 from clipsearch.cli.options import with_groups
 from clipsearch.errors import ClipsearchError
 
@@ -46,6 +47,7 @@ app.command()(dupes.dupes)
 app.command()(status.status)
 app.command()(forget.forget)
 app.command()(mcp.mcp)
+app.command()(optimize.optimize)
 app.add_typer(models.app, name="models")
 
 
