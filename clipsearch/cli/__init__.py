@@ -13,7 +13,19 @@ from typing import Annotated
 
 import typer
 
-from clipsearch.cli import dupes, forget, index, label, ls, models, query, score, similar, status
+from clipsearch.cli import (
+    dupes,
+    forget,
+    index,
+    label,
+    ls,
+    models,
+    query,
+    score,
+    similar,
+    status,
+    watch,
+)
 from clipsearch.cli.options import with_groups
 from clipsearch.errors import ClipsearchError
 
@@ -25,6 +37,7 @@ app = typer.Typer(
     help="Find photos by what they show, on this machine alone.",
 )
 app.command()(index.index)
+app.command()(watch.watch)
 app.command()(with_groups(query.query))
 app.command()(with_groups(similar.similar))
 app.command()(with_groups(ls.ls))
