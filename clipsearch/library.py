@@ -331,7 +331,7 @@ class Library:
         from clipsearch.indexing.targets import forget
         from clipsearch.store.sync import bring_up, vector_file
 
-        with explained(self.folder), write_lock(self.folder):
+        with explained(self.folder), write_lock(self.folder, _PATIENCE):
             taken = forget(self._catalog, os.fspath(path))
             for model in self._catalog.models():
                 bring_up(self._catalog, model, vector_file(self.folder, model))
@@ -352,7 +352,7 @@ class Library:
         Raises:
             InvalidInput: the index has no such model, or no other.
         """
-        with explained(self.folder), write_lock(self.folder):
+        with explained(self.folder), write_lock(self.folder, _PATIENCE):
             return self._models.remove(parse_spec(spec), self.folder)
 
     # Asking

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import pytest
 from conftest import picture
-from tiny import open_tiny
+from tiny import TinyEncoder, open_tiny
 
 from clipsearch import ClipsearchError, IndexReport, InvalidInput
+from clipsearch.encoders.texts import folder_of
 from clipsearch.indexing.arrivals import is_open_for_writing
 from clipsearch.photos.mounts import network_type
 from clipsearch.store.lock import write_lock
@@ -135,8 +136,8 @@ def test_new_changed_renamed_and_deleted_photos_are_seen(index: Path, photos: Pa
         renamed = new.rename(photos / "trip" / "renamed.jpg")
         eventually(lambda: ids(index).get(str(renamed)) == id)
         renamed.unlink()
-        eventually(lambda: str(renamed) not in held(index))
-        assert watch.did() == {"added": 1, "updated": 1, "moved": 1, "removed": 1}
+        all_four = {"added": 1, "updated": 1, "moved": 1, "removed": 1}
+        eventually(lambda: watch.did() == all_four)
         assert watch.reports[0].added == 12
 
 
@@ -155,7 +156,7 @@ def test_a_folder_that_is_moved_takes_its_photos_along(index: Path, photos: Path
         (photos / "trip").rename(photos / "journey")
         after = {path.replace("/trip/", "/journey/"): id for path, id in before.items()}
         eventually(lambda: ids(index) == after)
-        assert watch.did() == {"moved": 4}
+        eventually(lambda: watch.did() == {"moved": 4})
         new = put(photos / "journey" / "new.jpg", 100)
         eventually(lambda: str(new) in held(index))
 
@@ -187,7 +188,7 @@ def test_a_move_from_one_folder_that_is_followed_to_another_keeps_the_id(
         after = ids(index)
         assert after[str(other / "moved.jpg")] == before[str(photos / "00.jpg")]
         assert after[str(other / "trip" / "08.jpg")] == before[str(photos / "trip" / "08.jpg")]
-        assert watch.did() == {"moved": 5}
+        eventually(lambda: watch.did() == {"moved": 5})
 
 
 def test_a_photo_is_taken_when_it_is_complete_and_never_before(index: Path, photos: Path) -> None:
@@ -210,7 +211,7 @@ def test_a_photo_is_taken_when_it_is_complete_and_never_before(index: Path, phot
                 file.write(content[1000:])
         eventually(lambda: held(index)[str(known)][1] == digest(known))
         eventually(lambda: str(late) in held(index))
-        assert watch.did() == {"added": 3, "updated": 1}
+        eventually(lambda: watch.did() == {"added": 3, "updated": 1})
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says who writes to a file")
@@ -231,7 +232,7 @@ def test_what_an_editor_writes_and_renames_is_one_change(index: Path, photos: Pa
         put(photos / ".00.tmp.jpg", 100).rename(photos / "00.jpg")
         (photos / "00.jpg~").unlink()
         eventually(lambda: held(index)[str(photos / "00.jpg")] == (id, digest(photos / "00.jpg")))
-        assert watch.did() == {"updated": 1}
+        eventually(lambda: watch.did() == {"updated": 1})
 
 
 def test_a_storm_on_one_file_is_folded(index: Path, photos: Path) -> None:
@@ -253,20 +254,19 @@ def test_a_burst_of_a_thousand_files_is_taken_in_batches(
             file.parent.mkdir(exist_ok=True)
             file.write_bytes(content[number % 20] + b"%d" % number)
         eventually(lambda: len(held(index)) == 1012)
-        assert watch.did() == {"added": 1000}
+        eventually(lambda: watch.did() == {"added": 1000})
         assert len(watch.reports) < 20
 
 
-def test_what_is_no_photo_is_left_alone(index: Path, photos: Path) -> None:
+def test_what_is_no_photo_is_left_alone(index: Path, photos: Path, tmp_path: Path) -> None:
     with watched(index, photos) as watch:
         for name in (".hidden.jpg", ".git/a.jpg", "@eaDir/b.jpg", "text.txt"):
-            put(photos / "x.jpg", 100).rename(file := photos / name.replace("/", "-"))
-            target = photos / name
-            target.parent.mkdir(exist_ok=True)
-            file.rename(target)
+            put(tmp_path / "x.jpg", 100)
+            (photos / name).parent.mkdir(exist_ok=True)
+            (tmp_path / "x.jpg").rename(photos / name)
         last = put(photos / "last.jpg", 101)
         eventually(lambda: str(last) in held(index))
-        assert watch.did() == {"added": 1}
+        eventually(lambda: watch.did() == {"added": 1})
 
 
 def test_a_changed_ignore_file_is_heeded_at_once(index: Path, photos: Path) -> None:
@@ -275,9 +275,10 @@ def test_a_changed_ignore_file_is_heeded_at_once(index: Path, photos: Path) -> N
         eventually(lambda: watch.did() == {"removed": 4})
         put(photos / "trip" / "new.jpg", 100)
         (photos / ".clipsearchignore").write_text("0*.jpg\n")
-        eventually(lambda: watch.did() == {"removed": 14, "added": 3})
+        eventually(lambda: watch.did() == {"removed": 12, "added": 3})
         (photos / ".clipsearchignore").unlink()
         eventually(lambda: len(held(index)) == 13)
+        assert watch.error is None
 
 
 def test_the_remembered_rules_are_heeded(index: Path, photos: Path) -> None:
@@ -287,7 +288,7 @@ def test_the_remembered_rules_are_heeded(index: Path, photos: Path) -> None:
         put(photos / "raw" / "a.jpg", 100)
         last = put(photos / "b.jpg", 101)
         eventually(lambda: str(last) in held(index))
-        assert watch.did() == {"added": 1}
+        eventually(lambda: watch.did() == {"added": 1})
 
 
 def test_a_link_in_the_place_of_a_folder_is_not_followed(
@@ -323,7 +324,7 @@ def test_a_folder_that_is_not_there_keeps_its_photos_and_is_followed_again(
         eventually(lambda: watch.did() == {"removed": 1})
         new = put(photos / "trip" / "new.jpg", 100)
         eventually(lambda: str(new) in held(index))
-        assert caplog.text.count("is not there") == caplog.text.count("is back") == 1
+        assert caplog.text.count("is not there") == caplog.text.count(f"{photos} is back") == 1
 
 
 def test_a_folder_that_is_deleted_and_made_again_is_followed(index: Path, photos: Path) -> None:
@@ -367,7 +368,7 @@ def test_a_drive_that_is_unmounted_pauses_and_goes_on_when_it_is_back(
         eventually(lambda: watch.did() == {"added": 1})
         put(drive / "c.jpg", 3)
         eventually(lambda: watch.did() == {"added": 2})
-        assert caplog.text.count("is back") == 1
+        assert caplog.text.count(f"{drive} is back") == 1
 
 
 def test_a_folder_that_another_run_adds_is_followed_too(
@@ -468,6 +469,8 @@ def test_where_inotify_has_no_room_folders_are_looked_at_and_a_line_says_so(
     assert f"{photos} cannot be watched (inotify {name[:-1].replace('watche', 'watch')} limit" in (
         process.stderr.readline()
     )
+    assert process.stdout
+    process.stdout.readline()
     process.terminate()
     assert process.communicate()[1] == ""
     assert process.returncode == 0
@@ -482,7 +485,9 @@ def test_events_that_are_lost_lead_to_a_look_at_everything(index: Path, photos: 
     process.stdout.readline()
     process.send_signal(signal.SIGSTOP)
     for number in range(most):
-        (photos / f"{number % 2}.txt").touch()  # of equal events in a row only one is kept
+        (photos / f"{number % 2}.txt").open(
+            "wb"
+        ).close()  # of equal events in a row only one is kept
     (photos / "trip").rename(photos / "journey")
     (photos / "00.jpg").unlink()
     new = put(photos / "later" / "new.jpg", 100)
@@ -603,8 +608,9 @@ def test_five_hundred_pictures_in_any_order_while_queries_go_on(
 def test_the_command_watches_until_it_is_told_to_end(
     index: Path, photos: Path, home: Path, cache: Path, tmp_path: Path
 ) -> None:
-    with open_tiny(index) as library:  # so that the model need not be loaded
+    with open_tiny(index) as library:  # so that no model need be loaded
         library.index([photos])
+    folder_of(TinyEncoder.weights, TinyEncoder.preprocess).mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"HOME": str(home), "CLIPSEARCH_INDEX": str(index)}
     command = [sys.executable, "-m", "clipsearch", "watch"]
     for options, ending in (["--json"], signal.SIGTERM), ([], signal.SIGINT):

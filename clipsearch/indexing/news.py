@@ -8,6 +8,8 @@ import os
 import sys
 import threading
 import time
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from watchdog.events import (
@@ -34,8 +36,9 @@ _EVENTS: list[type[FileSystemEvent]] = [
     *(DirCreatedEvent, DirDeletedEvent, DirMovedEvent),
 ]
 
-# What watchdog has to say is said here, in words of our own.
+# What watchdog has to say is said here, in words of our own, or is of no use to anybody.
 logging.getLogger("watchdog").addHandler(logging.NullHandler())
+warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
 
 
 @dataclass(slots=True)
@@ -48,7 +51,8 @@ class Changes:
     deleted: set[str] = field(default_factory=set)  # themselves
     unwatched: set[str] = field(default_factory=set)  # the system has no room to tell of all
     unmounted: bool = False  # a file system went away from one of them
-    lost: bool = False  # more happened than the system could tell
+    lost: bool = False  # something happened that was not told
+    overflowed: bool = False  # so, since it was more than the system keeps
 
 
 class News:
@@ -92,6 +96,12 @@ class News:
             self._changes.lost = True
             self._came()
 
+    def overflow(self) -> None:
+        """More happened at once than the system keeps until it is asked."""
+        with self._lock:
+            self._changes.lost = self._changes.overflowed = True
+            self._came()
+
     def take(self) -> Changes:
         """What was added since this was last called."""
         with self._lock:
@@ -129,10 +139,13 @@ class Follower:
         """Tell of a folder no longer."""
         watch = self._watches.pop(path, None)
         if watch and self._observer:
-            self._observer.unschedule(watch)
+            with suppress(KeyError):  # as below; the watches are given back by then
+                self._observer.unschedule(watch)
 
     def close(self) -> None:
         """Tell of nothing any more."""
+        for path in list(self._watches):
+            self.unfollow(path)
         if self._observer:
             self._observer.stop()
             self._observer.join()
@@ -207,9 +220,13 @@ if sys.platform == "linux":
 
         def handle_event(self, event: InotifyEvent) -> None:
             """Pass an event on."""
-            super().handle_event(event)
-            if event.is_queue_overflow:
+            try:
+                super().handle_event(event)
+            except KeyError:
+                # watchdog took two folders for one, after moves to and fro: all is set up anew.
                 self._news.lose()
+            if event.is_queue_overflow:
+                self._news.overflow()
             elif event.mask & InotifyConstants.IN_UNMOUNT:
                 self._news.unmount()
 

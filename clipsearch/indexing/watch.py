@@ -170,7 +170,7 @@ class Watcher:
             self._touched[folder] = deep or self._touched.get(folder, False)
         for path in self._arrivals.complete():
             self._touched.setdefault(os.path.dirname(path), False)
-        if changes.lost:
+        if changes.overflowed:
             self._tell("more changed at once than the system can tell of: looking at everything")
         for place in self._places.values():
             place.is_new |= changes.lost or place.path in changes.deleted
