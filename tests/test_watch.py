@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from conftest import picture
+from test_docs import documented
 from tiny import TinyEncoder, open_tiny
 
 from clipsearch import ClipsearchError, IndexReport, InvalidInput
@@ -629,6 +630,7 @@ def test_the_command_watches_until_it_is_told_to_end(
         assert (process.returncode, rest) == (0, "")
         assert errors == "clipsearch: stopping after the current batch; once more stops at once\n"
         if options:
+            assert json.loads(first).keys() == documented("watch")
             assert [json.loads(line)["added"] for line in (first, second, third)] == [0, 1, 0]
             assert json.loads(third)["removed"] == 1
         else:
