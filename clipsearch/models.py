@@ -166,15 +166,19 @@ class Models:
         vector_file(folder, model).delete()
         return count
 
-    def export_texts(self) -> None:
-        """Export the text towers of all models of which that was not tried yet."""
-        for model in self._catalog.models():
-            if folder_of(model.weights, model.preprocess).is_dir():
-                continue
-            from clipsearch.encoders.export import export_texts
+    def export_texts(self, texts: Sequence[str]) -> None:
+        """Export the text towers of all models of which that was not tried yet.
 
+        `texts` that every question will need are embedded, so that the first one finds them.
+        """
+        for model in self._catalog.models():
             try:
-                export_texts(self.encoder(model))
+                if not folder_of(model.weights, model.preprocess).is_dir():
+                    from clipsearch.encoders.export import export_texts
+
+                    export_texts(self.encoder(model))
+                if len(self._catalog.answered(model.id, texts)) < len(texts):
+                    self.embed_texts(model, texts)
             except (ModelError, ModelMismatch) as error:  # queries will say so
                 log.debug("%s", error)
 

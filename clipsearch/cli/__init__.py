@@ -20,12 +20,13 @@ from clipsearch.cli import (
     label,
     ls,
     models,
+    optimize,
     query,
     score,
     similar,
     status,
     watch,
-)
+)  # fmt: skip
 from clipsearch.cli.options import with_groups
 from clipsearch.errors import ClipsearchError
 
@@ -46,6 +47,7 @@ app.command()(score.score)
 app.command()(dupes.dupes)
 app.command()(status.status)
 app.command()(forget.forget)
+app.command()(optimize.optimize)
 app.add_typer(models.app, name="models")
 
 
