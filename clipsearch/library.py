@@ -315,7 +315,7 @@ class Library:
             try:
                 Watcher(self._catalog, folders, look, poll).run(stop)
             except ClipsearchError:
-                with write_lock(self.folder, _PATIENCE):
+                with suppress(LibraryBusy), write_lock(self.folder, _PATIENCE):
                     others = [root for root in self._catalog.roots() if root not in added]
                     take_back_roots(self._catalog, others)
                 raise
