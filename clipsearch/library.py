@@ -30,7 +30,7 @@ from clipsearch.errors import (
 from clipsearch.models import Models
 from clipsearch.photos.scan import ScanRules
 from clipsearch.search.results import Hit, Photo
-from clipsearch.store.catalog import EVERYTHING, FILE_NAME, Catalog, Model, Root
+from clipsearch.store.catalog import EVERYTHING, FILE_NAME, Catalog, Model, Root, Selection
 from clipsearch.store.faults import explained
 from clipsearch.store.lock import write_lock
 
@@ -494,6 +494,20 @@ class Library:
             selection = (select(filters, self._catalog) if filters else None) or EVERYTHING
             rows = self._catalog.photos(selection, -1 if k is None else k)
             return [Photo(Path(row.path), row.id, row.facts) for row in rows]
+
+    def photo(self, id: int) -> Photo:
+        """The photo that has an id, as hits name it.
+
+        Raises:
+            InvalidInput: there is none.
+        """
+        with explained(self.folder):
+            # Beyond 64 bits there is no id, and SQLite takes no such number.
+            within = Selection("photos.id = ?", (id,)) if 0 < id < 1 << 63 else None
+            rows = self._catalog.photos(within) if within else []
+        if not rows:
+            raise InvalidInput(f"the index holds no photo with the id {id}")
+        return Photo(Path(rows[0].path), rows[0].id, rows[0].facts)
 
     def label(
         self,
