@@ -34,6 +34,7 @@ OWNERS = {
     "sqlite3": "store",
     "sqlite_utils": "store",
     "pathspec": "photos",
+    "watchdog": "indexing",
     "onnxruntime": "encoders",
     "tokenizers": "encoders",
     "typer": "cli",
