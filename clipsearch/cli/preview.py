@@ -55,7 +55,7 @@ def show(photos: Sequence[Photo]) -> None:
 def _picture(photo: Photo) -> Any:
     from textual_image.renderable import Image
 
-    from clipsearch.cli.thumbnail import thumbnail
+    from clipsearch.photos.thumbnail import thumbnail
 
     try:
         return Image(thumbnail(photo.path, _SIZE), width="auto", height="auto")

@@ -110,7 +110,7 @@ def _figures(photos: Sequence[Photo]) -> Iterator[str]:
 
 
 def _figure(photo: Photo, turn: Lock) -> str:
-    from clipsearch.cli.thumbnail import thumbnail
+    from clipsearch.photos.thumbnail import thumbnail
 
     name = escape(printable(photo.path.name))
     folder = escape(printable(str(photo.path.parent)))

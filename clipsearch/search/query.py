@@ -27,23 +27,27 @@ def nearest_photos(
     k: int | None,
     selection: Selection | None = None,
     leave_out: Path | None = None,
+    first: Matches | None = None,
 ) -> list[Hit]:
     """The k photos with the highest cosine to `query`, (dim,) float32 unit, best first.
 
     Photos of one content share a vector and all count; None asks for all photos. Only photos of
-    the `selection` are looked at; `leave_out` is a file not to be given.
+    the `selection` are looked at; `leave_out` is a file not to be given. `first` is what a
+    search for `query` among all vectors has found already.
     """
     within = None
     if selection is not None:
         within = np.fromiter(catalog.selected_vectors(model.id, selection), np.int64)
     reach = sys.maxsize if k is None else k + 1  # one for the photo left out
+    if first is not None:
+        reach = len(first.ids)
     while True:
-        matches = vectors.search(query, reach, within)
+        matches = first or vectors.search(query, reach, within)
         hits = list(_hits(catalog, matches, selection or EVERYTHING, leave_out))
         # Vectors of photos that are gone may still be in the file: look further then.
         if k is None or len(hits) >= k or len(matches.ids) < reach:
             return hits[:k]
-        reach *= 4
+        reach, first = 4 * max(reach, 1), None
 
 
 def check_k(k: int | None) -> None:

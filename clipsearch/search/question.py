@@ -27,7 +27,7 @@ _SHORTEST = 1e-3
 class Term(NamedTuple):
     """One part of a question."""
 
-    content: str | os.PathLike[str] | Image.Image  # words, or a picture or where it is
+    content: str | os.PathLike[str] | Image.Image | np.ndarray  # words, or a picture in any form
     weight: float = 1.0
     is_picture: bool = False
 
