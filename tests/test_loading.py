@@ -10,8 +10,8 @@ import pytest
 from conftest import picture
 from tiny import open_tiny
 
-from clipsearch.indexing import loading
 from clipsearch.indexing.loading import Limits, Loaded, Loaders, Unread
+from clipsearch.photos import isolated
 from clipsearch.photos.view import View
 
 

@@ -27,7 +27,9 @@ class Processes:
     One starts in a moment and stays small. They start when the first is needed.
     """
 
-    def __init__(self, workers: int, begin: Callable[..., None] | None = None, *values: Any) -> None:
+    def __init__(
+        self, workers: int, begin: Callable[..., None] | None = None, *values: Any
+    ) -> None:
         from pebble import ProcessPool
 
         # Not fork: the process may hold torch's threads, or a GPU.

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clipsearch.errors import InvalidInput
 from clipsearch.search.filters import Filters, select
-from clipsearch.search.query import check_k, nearest_photos
+from clipsearch.search.neutral import NEUTRAL
+from clipsearch.search.query import Embedded, Space, check_k, nearest_photos
 from clipsearch.search.question import Term, combine, parse_question, parse_term
-from clipsearch.search.results import Hit
-from clipsearch.store.catalog import Catalog, Model, Selection
+from clipsearch.search.results import Hit, stands_out
+from clipsearch.store.catalog import Model, Selection
 
 if TYPE_CHECKING:
     from clipsearch.models import Models
-    from clipsearch.store.approximate import ApproximateIndex
-    from clipsearch.store.vectors import Matches, VectorFile
+    from clipsearch.store.vectors import Matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Question:
     k: int = 10
     filters: Filters | None = None
     leave_out: int | None = None  # the id of a photo not to be given
+    relevant: bool = False  # only what stands out
 
     def terms(self) -> list[Term]:
         """Its parts, each with its weight.
@@ -43,12 +45,12 @@ class Question:
         Raises:
             InvalidInput: nothing is asked for, or a part that makes no sense.
         """
-        pictures = [*self.pictures, *self.minus_pictures]
-        terms = parse_question(self.text) if self.text.strip() or not (pictures or self.minus) else []
+        rows = [(row, 1.0) for row in self.pictures]
+        rows += [(row, -1.0) for row in self.minus_pictures]
+        terms = parse_question(self.text) if self.text.strip() or not (rows or self.minus) else []
         terms += [parse_term(part, -1.0) for part in self.minus]
         terms = [term._replace(is_picture=False) for term in terms]
-        terms += [Term(row, 1.0, True) for row in self.pictures]
-        return terms + [Term(row, -1.0, True) for row in self.minus_pictures]
+        return terms + [Term("a picture", weight, True, row) for row, weight in rows]
 
 
 @dataclass(slots=True)
@@ -63,11 +65,7 @@ class _Asked:
 
 
 def answer_many(
-    catalog: Catalog,
-    models: Models,
-    model: Model,
-    vectors: VectorFile | ApproximateIndex,
-    questions: Sequence[Question],
+    space: Space, models: Models, questions: Sequence[Question]
 ) -> list[list[Hit] | InvalidInput]:
     """The hits of each question, best first, or what is wrong with it.
 
@@ -78,55 +76,50 @@ def answer_many(
     for place, question in enumerate(questions):
         try:
             check_k(question.k)
-            selection = select(question.filters, catalog) if question.filters else None
+            filters = question.filters
+            selection = select(filters, space.catalog) if filters else None
             asked[place] = _Asked(question, question.terms(), selection)
         except InvalidInput as error:
             answers[place] = error
-    rows = _embedded(models, model, asked.values())
+    rows = _embedded(models, space.model, asked.values())
     for place, it in list(asked.items()):
         try:
             it.row = combine(it.terms, lambda term: _row(term, rows))
         except InvalidInput as error:
             answers[place] = error
             del asked[place]
-    _search_together(vectors, [it for it in asked.values() if it.selection is None])
+    _search_together(space, [it for it in asked.values() if it.selection is None])
+    neutral = partial(models.embed_texts, space.model, NEUTRAL)
     for place, it in asked.items():
-        answers[place] = _hits(catalog, model, vectors, it)
+        answers[place] = _hits(space, it, neutral)
     return answers
 
 
 def _embedded(models: Models, model: Model, asked: Iterable[_Asked]) -> dict[str, np.ndarray]:
-    texts = list(
-        dict.fromkeys(str(term.content) for it in asked for term in it.terms if not term.is_picture)
-    )
-    if not texts:
-        return {}
-    return dict(zip(texts, models.embed_texts(model, texts), strict=True))
+    words = [str(term.content) for it in asked for term in it.terms if not term.is_picture]
+    texts = list(dict.fromkeys(words))
+    return dict(zip(texts, models.embed_texts(model, texts), strict=True)) if texts else {}
 
 
 def _row(term: Term, rows: dict[str, np.ndarray]) -> np.ndarray:
-    return term.content if isinstance(term.content, np.ndarray) else rows[str(term.content)]
+    return rows[str(term.content)] if term.row is None else term.row
 
 
-def _search_together(
-    vectors: VectorFile | ApproximateIndex, asked: Sequence[_Asked]
-) -> None:
-    for reach in {_reach(it) for it in asked}:
-        some = [it for it in asked if _reach(it) == reach]
+def _search_together(space: Space, asked: Sequence[_Asked]) -> None:
+    for count in {it.question.k for it in asked}:
+        some = [it for it in asked if it.question.k == count]
         rows = np.stack([it.row for it in some if it.row is not None])
-        for it, matches in zip(some, vectors.search_many(rows, reach), strict=True):
+        # One more for the photo left out, and one more as `nearest_photos` looks for.
+        for it, matches in zip(some, space.fast.search_many(rows, count + 2), strict=True):
             it.nearest = matches
 
 
-def _reach(it: _Asked) -> int:
-    return it.question.k + 1  # one for the photo left out
-
-
-def _hits(
-    catalog: Catalog, model: Model, vectors: VectorFile | ApproximateIndex, it: _Asked
-) -> list[Hit]:
+def _hits(space: Space, it: _Asked, neutral: Embedded) -> list[Hit]:
     assert it.row is not None
+    question = it.question
+    scale = None if any(term.is_picture for term in it.terms) else neutral
     hits = nearest_photos(
-        catalog, model, vectors, it.row, _reach(it), it.selection, first=it.nearest
+        space, it.row, question.k + 1, it.selection, neutral=scale, first=it.nearest
     )
-    return [hit for hit in hits if hit.id != it.question.leave_out][: it.question.k]
+    hits = [hit for hit in hits if hit.id != question.leave_out][: question.k]
+    return [hit for hit in hits if stands_out(hit)] if question.relevant else hits

@@ -27,9 +27,10 @@ _SHORTEST = 1e-3
 class Term(NamedTuple):
     """One part of a question."""
 
-    content: str | os.PathLike[str] | Image.Image | np.ndarray  # words, or a picture in any form
+    content: str | os.PathLike[str] | Image.Image  # words, or a picture or where it is
     weight: float = 1.0
     is_picture: bool = False
+    row: np.ndarray | None = None  # (dim,) float32 unit: its embedding, where that is known
 
 
 def parse_question(text: str) -> list[Term]:

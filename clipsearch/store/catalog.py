@@ -632,9 +632,7 @@ def _kilometres(latitude: float, longitude: float, other: float, further: float)
 def _writable(folder: Path) -> sqlite3.Connection:
     file = folder / FILE_NAME
     # Another process's short write is waited for, not reported as "database is locked".
-    connection = sqlite3.connect(
-        file, timeout=30, isolation_level=None, check_same_thread=False
-    )
+    connection = sqlite3.connect(file, timeout=30, isolation_level=None, check_same_thread=False)
     try:
         if _version(connection, file) < SCHEMA_VERSION:
             # Somebody else may be making this very file: wait, and look again.

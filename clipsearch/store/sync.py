@@ -11,7 +11,6 @@ import numpy as np
 
 from clipsearch.encoders.spec import HUB
 from clipsearch.errors import LibraryBusy
-from clipsearch.store.approximate import ApproximateIndex, faster
 from clipsearch.store.catalog import Catalog, Model
 from clipsearch.store.lock import write_lock
 from clipsearch.store.vectors import VectorFile
@@ -39,28 +38,6 @@ def opened(folder: Path, catalog: Catalog, model: Model) -> VectorFile:
         except (LibraryBusy, OSError):
             hold_missing(catalog, model, vectors)
     return vectors
-
-
-class Held:
-    """A catalog's vectors, opened once and again only when something was written since."""
-
-    def __init__(self, folder: Path, catalog: Catalog) -> None:
-        self._folder = folder
-        self._catalog = catalog
-        self._version: tuple[int, int] | None = None
-        self._vectors: dict[tuple[int, bool], VectorFile | ApproximateIndex] = {}
-
-    def vectors(self, model: Model, exact: bool) -> VectorFile | ApproximateIndex:
-        """A model's vectors as `opened`; by their approximate index, unless `exact`."""
-        version = self._catalog.version()  # before they are opened: what comes later is seen later
-        if version != self._version:
-            self._vectors.clear()
-            self._version = version
-        key = (model.id, exact)
-        if key not in self._vectors:
-            held = opened(self._folder, self._catalog, model)
-            self._vectors[key] = held if exact else faster(held)
-        return self._vectors[key]
 
 
 def is_behind(catalog: Catalog, model: Model, file: VectorFile) -> bool:

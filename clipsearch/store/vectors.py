@@ -156,6 +156,22 @@ class VectorFile:
                 block = places[start:stop]
                 yield ids[block], rows[block]
 
+    def rows_of(self, ids: Ids) -> np.ndarray:
+        """The vectors of ids that are there, in their order: (n, dim) float16 unit rows."""
+        places = np.searchsorted(self.ids, ids)
+        saved = places < len(self.ids)
+        rows = np.empty((len(places), self.dim), np.float16)
+        rows[saved] = self.rows[places[saved]]
+        unsaved = np.asarray(ids)[~saved]
+        rows[~saved] = self._unsaved.rows[np.searchsorted(self._unsaved.ids, unsaved)]
+        return rows
+
+    def spread(self, most: int) -> tuple[np.ndarray, int]:
+        """At most about so many rows, evenly spread, (n, dim) float16; and how many there are."""
+        total = len(self.ids) + len(self._unsaved.ids)
+        step = max(1, -(-total // most))
+        return np.concatenate([self.rows[::step], self._unsaved.rows[::step]]), total
+
     def search(
         self, query: np.ndarray, k: int, within: np.ndarray | None = None, start: int = 0
     ) -> Matches:
