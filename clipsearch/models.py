@@ -83,18 +83,20 @@ class Models:
 
         Raises:
             ModelMismatch: the index has models, but not the one asked for.
+            InvalidInput: none of them is `spec`.
         """
         held = self._catalog.models()
+        specs = ", ".join(other.spec for other in held)
         if spec is not None:
             model = next((model for model in held if model.spec == spec), None)
-        else:
-            model = self._known(self._wanted)
+            if model is None:
+                raise InvalidInput(f"the index has no model {spec!r}; it has {specs or 'none yet'}")
+            return model
+        model = self._known(self._wanted)
         if model is None and held:
-            wanted = spec or self._wanted
             raise ModelMismatch(
-                f"this index holds no embeddings of {wanted}; it holds those of"
-                f" {', '.join(other.spec for other in held)}.\nTo add them:"
-                f" clipsearch index --model {wanted}"
+                f"this index holds no embeddings of {self._wanted}; it holds those of {specs}.\nTo"
+                f" add them: clipsearch index --model {self._wanted}"
             )
         return model
 

@@ -28,7 +28,6 @@ from clipsearch.cache import cache_folder
 from clipsearch.errors import (
     ClipsearchError,
     InvalidInput,
-    ModelMismatch,
     PhotoError,
 )
 from clipsearch.library import Library
@@ -360,7 +359,7 @@ def _error(status: int, reason: str) -> Response:
 def _add_errors(api: FastAPI) -> None:
     @api.exception_handler(ClipsearchError)
     async def expected(_: Request, error: Exception) -> Response:
-        if isinstance(error, (InvalidInput, ModelMismatch)):
+        if isinstance(error, InvalidInput):
             return _error(400, str(error))
         return _error(404 if isinstance(error, PhotoError) else 503, str(error))
 
