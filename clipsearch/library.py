@@ -580,6 +580,19 @@ class Library:
         with explained(self.folder):
             return self._catalog.stored(id)
 
+    def photo(self, id: int) -> Photo:
+        """The photo that has an id, as hits name it.
+
+        Raises:
+            InvalidInput: there is none.
+        """
+        with explained(self.folder):
+            # Beyond 64 bits there is no id, and SQLite takes no such number.
+            stored = self._catalog.stored(id) if 0 < id < 1 << 63 else None
+        if stored is None:
+            raise InvalidInput(f"the index holds no photo with the id {id}")
+        return Photo(Path(stored.row.path), id, stored.row.facts)
+
     def label(
         self,
         image: StrPath | Image.Image,

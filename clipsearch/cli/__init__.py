@@ -19,6 +19,7 @@ from clipsearch.cli import (
     index,
     label,
     ls,
+    mcp,
     models,
     optimize,
     query,
@@ -47,6 +48,7 @@ app.command()(dupes.dupes)
 app.command()(serve.serve)
 app.command()(status.status)
 app.command()(forget.forget)
+app.command()(mcp.mcp)
 app.command()(optimize.optimize)
 app.add_typer(models.app, name="models")
 

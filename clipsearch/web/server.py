@@ -164,7 +164,9 @@ def _watched(open: Callable[[], Library], watching: Watching) -> Iterator[None]:
         try:
             with open() as library:
                 watching.is_on = True
-                library.watch(stop=stop, isolated=True, progress=show)
+                library.watch(  # type: ignore[attr-defined]
+                    stop=stop, isolated=True, progress=show
+                )
         except ClipsearchError as error:
             log.warning("the folders are followed no more: %s", error)
         finally:
