@@ -136,7 +136,8 @@ class _How(NamedTuple):
 class Library:
     """An index of photos: bring it up to date, and ask it.
 
-    Open one with `Library.open`; it is a context manager. Use an instance from one thread.
+    Open one with `Library.open`; it is a context manager. Use an instance from one thread at a
+    time; `twin` gives others theirs.
     """
 
     def __init__(self, folder: Path, catalog: Catalog, models: Models) -> None:

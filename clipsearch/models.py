@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("clipsearch")
 
 Identity = tuple[str, str]  # of a model: its weights and how pictures are prepared for it
-MOST_RECENT = 2_000  # texts; 2 KB each at 512 dimensions
+MOST_RECENT = 500  # texts; 2 KB each at 512 dimensions
 
 
 class TextEncoder(Protocol):
@@ -132,6 +132,9 @@ class Models:
             ModelMismatch: its weights are no longer those that the index was made with.
             ModelError: it cannot be loaded.
         """
+        # Not waiting for another model's long loading, if this one is there.
+        if loaded := self._encoders.get(_identity(model)):
+            return loaded
         with self._loading:
             if _identity(model) not in self._encoders:
                 named = self._wanted if self._wanted and _names(self._wanted, model) else None
@@ -142,6 +145,8 @@ class Models:
     def texts(self, model: Model) -> TextEncoder:
         """What embeds words for a model; does without torch where that is possible."""
         key = _identity(model)
+        if loaded := self._texts.get(key):
+            return loaded
         with self._loading:
             if key not in self._texts:
                 exported = None

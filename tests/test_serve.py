@@ -27,6 +27,8 @@ from starlette.testclient import TestClient
 from tiny import TinyEncoder, open_tiny
 
 from clipsearch import Library
+from clipsearch.photos.isolated import Processes
+from clipsearch.photos.thumbnails import Thumbnails
 from clipsearch.web.app import Access, create_app
 from clipsearch.web.guard import MOST_BYTES
 
@@ -244,6 +246,28 @@ def test_a_thumbnail_is_upright_small_and_made_once(served: Served, cache: Path)
     etag = {"If-None-Match": answer.headers["etag"]}
     assert served.client.get(path, headers=etag).status_code == 304
     assert served.client.get(path.replace("160", "161")).status_code == 422
+
+
+def test_the_thumbnails_that_were_not_looked_at_longest_go_first(
+    served: Served, tmp_path: Path
+) -> None:
+    folder, hits = tmp_path / "kept", served.get("/api/search", k=4)["hits"]
+    with open_tiny(served.index) as library, Processes(1) as processes:
+        photos = [stored for hit in hits if (stored := library.stored(hit["id"]))]
+        sizes = [
+            len(Thumbnails(folder, processes).get(it.place, it.row.digest, 160)) for it in photos
+        ]
+        for age, file in enumerate(sorted(folder.rglob("*.webp"))):
+            os.utime(file, (time.time() - 9000 * (age + 1),) * 2)
+        oldest = max(folder.rglob("*.webp"), key=lambda file: -file.stat().st_mtime)
+        few = Thumbnails(folder, processes, sum(sizes) + 1)
+        looked_at = next(it for it in photos if it.row.digest in oldest.name)
+        few.get(looked_at.place, looked_at.row.digest, 160)
+        few.get(looked_at.place, looked_at.row.digest, 320)
+    left = list(folder.rglob("*.webp"))
+    assert sum(file.stat().st_size for file in left) <= sum(sizes)
+    assert oldest in left  # it was looked at again
+    assert len(left) < 5
 
 
 def test_the_original_is_sent_whole_and_in_parts(served: Served) -> None:

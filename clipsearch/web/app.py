@@ -291,10 +291,10 @@ def _add_routes(api: FastAPI, server: _Server) -> None:
 async def _embedded(
     server: _Server, sent: UploadFile, model: str | None, region: str | None = None
 ) -> np.ndarray | None:
-    content = await sent.read()
+    # Read in the thread, so that those that wait for one are kept on disk and not in memory.
     return await server.read(
         lambda library: library.embed(
-            content, region=region, model=model, processes=server.processes
+            sent.file.read(), region=region, model=model, processes=server.processes
         )
     )
 
