@@ -36,6 +36,7 @@ OWNERS = {
     "sqlite3": "store",
     "sqlite_utils": "store",
     "pathspec": "photos",
+    "watchdog": "indexing",
     "onnxruntime": "encoders",
     "tokenizers": "encoders",
     "fastapi": "web",

@@ -27,6 +27,7 @@ from clipsearch.cli import (
     serve,
     similar,
     status,
+    watch,
 )  # fmt: skip
 from clipsearch.cli.options import with_groups
 from clipsearch.errors import ClipsearchError
@@ -39,6 +40,7 @@ app = typer.Typer(
     help="Find photos by what they show, on this machine alone.",
 )
 app.command()(index.index)
+app.command()(watch.watch)
 app.command()(with_groups(query.query))
 app.command()(with_groups(similar.similar))
 app.command()(with_groups(ls.ls))

@@ -169,9 +169,7 @@ def _watched(open: Callable[[], Library], watching: Watching) -> Iterator[None]:
         try:
             with open() as library:
                 watching.is_on = True
-                library.watch(  # type: ignore[attr-defined]
-                    stop=stop, isolated=True, progress=show
-                )
+                library.watch(stop=stop, isolated=True, progress=show)
         except ClipsearchError as error:
             log.warning("the folders are followed no more: %s", error)
         finally:
