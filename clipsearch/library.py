@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from clipsearch.search.filters import Filters
     from clipsearch.search.labels import Label, LabelCount, LabelledPhoto, Labels, LabelSet
     from clipsearch.search.scoring import Scores
+    from clipsearch.store.approximate import Optimized
 
 log = logging.getLogger("clipsearch")
 
@@ -278,13 +279,36 @@ class Library:
             InvalidInput: the index does not know the path.
         """
         from clipsearch.indexing.targets import forget
-        from clipsearch.store.sync import bring_up, vector_file
 
         with explained(self.folder), write_lock(self.folder):
             taken = forget(self._catalog, os.fspath(path))
-            for model in self._catalog.models():
-                bring_up(self._catalog, model, vector_file(self.folder, model))
+            self._bring_up_vectors()
         return taken
+
+    def optimize(
+        self, *, force: bool = False, progress: Progress | None = None
+    ) -> tuple[Optimized, ...]:
+        """Build an approximate index for each model whose exact search takes over 100 ms.
+
+        From then on `query` and `similar` use it, and an index run builds it again when much has
+        changed. `force` builds it in any case. `progress` gets the work done and its total. What
+        was there stays until the new one is complete.
+
+        Raises:
+            InvalidInput: `force` with too few photos.
+            LibraryBusy: another process is writing to this index.
+            LibraryError: the disk is full or read-only, or the vectors do not allow it.
+        """
+        from clipsearch.store.approximate import optimize
+        from clipsearch.store.sync import bring_up, vector_file
+
+        done = []
+        with explained(self.folder), write_lock(self.folder):
+            for model in self._catalog.models():
+                vectors = vector_file(self.folder, model)
+                bring_up(self._catalog, model, vectors)
+                done.append(optimize(model.spec, vectors, force, progress))
+        return tuple(done)
 
     def export_texts(self) -> None:
         """Export the text towers of the index's models, unless that was done before.
@@ -316,13 +340,15 @@ class Library:
         image_weight: float = 1.0,
         filters: Filters | None = None,
         allow_url: bool = False,
+        exact: bool = False,
     ) -> list[Hit]:
         """The k photos that fit words, pictures, or both together best, best first; None is all.
 
         `text` is words, or several parts with signs and weights, as "horse + 2*stripes - fence +
         ./pool.jpg"; `images` are pictures (files, "-" for stdin, or PIL images) that count
         `image_weight` each, and `minus` are parts that count against. Only photos that satisfy
-        the `filters` are looked at. Pictures behind a URL are fetched only with `allow_url`.
+        the `filters` are looked at. Pictures behind a URL are fetched only with `allow_url`. Where
+        the index was optimized, `exact` compares with every photo all the same.
 
         Raises:
             InvalidInput: nothing is asked for, a part, a weight or a filter that makes no sense,
@@ -356,7 +382,7 @@ class Library:
                 picture = read_picture(term.content, allow_url)
                 return embed_picture(picture, self._models, model, self._catalog)
 
-            return self._nearest(model, combine(terms, embed), k, filters)
+            return self._nearest(model, combine(terms, embed), k, filters, exact)
 
     def similar(
         self,
@@ -366,12 +392,13 @@ class Library:
         region: str | None = None,
         filters: Filters | None = None,
         allow_url: bool = False,
+        exact: bool = False,
     ) -> list[Hit]:
         """The k photos that look most like a picture, or a region of it, best first; None is all.
 
         `image` is any image file, indexed or not, "-" for stdin, a URL with `allow_url`, or a PIL
         image. The very file asked with is left out; copies of it are not. `region` is
-        "x,y,width,height" in pixels or percent of the upright picture.
+        "x,y,width,height" in pixels or percent of the upright picture. `exact` is as in `query`.
 
         Raises:
             InvalidInput: the image cannot be read, a region or filter that makes no sense, or k
@@ -390,7 +417,7 @@ class Library:
                 return []
             vector = embed_picture(picture, self._models, model, self._catalog, part)
             file = _expanded(image).resolve() if isinstance(image, (str, os.PathLike)) else None
-            return self._nearest(model, vector, k, filters, file)
+            return self._nearest(model, vector, k, filters, exact, file)
 
     def photos(self, filters: Filters | None = None, k: int | None = None) -> list[Photo]:
         """The photos that satisfy the filters, the latest taken first; all, or at most k.
@@ -612,9 +639,17 @@ class Library:
                 counts.complete = pipeline.run(plan, loaders, how.stopping or (lambda: False))
         else:
             counts = Counts(unchanged=plan.unchanged, removed=clean_up(self._catalog, plan))
-        for held in self._catalog.models():
-            bring_up(self._catalog, held, vector_file(self.folder, held))
+        self._bring_up_vectors()
         return counts
+
+    def _bring_up_vectors(self) -> None:
+        from clipsearch.store.approximate import renew
+        from clipsearch.store.sync import bring_up, vector_file
+
+        for model in self._catalog.models():
+            vectors = vector_file(self.folder, model)
+            bring_up(self._catalog, model, vectors)
+            renew(vectors)
 
     def _nearest(
         self,
@@ -622,14 +657,17 @@ class Library:
         vector: np.ndarray,
         k: int | None,
         filters: Filters | None,
+        exact: bool,
         leave_out: Path | None = None,
     ) -> list[Hit]:
         from clipsearch.search.filters import select
         from clipsearch.search.query import nearest_photos
+        from clipsearch.store.approximate import faster
         from clipsearch.store.sync import opened
 
         selection = select(filters, self._catalog) if filters else None
-        vectors = opened(self.folder, self._catalog, model)
+        held = opened(self.folder, self._catalog, model)
+        vectors = held if exact else faster(held)
         return nearest_photos(self._catalog, model, vectors, vector, k, selection, leave_out)
 
     def _embed_labels(

@@ -14,7 +14,7 @@ from clipsearch.encoders.aliases import ALIASES
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "index" / "README.md"]
-COMMANDS = "dupes|index|query|similar|label|score|status|models|forget"
+COMMANDS = "dupes|index|query|similar|label|score|status|models|forget|optimize"
 COMMAND = re.compile(rf"clipsearch ({COMMANDS})\b([^`\n]*)")
 
 
@@ -64,6 +64,7 @@ def test_the_json_of_each_command_has_the_keys_that_are_documented(
     assert documented("label --show LABEL") == set(photo.as_dict(1)) - documented("query")
     assert documented("status") == set(json.loads(clipsearch("status", "--json").stdout))
     assert documented("index") == set(json.loads(clipsearch("index", "--json").stdout))
+    assert documented("optimize") == set(json.loads(clipsearch("optimize", "--json").stdout)[0])
     assert documented("models") == set(json.loads(clipsearch("models", "--json").stdout)[0])
 
 

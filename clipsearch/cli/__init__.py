@@ -13,7 +13,20 @@ from typing import Annotated
 
 import typer
 
-from clipsearch.cli import dupes, forget, index, label, ls, models, query, score, similar, status
+from clipsearch.cli import (
+    dupes,
+    forget,
+    index,
+    label,
+    ls,
+    models,
+    optimize,
+    query,
+    score,
+    serve,
+    similar,
+    status,
+)  # fmt: skip
 from clipsearch.cli.options import with_groups
 from clipsearch.errors import ClipsearchError
 
@@ -31,8 +44,10 @@ app.command()(with_groups(ls.ls))
 app.command()(with_groups(label.label))
 app.command()(score.score)
 app.command()(dupes.dupes)
+app.command()(serve.serve)
 app.command()(status.status)
 app.command()(forget.forget)
+app.command()(optimize.optimize)
 app.add_typer(models.app, name="models")
 
 

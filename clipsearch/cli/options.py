@@ -43,6 +43,10 @@ Count = Annotated[
     typer.Option("-k", metavar="N", parser=_count, help="How many photos to show, or all."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON (see docs/json.md).")]
+Exact = Annotated[
+    bool,
+    typer.Option("--exact", help="Compare with every photo, also after clipsearch optimize."),
+]
 AllowUrl = Annotated[
     bool, typer.Option("--allow-url", help="Fetch a picture that is given as a URL.")
 ]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.options import AllowUrl, Count, Device, Index, ModelSpec
+from clipsearch.cli.options import AllowUrl, Count, Device, Exact, Index, ModelSpec
 from clipsearch.cli.output import Output, answer
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def query(
     ] = 1.0,
     allow_url: AllowUrl = False,
     k: Count = 10,
+    exact: Exact = False,
     index: Index = None,
     model: ModelSpec = None,
     device: Device = "auto",
@@ -53,6 +54,7 @@ def query(
             image_weight=weight,
             filters=filters,
             allow_url=allow_url,
+            exact=exact,
         )
     parts = [text, *(image or ()), *(f"- {part}" for part in minus or ())]
     answer(hits, output, " + ".join(filter(None, parts)), nothing_found(filters))

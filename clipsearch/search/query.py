@@ -11,6 +11,7 @@ import numpy as np
 
 from clipsearch.errors import InvalidInput
 from clipsearch.search.results import Hit
+from clipsearch.store.approximate import ApproximateIndex
 from clipsearch.store.catalog import EVERYTHING, Catalog, Model, PhotoRow, Selection
 from clipsearch.store.vectors import Matches, VectorFile
 
@@ -21,7 +22,7 @@ _ROWS = 10_000
 def nearest_photos(
     catalog: Catalog,
     model: Model,
-    vectors: VectorFile,
+    vectors: VectorFile | ApproximateIndex,
     query: np.ndarray,
     k: int | None,
     selection: Selection | None = None,

@@ -3,9 +3,9 @@
 `<model>.f16` is a 4096-byte header and then float16 rows; `<model>.ids` is a 16-byte header and
 then their int64 ids, ascending. Both are derived from the catalog and can be rebuilt from it.
 
-FAISS searches the rows where they lie, by memory map, so opening takes under a millisecond at
-any size, and adding a batch costs its own bytes and not a new copy of the index. FAISS reads
-its own format, so an index header is put, in memory only, right before the rows (see `_view`).
+FAISS searches the rows where they lie, by memory map, so that opening reads only the ids, and
+adding a batch costs its own bytes and not a new copy of the index. FAISS reads its own format, so
+an index header is put, in memory only, right before the rows (see `_view`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ IDS_START = 16
 
 # Below this many rows two threads cost more than they save.
 ROWS_A_THREAD = 20_000
+# A thread's stretch starts on a page of the file, and on a byte of a bitmap of the rows.
+STRETCH_UNIT = 4096
 # A filter that leaves less than this share of the rows is searched by gathering them.
 SMALL_SHARE = 0.02
 
@@ -41,11 +43,22 @@ class Matches:
     scores: np.ndarray  # (n,) float32, cosine
 
 
+NOTHING = Matches(np.empty(0, np.int64), np.empty(0, np.float32))
+
+
 class Unsaved(NamedTuple):
     """Vectors that could not be written to disk, searched beside those that are."""
 
     ids: np.ndarray  # (n,) int64, ascending, above all ids in the file
     rows: np.ndarray  # (n, dim) float16
+
+
+class Maps(NamedTuple):
+    """A file of rows in memory, all maps of one and the same file."""
+
+    whole: np.ndarray  # (bytes,) uint8
+    # The rows from start to stop, and the ROWS_START bytes before them.
+    stretches: list[tuple[tuple[int, int], np.ndarray]]
 
 
 class VectorFile:
@@ -54,6 +67,7 @@ class VectorFile:
     def __init__(self, stem: Path, dim: int) -> None:
         self.rows_path = stem.with_name(stem.name + ".f16")
         self.ids_path = stem.with_name(stem.name + ".ids")
+        self.ann_path = stem.with_name(stem.name + ".ann")  # see approximate.py
         self.dim = dim
         self.ids = np.empty(0, np.int64)
         self._open()
@@ -113,8 +127,8 @@ class VectorFile:
         )
 
     def delete(self) -> None:
-        """Remove both files."""
-        for path in self._paths:
+        """Remove both files, and the approximate index that was made of them."""
+        for path in (*self._paths, self.ann_path):
             path.unlink(missing_ok=True)
 
     @cached_property
@@ -123,8 +137,13 @@ class VectorFile:
         count = len(self.ids)
         if not count:
             return np.empty((0, self.dim), np.float16)
-        content = self._map[ROWS_START : self._row_offset(count)]
+        content = self._maps.whole[ROWS_START : self._row_offset(count)]
         return content.view(np.float16).reshape(-1, self.dim)
+
+    @property
+    def pair(self) -> bytes:
+        """The 8 random bytes that the two files share; a rewritten file has others."""
+        return self._maps.whole[len(MAGIC) : len(MAGIC) + 8].tobytes()
 
     def blocks(self, within: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The vectors of the ids `within`, (n,) int64, `size` at a time and ascending.
@@ -137,72 +156,94 @@ class VectorFile:
                 block = places[start:stop]
                 yield ids[block], rows[block]
 
-    def search(self, query: np.ndarray, k: int, within: np.ndarray | None = None) -> Matches:
+    def search(
+        self, query: np.ndarray, k: int, within: np.ndarray | None = None, start: int = 0
+    ) -> Matches:
         """The k rows with the highest inner product with `query`, (dim,) float32.
 
-        `within`, (n,) int64, limits the search to those ids. Exact. The answer is shorter than
-        k when there are not as many.
+        `within`, (n,) int64, limits the search to those ids, and `start` to the rows from that
+        one on. Exact. The answer is shorter than k when there are not as many.
         """
-        saved = self._search_saved(query, k, within)
+        saved = self._search_saved(query, k, within, start)
         if not len(self._unsaved.ids):
             return saved
         places = _positions(self._unsaved.ids, within)
-        return _best(k, saved, _scored(query, *self._unsaved, places))
+        return best(k, saved, scored(query, *self._unsaved, places))
 
-    def _search_saved(self, query: np.ndarray, k: int, within: np.ndarray | None) -> Matches:
-        k = min(k, len(self.ids))
-        if within is None:
+    def _search_saved(
+        self, query: np.ndarray, k: int, within: np.ndarray | None, start: int
+    ) -> Matches:
+        if within is None and not start:
             return self._search_stretches(query, k, None)
-        places = _positions(self.ids, within)
+        places = start + _positions(self.ids[start:], within)
         if len(places) < SMALL_SHARE * len(self.ids):
-            return _best(k, _scored(query, self.ids, self.rows, places))
+            return best(k, scored(query, self.ids, self.rows, places))
         allowed = np.zeros(len(self.ids), bool)
         allowed[places] = True
         return self._search_stretches(query, k, np.packbits(allowed, bitorder="little"))
 
     def _search_stretches(self, query: np.ndarray, k: int, allowed: np.ndarray | None) -> Matches:
-        if k < 1:
-            return Matches(np.empty(0, np.int64), np.empty(0, np.float32))
-        # FAISS gives one query one thread, so each thread takes a stretch of the rows.
-        threads = min(os.cpu_count() or 1, 1 + len(self.ids) // ROWS_A_THREAD)
-        step = -(-len(self.ids) // threads)
+        if not len(self.ids):
+            return NOTHING
+        faiss = _faiss()
         question = np.ascontiguousarray(query, np.float32)[None, :]
 
-        view = self._view  # made once, before the threads
-
-        def stretch(span: tuple[int, int]) -> Matches:
-            scores, places = view.search(question, k, params=_selection(span, allowed))
+        def nearest(stretch: tuple[int, Any]) -> Matches:
+            start, view = stretch
+            chosen = None
+            if allowed is not None:
+                part = allowed[start // 8 : -(-(start + view.ntotal) // 8)]
+                chosen = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(part))
+            scores, places = view.search(question, min(k, view.ntotal), params=chosen)
             found = places[0] >= 0  # FAISS pads short answers with -1
-            return Matches(self.ids[places[0][found]], scores[0][found])
+            return Matches(self.ids[start + places[0][found]], scores[0][found])
 
-        with ThreadPoolExecutor(threads) as pool:
-            return _best(k, *pool.map(stretch, _spans(len(self.ids), step)))
-
-    @cached_property
-    def _map(self) -> np.ndarray:
-        # Copy-on-write: `_view` writes a header into our copy of the first page, not the file.
-        return np.memmap(self.rows_path, np.uint8, mode="c")
+        if len(self._views) < 2:  # a pool of threads takes longer than a small search
+            faiss.omp_set_num_threads(1)  # and so do threads of FAISS's
+            return best(k, *map(nearest, self._views))
+        with threads(len(self._views)) as pool:
+            return best(k, *pool.map(nearest, self._views))
 
     @cached_property
-    def _view(self) -> Any:
-        """A FAISS index over the mapped rows, none of them copied."""
+    def _maps(self) -> Maps:
+        with self.rows_path.open("rb") as file:
+            return self._mapped(file)
+
+    def _mapped(self, file: BinaryIO) -> Maps:
+        """Map the file, and once more in one part a thread: FAISS gives one query one thread."""
+        parts = min(os.cpu_count() or 1, 1 + len(self.ids) // ROWS_A_THREAD)
+        step = STRETCH_UNIT * -(-len(self.ids) // (parts * STRETCH_UNIT))
+        # Copy-on-write: `_views` writes a header over our copy of the page before a stretch.
+        return Maps(
+            np.memmap(file, np.uint8, "c"),
+            [
+                (span, np.memmap(file, np.uint8, "c", self._row_offset(span[0]) - ROWS_START,
+                                 self._row_offset(span[1] - span[0])))
+                for span in _spans(len(self.ids), step)
+            ] if step else [],
+        )  # fmt: skip
+
+    @cached_property
+    def _views(self) -> list[tuple[int, Any]]:
+        """The first row of each stretch, and a FAISS index over its rows, none of them copied."""
         faiss = _faiss()
-        faiss.omp_set_num_threads(1)  # a thread of ours is one stretch already
         index = faiss.IndexScalarQuantizer(
             self.dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
         )
         index.is_trained = True
         header = faiss.serialize_index(index)
-        # An empty index's header differs from a full one's in two numbers: the count of
-        # vectors, and at the end the count of bytes that follow.
-        count = len(self.ids)
-        header[8:16] = np.frombuffer(np.int64(count).tobytes(), np.uint8)
-        header[-8:] = np.frombuffer(np.int64(count * self.dim * 2).tobytes(), np.uint8)
-        start = ROWS_START - len(header)
-        self._map[start:ROWS_START] = header
-        end = self._row_offset(count)
-        reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(self._map[start:]), end - start)
-        return faiss.read_index(reader, 0)
+        views = []
+        for (start, stop), mapped in self._maps.stretches:
+            # An empty index's header differs from a full one's in two numbers: the count of
+            # vectors, and at the end the count of bytes that follow.
+            count = stop - start
+            header[8:16] = np.frombuffer(np.int64(count).tobytes(), np.uint8)
+            header[-8:] = np.frombuffer(np.int64(count * self.dim * 2).tobytes(), np.uint8)
+            mapped[ROWS_START - len(header) : ROWS_START] = header
+            content = mapped[ROWS_START - len(header) :]
+            reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(content), len(content))
+            views.append((start, faiss.read_index(reader, 0)))
+        return views
 
     @property
     def _paths(self) -> tuple[Path, Path]:
@@ -212,7 +253,7 @@ class VectorFile:
         return ROWS_START + row * self.dim * 2
 
     def _forget_view(self) -> None:
-        for name in ("rows", "_view", "_map"):
+        for name in ("rows", "_views", "_maps"):
             self.__dict__.pop(name, None)
 
     def _start(self) -> None:
@@ -230,14 +271,16 @@ class VectorFile:
         """Map the rows and read their ids; none where the files are damaged or not a pair."""
         for _ in range(3):  # a writer may be putting a new pair in place, one file at a time
             try:
-                mapped = np.memmap(self.rows_path, np.uint8, mode="c")
-                content = self.ids_path.read_bytes()
+                with self.rows_path.open("rb") as file:
+                    content = self.ids_path.read_bytes()
+                    header = file.read(IDS_START + len(MAGIC))
+                    if header[len(MAGIC) :] == content[:IDS_START]:
+                        size = os.fstat(file.fileno()).st_size
+                        self.ids = self._believed(content, header, size)
+                        # Of the file that is open, also when another takes its name now.
+                        self._maps = self._mapped(file)
+                        return
             except (OSError, ValueError):  # missing, or of no bytes
-                return
-            header = mapped[: IDS_START + len(MAGIC)].tobytes()
-            if header[len(MAGIC) :] == content[:IDS_START]:
-                self.ids = self._believed(content, header, len(mapped))
-                self._map = mapped
                 return
 
     def _believed(self, content: bytes, header: bytes, size: int) -> np.ndarray:
@@ -246,9 +289,14 @@ class VectorFile:
         if not header.startswith(MAGIC) or not 0 <= count <= whole_rows:
             return np.empty(0, np.int64)
         ids = np.frombuffer(content, np.int64, count, IDS_START)
-        ascending = bool(np.all(np.diff(ids, prepend=0) > 0))
+        ascending = bool(np.all(ids[1:] > ids[:-1])) and not (count and ids[0] < 1)
         sound = ascending and content[8:IDS_START] == np.int64(self.dim).tobytes()
         return ids if sound else np.empty(0, np.int64)
+
+
+def threads(count: int) -> ThreadPoolExecutor:
+    """Threads in which FAISS starts no threads of its own, since they would wait for each other."""
+    return ThreadPoolExecutor(count, initializer=_faiss().omp_set_num_threads, initargs=(1,))
 
 
 def _positions(ids: np.ndarray, within: np.ndarray | None) -> np.ndarray:
@@ -258,11 +306,13 @@ def _positions(ids: np.ndarray, within: np.ndarray | None) -> np.ndarray:
     return np.flatnonzero(np.isin(ids, within))
 
 
-def _scored(query: np.ndarray, ids: np.ndarray, rows: np.ndarray, places: np.ndarray) -> Matches:
+def scored(query: np.ndarray, ids: np.ndarray, rows: np.ndarray, places: np.ndarray) -> Matches:
+    """The rows at `places`, (n,) int64, with their exact inner products with `query`."""
     return Matches(ids[places], rows[places].astype(np.float32) @ query.astype(np.float32))
 
 
-def _best(k: int, *parts: Matches) -> Matches:
+def best(k: int, *parts: Matches) -> Matches:
+    """The k best of several answers."""
     ids = np.concatenate([part.ids for part in parts])
     scores = np.concatenate([part.scores for part in parts])
     order = np.argsort(-scores, kind="stable")[:k]
@@ -274,14 +324,6 @@ def _faiss() -> Any:
     import faiss
 
     return faiss
-
-
-def _selection(span: tuple[int, int], allowed: np.ndarray | None) -> Any:
-    faiss = _faiss()
-    selector = faiss.IDSelectorRange(*span)
-    if allowed is not None:
-        selector = faiss.IDSelectorAnd(selector, faiss.IDSelectorBitmap(allowed))
-    return faiss.SearchParameters(sel=selector)
 
 
 def _spans(count: int, step: int) -> Iterator[tuple[int, int]]:
