@@ -37,6 +37,11 @@ export class Answers {
     return this.#running;
   }
 
+  /** Whether a page is being fetched. */
+  get busy() {
+    return this.#running !== null;
+  }
+
   /** Give up what is being fetched. */
   stop() {
     this.#stop.abort();
