@@ -104,6 +104,7 @@ export class Viewer {
     const width = this.#hit.width ?? this.#image.naturalWidth;
     const height = this.#hit.height ?? this.#image.naturalHeight;
     if (!width || !height) return;
+    this.#dialog.style.setProperty("--ratio", width / height);
     const style = getComputedStyle(this.#stage);
     const room = {
       width: this.#stage.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight),
