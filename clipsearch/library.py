@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,7 +26,15 @@ from clipsearch.errors import (
 from clipsearch.models import Models
 from clipsearch.photos.scan import ScanRules
 from clipsearch.search.results import Hit, Photo
-from clipsearch.store.catalog import EVERYTHING, FILE_NAME, Catalog, Model, Root
+from clipsearch.store.catalog import (
+    EVERYTHING,
+    FILE_NAME,
+    Catalog,
+    Model,
+    Root,
+    Selection,
+    StoredPhoto,
+)
 from clipsearch.store.faults import explained
 from clipsearch.store.lock import write_lock
 
@@ -35,9 +43,13 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from clipsearch.indexing.plan import Counts, Doubts, Plan, Target
+    from clipsearch.photos.isolated import Processes
     from clipsearch.search.duplicates import Group, Kind
+    from clipsearch.search.facets import Facets
     from clipsearch.search.filters import Filters
     from clipsearch.search.labels import Label, LabelCount, LabelledPhoto, Labels, LabelSet
+    from clipsearch.search.many import Question
+    from clipsearch.search.query import Spaces
     from clipsearch.search.scoring import Scores
     from clipsearch.store.approximate import Optimized
 
@@ -131,6 +143,7 @@ class Library:
         self.folder = folder
         self._catalog = catalog
         self._models = models
+        self._identity = _identity_of(folder)
 
     @classmethod
     def open(
@@ -177,6 +190,106 @@ class Library:
     def close(self) -> None:
         """Close the index's files."""
         self._catalog.close()
+
+    # For a process that stays and answers many
+
+    def twin(self) -> Library:
+        """The same index opened once more, for another thread; models are loaded once for both."""
+        with explained(self.folder):
+            catalog = Catalog.open(self.folder)
+        return Library(self.folder, catalog, self._models.on(catalog))
+
+    def is_replaced(self) -> bool:
+        """Whether another index, or none, stands by now where this one was opened."""
+        return _identity_of(self.folder) != self._identity
+
+    def stay(self) -> None:
+        """Prepare for many questions: the model is loaded to answer fast, and loaded now.
+
+        What is asked is remembered in this process and no more in the index.
+
+        Raises:
+            ModelError, ModelMismatch: it cannot be loaded.
+        """
+        self._models.stay()
+        self.load()
+
+    def load(self, model: str | None = None) -> None:
+        """Load what embeds words, unless it is loaded.
+
+        Raises:
+            ModelError, ModelMismatch: it cannot be loaded.
+        """
+        with explained(self.folder):
+            chosen = self._models.chosen(model)
+            if chosen is not None:
+                self._models.texts(chosen)
+
+    def is_loaded(self) -> bool:
+        """Whether questions in words are answered without loading anything first."""
+        with explained(self.folder):
+            model = self._models.chosen()
+            return model is None or self._models.is_loaded(model)
+
+    def answer(
+        self, questions: Sequence[Question], model: str | None = None
+    ) -> list[list[Hit] | InvalidInput]:
+        """The hits of several questions, at less cost than one after the other.
+
+        What is wrong with one of them stands in its place. `model` is one of the index's models.
+
+        Raises:
+            LibraryError, ModelError: the index or its model cannot be used.
+        """
+        from clipsearch.search.many import answer_many
+
+        with explained(self.folder):
+            chosen = self._models.chosen(model)
+            if chosen is None:
+                return [[] for _ in questions]
+            return answer_many(self._spaces.of(chosen), self._models, questions)
+
+    def embed(
+        self,
+        picture: bytes | StoredPhoto,
+        *,
+        region: str | None = None,
+        model: str | None = None,
+        processes: Processes | None = None,
+    ) -> np.ndarray | None:
+        """What a model makes of a picture, or a region of it: (dim,) float32, unit length.
+
+        `picture` is a file's content, or a photo of the index. `processes` decode it, where there
+        are any. None is for an index that has no model yet.
+
+        Raises:
+            InvalidInput: it is no picture, or a region that is not in it.
+            FileUnreadable: the photo's file is not there.
+            PhotoError: the photo's file is another by now.
+            LibraryError, ModelError: the index or its model cannot be used.
+        """
+        from clipsearch.photos.opening import read_below
+        from clipsearch.search.pictures import (
+            Picture,
+            embed_picture,
+            parse_region,
+            stored_embedding,
+        )
+
+        part = parse_region(region) if region is not None else None
+        with explained(self.folder):
+            chosen = self._models.chosen(model)
+            if chosen is None:
+                return None
+            if isinstance(picture, bytes):
+                content = picture
+            else:
+                stored = stored_embedding(chosen, self._catalog, picture.row.digest)
+                if part is None and stored is not None:
+                    return stored
+                content = read_below(picture.place)
+            named = Picture(content, "the picture")
+            return embed_picture(named, self._models, chosen, self._catalog, part, processes)
 
     # Indexing
 
@@ -315,7 +428,9 @@ class Library:
 
         Later queries then need no torch. It takes some seconds, once for each model and user.
         """
-        self._models.export_texts()
+        from clipsearch.search.neutral import NEUTRAL
+
+        self._models.export_texts(NEUTRAL)
 
     def remove_model(self, spec: str) -> int:
         """Take a model with its embeddings out of the index; gives how many there were.
@@ -341,6 +456,7 @@ class Library:
         filters: Filters | None = None,
         allow_url: bool = False,
         exact: bool = False,
+        relevant: bool = False,
     ) -> list[Hit]:
         """The k photos that fit words, pictures, or both together best, best first; None is all.
 
@@ -348,13 +464,15 @@ class Library:
         ./pool.jpg"; `images` are pictures (files, "-" for stdin, or PIL images) that count
         `image_weight` each, and `minus` are parts that count against. Only photos that satisfy
         the `filters` are looked at. Pictures behind a URL are fetched only with `allow_url`. Where
-        the index was optimized, `exact` compares with every photo all the same.
+        the index was optimized, `exact` compares with every photo all the same. `relevant` leaves
+        out what does not stand out (see `Hit.relevance`), which may be all.
 
         Raises:
             InvalidInput: nothing is asked for, a part, a weight or a filter that makes no sense,
                 a picture that cannot be read, or k below 1.
             LibraryError, ModelError: the index or its model cannot be used.
         """
+        from clipsearch.search.neutral import NEUTRAL
         from clipsearch.search.query import check_k
         from clipsearch.search.question import (
             Term,
@@ -382,7 +500,10 @@ class Library:
                 picture = read_picture(term.content, allow_url)
                 return embed_picture(picture, self._models, model, self._catalog)
 
-            return self._nearest(model, combine(terms, embed), k, filters, exact)
+            words = not any(term.is_picture for term in terms)
+            neutral = partial(self._models.embed_texts, model, NEUTRAL) if words else None
+            vector = combine(terms, embed)
+            return self._nearest(model, vector, k, filters, exact, relevant, neutral=neutral)
 
     def similar(
         self,
@@ -393,12 +514,14 @@ class Library:
         filters: Filters | None = None,
         allow_url: bool = False,
         exact: bool = False,
+        relevant: bool = False,
     ) -> list[Hit]:
         """The k photos that look most like a picture, or a region of it, best first; None is all.
 
         `image` is any image file, indexed or not, "-" for stdin, a URL with `allow_url`, or a PIL
         image. The very file asked with is left out; copies of it are not. `region` is
-        "x,y,width,height" in pixels or percent of the upright picture. `exact` is as in `query`.
+        "x,y,width,height" in pixels or percent of the upright picture. `exact` and `relevant` are
+        as in `query`.
 
         Raises:
             InvalidInput: the image cannot be read, a region or filter that makes no sense, or k
@@ -417,22 +540,49 @@ class Library:
                 return []
             vector = embed_picture(picture, self._models, model, self._catalog, part)
             file = _expanded(image).resolve() if isinstance(image, (str, os.PathLike)) else None
-            return self._nearest(model, vector, k, filters, exact, file)
+            return self._nearest(model, vector, k, filters, exact, relevant, file)
 
-    def photos(self, filters: Filters | None = None, k: int | None = None) -> list[Photo]:
+    def photos(
+        self, filters: Filters | None = None, k: int | None = None, offset: int = 0
+    ) -> list[Photo]:
         """The photos that satisfy the filters, the latest taken first; all, or at most k.
+
+        The first `offset` of them are passed over.
 
         Raises:
             InvalidInput: a filter that makes no sense, or k below 1.
         """
-        from clipsearch.search.filters import select
         from clipsearch.search.query import check_k
 
         check_k(k)
         with explained(self.folder):
-            selection = (select(filters, self._catalog) if filters else None) or EVERYTHING
-            rows = self._catalog.photos(selection, -1 if k is None else k)
+            rows = self._catalog.photos(self._selected(filters), -1 if k is None else k, offset)
             return [Photo(Path(row.path), row.id, row.facts) for row in rows]
+
+    def count(self, filters: Filters | None = None) -> int:
+        """How many photos satisfy the filters.
+
+        Raises:
+            InvalidInput: a filter that makes no sense.
+        """
+        with explained(self.folder):
+            return sum(count for _, count in self._catalog.tally("1", self._selected(filters)))
+
+    def facets(self, filters: Filters | None = None) -> Facets:
+        """The photos that satisfy the filters, counted by folder, camera, month and kind.
+
+        Raises:
+            InvalidInput: a filter that makes no sense.
+        """
+        from clipsearch.search.facets import count_facets
+
+        with explained(self.folder):
+            return count_facets(self._catalog, self._selected(filters))
+
+    def stored(self, id: int) -> StoredPhoto | None:
+        """A photo with its content's digest and its file's place, by its id; None if it is gone."""
+        with explained(self.folder):
+            return self._catalog.stored(id)
 
     def label(
         self,
@@ -658,17 +808,29 @@ class Library:
         k: int | None,
         filters: Filters | None,
         exact: bool,
+        relevant: bool,
         leave_out: Path | None = None,
+        neutral: Callable[[], np.ndarray] | None = None,
     ) -> list[Hit]:
         from clipsearch.search.filters import select
         from clipsearch.search.query import nearest_photos
-        from clipsearch.store.approximate import faster
-        from clipsearch.store.sync import opened
+        from clipsearch.search.results import stands_out
 
         selection = select(filters, self._catalog) if filters else None
-        held = opened(self.folder, self._catalog, model)
-        vectors = held if exact else faster(held)
-        return nearest_photos(self._catalog, model, vectors, vector, k, selection, leave_out)
+        space = self._spaces.of(model)
+        hits = nearest_photos(space, vector, k, selection, leave_out, exact, neutral)
+        return [hit for hit in hits if stands_out(hit)] if relevant else hits
+
+    def _selected(self, filters: Filters | None) -> Selection:
+        from clipsearch.search.filters import select
+
+        return (select(filters, self._catalog) if filters else None) or EVERYTHING
+
+    @cached_property
+    def _spaces(self) -> Spaces:
+        from clipsearch.search.query import Spaces
+
+        return Spaces(self.folder, self._catalog)
 
     def _embed_labels(
         self, model: Model, progress: Progress | None
@@ -722,6 +884,15 @@ def score(
     return score_pictures(
         images, texts, lambda image: encode_picture(read_picture(image), encoder()), encoder
     )
+
+
+def _identity_of(folder: Path) -> tuple[int, int] | None:
+    """Tells the catalog's file from another that takes its place; None if there is none."""
+    try:
+        found = os.stat(folder / FILE_NAME)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _make_folder(folder: Path) -> None:

@@ -31,7 +31,7 @@ COMMANDS = [
     ["models"],
     ["models", "download"],
 ]
-HIT_KEYS = ["rank", "score", "path", "id"]
+HIT_KEYS = ["rank", "score", "relevance", "path", "id"]
 FACT_KEYS = ["width", "height", "taken_at", "camera", "latitude", "longitude"]
 FACT_KEYS += ["taken_from", "lens", "orientation", "title", "caption", "keywords"]
 
@@ -267,7 +267,7 @@ def test_on_a_terminal_the_answers_are_a_table(made: tuple[Path, Path]) -> None:
     code, screen = on_terminal(made[0], "similar", made[1] / "0.jpg", "-k", "3")
     assert code == 0
     header, *rows = [line.split() for line in screen.splitlines() if any(map(str.isalnum, line))]
-    assert header == ["rank", "score", "path"]
+    assert header == ["rank", "score", "fit", "path"]
     assert [row[0] for row in rows] == ["1", "2", "3"]
 
 

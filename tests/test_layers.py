@@ -15,7 +15,10 @@ PACKAGE = Path(str(files("clipsearch")))
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Data moves in this direction; a room imports from those before it and from itself.
-ROOMS = ["errors", "photos", "encoders", "store", "models", "indexing", "search", "library", "cli"]
+ROOMS = [
+    "errors", "cache", "photos", "encoders", "store", "models", "indexing", "search", "library",
+    "web", "cli",
+]  # fmt: skip
 
 # Packages that belong to one room; None is the room of nobody.
 OWNERS = {
@@ -32,6 +35,10 @@ OWNERS = {
     "pathspec": "photos",
     "onnxruntime": "encoders",
     "tokenizers": "encoders",
+    "fastapi": "web",
+    "starlette": "web",
+    "uvicorn": "web",
+    "prometheus_client": "web",
     "typer": "cli",
     "click": "cli",
     "rich": "cli",

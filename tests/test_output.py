@@ -227,7 +227,7 @@ def test_a_long_path_keeps_its_file_name_and_leads_to_the_file(place: Place) -> 
     code, screen = on_terminal(place, columns=60)
     assert code == 0
     header, *lines = without_codes(screen)
-    assert header.split() == ["rank", "score", "path"]
+    assert header.split() == ["rank", "score", "fit", "path"]
     assert len(lines) == 6
     assert all(len(line) <= 60 for line in lines)
     (line,) = (line for line in lines if line.endswith("/turned.jpg"))
@@ -243,7 +243,7 @@ def test_a_name_too_long_even_alone_keeps_its_start_and_its_end(place: Place) ->
 
 def test_a_wide_terminal_shows_paths_whole(place: Place) -> None:
     _, screen = on_terminal(place, columns=1000)
-    shown = {line.split(maxsplit=2)[2] for line in without_codes(screen)[1:]}
+    shown = {line.split(maxsplit=3)[3] for line in without_codes(screen)[1:]}
     escaped = {path.replace(b"\n", b"\\x0a").replace(b"\xe9.", b"\\xe9.") for path in place.paths()}
     assert {path.encode() for path in shown} == escaped
 
@@ -337,8 +337,8 @@ def test_a_sheet_names_and_links_every_photo(place: Place, tmp_path: Path) -> No
     for name in ("plain.jpg", "caf\\xe9.jpg", "two\\x0alines.jpg", "<b>\"&'.jpg", "日本の写真.jpg"):
         assert name in page.texts
     hits = json.loads(ask(place, "--json").stdout)
-    scores = [text for text in page.texts if re.fullmatch(r"-?0\.\d{3}", text)]
-    assert scores == [f"{hit['score']:.3f}" for hit in hits]
+    shown = [text for text in page.texts if re.fullmatch(r"-?0\.\d{3} · \d+%", text)]
+    assert shown == [f"{hit['score']:.3f} · {hit['relevance']:.0%}" for hit in hits]
 
 
 def test_a_photo_that_is_gone_or_damaged_leaves_a_place(index: Path, photos: Path) -> None:

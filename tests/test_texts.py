@@ -17,6 +17,7 @@ from clipsearch import Library, encoders
 from clipsearch.encoders import Encoder
 from clipsearch.encoders.export import export_texts
 from clipsearch.encoders.texts import ExportedTexts, folder_of, open_exported
+from clipsearch.search.neutral import NEUTRAL
 
 TALE = (
     "a dog runs over green grass with its red ball near the old house by sea while two children"
@@ -137,5 +138,5 @@ def test_a_question_is_remembered_and_asked_of_no_model_again(
         assert library._models._encoders  # nothing is exported here, so torch answered
     with sqlite3.connect(tmp_path / "index" / "catalog.db") as db:
         texts = {text for (text,) in db.execute("SELECT text FROM questions")}
-        assert texts == {"a red boat", "a blue boat"}
+        assert texts == {"a red boat", "a blue boat", *NEUTRAL}
     db.close()

@@ -47,6 +47,9 @@ Exact = Annotated[
     bool,
     typer.Option("--exact", help="Compare with every photo, also after clipsearch optimize."),
 ]
+Relevant = Annotated[
+    bool, typer.Option("--relevant", help="Only photos that stand out; there may be none.")
+]
 AllowUrl = Annotated[
     bool, typer.Option("--allow-url", help="Fetch a picture that is given as a URL.")
 ]

@@ -22,7 +22,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Photo(Protocol):
-    """A photo of an answer; what has a `score` besides, as a `Hit`, is shown with it."""
+    """A photo of an answer; what has `score` and `relevance` besides is shown with them."""
 
     @property
     def path(self) -> Path:
@@ -118,7 +118,11 @@ def _print(photos: Sequence[Photo], output: Output, table: Table | None) -> None
     elif sys.stdout.isatty():
         from clipsearch.cli.table import print_paths, print_table
 
-        (print_paths if output.paths else print_table)(photos)
+        if output.paths:
+            print_paths(photos)
+        else:
+            print_table(photos)
+            _warn_of_strangers(photos)
     elif output.paths:
         _write_paths(photos, b"\n")
     else:
@@ -129,6 +133,21 @@ def score_of(photo: Photo, digits: int) -> tuple[str, ...]:
     """A photo's score, to be shown; nothing for one without."""
     score: float | None = getattr(photo, "score", None)
     return () if score is None else (f"{score:.{digits}f}",)
+
+
+def fit_of(photo: Photo) -> tuple[str, ...]:
+    """How far a photo stands out as an answer, in percent; nothing for one without."""
+    relevance: float | None = getattr(photo, "relevance", None)
+    return () if relevance is None else (f"{relevance:.0%}",)
+
+
+def _warn_of_strangers(photos: Sequence[Photo]) -> None:
+    """Say it if a question has answers and none that fits."""
+    from clipsearch.search.results import RELEVANT
+
+    relevances = [getattr(photo, "relevance", None) for photo in photos]
+    if relevances and all(it is not None and it < RELEVANT for it in relevances):
+        print("clipsearch: no photo stands out; these are only the nearest", file=sys.stderr)
 
 
 def _print_lines(photos: Sequence[Photo]) -> None:

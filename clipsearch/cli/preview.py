@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from clipsearch.cli.output import Photo, printable, score_of
+from clipsearch.cli.output import Photo, fit_of, printable, score_of
 from clipsearch.cli.table import is_decorated, link_to, shortened
 from clipsearch.errors import InvalidInput, PhotoError
 
@@ -55,7 +55,7 @@ def show(photos: Sequence[Photo]) -> None:
 def _picture(photo: Photo) -> Any:
     from textual_image.renderable import Image
 
-    from clipsearch.cli.thumbnail import thumbnail
+    from clipsearch.photos.thumbnail import thumbnail
 
     try:
         return Image(thumbnail(photo.path, _SIZE), width="auto", height="auto")
@@ -67,7 +67,7 @@ def _caption(rank: int, photo: Photo, width: int) -> Any:
     from rich.style import Style
     from rich.text import Text
 
-    numbers = "  ".join((str(rank), *score_of(photo, 3), ""))
+    numbers = "  ".join((str(rank), *score_of(photo, 3), *fit_of(photo), ""))
     name = shortened(printable(photo.path.name), width - len(numbers))
     link = Style(link=link_to(photo.path)) if is_decorated() else Style()
     return Text.assemble((numbers, "dim"), (name, link), no_wrap=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.options import AllowUrl, Count, Device, Exact, Index, ModelSpec
+from clipsearch.cli.options import AllowUrl, Count, Device, Exact, Index, ModelSpec, Relevant
 from clipsearch.cli.output import Output, answer
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def query(
     ] = 1.0,
     allow_url: AllowUrl = False,
     k: Count = 10,
+    relevant: Relevant = False,
     exact: Exact = False,
     index: Index = None,
     model: ModelSpec = None,
@@ -55,11 +56,14 @@ def query(
             filters=filters,
             allow_url=allow_url,
             exact=exact,
+            relevant=relevant,
         )
     parts = [text, *(image or ()), *(f"- {part}" for part in minus or ())]
-    answer(hits, output, " + ".join(filter(None, parts)), nothing_found(filters))
+    answer(hits, output, " + ".join(filter(None, parts)), nothing_found(filters, relevant))
 
 
-def nothing_found(filters: Filters) -> str:
+def nothing_found(filters: Filters, relevant: bool = False) -> str:
     """Why no photo was found."""
+    if relevant:
+        return "no photo stands out; without --relevant the nearest are shown"
     return "no photo satisfies the filters" if filters else "the index holds no other photos"

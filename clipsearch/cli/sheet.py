@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from threading import Lock
 
-from clipsearch.cli.output import Photo, printable, score_of
+from clipsearch.cli.output import Photo, fit_of, printable, score_of
 from clipsearch.errors import InvalidInput, PhotoError
 
 SIZE = (640, 320)  # pixels: a row is half as high, so a fine screen shows it sharp
@@ -110,7 +110,7 @@ def _figures(photos: Sequence[Photo]) -> Iterator[str]:
 
 
 def _figure(photo: Photo, turn: Lock) -> str:
-    from clipsearch.cli.thumbnail import thumbnail
+    from clipsearch.photos.thumbnail import thumbnail
 
     name = escape(printable(photo.path.name))
     folder = escape(printable(str(photo.path.parent)))
@@ -129,7 +129,8 @@ def _figure(photo: Photo, turn: Lock) -> str:
             f'<a class="photo" href="{photo.path.as_uri()}">'
             f'<img alt="{name}" src="data:image/jpeg;base64,{data}"></a>'
         )
-    score = "".join(f'<span class="score">{number}</span>' for number in score_of(photo, 3))
+    numbers = " · ".join(score_of(photo, 3) + fit_of(photo))
+    score = f'<span class="score">{numbers}</span>' if numbers else ""
     return (
         f'<figure style="--ratio:{ratio:.3f}">{shown}<figcaption>{score}'
         f'<div title="{name}">{name}</div>'

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.options import AllowUrl, Count, Device, Exact, Index, ModelSpec
+from clipsearch.cli.options import AllowUrl, Count, Device, Exact, Index, ModelSpec, Relevant
 from clipsearch.cli.output import Output, answer
 from clipsearch.cli.query import nothing_found
 
@@ -28,6 +28,7 @@ def similar(
     ] = None,
     allow_url: AllowUrl = False,
     k: Count = 10,
+    relevant: Relevant = False,
     exact: Exact = False,
     index: Index = None,
     model: ModelSpec = None,
@@ -43,6 +44,12 @@ def similar(
     take_over_pillow()
     with Library.open(index, model=model, device=device, create=False) as library:
         hits = library.similar(
-            image, k, region=region, filters=filters, allow_url=allow_url, exact=exact
+            image,
+            k,
+            region=region,
+            filters=filters,
+            allow_url=allow_url,
+            exact=exact,
+            relevant=relevant,
         )
-    answer(hits, output, f"like {Path(image).name}", nothing_found(filters))
+    answer(hits, output, f"like {Path(image).name}", nothing_found(filters, relevant))

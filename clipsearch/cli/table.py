@@ -9,7 +9,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from clipsearch.cli.output import Photo, printable, score_of
+from clipsearch.cli.output import Photo, fit_of, printable, score_of
 
 # Terminals that show the codes they do not know, or know none. As most programs do, all others
 # are believed to understand links (OSC 8) or to ignore them.
@@ -17,22 +17,24 @@ _PLAIN = re.compile(r"|unknown|dumb|linux|cygwin|cons25|vt\d+.*|eterm.*")
 
 
 def print_table(photos: Sequence[Photo]) -> None:
-    """Print a line for each photo: rank, score and path, with a header."""
+    """Print a line for each photo: rank, score, how well it fits, and path, with a header."""
     if not photos:
         return
     decorated = is_decorated()
     rank_width = max(4, len(str(len(photos))))
-    scored = bool(score_of(photos[0], 3))
-    header = f"{'rank':>{rank_width}}  " + (" score  " if scored else "")
+    header = f"{'rank':>{rank_width}}  "
+    header += " score  " if score_of(photos[0], 3) else ""
+    header += " fit  " if fit_of(photos[0]) else ""
     print(_dim(f"{header}path") if decorated else f"{header}path")
     room = max(8, shutil.get_terminal_size().columns - len(header))
     for rank, photo in enumerate(photos, 1):
-        score = "".join(f"{number:>6}  " for number in score_of(photo, 3))
+        numbers = "".join(f"{number:>6}  " for number in score_of(photo, 3))
+        numbers += "".join(f"{percent:>4}  " for percent in fit_of(photo))
         path = shortened(printable(str(photo.path)), room)
         if decorated:
             name = os.path.basename(path)
             path = linked(_dim(path.removesuffix(name)) + name, photo.path)
-        print(f"{rank:>{rank_width}}  {score}{path}")
+        print(f"{rank:>{rank_width}}  {numbers}{path}")
 
 
 def print_paths(photos: Sequence[Photo]) -> None:

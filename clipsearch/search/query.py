@@ -4,46 +4,112 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from clipsearch.errors import InvalidInput
+from clipsearch.search.relevance import (
+    SAMPLE,
+    Calibration,
+    calibrate_picture,
+    calibrate_text,
+    relevance,
+)
 from clipsearch.search.results import Hit
-from clipsearch.store.approximate import ApproximateIndex
+from clipsearch.store.approximate import ApproximateIndex, faster
 from clipsearch.store.catalog import EVERYTHING, Catalog, Model, PhotoRow, Selection
+from clipsearch.store.sync import opened
 from clipsearch.store.vectors import Matches, VectorFile
 
 # Photos looked up at a time: where all are asked for, their rows do not all stand beside the hits.
 _ROWS = 10_000
 
+_Judge = Callable[[Matches], np.ndarray]  # the relevance of each match, (n,) float32
+Embedded = Callable[[], np.ndarray]  # what the model makes of NEUTRAL, (m, dim) float32 unit
+
+
+@dataclass
+class Space:
+    """A model's vectors, and what many questions to them have in common."""
+
+    catalog: Catalog
+    model: Model
+    vectors: VectorFile
+
+    @cached_property
+    def fast(self) -> VectorFile | ApproximateIndex:
+        """The vectors by their approximate index, where there is one."""
+        return faster(self.vectors)
+
+    @cached_property
+    def scale_of_pictures(self) -> Calibration:
+        """What the scores of a question with a picture in it are worth here."""
+        return calibrate_picture(*self.vectors.spread(SAMPLE))
+
+    def scale_of_words(self, neutral: Embedded) -> Calibration:
+        """What the scores of a question in words are worth here."""
+        if self._scale_of_words is None:
+            self._scale_of_words = calibrate_text(*self.vectors.spread(SAMPLE), neutral())
+        return self._scale_of_words
+
+    _scale_of_words: Calibration | None = None
+
+
+class Spaces:
+    """The spaces of a catalog's models, opened again only when something was written since."""
+
+    def __init__(self, folder: Path, catalog: Catalog) -> None:
+        self._folder = folder
+        self._catalog = catalog
+        self._version: tuple[int, int] | None = None
+        self._spaces: dict[int, Space] = {}
+
+    def of(self, model: Model) -> Space:
+        """A model's space, as the catalog is now."""
+        version = self._catalog.version()  # before the file is opened, so that nothing is missed
+        if version != self._version:
+            self._spaces, self._version = {}, version
+        if model.id not in self._spaces:
+            vectors = opened(self._folder, self._catalog, model)
+            self._spaces[model.id] = Space(self._catalog, model, vectors)
+        return self._spaces[model.id]
+
 
 def nearest_photos(
-    catalog: Catalog,
-    model: Model,
-    vectors: VectorFile | ApproximateIndex,
+    space: Space,
     query: np.ndarray,
     k: int | None,
     selection: Selection | None = None,
     leave_out: Path | None = None,
+    exact: bool = False,
+    neutral: Embedded | None = None,
+    first: Matches | None = None,
 ) -> list[Hit]:
     """The k photos with the highest cosine to `query`, (dim,) float32 unit, best first.
 
     Photos of one content share a vector and all count; None asks for all photos. Only photos of
-    the `selection` are looked at; `leave_out` is a file not to be given.
+    the `selection` are looked at; `leave_out` is a file not to be given. An approximate index is
+    used where there is one, unless `exact`. `neutral` goes with a question in words; one with a
+    picture in it has None. `first` is what a search for k + 1 vectors has found already.
     """
+    catalog = space.catalog
     within = None
     if selection is not None:
-        within = np.fromiter(catalog.selected_vectors(model.id, selection), np.int64)
+        within = np.fromiter(catalog.selected_vectors(space.model.id, selection), np.int64)
     reach = sys.maxsize if k is None else k + 1  # one for the photo left out
+    judge = _judge(space, query, neutral)
+    searched = space.vectors if exact else space.fast
     while True:
-        matches = vectors.search(query, reach, within)
-        hits = list(_hits(catalog, matches, selection or EVERYTHING, leave_out))
+        matches = first or searched.search(query, reach, within)
+        hits = list(_hits(catalog, matches, judge, selection or EVERYTHING, leave_out))
         # Vectors of photos that are gone may still be in the file: look further then.
         if k is None or len(hits) >= k or len(matches.ids) < reach:
             return hits[:k]
-        reach *= 4
+        reach, first = 4 * reach, None
 
 
 def check_k(k: int | None) -> None:
@@ -53,17 +119,31 @@ def check_k(k: int | None) -> None:
 
 
 def _hits(
-    catalog: Catalog, matches: Matches, selection: Selection, leave_out: Path | None
+    catalog: Catalog,
+    matches: Matches,
+    judge: _Judge,
+    selection: Selection,
+    leave_out: Path | None,
 ) -> Iterator[Hit]:
     for start in range(0, len(matches.ids), _ROWS):
-        ids, scores = (
-            values[start : start + _ROWS].tolist() for values in (matches.ids, matches.scores)
-        )
-        photos = catalog.photos_of_vectors(ids, selection)
-        for id, score in zip(ids, scores, strict=True):
+        some = Matches(*(all[start : start + _ROWS] for all in (matches.ids, matches.scores)))
+        photos = catalog.photos_of_vectors(some.ids.tolist(), selection)
+        columns = (some.ids, some.scores, judge(some))
+        for id, score, worth in zip(*(column.tolist() for column in columns), strict=True):
             for photo in photos.get(id, []):
                 if leave_out is None or not _is_file(photo, leave_out):
-                    yield Hit(Path(photo.path), score, photo.id, photo.facts)
+                    yield Hit(Path(photo.path), score, photo.id, photo.facts, worth)
+
+
+def _judge(space: Space, query: np.ndarray, neutral: Embedded | None) -> _Judge:
+    """What gives the relevance of matches; it looks at the library when it is first needed."""
+
+    def judge(matches: Matches) -> np.ndarray:
+        rows = space.vectors.rows_of(matches.ids)
+        scale = space.scale_of_pictures if neutral is None else space.scale_of_words(neutral)
+        return relevance(scale, query, matches.scores, rows)
+
+    return judge
 
 
 def _is_file(photo: PhotoRow, file: Path) -> bool:

@@ -8,6 +8,8 @@ from typing import Any
 
 from clipsearch.photos.facts import Facts
 
+RELEVANT = 0.5  # from here on an answer is more likely to fit than not
+
 
 @dataclass(frozen=True, slots=True)
 class Photo:
@@ -30,13 +32,21 @@ class Hit:
     score: float  # cosine of the question's and the photo's embedding
     id: int  # of the photo in the catalog; stays when the file is moved
     facts: Facts
+    # How far it stands out as an answer, 0 to 1 (docs/relevance.md); None where nothing was asked.
+    relevance: float | None = None
 
     def as_dict(self, rank: int) -> dict[str, Any]:
         """The hit as `--json` shows it; `rank` counts from 1."""
         return {
             "rank": rank,
             "score": round(self.score, 6),
+            "relevance": None if self.relevance is None else round(self.relevance, 3),
             "path": str(self.path),
             "id": self.id,
             **asdict(self.facts),
         }
+
+
+def stands_out(hit: Hit) -> bool:
+    """Whether a hit is more likely to fit the question than not."""
+    return hit.relevance is not None and hit.relevance >= RELEVANT

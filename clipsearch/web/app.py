@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,9 +39,15 @@ def create_app(folder: Path) -> FastAPI:
         with Library.open(folder, create=False) as library:
             photos = library.photos(filters)
             if q.strip():
-                hits = [hit.as_dict(rank) for rank, hit in enumerate(library.query(q, k + offset, filters=filters), 1)]
+                hits = [
+                    hit.as_dict(rank)
+                    for rank, hit in enumerate(library.query(q, k + offset, filters=filters), 1)
+                ]
             else:
-                hits = [{"score": None, "relevance": None} | photo.as_dict(rank) for rank, photo in enumerate(photos, 1)]
+                hits = [
+                    {"score": None, "relevance": None} | photo.as_dict(rank)
+                    for rank, photo in enumerate(photos, 1)
+                ]
         hits = hits[offset : offset + k]
         return _json({"hits": hits, "total": len(photos), "offset": offset, "k": k})
 
@@ -62,7 +67,10 @@ def create_app(folder: Path) -> FastAPI:
             found = chosen(library, id)
             if found is None:
                 return _json({"error": "no such photo"}, 404)
-            hits = [hit.as_dict(r) for r, hit in enumerate(library.similar(found.path, k + offset, region=region), 1)]
+            hits = [
+                hit.as_dict(r)
+                for r, hit in enumerate(library.similar(found.path, k + offset, region=region), 1)
+            ]
             total = library.status().photos
         return _json({"hits": hits[offset:], "total": total, "offset": offset, "k": k})
 
@@ -91,12 +99,19 @@ def create_app(folder: Path) -> FastAPI:
         with Library.open(folder, create=False) as library:
             held = library.status()
         models = [model.spec for model in held.models]
-        return _json({
-            "version": __version__, "photos": held.photos, "failures": len(held.failures),
-            "model": models[0] if models else None, "models": models, "state": "ready",
-            "indexing": None, "watching": False,
-            "folders": [{"path": root.path, "photos": root.photos} for root in held.roots],
-        })
+        return _json(
+            {
+                "version": __version__,
+                "photos": held.photos,
+                "failures": len(held.failures),
+                "model": models[0] if models else None,
+                "models": models,
+                "state": "ready",
+                "indexing": None,
+                "watching": False,
+                "folders": [{"path": root.path, "photos": root.photos} for root in held.roots],
+            }
+        )
 
     @app.get("/api/facets")
     def facets() -> Response:
@@ -110,13 +125,17 @@ def create_app(folder: Path) -> FastAPI:
             if it.facts.taken_at:
                 month = it.facts.taken_at[:7]
                 months[month] = months.get(month, 0) + 1
-        return _json({
-            "folders": [{"path": root.path, "photos": root.photos} for root in held.roots],
-            "cameras": [{"name": name, "photos": count} for name, count in cameras.items()],
-            "months": [{"month": name, "photos": count} for name, count in sorted(months.items())],
-            "places": sum(it.facts.latitude is not None for it in photos),
-            "types": [{"type": "jpeg", "photos": len(photos)}],
-        })
+        return _json(
+            {
+                "folders": [{"path": root.path, "photos": root.photos} for root in held.roots],
+                "cameras": [{"name": name, "photos": count} for name, count in cameras.items()],
+                "months": [
+                    {"month": name, "photos": count} for name, count in sorted(months.items())
+                ],
+                "places": sum(it.facts.latitude is not None for it in photos),
+                "types": [{"type": "jpeg", "photos": len(photos)}],
+            }
+        )
 
     @app.get("/api/tags")
     def tags() -> Response:
