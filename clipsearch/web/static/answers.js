@@ -7,12 +7,21 @@ const FIRST = 60; // photos: more than two screens, and quickly answered
 const FURTHER = 120;
 
 /** From this relevance on a photo is more likely to fit than not. */
-export const CERTAIN = 0.5;
+const CERTAIN = 0.5;
+
+/** Whether an answer stands out; null where nothing tells, as for photos that were not asked for. */
+export const standsOut = ({ relevance }) =>
+  typeof relevance === "number" ? relevance >= CERTAIN : null;
 
 export class Answers {
   hits = [];
   total = null; // photos that the filters leave
   complete = false;
+  /**
+   * How many of the hits come before the less certain ones: up to the last that stands out, since
+   * relevance follows the rank closely but not strictly. Null where nothing tells.
+   */
+  certain = null;
   scroll = 0; // where the page was when it was left
 
   #ids = new Set();
@@ -48,17 +57,10 @@ export class Answers {
     this.#stop = new AbortController();
   }
 
-  /** The number of hits that stand out, which come first; null where nothing tells. */
-  get certain() {
-    if (!isAsked(this.question) || this.hits.length === 0) return null;
-    if (this.hits.some((hit) => typeof hit.relevance !== "number")) return null;
-    const first = this.hits.findIndex((hit) => hit.relevance < CERTAIN);
-    return first < 0 ? this.hits.length : first;
-  }
-
   async #fetch() {
     if (this.complete) return;
     const k = this.#offset === 0 ? FIRST : FURTHER;
+    const open = this.certain === this.hits.length; // the less certain ones have not begun
     const { signal } = this.#stop;
     const page = await api.search(this.question, this.pictures, { offset: this.#offset, k, signal });
     this.#offset += page.hits.length;
@@ -69,5 +71,11 @@ export class Answers {
       if (!this.#ids.has(hit.id)) this.hits.push(hit);
       this.#ids.add(hit.id);
     }
+    if (k === FIRST || open) this.certain = this.#countCertain();
+  }
+
+  #countCertain() {
+    if (this.hits.length === 0 || this.hits.some((hit) => standsOut(hit) === null)) return null;
+    return this.hits.findLastIndex(standsOut) + 1;
   }
 }

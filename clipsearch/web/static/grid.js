@@ -1,5 +1,6 @@
 /** The photos as rows that fill the width. Only what is near the window is in the document. */
 
+import { standsOut } from "./answers.js";
 import { thumbnailUrl } from "./api.js";
 import { clamp, el, icon } from "./dom.js";
 import { arrange, ratioOf } from "./layout.js";
@@ -44,12 +45,12 @@ export class Grid {
   }
 
   /**
-   * Show hits in sections: `{heading: {text, note, height}|null, dim, hits}`.
+   * Show hits in sections: `{heading: {kind, text, note, height}|null, hits}`.
    * With `hold`, more hits are to come, so an unfinished last row waits for them.
    */
   show(sections, { hold, fresh }) {
-    this.#sections = sections.map(({ heading, dim, hits }) => ({
-      heading, dim, ratios: hits.map(ratioOf),
+    this.#sections = sections.map(({ heading, hits }) => ({
+      heading, ratios: hits.map(ratioOf),
     }));
     this.#hits = sections.flatMap((section) => section.hits);
     this.#hold = hold;
@@ -150,7 +151,7 @@ export class Grid {
       row.append(el("div", { role: "gridcell" }, el("h2", {}, text), note && el("p", {}, note)));
       return row;
     }
-    row.className = block.dim ? "row dim" : "row";
+    row.className = "row";
     block.widths.forEach((width, place) => {
       row.append(this.#tile(block.start + place, width, block.height));
     });
@@ -162,6 +163,7 @@ export class Grid {
     const tile = this.#tiles.get(hit.id) ?? makeTile(hit, this.#tell.address(hit));
     this.#tiles.set(hit.id, tile);
     tile.dataset.index = index;
+    tile.classList.toggle("dim", standsOut(hit) === false);
     tile.style.width = `${width}px`;
     const number = tile.querySelector(".number");
     number.textContent = numbersOf(hit);

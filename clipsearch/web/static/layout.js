@@ -9,7 +9,7 @@ export const ratioOf = (photo) =>
 /**
  * Headings and rows from top to bottom, each with its `top` and `height`; a row has the photos
  * from `start` to `end` (not included) and their `widths`.
- * @param {{heading: object|null, dim: boolean, ratios: number[]}[]} sections
+ * @param {{heading: object|null, ratios: number[]}[]} sections
  * @param {{width: number, rowHeight: number, gap: number, hold: boolean}} frame all in pixels;
  *   with `hold` an unfinished last row is left out, since more photos are about to fill it
  */
@@ -17,7 +17,7 @@ export function arrange(sections, { width, rowHeight, gap, hold }) {
   const blocks = [];
   let top = 0;
   let start = 0;
-  for (const [number, { heading, dim, ratios }] of sections.entries()) {
+  for (const [number, { heading, ratios }] of sections.entries()) {
     if (heading) {
       blocks.push({ heading, top, height: heading.height });
       top += heading.height;
@@ -26,7 +26,7 @@ export function arrange(sections, { width, rowHeight, gap, hold }) {
     if (hold && number === sections.length - 1 && rows.length > 1 && !rows.at(-1).full) rows.pop();
     for (const row of rows) {
       blocks.push({
-        top, height: row.height, dim, start: start + row.from, end: start + row.to,
+        top, height: row.height, start: start + row.from, end: start + row.to,
         widths: ratios.slice(row.from, row.to).map((ratio) => ratio * row.height),
       });
       top += row.height + gap;

@@ -1,6 +1,6 @@
 /** The page: what is asked, what is shown, and the address that keeps both. */
 
-import { Answers } from "./answers.js";
+import { Answers, standsOut } from "./answers.js";
 import * as api from "./api.js";
 import { byId, el, icon } from "./dom.js";
 import { Filters, openBelow } from "./filters.js";
@@ -185,8 +185,9 @@ function summaryOf({ hits, complete, certain, total }) {
   if (!isAsked(question)) return count(total ?? hits.length);
   if (certain === null) return `${count(total ?? hits.length)}, best first`;
   if (certain === 0) return isWords(question) ? "Nothing stands out" : "Nothing much alike";
-  const open = certain === hits.length && !complete;
-  return open ? `More than ${count(certain)} stand out` : `${count(certain)} ${certain === 1 ? "stands" : "stand"} out`;
+  const standing = hits.slice(0, certain).filter(standsOut).length;
+  if (certain === hits.length && !complete) return `More than ${count(standing)} stand out`;
+  return `${count(standing)} ${standing === 1 ? "stands" : "stand"} out`;
 }
 
 function tellError(error) {

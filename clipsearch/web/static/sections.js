@@ -8,19 +8,18 @@ const DATE = 52; // pixels that headings take
 const LESS = 76;
 
 /**
- * The hits as `{heading, dim, hits}`, in their order.
+ * The hits as `{heading, hits}`, in their order.
  * @param {import("./answers.js").Answers} answers
  * @param {{month: string, photos: number}[]} months of the whole library
  */
 export function sections(answers, months) {
   const { hits, certain } = answers;
   if (!isAsked(answers.question)) return byDate(hits, spanLength(months));
-  if (certain === null || certain === hits.length) return [{ heading: null, dim: false, hits }];
-  if (certain === 0) return [{ heading: null, dim: true, hits }];
+  if (!certain || certain === hits.length) return [{ heading: null, hits }];
   const heading = { kind: "less", height: LESS, text: "Less certain", note: "These may still be what you mean." };
   return [
-    { heading: null, dim: false, hits: hits.slice(0, certain) },
-    { heading, dim: true, hits: hits.slice(certain) },
+    { heading: null, hits: hits.slice(0, certain) },
+    { heading, hits: hits.slice(certain) },
   ];
 }
 
@@ -32,14 +31,14 @@ function spanLength(months) {
 }
 
 function byDate(hits, length) {
-  if (length === 0) return [{ heading: null, dim: false, hits }];
+  if (length === 0) return [{ heading: null, hits }];
   const result = [];
   let span = null;
   for (const hit of hits) {
     const own = hit.taken_at?.slice(0, length) ?? "";
     if (own !== span) {
       const text = own ? dateName(own) : "Without a date";
-      result.push({ heading: { kind: "date", height: DATE, text }, dim: false, hits: [] });
+      result.push({ heading: { kind: "date", height: DATE, text }, hits: [] });
     }
     span = own;
     result.at(-1).hits.push(hit);
