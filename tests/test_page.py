@@ -12,6 +12,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date, timedelta
 from pathlib import Path
 from time import monotonic, sleep
@@ -26,16 +27,19 @@ pytest.importorskip("uvicorn", reason="no web server: pip install '.[web]'")
 sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install '.[test]'")
 expect = sync_api.expect
 
-CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), "")
+CHROMIUM = next(
+    filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), ""
+)
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no browser: apt-get install chromium")
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
-QUIET = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync"
-).split()
+# Chromium, too, shall ask nothing of anyone.
+QUIET = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
 
-MADE = 110  # more than the page asks for at once
+MADE = 80  # more than the page asks for at once
 CAPTION = "Lamp <script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
 
 
@@ -67,7 +71,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "</rdf:Alt></dc:description></rdf:Description></rdf:RDF></x:xmpmeta>"
         )
         more = {"xmp": xmp.encode()} if seed == 0 else {}
-        picture(seed, (240 + 4 * seed, 240)).save(folder / "made" / f"{seed:03}.jpg", exif=exif, **more)
+        picture(seed, (240 + 4 * seed, 240)).save(
+            folder / "made" / f"{seed:03}.jpg", exif=exif, **more
+        )
     return folder
 
 
@@ -101,7 +107,9 @@ def free_port() -> int:
 def serve(port: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     """A server that answers, with its model ready."""
     command = [sys.executable, "-m", "clipsearch", "serve", "--port", str(port)]
-    server = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
     deadline = monotonic() + 60
     while monotonic() < deadline:
         assert server.poll() is None, "the server has ended"
@@ -201,21 +209,22 @@ def test_words_are_answered_as_they_are_typed(page: Any) -> None:
 
 def test_an_answer_that_comes_late_is_dropped(page: Any) -> None:
     held: list[Any] = []
-    page.route("**/api/search?*q=a+motorcycle*", held.append)
-    page.fill("#words", "a motorcycle")
-    page.wait_for_event("request", lambda request: "motorcycle" in request.url)
-    page.fill("#words", "a cat")
+    page.route("**/api/search?*q=a+motorcycle*", lambda route: held.append(route))
+    with page.expect_request(lambda request: "motorcycle" in request.url):
+        page.fill("#words", "a motorcycle")
+    with page.expect_event("requestfailed", lambda request: "motorcycle" in request.url):
+        page.fill("#words", "a cat")  # hangs up on the first
     expect_first(page, "cat.png")
     for route in held:
-        with pytest.raises(sync_api.Error):  # the page has hung up
-            route.fulfill(response=route.fetch(timeout=5_000))
+        with suppress(sync_api.Error):
+            route.fulfill(json={"hits": [], "total": 0})
     expect_first(page, "cat.png")
 
 
 def test_a_link_is_a_question(page: Any) -> None:
-    page.goto("/?q=a+rocket")
-    expect_first(page, "rocket.jpg")
-    expect(page.locator("#words")).to_have_value("a rocket")
+    page.goto("/?q=a+motorcycle")
+    expect_first(page, "motorcycle.png")
+    expect(page.locator("#words")).to_have_value("a motorcycle")
 
 
 def test_what_stands_out_is_told_apart(page: Any) -> None:
@@ -225,7 +234,9 @@ def test_what_stands_out_is_told_apart(page: Any) -> None:
     expect(page.locator("#nothing")).to_be_hidden()
     expect(page.get_by_role("heading", name="Less certain")).to_be_visible()
     page.fill("#words", "a submarine under water")
-    expect(page.locator("#nothing")).to_contain_text("Nothing stands out for “a submarine under water”")
+    expect(page.locator("#nothing")).to_contain_text(
+        "Nothing stands out for “a submarine under water”"
+    )
     expect(page.locator(".tile.dim").first).to_be_visible()
 
 
@@ -234,7 +245,7 @@ def test_numbers_are_shown_where_they_are_wanted(page: Any) -> None:
     expect_first(page, "cat.png")
     number = page.locator(".tile .number").first
     expect(number).to_be_hidden()
-    page.get_by_label("Settings and keys").click()
+    page.get_by_role("button", name="Settings and keys").click()
     page.get_by_label(re.compile("in numbers")).check()
     expect(number).to_have_text(re.compile(r"^[01]\.\d\d · 0\.\d{3}$"))
     page.reload()
@@ -299,8 +310,9 @@ def test_a_pasted_picture_is_searched_with(page: Any, folder: Path) -> None:
             const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
             const clipboardData = new DataTransfer();
             clipboardData.items.add(new File([bytes], "pasted.png", { type: "image/png" }));
-            const event = new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true });
-            document.querySelector("#words").dispatchEvent(event);
+            document.querySelector("#words").dispatchEvent(
+                new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true })
+            );
         }""",
         data,
     )
@@ -321,7 +333,9 @@ def test_a_rectangle_drawn_on_a_photo_searches_for_that_part(page: Any) -> None:
     expect(page.get_by_role("button", name="Searching with a part of a photo")).to_be_visible()
     expect(page.locator(".tile a[aria-label^='coffee.png']")).to_have_attribute("tabindex", "0")
     (region,) = parameters(page)["region"]
-    assert [round(float(part.rstrip("%"))) for part in region.split(",")] == pytest.approx([51, 2, 48, 96], abs=1)
+    assert [round(float(part.rstrip("%"))) for part in region.split(",")] == pytest.approx(
+        [51, 2, 48, 96], abs=1
+    )
     assert "q" not in parameters(page)
     page.go_back()  # to the photo, in the answers it came from
     expect(page.locator("#viewer")).to_be_visible()
@@ -357,14 +371,16 @@ def test_scrolling_pages_through_all_photos_and_keeps_few_in_the_document(page: 
         if at >= height - 1 and len(seen) == 18 + MADE:
             break
         page.mouse.wheel(0, 600)
-        page.wait_for_function("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))")
+        page.evaluate(
+            "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
     assert len(seen) == 18 + MADE
     assert most < 18 + MADE
 
 
 def test_rows_fill_the_width_and_keep_ratios(page: Any) -> None:
-    page.goto("/?camera=Camera+A")
-    expect(page.locator("#summary")).to_have_text(f"{MADE // 2} photos")
+    page.goto("/?until=2001")
+    expect(page.locator("#summary")).to_have_text("53 photos")
     rows = page.locator("#photos .row").evaluate_all(
         """rows => rows.map((row) => [...row.children].map((tile) => {
             const { left, right, width, height } = tile.getBoundingClientRect();
@@ -375,9 +391,8 @@ def test_rows_fill_the_width_and_keep_ratios(page: Any) -> None:
     for row in rows[:-1]:
         assert row[0]["left"] == pytest.approx(grid["x"], abs=0.5)
         assert row[-1]["right"] == pytest.approx(grid["x"] + grid["width"], abs=0.5)
-    newest_first = range(MADE - 1, -1, -2)
     for tile in (tile for row in rows for tile in row):
-        seed = newest_first[tile["index"]]
+        seed = 52 - tile["index"]  # newest first
         assert tile["ratio"] == pytest.approx((240 + 4 * seed) / 240, rel=0.01)
 
 
@@ -422,7 +437,13 @@ def test_a_photo_has_a_link_and_its_facts_are_text(page: Any) -> None:
     page.locator(".tile a").click()
     expect(page.locator("#caption")).to_have_text(CAPTION)
     facts = page.locator("#facts")
-    for text in ("Monday, 1 January 2001", "Camera B", "54.18° N, 7.88° E", "240 × 240", "made/000.jpg"):
+    for text in (
+        "Monday, 1 January 2001",
+        "Camera B",
+        "54.18° N, 7.88° E",
+        "240 \N{MULTIPLICATION SIGN} 240",
+        "made/000.jpg",
+    ):
         expect(facts).to_contain_text(text)
     assert page.locator("dialog script, dialog img[src='x']").count() == 0
     assert page.evaluate("window.hacked") is None
@@ -452,14 +473,14 @@ def test_filters_go_together_and_can_be_taken_away(page: Any) -> None:
     expect(page.locator("#summary")).to_have_text(f"{MADE // 2} photos")
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Date", exact=True).click()
-    page.get_by_role("button", name="2002").click()
-    expect(page.locator("#summary")).to_have_text("26 photos")
+    page.get_by_role("button", name="2002", exact=True).click()
+    expect(page.locator("#summary")).to_have_text("14 photos")
     page.keyboard.press("Escape")
     assert parameters(page) == {"camera": ["Camera A"], "since": ["2002"], "until": ["2002"]}
     page.get_by_role("button", name="Remove the filter: Camera").click()
-    expect(page.locator("#summary")).to_have_text("52 photos")
+    expect(page.locator("#summary")).to_have_text("27 photos")
     page.go_back()
-    expect(page.locator("#summary")).to_have_text("26 photos")
+    expect(page.locator("#summary")).to_have_text("14 photos")
 
 
 def test_photos_near_a_place_are_asked_for(page: Any) -> None:
@@ -495,9 +516,9 @@ def test_no_photo_passes_is_said(page: Any) -> None:
 def test_every_control_has_a_name(page: Any) -> None:
     page.locator(".tile a").first.click()
     nameless = page.evaluate(
-        """[...document.querySelectorAll("a, button, input:not([hidden]), select")].filter((element) =>
-            !element.ariaLabel && !element.textContent.trim() && !element.labels?.length
-        ).map((element) => element.outerHTML)"""
+        """[...document.querySelectorAll("a, button, input:not([hidden]), select")]
+            .filter((it) => !it.ariaLabel && !it.textContent.trim() && !it.labels?.length)
+            .map((it) => it.outerHTML)"""
     )
     assert nameless == []
 
@@ -509,7 +530,7 @@ def test_the_theme_follows_the_system_until_one_is_chosen(page: Any) -> None:
     page.emulate_media(color_scheme="dark")
     dark = page.evaluate(ground)
     assert light != dark
-    page.get_by_label("Settings and keys").click()
+    page.get_by_role("button", name="Settings and keys").click()
     page.get_by_text("Light", exact=True).click()
     page.reload()
     assert page.evaluate(ground) == light
@@ -557,7 +578,9 @@ def test_an_empty_index_says_how_to_fill_it_and_a_server_that_went_comes_back(
     environment = environment | {"CLIPSEARCH_INDEX": str(tmp_path / "index")}
     (tmp_path / "photos").mkdir()
     index = [sys.executable, "-m", "clipsearch", "index", "--model", "pocket"]
-    subprocess.run([*index, str(tmp_path / "photos")], env=environment, check=True, capture_output=True)
+    subprocess.run(
+        [*index, str(tmp_path / "photos")], env=environment, check=True, capture_output=True
+    )
     port = free_port()
     server = serve(port, environment)
     page = browser.new_page()
