@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from clipsearch.search.facets import Facets
     from clipsearch.search.filters import Filters
     from clipsearch.search.labels import Label, LabelCount, LabelledPhoto, Labels, LabelSet
-    from clipsearch.search.many import Question
+    from clipsearch.search.many import Answer, Question
     from clipsearch.search.query import Spaces
     from clipsearch.search.scoring import Scores
     from clipsearch.store.approximate import Optimized
@@ -204,26 +204,22 @@ class Library:
         return _identity_of(self.folder) != self._identity
 
     def stay(self) -> None:
-        """Prepare for many questions: the model is loaded to answer fast, and loaded now.
+        """Prepare for many questions: models are loaded to answer fast, not to start fast.
 
         What is asked is remembered in this process and no more in the index.
-
-        Raises:
-            ModelError, ModelMismatch: it cannot be loaded.
         """
         self._models.stay()
-        self.load()
 
-    def load(self, model: str | None = None) -> None:
+    def load(self) -> None:
         """Load what embeds words, unless it is loaded.
 
         Raises:
             ModelError, ModelMismatch: it cannot be loaded.
         """
         with explained(self.folder):
-            chosen = self._models.chosen(model)
-            if chosen is not None:
-                self._models.texts(chosen)
+            model = self._models.chosen()
+            if model is not None:
+                self._models.texts(model)
 
     def is_loaded(self) -> bool:
         """Whether questions in words are answered without loading anything first."""
@@ -233,20 +229,20 @@ class Library:
 
     def answer(
         self, questions: Sequence[Question], model: str | None = None
-    ) -> list[list[Hit] | InvalidInput]:
-        """The hits of several questions, at less cost than one after the other.
+    ) -> list[Answer | InvalidInput]:
+        """The answers to several questions, at less cost than one after the other.
 
         What is wrong with one of them stands in its place. `model` is one of the index's models.
 
         Raises:
             LibraryError, ModelError: the index or its model cannot be used.
         """
-        from clipsearch.search.many import answer_many
+        from clipsearch.search.many import Answer, answer_many
 
         with explained(self.folder):
             chosen = self._models.chosen(model)
             if chosen is None:
-                return [[] for _ in questions]
+                return [Answer([], self._catalog.count_photos())] * len(questions)
             return answer_many(self._spaces.of(chosen), self._models, questions)
 
     def embed(
@@ -566,7 +562,7 @@ class Library:
             InvalidInput: a filter that makes no sense.
         """
         with explained(self.folder):
-            return sum(count for _, count in self._catalog.tally("1", self._selected(filters)))
+            return self._catalog.count_selected(self._selected(filters))
 
     def facets(self, filters: Filters | None = None) -> Facets:
         """The photos that satisfy the filters, counted by folder, camera, month and kind.
@@ -646,6 +642,16 @@ class Library:
             return count_labels(
                 self._catalog, model, vectors, read_labels(labels), embed, folder, k
             )
+
+    def counted_labels(self, k: int = 100) -> list[LabelCount]:
+        """As `count_labels` for all photos and the usual labels; none if that takes a model."""
+        from clipsearch.search.labels import are_embedded, read_labels
+
+        with explained(self.folder):
+            model = self._models.chosen()
+            if model is None or not are_embedded(read_labels(None), self._label_file(model), model):
+                return []
+        return self.count_labels(k=k)
 
     def photos_labelled(
         self,
@@ -836,13 +842,17 @@ class Library:
         self, model: Model, progress: Progress | None
     ) -> Callable[[Sequence[str]], LabelSet]:
         from clipsearch.search.labels import embed_labels
-        from clipsearch.store.sync import vector_file
 
-        file = vector_file(self.folder, model).rows_path.with_suffix(".labels")
         return partial(
-            embed_labels, file=file, model=model, encoder=partial(self._models.texts, model),
+            embed_labels, file=self._label_file(model), model=model,
+            encoder=partial(self._models.texts, model),
             progress=progress or (lambda done, total: None),
         )  # fmt: skip
+
+    def _label_file(self, model: Model) -> Path:
+        from clipsearch.store.sync import vector_file
+
+        return vector_file(self.folder, model).rows_path.with_suffix(".labels")
 
     def _bytes(self, pattern: str) -> int:
         return sum(file.stat().st_size for file in self.folder.glob(pattern))

@@ -79,14 +79,18 @@ class Models:
     def chosen(self, spec: str | None = None) -> Model | None:
         """The model asked for, or else the main one; None if the index has no model yet.
 
-        `spec` names another one of the index's models.
+        `spec` is that of another of the index's models, as it is written there.
 
         Raises:
             ModelMismatch: the index has models, but not the one asked for.
         """
-        wanted = parse_spec(spec) if spec is not None else self._wanted
-        model, held = self._known(wanted), self._catalog.models()
+        held = self._catalog.models()
+        if spec is not None:
+            model = next((model for model in held if model.spec == spec), None)
+        else:
+            model = self._known(self._wanted)
         if model is None and held:
+            wanted = spec or self._wanted
             raise ModelMismatch(
                 f"this index holds no embeddings of {wanted}; it holds those of"
                 f" {', '.join(other.spec for other in held)}.\nTo add them:"

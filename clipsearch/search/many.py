@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from clipsearch.search.neutral import NEUTRAL
 from clipsearch.search.query import Embedded, Space, check_k, nearest_photos
 from clipsearch.search.question import Term, combine, parse_question, parse_term
 from clipsearch.search.results import Hit, stands_out
-from clipsearch.store.catalog import Model, Selection
+from clipsearch.store.catalog import EVERYTHING, Model, Selection
 
 if TYPE_CHECKING:
     from clipsearch.models import Models
@@ -53,6 +53,13 @@ class Question:
         return terms + [Term("a picture", weight, True, row) for row, weight in rows]
 
 
+class Answer(NamedTuple):
+    """What a question finds."""
+
+    hits: list[Hit]  # best first
+    total: int  # photos that the filters leave
+
+
 @dataclass(slots=True)
 class _Asked:
     """A question on its way to an answer."""
@@ -66,12 +73,12 @@ class _Asked:
 
 def answer_many(
     space: Space, models: Models, questions: Sequence[Question]
-) -> list[list[Hit] | InvalidInput]:
-    """The hits of each question, best first, or what is wrong with it.
+) -> list[Answer | InvalidInput]:
+    """The answer to each question, or what is wrong with it.
 
     Words are embedded together, and questions without filters search together.
     """
-    answers: list[list[Hit] | InvalidInput] = [[] for _ in questions]
+    answers: dict[int, Answer | InvalidInput] = {}
     asked: dict[int, _Asked] = {}
     for place, question in enumerate(questions):
         try:
@@ -91,8 +98,9 @@ def answer_many(
     _search_together(space, [it for it in asked.values() if it.selection is None])
     neutral = partial(models.embed_texts, space.model, NEUTRAL)
     for place, it in asked.items():
-        answers[place] = _hits(space, it, neutral)
-    return answers
+        total = space.count(it.selection or EVERYTHING)
+        answers[place] = Answer(_hits(space, it, neutral), total)
+    return [answers[place] for place in range(len(questions))]
 
 
 def _embedded(models: Models, model: Model, asked: Iterable[_Asked]) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -56,7 +56,14 @@ class Space:
             self._scale_of_words = calibrate_text(*self.vectors.spread(SAMPLE), neutral())
         return self._scale_of_words
 
+    def count(self, selection: Selection) -> int:
+        """How many photos are selected."""
+        if selection not in self._counts:
+            self._counts[selection] = self.catalog.count_selected(selection)
+        return self._counts[selection]
+
     _scale_of_words: Calibration | None = None
+    _counts: dict[Selection, int] = field(default_factory=dict)
 
 
 class Spaces:

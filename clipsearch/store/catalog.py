@@ -404,6 +404,13 @@ class Catalog:
         place = Place(_from_db(root), _from_db(path), size, mtime_ns, _rules(rules).follow_links)
         return StoredPhoto(PhotoRow(id, _join(root, path), digest, _facts(facts)), place)
 
+    def count_selected(self, selection: Selection) -> int:
+        """How many photos are selected."""
+        (count,) = self._db.execute(
+            f"SELECT count(*) FROM photos WHERE {selection.condition}", selection.values
+        ).fetchone()
+        return int(count)
+
     def tally(self, expression: str, selection: Selection = EVERYTHING) -> list[tuple[Any, int]]:
         """How many of the selected photos have each value of an SQL expression, that of most first.
 
