@@ -9,11 +9,10 @@ from typing import Any
 from clipsearch.search.filters import KINDS, PROPERTIES
 from clipsearch.store.catalog import Catalog, Selection
 
-_FOLDER = (
-    # The folder right below the root, and nothing for a photo that lies in the root itself.
-    "CAST(roots.path AS BLOB) || x'00' ||"
-    " substr(CAST(photos.path AS BLOB), 1, instr(CAST(photos.path AS BLOB), x'2f'))"
-)
+# The root, and the folder right below it: nothing for a photo that lies in the root itself. In
+# hexadecimal, since names that are no text are kept as bytes.
+_BYTES = "CAST(photos.path AS BLOB)"
+_FOLDER = f"hex(roots.path) || ' ' || hex(substr({_BYTES}, 1, instr({_BYTES}, x'2f')))"
 _MONTH = "substr(taken_at, 1, 7)"
 _NAME = "CAST(photos.path AS TEXT)"
 _EXTENSION = f"lower(replace({_NAME}, rtrim({_NAME}, replace({_NAME}, '.', '')), ''))"
@@ -53,10 +52,10 @@ def _known(counted: list[tuple[Any, int]]) -> tuple[tuple[str, int], ...]:
     return tuple((value, count) for value, count in counted if value is not None)
 
 
-def _folders(counted: list[tuple[bytes, int]]) -> tuple[tuple[str, int], ...]:
+def _folders(counted: list[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
     folders: dict[str, int] = {}
     for value, count in counted:
-        root, _, below = (os.fsdecode(part) for part in value.partition(b"\0"))
+        root, below = (os.fsdecode(bytes.fromhex(part)) for part in value.split(" "))
         folders[root] = folders.get(root, 0) + count
         if below:
             folders[os.path.join(root, below.rstrip("/"))] = count

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
-from fastapi import FastAPI, File, Form, Query, Request, Response, UploadFile
+from fastapi import FastAPI, Form, Query, Request, Response, UploadFile
 from fastapi import Path as InPath
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse
@@ -46,13 +46,11 @@ from clipsearch.web.libraries import Libraries
 from clipsearch.web.metrics import Measured, Metrics
 
 STATIC = Path(__file__).with_name("static")
-MOST_PICTURES = 8  # in one question
 RETRY_AFTER = "2"  # seconds
 
 T = TypeVar("T")
 
 Id = Annotated[int, InPath(ge=1, le=2**63 - 1, description="as answers name it")]
-Pictures = Annotated[list[UploadFile], File(max_length=MOST_PICTURES)]
 _JSON = "application/json"
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": forms.Error, "description": description}
@@ -177,18 +175,16 @@ def _add_routes(api: FastAPI, server: _Server) -> None:
 
     @api.post("/api/search", response_model=forms.Found, responses=_ERRORS)
     async def search_by_pictures(
-        asked: Annotated[forms.SearchForm, Form()],
-        image: Pictures = [],  # noqa: B006
-        minus_image: Annotated[UploadFile | None, File()] = None,
-        region: Annotated[forms.Text | None, Form()] = None,
+        asked: Annotated[forms.PictureForm, Form(media_type="multipart/form-data")],
     ) -> Response:
         """Find photos by pictures that are sent, by words, or by both together.
 
         `region`, x,y,width,height in pixels or percent, is a part of the first picture.
         """
+        image, minus_image = asked.image, asked.minus_image
         if not (asked.q.strip() or asked.minus or image or minus_image):
             return await _listed(server, asked)
-        regions = [region, *[None] * MOST_PICTURES]
+        regions = [asked.region, *[None] * forms.MOST_PICTURES]
         rows = [
             await _embedded(server, sent, asked.model, part)
             for sent, part in zip(image, regions, strict=False)
@@ -376,6 +372,10 @@ def _add_errors(api: FastAPI) -> None:
     async def refused(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         return _error(error.status_code, str(error.detail))
+
+    @api.exception_handler(Exception)
+    async def unexpected(_: Request, error: Exception) -> Response:
+        return _error(500, f"unexpected {type(error).__name__}; this is a fault of clipsearch")
 
     @api.exception_handler(RequestValidationError)
     async def not_valid(_: Request, error: Exception) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
 from clipsearch.photos.thumbnails import SIZES
@@ -11,6 +12,7 @@ from clipsearch.search.filters import Filters
 
 MOST_HITS = 500  # in one answer
 MOST_PASSED = 1_000_000
+MOST_PICTURES = 8  # in one question
 
 Text = Annotated[str, Field(max_length=1000)]
 Texts = Annotated[list[Text], Field(max_length=20)]
@@ -55,6 +57,14 @@ class SearchForm(PageForm):
 
     q: Text = Field("", description='words, with parts as in "horse + 2*stripes - fence"')
     minus: Texts = Field([], description="what the photos should not show")
+
+
+class PictureForm(SearchForm):
+    """A question by pictures that are sent, by words, or by both together."""
+
+    image: list[UploadFile] = Field([], max_length=MOST_PICTURES, description="pictures")
+    minus_image: UploadFile | None = Field(None, description="a picture that counts against")
+    region: Text | None = Field(None, description="a part of the first picture")
 
 
 class SimilarForm(PageForm):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from prometheus_client import (
@@ -14,6 +15,8 @@ from prometheus_client import (
 )
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = logging.getLogger("clipsearch")
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
@@ -65,6 +68,12 @@ class Measured:
         started = time.perf_counter()
         try:
             await self._app(scope, receive, send_seen)
+        except Exception as error:  # it was answered already, where that was still possible
+            log.error(
+                "unexpected %s at %s: %s; this is a fault of clipsearch",
+                type(error).__name__, scope["path"], error,
+                exc_info=log.isEnabledFor(logging.DEBUG),
+            )  # fmt: skip
         finally:
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.requests.labels(route, scope["method"], status).inc()

@@ -93,6 +93,8 @@ def run(
     Raises:
         ClipsearchError: what `open` raises.
     """
+    # It tells of each broken upload, to which the client gets an answer.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     watching = Watching()
     app = create_app(open, access, watching)
     server = _Server(
