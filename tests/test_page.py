@@ -23,6 +23,8 @@ import pytest
 from conftest import picture
 from PIL import Image
 
+from clipsearch import Library
+
 pytest.importorskip("uvicorn", reason="no web server: pip install '.[web]'")
 sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install '.[test]'")
 expect = sync_api.expect
@@ -321,17 +323,21 @@ def test_a_pasted_picture_is_searched_with(page: Any, folder: Path) -> None:
 
 def test_a_rectangle_drawn_on_a_photo_searches_for_that_part(page: Any) -> None:
     page.fill("#words", "a cat")
+    expect_first(page, "cat.png")
     page.locator(".tile a[aria-label^='both.png']").click()
+    expect(page.locator("#large")).to_be_visible()
     frame = page.locator("#frame").bounding_box()
     x, y, width, height = (frame[key] for key in ("x", "y", "width", "height"))
     page.mouse.move(x + width * 0.51, y + height * 0.02)
     page.mouse.down()
     page.mouse.move(x + width * 0.99, y + height * 0.98, steps=5)
     page.mouse.up()
-    page.get_by_role("button", name="Search for this part").click()
+    with page.expect_response("**/similar?*region*"):
+        page.get_by_role("button", name="Search for this part").click()
     expect(page.locator("#viewer")).to_be_hidden()
     expect(page.get_by_role("button", name="Searching with a part of a photo")).to_be_visible()
-    expect(page.locator(".tile a[aria-label^='coffee.png']")).to_have_attribute("tabindex", "0")
+    first_two = page.locator("[data-index='0'] a, [data-index='1'] a")  # the photo itself and:
+    expect(first_two.and_(page.locator("[aria-label^='coffee.png']"))).to_be_visible()
     (region,) = parameters(page)["region"]
     assert [round(float(part.rstrip("%"))) for part in region.split(",")] == pytest.approx(
         [51, 2, 48, 96], abs=1
@@ -572,29 +578,26 @@ def test_an_index_run_and_a_loading_model_are_told(page: Any) -> None:
     expect(page.locator("#loading")).to_be_hidden()
 
 
-def test_an_empty_index_says_how_to_fill_it_and_a_server_that_went_comes_back(
+def test_an_empty_index_says_how_to_fill_it_and_shows_photos_as_they_come(
     browser: Any, environment: dict[str, str], folder: Path, tmp_path: Path
 ) -> None:
     environment = environment | {"CLIPSEARCH_INDEX": str(tmp_path / "index")}
-    (tmp_path / "photos").mkdir()
-    index = [sys.executable, "-m", "clipsearch", "index", "--model", "pocket"]
-    subprocess.run(
-        [*index, str(tmp_path / "photos")], env=environment, check=True, capture_output=True
-    )
+    Library.open(tmp_path / "index").close()
     port = free_port()
     server = serve(port, environment)
     page = browser.new_page()
     try:
         page.goto(f"http://127.0.0.1:{port}/")
         expect(page.locator("#empty")).to_contain_text("clipsearch index ~/Photos")
-        stop(server)
-        expect(page.locator("#gone")).to_be_visible(timeout=15_000)
-        shutil.copy(folder / "cat.png", tmp_path / "photos")
-        subprocess.run(index, env=environment, check=True, capture_output=True)
-        server = serve(port, environment)
-        expect(page.locator("#gone")).to_be_hidden(timeout=15_000)
-        expect(page.locator(".tile")).to_have_count(1, timeout=15_000)
+        shutil.copy(folder / "cat.png", tmp_path)
+        command = [sys.executable, "-m", "clipsearch", "index", str(tmp_path), "--model", "pocket"]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+        expect(page.locator(".tile")).to_have_count(1, timeout=30_000)
         expect(page.locator("#empty")).to_be_hidden()
+        stop(server)
+        expect(page.locator("#gone")).to_be_visible(timeout=30_000)
+        server = serve(port, environment)
+        expect(page.locator("#gone")).to_be_hidden(timeout=30_000)
     finally:
         page.close()
         stop(server)

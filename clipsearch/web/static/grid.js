@@ -160,9 +160,10 @@ export class Grid {
 
   #tile(index, width, height) {
     const hit = this.#hits[index];
-    const tile = this.#tiles.get(hit.id) ?? makeTile(hit, this.#tell.address(hit));
+    const tile = this.#tiles.get(hit.id) ?? makeTile(hit);
     this.#tiles.set(hit.id, tile);
     tile.dataset.index = index;
+    tile.querySelector("a").href = this.#tell.address(hit);
     tile.classList.toggle("dim", standsOut(hit) === false);
     tile.style.width = `${width}px`;
     const number = tile.querySelector(".number");
@@ -305,13 +306,13 @@ function numbersOf(hit) {
   return parts.filter(Boolean).join(" · ");
 }
 
-function makeTile(hit, address) {
+function makeTile(hit) {
   const name = photoName(hit);
   const date = hit.taken_at ? `, ${longDay(clock(hit.taken_at))}` : "";
   const image = el("img", { alt: "", decoding: "async", loading: "lazy", draggable: false });
   const tile = el(
     "div", { role: "gridcell", className: "tile" },
-    el("a", { href: address, tabIndex: -1, ariaLabel: name + date }, image),
+    el("a", { tabIndex: -1, ariaLabel: name + date }, image),
     el("span", { className: "number", ariaHidden: "true" }),
     el("button", {
       type: "button", className: "like", tabIndex: -1, title: "More like this (M)",

@@ -244,6 +244,7 @@ async function offerTimeline() {
 // One photo
 
 function openPhoto(hit) {
+  clearTimeout(pause); // words typed a moment ago are asked when the photo is closed again
   history.pushState({ viewer: true }, "", address(question, hit.id));
   showPhoto(hit);
 }
@@ -260,6 +261,7 @@ function hidePhoto() {
   const { id } = viewer.photo;
   viewer.hide();
   grid.focusPhoto(id);
+  if (words.value.trim() !== question.q) ask({}, { typed: true });
 }
 
 function showPhoto(hit) {
@@ -272,7 +274,8 @@ function showPhoto(hit) {
 }
 
 async function step(by) {
-  const index = answers.hits.findIndex(({ id }) => id === viewer.photo.id);
+  const index = answers?.hits.findIndex(({ id }) => id === viewer.photo.id) ?? -1;
+  if (index < 0) return;
   if (index + by === answers.hits.length - 1) await more();
   const hit = answers.hits[index + by];
   if (!hit || !viewer.isOpen) return;
