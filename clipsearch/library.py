@@ -6,10 +6,13 @@ What only some calls need is imported by them: a run with nothing to do needs no
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -21,6 +24,7 @@ from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import (
     ClipsearchError,
     InvalidInput,
+    LibraryBusy,
     LibraryError,
 )
 from clipsearch.models import Models
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-    from clipsearch.indexing.plan import Counts, Doubts, Plan, Target
+    from clipsearch.indexing.plan import Counts, Doubts, Plan, Ready, Target
     from clipsearch.photos.isolated import Processes
     from clipsearch.search.duplicates import Group, Kind
     from clipsearch.search.facets import Facets
@@ -61,6 +65,9 @@ Progress = Callable[[int, int], None]
 # What may lie in a folder that becomes an index; anything else there is somebody's own.
 _HARMLESS = re.compile(r"README\.md|index\.(lock|pid)|catalog\.db.*|vectors|\..*")
 
+# A watcher writes for a moment, and then others may.
+_PATIENCE = 3.0  # seconds
+
 
 @dataclass(frozen=True, slots=True)
 class IndexReport:
@@ -78,6 +85,11 @@ class IndexReport:
     complete: bool  # False if it was stopped before the end
     problems: tuple[str, ...]  # folders that could not be looked at, a line each
     note: str | None  # why this model, where nobody chose it
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether anything is other than before."""
+        return any((self.added, self.updated, self.moved, self.removed, self.failed, self.embedded))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +143,14 @@ class _How(NamedTuple):
     frames: int
     progress: Progress | None
     stopping: Callable[[], bool] | None
+    ready: Ready | None = None
 
 
 class Library:
     """An index of photos: bring it up to date, and ask it.
 
-    Open one with `Library.open`; it is a context manager. Use an instance from one thread.
+    Open one with `Library.open`; it is a context manager. Use an instance from one thread at a
+    time; `twin` gives others theirs.
     """
 
     def __init__(self, folder: Path, catalog: Catalog, models: Models) -> None:
@@ -346,37 +360,75 @@ class Library:
         _check_positive("--workers", workers)
         _check_positive("--max-megapixels", max_megapixels)
         _check_positive("--frames", frames)
-        started = time.monotonic()
         how = _How(batch_size, workers, isolated, max_megapixels, frames, progress, stopping)
-        with explained(self.folder), write_lock(self.folder):
-            models = self._models.to_index()
+        with explained(self.folder), write_lock(self.folder, _PATIENCE):
             roots = self._catalog.roots()
             targets = choose_targets(self._catalog, [os.fspath(path) for path in paths])
             try:
                 changes = RuleChanges(include, exclude, follow_links, raw_too)
                 change_rules(self._catalog, targets, changes)
-                counts, problems = self._bring_up(
-                    models[0], targets, Doubts(prune, verify, retry), how
-                )
+                report, _ = self._look(targets, Doubts(prune, verify, retry), how)
             except ClipsearchError:
                 take_back_roots(self._catalog, roots)
                 raise
-            read, embedded = counts.read, counts.embedded
-            for other in models[1:]:
-                # What the first model's run has seen on the disk, another may yet have to embed.
-                if counts.complete and other and self._catalog.digests_without_vector(other.id):
-                    further, _ = self._bring_up(other, targets, Doubts(), how)
-                    read, embedded = read + further.read, embedded + further.embedded
-                    counts.complete = further.complete
-        for problem in problems:
+        for problem in report.problems:
             log.warning("%s", problem)
-        seconds = time.monotonic() - started
-        return IndexReport(
-            counts.added, counts.updated, counts.moved, counts.removed, counts.unchanged,
-            counts.failed, embedded, round(seconds, 3), round(read / max(seconds, 1e-9), 1),
-            counts.complete, tuple(problems),
-            next((model.note for model in self._catalog.models()), None),
-        )  # fmt: skip
+        return report
+
+    def watch(
+        self,
+        paths: Iterable[StrPath] = (),
+        *,
+        stop: threading.Event,
+        poll: float | None = None,
+        isolated: bool = False,
+        on_run: Callable[[IndexReport], None] | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Bring folders up to date, and then follow them until `stop` is set; none means all.
+
+        New, changed, moved and deleted files are seen as the system tells of them, and taken when
+        they are complete: within two seconds where the model is loaded, which it is from the
+        first new photo on. On network folders, and where the system cannot tell, the folders are
+        looked at every 30 seconds instead, or every `poll` seconds if that is given.
+
+        A folder that goes away keeps its photos and is followed again when it is back. While
+        another process writes to the index, this one waits. `on_run` gets a report of the first
+        look at the folders, and of each later one that changed something. `progress` and
+        `isolated` are as in `index`; once `stop` is set, the photos in work are still committed.
+
+        Raises:
+            InvalidInput: a path that is no folder, no folders at all, or `poll` not above 0.
+            ModelMismatch, WeightsUnavailable, ModelError: the model cannot be used.
+            LibraryError: the disk is full or read-only.
+        """
+        from clipsearch.indexing.plan import USUAL
+        from clipsearch.indexing.targets import take_back_roots
+        from clipsearch.indexing.watch import Watcher
+
+        if poll is not None and not 0 < poll < math.inf:
+            raise InvalidInput(f"--poll must be above 0 seconds, not {poll}")
+        how = _How(None, None, isolated, None, 1, progress, stop.is_set)
+        is_first = True
+
+        def look(targets: Callable[[], Sequence[Target]], ready: Ready) -> Plan:
+            nonlocal is_first
+            with write_lock(self.folder):
+                report, plan = self._look(targets(), USUAL, how._replace(ready=ready))
+            if on_run and (is_first or report.has_changes):
+                on_run(report)
+            is_first = False
+            return plan
+
+        with explained(self.folder):
+            folders, added = self._folders_to_watch(paths, stop)
+            try:
+                Watcher(self._catalog, folders, look, poll).run(stop)
+            except ClipsearchError:
+                with suppress(LibraryBusy), write_lock(self.folder, _PATIENCE):
+                    others = [root for root in self._catalog.roots() if root not in added]
+                    take_back_roots(self._catalog, others)
+                raise
 
     def forget(self, path: StrPath) -> int:
         """Take a folder or a photo out of the index; gives the number of photos taken out.
@@ -389,7 +441,7 @@ class Library:
         """
         from clipsearch.indexing.targets import forget
 
-        with explained(self.folder), write_lock(self.folder):
+        with explained(self.folder), write_lock(self.folder, _PATIENCE):
             taken = forget(self._catalog, os.fspath(path))
             self._bring_up_vectors()
         return taken
@@ -436,7 +488,7 @@ class Library:
         Raises:
             InvalidInput: the index has no such model, or no other.
         """
-        with explained(self.folder), write_lock(self.folder):
+        with explained(self.folder), write_lock(self.folder, _PATIENCE):
             return self._models.remove(parse_spec(spec), self.folder)
 
     # Asking
@@ -579,6 +631,19 @@ class Library:
         """A photo with its content's digest and its file's place, by its id; None if it is gone."""
         with explained(self.folder):
             return self._catalog.stored(id)
+
+    def photo(self, id: int) -> Photo:
+        """The photo that has an id, as hits name it.
+
+        Raises:
+            InvalidInput: there is none.
+        """
+        with explained(self.folder):
+            # Beyond 64 bits there is no id, and SQLite takes no such number.
+            stored = self._catalog.stored(id) if 0 < id < 1 << 63 else None
+        if stored is None:
+            raise InvalidInput(f"the index holds no photo with the id {id}")
+        return Photo(Path(stored.row.path), id, stored.row.facts)
 
     def label(
         self,
@@ -759,19 +824,62 @@ class Library:
 
     # The parts of an index run
 
+    def _look(
+        self, targets: Sequence[Target], doubts: Doubts, how: _How
+    ) -> tuple[IndexReport, Plan]:
+        """Bring the targets up to date for all models; the caller holds the index's lock.
+
+        Gives what was done, and the plan of it.
+        """
+        from clipsearch.indexing.plan import USUAL
+
+        started = time.monotonic()
+        models = self._models.to_index()
+        counts, plan = self._bring_up(models[0], targets, doubts, how)
+        read, embedded = counts.read, counts.embedded
+        for other in models[1:]:
+            # What the first model's run has seen on the disk, another may yet have to embed.
+            if counts.complete and other and self._catalog.digests_without_vector(other.id):
+                further, _ = self._bring_up(other, targets, USUAL, how)
+                read, embedded = read + further.read, embedded + further.embedded
+                counts.complete = further.complete
+        seconds = time.monotonic() - started
+        report = IndexReport(
+            counts.added, counts.updated, counts.moved, counts.removed, counts.unchanged,
+            counts.failed, embedded, round(seconds, 3), round(read / max(seconds, 1e-9), 1),
+            counts.complete, tuple(plan.problems),
+            next((model.note for model in self._catalog.models()), None),
+        )  # fmt: skip
+        return report, plan
+
+    def _folders_to_watch(
+        self, paths: Iterable[StrPath], stop: threading.Event
+    ) -> tuple[list[str] | None, set[Root]]:
+        """The real paths of the folders, None for all, and the roots that the index lacked."""
+        from clipsearch.indexing.targets import choose_targets
+
+        names = [os.fspath(path) for path in paths]
+        if not names:
+            choose_targets(self._catalog, names)
+            return None, set()
+        while not stop.is_set():
+            with suppress(LibraryBusy), write_lock(self.folder, 1.0):
+                known = self._catalog.roots()
+                targets = choose_targets(self._catalog, names)
+                folders = [os.path.join(it.root.path, it.below).rstrip("/") for it in targets]
+                return folders, set(self._catalog.roots()).difference(known)
+        return [], set()
+
     def _bring_up(
         self, model: Model | None, targets: Sequence[Target], doubts: Doubts, how: _How
-    ) -> tuple[Counts, list[str]]:
-        """Compare the disk with the catalog and do what that asks for; None is a new model.
-
-        Gives what was done, and what a person should know of the folders.
-        """
+    ) -> tuple[Counts, Plan]:
+        """Compare the disk with the catalog and do what that asks for; None is a new model."""
         from clipsearch.indexing.plan import Counts, make_plan
 
-        plan = make_plan(self._catalog, model.id if model else None, targets, doubts)
+        plan = make_plan(self._catalog, model.id if model else None, targets, doubts, how.ready)
         if plan.is_empty:
-            return Counts(unchanged=plan.unchanged), plan.problems
-        return self._carry_out(plan, model, how), plan.problems
+            return Counts(unchanged=plan.unchanged), plan
+        return self._carry_out(plan, model, how), plan
 
     def _carry_out(self, plan: Plan, model: Model | None, how: _How) -> Counts:
         from clipsearch.indexing.loading import Limits, Loaders
@@ -791,7 +899,8 @@ class Library:
             counts = pipeline.counts
             pixels = how.max_megapixels * 1_000_000 if how.max_megapixels else MAX_PIXELS
             limits = Limits(pixels, how.frames)
-            with Loaders(how.workers or _usual_workers(), how.isolated, limits) as loaders:
+            workers = min(how.workers or _usual_workers(), len(plan.work))
+            with Loaders(workers, how.isolated, limits) as loaders:
                 counts.complete = pipeline.run(plan, loaders, how.stopping or (lambda: False))
         else:
             counts = Counts(unchanged=plan.unchanged, removed=clean_up(self._catalog, plan))

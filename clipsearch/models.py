@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("clipsearch")
 
 Identity = tuple[str, str]  # of a model: its weights and how pictures are prepared for it
-MOST_RECENT = 2_000  # texts; 2 KB each at 512 dimensions
+MOST_RECENT = 500  # texts; 2 KB each at 512 dimensions
 
 
 class TextEncoder(Protocol):
@@ -83,18 +83,20 @@ class Models:
 
         Raises:
             ModelMismatch: the index has models, but not the one asked for.
+            InvalidInput: none of them is `spec`.
         """
         held = self._catalog.models()
+        specs = ", ".join(other.spec for other in held)
         if spec is not None:
             model = next((model for model in held if model.spec == spec), None)
-        else:
-            model = self._known(self._wanted)
+            if model is None:
+                raise InvalidInput(f"the index has no model {spec!r}; it has {specs or 'none yet'}")
+            return model
+        model = self._known(self._wanted)
         if model is None and held:
-            wanted = spec or self._wanted
             raise ModelMismatch(
-                f"this index holds no embeddings of {wanted}; it holds those of"
-                f" {', '.join(other.spec for other in held)}.\nTo add them:"
-                f" clipsearch index --model {wanted}"
+                f"this index holds no embeddings of {self._wanted}; it holds those of {specs}.\nTo"
+                f" add them: clipsearch index --model {self._wanted}"
             )
         return model
 
@@ -130,6 +132,9 @@ class Models:
             ModelMismatch: its weights are no longer those that the index was made with.
             ModelError: it cannot be loaded.
         """
+        # Not waiting for another model's long loading, if this one is there.
+        if loaded := self._encoders.get(_identity(model)):
+            return loaded
         with self._loading:
             if _identity(model) not in self._encoders:
                 named = self._wanted if self._wanted and _names(self._wanted, model) else None
@@ -140,6 +145,8 @@ class Models:
     def texts(self, model: Model) -> TextEncoder:
         """What embeds words for a model; does without torch where that is possible."""
         key = _identity(model)
+        if loaded := self._texts.get(key):
+            return loaded
         with self._loading:
             if key not in self._texts:
                 exported = None

@@ -23,8 +23,10 @@ from pathlib import Path
 
 import numpy as np
 
+from clipsearch.encoders.texts import folder_of
 from clipsearch.photos.facts import Facts
 from clipsearch.photos.scan import walk
+from clipsearch.search.neutral import NEUTRAL
 from clipsearch.store.catalog import Catalog, Changes, NewPhoto
 from clipsearch.store.sync import bring_up
 from clipsearch.store.vectors import VectorFile
@@ -44,6 +46,7 @@ def main() -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryDirectory(prefix="bench-scan-") as name:
         photos, index = Path(name, "photos"), Path(name, "index")
+        os.environ["CLIPSEARCH_CACHE"] = str(Path(name, "cache"))
         make_files(photos, options.files)
         fill_index(index, photos)
         compare(photos, index, options.files, options.rounds)
@@ -77,6 +80,9 @@ def fill_index(index: Path, photos: Path) -> None:
             row = rng.standard_normal(DIM, np.float32)
             changes.vectors.append((digest, (row / np.linalg.norm(row)).astype("f2").tobytes()))
         catalog.write(model.id, changes)
+    # What a run that embedded something does at its end, and one with nothing to do does not.
+    folder_of(model.weights, model.preprocess).mkdir(parents=True)
+    catalog.remember(model.id, dict.fromkeys(NEUTRAL, bytes(4 * DIM)))
     stem = f"{model.id}-ViT-B-32-256-datacomp_s34b_b86k"
     bring_up(catalog, model, VectorFile(index / "vectors" / stem, DIM))
     catalog.close()

@@ -353,8 +353,41 @@ def test_vectors_come_in_the_order_of_their_ids(catalog: Catalog, model: Model, 
 
 def test_contents_are_found_by_their_size(catalog: Catalog, model: Model, root: Root) -> None:
     embed(catalog, model, photo(root, "a.jpg", "content"))
-    assert catalog.digests_by_size({10, 11}) == {"content"}
-    assert catalog.digests_by_size({11}) == set()
+    assert catalog.taken_sizes({10, 11}) == {10}
+    assert catalog.embedded_of_sizes(model.id, {10, 11}) == {"content"}
+    assert catalog.embedded_of_sizes(model.id, {11}) == set()
+    assert catalog.embedded_of_sizes(model.id + 1, {10}) == set()
+
+
+def test_photos_are_found_by_where_they_lie(catalog: Catalog, model: Model, root: Root) -> None:
+    odd = "trip/\udcff"  # no valid UTF-8
+    paths = ["a.jpg", "trip", "trip-2/c.jpg", "trip/b.jpg", "trip/day/d.jpg", odd, f"{odd}/e.jpg"]
+    embed(catalog, model, *(photo(root, path, str(n)) for n, path in enumerate(paths)))
+
+    def lying(below: str, deep: bool) -> set[str]:
+        known = set(catalog.known(root.id, below, deep))
+        assert {path for path, _, _ in catalog.stamps(root.id, below, deep)} == known
+        assert catalog.without_vector(model.id + 1, root.id, below, deep) == known
+        assert catalog.without_vector(model.id, root.id, below, deep) == set()
+        return known
+
+    assert lying("", True) == set(paths)
+    assert lying("", False) == {"a.jpg", "trip"}
+    assert lying("trip", True) == {"trip", "trip/b.jpg", "trip/day/d.jpg", odd, f"{odd}/e.jpg"}
+    assert lying("trip", False) == {"trip", "trip/b.jpg", odd}
+    assert lying("trip/day", True) == {"trip/day/d.jpg"}
+    assert lying(odd, True) == {odd, f"{odd}/e.jpg"}
+    assert lying(odd, False) == {odd, f"{odd}/e.jpg"}
+
+
+def test_a_sweep_may_be_of_some_contents_alone(catalog: Catalog, model: Model, root: Root) -> None:
+    embed(catalog, model, *(photo(root, path) for path in ("a", "b", "c")))
+    catalog.remove_photos(known.id for path, known in catalog.known(root.id).items() if path != "c")
+    catalog.sweep(["a", "c"])
+    held = catalog.vectors_of(model.id, ["a", "b", "c"])
+    assert held.keys() == {"b", "c"}
+    catalog.sweep()
+    assert catalog.fingerprint(model.id)[0] == 1
 
 
 # Roots

@@ -19,6 +19,7 @@ from clipsearch.cli import (
     index,
     label,
     ls,
+    mcp,
     models,
     optimize,
     query,
@@ -26,6 +27,7 @@ from clipsearch.cli import (
     serve,
     similar,
     status,
+    watch,
 )  # fmt: skip
 from clipsearch.cli.options import with_groups
 from clipsearch.errors import ClipsearchError
@@ -38,6 +40,7 @@ app = typer.Typer(
     help="Find photos by what they show, on this machine alone.",
 )
 app.command()(index.index)
+app.command()(watch.watch)
 app.command()(with_groups(query.query))
 app.command()(with_groups(similar.similar))
 app.command()(with_groups(ls.ls))
@@ -47,6 +50,7 @@ app.command()(dupes.dupes)
 app.command()(serve.serve)
 app.command()(status.status)
 app.command()(forget.forget)
+app.command()(mcp.mcp)
 app.command()(optimize.optimize)
 app.add_typer(models.app, name="models")
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from threading import Event
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +19,9 @@ from clipsearch.cli.output import end_with_the_reader, print_json
 
 if TYPE_CHECKING:
     from clipsearch.library import IndexReport
+
+FAILED = "what could not be read, and why: clipsearch status --failures"
+PREPARING = "preparing fast queries, once for this model"
 
 COUNTS = ("added", "updated", "moved", "removed", "unchanged", "failed")
 
@@ -80,7 +84,7 @@ def index(
     from clipsearch.library import Library
 
     with Library.open(index, model=model, device=device) as library:
-        with _stop_on_signals() as stopping, progress() as show:
+        with stop_on_signals() as stop, progress() as show:
             report = library.index(
                 paths or (),
                 batch_size=batch_size,
@@ -96,25 +100,31 @@ def index(
                 max_megapixels=max_megapixels,
                 frames=frames,
                 progress=show,
-                stopping=stopping,
+                stopping=stop.is_set,
             )
         if json:
-            facts = asdict(report)
-            print_json({key: facts[key] for key in (*COUNTS, "seconds", "images_per_second")})
+            print_json(as_dict(report))
         else:
             end_with_the_reader()
-            print(_summary(report), flush=True)
+            print(summary(report), flush=True)
         if report.complete:
-            with progress("preparing fast queries, once for this model"):
+            with progress(PREPARING):
                 library.export_texts()
     if report.failed:
-        _note("what could not be read, and why: clipsearch status --failures")
+        note(FAILED)
     if not report.complete:
-        _note("stopped; what is done is kept. The same command goes on from there.")
+        note("stopped; what is done is kept. The same command goes on from there.")
         raise typer.Exit(130)
 
 
-def _summary(report: IndexReport) -> str:
+def as_dict(report: IndexReport) -> dict[str, Any]:
+    """What `--json` shows of a run."""
+    facts = asdict(report)
+    return {key: facts[key] for key in (*COUNTS, "seconds", "images_per_second")}
+
+
+def summary(report: IndexReport) -> str:
+    """What a run did, in one line."""
     counts = ", ".join(f"{getattr(report, name)} {name}" for name in COUNTS)
     with_pocket = " (with the pocket model: see clipsearch status)" if report.note else ""
     speed = f"{report.seconds:.1f} s, {report.images_per_second:.1f} images/s"
@@ -123,24 +133,25 @@ def _summary(report: IndexReport) -> str:
     return f"{counts}{further}; {speed}{with_pocket}"
 
 
-def _note(text: str) -> None:
+def note(text: str) -> None:
+    """Tell a person something beside the results."""
     print(f"clipsearch: {text}", file=sys.stderr)
 
 
 @contextmanager
-def _stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Give a function that says whether to stop: the first Ctrl-C or SIGTERM asks for it."""
-    asked: list[int] = []
+def stop_on_signals() -> Iterator[Event]:
+    """Give an event that the first Ctrl-C or SIGTERM sets; the second one stops at once."""
+    stop = Event()
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if asked:
+        if stop.is_set():
             raise KeyboardInterrupt
-        asked.append(number)
-        _note("stopping after the current batch; once more stops at once")
+        stop.set()
+        note("stopping after the current batch; once more stops at once")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(asked)
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,7 @@ import typer
 
 from clipsearch.cli.options import Device, Index, Json, ModelSpec
 from clipsearch.cli.output import print_json, print_rows, printable
+from clipsearch.cli.progress import counting
 
 if TYPE_CHECKING:
     from clipsearch.search.labels import Label, LabelCount, LabelledPhoto
@@ -55,7 +55,7 @@ def label(
     columns: tuple[str, ...]
     with (
         Library.open(index, model=model, device=device, create=False) as library,
-        _progress() as progress,
+        counting("labels") as progress,
     ):
         if show is not None:
             columns, cells = (">probability", "path"), _photo_cells
@@ -82,20 +82,6 @@ def _is_photo(path: Path) -> bool:
     from clipsearch.photos.scan import is_photo_name
 
     return not path.is_dir() and (path.exists() or is_photo_name(path.name))
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None] | None]:
-    """Draw a bar of the labels that are embedded, if stderr is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("labels", visible=False)  # mostly there are none to embed
-        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
 def _label_cells(found: Label) -> tuple[str, ...]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +10,7 @@ import typer
 
 from clipsearch.cli.options import Index, Json
 from clipsearch.cli.output import print_json
+from clipsearch.cli.progress import counting
 
 if TYPE_CHECKING:
     from clipsearch.store.approximate import Optimized
@@ -32,7 +31,7 @@ def optimize(
 
     with Library.open(index, create=False) as library:
         try:
-            with _progress() as progress:
+            with counting("optimizing") as progress:
                 done = library.optimize(force=force, progress=progress)
         except KeyboardInterrupt:
             print("clipsearch: stopped; the index is as it was before", file=sys.stderr)
@@ -54,17 +53,3 @@ def _summary(one: Optimized) -> str:
         f"{exact}, approximate search {one.approximate_ms:.1f} ms with recall@10"
         f" {one.recall:.3f}; {one.bytes / 1e6:.1f} MB, built in {one.seconds:.1f} s"
     )
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None] | None]:
-    """Draw a bar with the time left, if stderr is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("optimizing", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -104,8 +104,8 @@ class Pipeline:
         self._progress(0, self._total)
         self.counts.unchanged += plan.unchanged
         self._gone = _by_digest(plan.gone)
-        self._embedded = self._catalog.digests_by_size({work.found.size for work in plan.work})
-        self._embedded -= self._catalog.digests_without_vector(self._model_id)
+        sizes = {work.found.size for work in plan.work}
+        self._embedded = self._catalog.embedded_of_sizes(self._model_id, sizes)
         known = [work.known.digest for work in plan.work if work.known]
         self._old_facts = {digest: self._facts_of(digest) for digest in known}
 
@@ -132,8 +132,9 @@ class Pipeline:
     def _hashing(
         self, work: list[Work], hashers: ThreadPoolExecutor
     ) -> Iterator[tuple[Work, Future[Result] | None]]:
-        shared = self._catalog.sizes()
-        shared |= {size for size, count in Counter(w.found.size for w in work).items() if count > 1}
+        counts = Counter(item.found.size for item in work)
+        shared = self._catalog.taken_sizes(counts)
+        shared |= {size for size, count in counts.items() if count > 1}
         for item in work:
             is_shared = item.found.size in shared
             yield item, hashers.submit(hash_file, _path(item)) if is_shared else None
@@ -276,12 +277,18 @@ def clean_up(catalog: Catalog, plan: Plan, gone: dict[str, list[Gone]] | None = 
     photos = [photo for group in gone.values() for photo in group]
     catalog.remove_photos(photo.known.id for photo in photos)
     catalog.remove_failures(plan.mended)
-    catalog.sweep()
+    catalog.sweep(_replaced(plan) if plan.is_partial else None)
     return len(photos)
 
 
 def _path(item: Work) -> str:
     return os.path.join(item.root.path, item.found.path)
+
+
+def _replaced(plan: Plan) -> set[str]:
+    """The contents that photos of the plan had, and may have no longer."""
+    changed = {item.known.digest for item in plan.work if item.known}
+    return changed.union(photo.known.digest for photo in plan.gone)
 
 
 def _by_digest(gone: list[Gone]) -> dict[str, list[Gone]]:

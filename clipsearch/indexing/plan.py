@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from clipsearch.photos.scan import Found, walk, walk_folders
+from clipsearch.photos.scan import (
+    Found,
+    Identity,
+    identity_of,
+    is_real_folder,
+    walk,
+    walk_folders,
+)
 from clipsearch.store.catalog import Catalog, Known, Root, is_below
 
-T = TypeVar("T")
+# Whether a new or changed file, by its absolute path and as it was found, can be read now.
+Ready = Callable[[str, Found], bool]
+
+
+class Anchor(NamedTuple):
+    """A folder that was seen to be there; while it is the same one, no drive went away."""
+
+    path: str
+    identity: Identity
 
 
 class Target(NamedTuple):
@@ -20,6 +35,8 @@ class Target(NamedTuple):
 
     root: Root
     below: str
+    deep: bool = True  # with all folders below; else only what lies right in the folder
+    anchor: Anchor | None = None  # with one, what the target does not show is gone for sure
 
 
 class Work(NamedTuple):
@@ -45,8 +62,10 @@ class Plan:
     work: list[Work] = field(default_factory=list)
     gone: list[Gone] = field(default_factory=list)
     mended: list[tuple[int, str]] = field(default_factory=list)  # failures whose file is gone
+    unplugged: list[Target] = field(default_factory=list)  # not there, or empty all at once
     unchanged: int = 0
     problems: list[str] = field(default_factory=list)  # one line each, for a person
+    is_partial: bool = False  # none of the targets is a whole root
 
     @property
     def is_empty(self) -> bool:
@@ -81,20 +100,24 @@ USUAL = Doubts()
 
 
 def make_plan(
-    catalog: Catalog, model_id: int | None, targets: Sequence[Target], doubts: Doubts = USUAL
+    catalog: Catalog,
+    model_id: int | None,
+    targets: Sequence[Target],
+    doubts: Doubts = USUAL,
+    ready: Ready | None = None,
 ) -> Plan:
     """Scan the targets and compare them with the catalog; changes nothing.
 
     The model is the one that is to have embedded all, None one that has embedded nothing yet.
+    What the catalog holds of files that are not `ready` stays as it is.
 
     A photo is the same while its size and mtime are. What a target that is missing, empty or not
-    walked to its end no longer shows counts as unplugged and not as gone, unless pruned.
+    walked to its end no longer shows counts as unplugged and not as gone, unless pruned or sure.
     """
-    plan = Plan()
+    plan = Plan(is_partial=all(target.below or not target.deep for target in targets))
     with _no_garbage_collection():
-        lacking = catalog.digests_without_vector(model_id)
         for target in targets:
-            _Comparison(catalog, target, lacking, doubts, plan).run()
+            _Comparison(catalog, model_id, target, doubts, ready, plan).run()
     return plan
 
 
@@ -114,35 +137,45 @@ class _Comparison:
     """One target's share of the plan."""
 
     def __init__(
-        self, catalog: Catalog, target: Target, lacking: set[str], doubts: Doubts, plan: Plan
+        self,
+        catalog: Catalog,
+        model_id: int | None,
+        target: Target,
+        doubts: Doubts,
+        ready: Ready | None,
+        plan: Plan,
     ) -> None:
         self._catalog = catalog
-        self._root, self._below = target
-        self._lacking = lacking
+        self._model_id = model_id
+        self._target = target
+        self._root, self._below, self._deep, self._anchor = target
         self._doubts = doubts
+        self._ready = ready
         self._plan = plan
+        self._lying = (self._root.id, self._below, self._deep)
         self._place = os.path.join(self._root.path, self._below) if self._below else self._root.path
-        self._failed = _those_below(self._below, catalog.failed(self._root.id))
+        self._failed = catalog.failed(*self._lying)
         # What was seen on the disk is taken out; at a million photos this is what takes memory.
-        self._stamps = catalog.stamps(self._root.id)
-        if self._below:
-            self._stamps = {stamp for stamp in self._stamps if is_below(stamp[0], self._below)}
+        self._stamps = catalog.stamps(*self._lying)
         self._unread: dict[str, OSError] = {}
 
     def run(self) -> None:
         """Add to the plan."""
         held = len(self._stamps)
-        if os.path.isdir(self._place):
-            differing = self._differing()
-            if held and held == len(self._stamps) and not differing and self._is_bare():
-                self._report(f"is empty where it held {held} photos")
-                return
-        elif self._doubts.prune:
-            differing = []
-        else:
+        sure = self._doubts.prune or self._anchor is not None
+        there = is_real_folder(self._root.path, self._below)
+        if not there and not sure:
             self._report(f"is missing, with {held} photos")
             return
-        known = self._known() if differing or self._stamps else {}
+        differing = self._differing() if there else []
+        if self._anchor and identity_of(self._anchor.path) != self._anchor.identity:
+            self._plan.unplugged.append(self._target)
+            return
+        bare = held and held == len(self._stamps) and not differing and not sure
+        if bare and self._is_bare():
+            self._report(f"is empty where it held {held} photos")
+            return
+        known = self._catalog.known(*self._lying) if differing or self._stamps else {}
         for found in differing:
             self._sort_in(found, known)
         self._add_gone(known, {found.path for found in differing})
@@ -164,7 +197,7 @@ class _Comparison:
         others = [root.path for root in self._catalog.roots() if root != self._root]
         folders = walk_folders(
             self._root.path, self._below, self._unread.__setitem__,
-            self._catalog.rules(self._root.id), others,
+            self._catalog.rules(self._root.id), others, self._deep,
         )  # fmt: skip
         excluded = self._catalog.exclusions(self._root.id)
         if not excluded:
@@ -178,18 +211,14 @@ class _Comparison:
         """The paths of photos that may have changed though their stamps did not."""
         if self._doubts.verify:
             return {path for path, _, _ in self._stamps}
-        doubted = set(self._failed)
-        if self._lacking:
-            known = self._catalog.known(self._root.id)
-            doubted.update(path for path, photo in known.items() if photo.digest in self._lacking)
-        return doubted
-
-    def _known(self) -> dict[str, Known]:
-        return _those_below(self._below, self._catalog.known(self._root.id))
+        return self._catalog.without_vector(self._model_id, *self._lying).union(self._failed)
 
     def _sort_in(self, found: Found, known: dict[str, Known]) -> None:
         failed_at = self._failed.pop(found.path, None)
-        if failed_at != (found.size, found.mtime_ns) or self._doubts.retry:
+        if failed_at == (found.size, found.mtime_ns) and not self._doubts.retry:
+            return
+        path = os.path.join(self._root.path, found.path)
+        if self._ready is None or self._ready(path, found):
             self._plan.work.append(Work(self._root, found, known.get(found.path)))
 
     def _add_gone(self, known: dict[str, Known], differing: set[str]) -> None:
@@ -208,12 +237,13 @@ class _Comparison:
 
     def _is_bare(self) -> bool:
         """Whether no photo lies there, and it is not just the rules that leave all out."""
-        if self._unread or self._doubts.prune:
+        if self._unread:
             return False
         everything = walk(self._root.path, self._below, lambda path, error: None, None)
         return next(everything, None) is None
 
     def _report(self, state: str) -> None:
+        self._plan.unplugged.append(self._target)
         self._plan.problems.append(
             f"{self._place} {state} (a drive that is not connected?); they are kept. If they are"
             " gone for good: clipsearch index --prune, or clipsearch forget"
@@ -230,7 +260,3 @@ class _Comparison:
             self._plan.problems.append(
                 f"{where} cannot be read ({error.strerror}); its photos are kept"
             )
-
-
-def _those_below(below: str, by_path: dict[str, T]) -> dict[str, T]:
-    return {p: value for p, value in by_path.items() if is_below(p, below)} if below else by_path

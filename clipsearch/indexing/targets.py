@@ -63,14 +63,15 @@ def change_rules(catalog: Catalog, targets: Sequence[Target], changes: RuleChang
     """
     if changes == RuleChanges():
         return
-    for root, below in targets:
+    for root, below, *_ in targets:
         if below:
             raise InvalidInput(
                 f"--include, --exclude, --follow-links and --raw-too hold for a whole indexed"
                 f" folder; name {root.path}, or put a .clipsearchignore into {below}"
             )
-    for root, _ in targets:
-        catalog.set_rules(root.id, changes.applied_to(catalog.rules(root.id)))
+    for target in targets:
+        rules = catalog.rules(target.root.id)
+        catalog.set_rules(target.root.id, changes.applied_to(rules))
 
 
 def take_back_roots(catalog: Catalog, before: Sequence[Root]) -> None:

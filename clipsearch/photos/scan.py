@@ -108,9 +108,10 @@ def walk_folders(
     on_error: OnError,
     rules: ScanRules | None = DEFAULT_RULES,
     elsewhere: Sequence[str] = (),
+    deep: bool = True,
 ) -> Iterator[list[Found]]:
-    """`walk`, giving the photos of each folder together."""
-    return _Walk(root, below, on_error, rules, elsewhere).folders()
+    """`walk`, giving the photos of each folder together; not `deep`, only of the folder `below`."""
+    return _Walk(root, below, on_error, rules, elsewhere, deep).folders()
 
 
 class _Ignore(NamedTuple):
@@ -149,10 +150,12 @@ class _Walk:
         on_error: OnError,
         rules: ScanRules | None,
         elsewhere: Sequence[str],
+        deep: bool,
     ) -> None:
         self._root = root
         self._below = below
         self._on_error = on_error
+        self._deep = deep
         self._heeding = rules is not None
         self._rules = rules or ScanRules(raw_too=True)
         self._include = _matcher(self._rules.include)
@@ -167,7 +170,7 @@ class _Walk:
     def folders(self) -> Iterator[list[Found]]:
         """Yield the photos of each folder."""
         if self._rules.follow_links:
-            self._seen.update(filter(None, map(_identity, self._elsewhere)))
+            self._seen.update(filter(None, map(identity_of, self._elsewhere)))
         try:
             self._pending += self._start()
         except OSError as error:
@@ -261,6 +264,8 @@ class _Walk:
             photos = [photo for photo in photos if self._takes(photo.path, ignores)]
         if listing.has_raw and not self._rules.raw_too:
             photos = list(_without_raw_twins(photos))
+        if not self._deep:
+            return photos
         self._pending += [
             _Folder(path, ignores, folder.linked)
             for path in listing.folders
@@ -273,7 +278,7 @@ class _Walk:
 
     def _unseen(self, folder: _Folder, listing: _Listing) -> list[Found]:
         """The photos of a folder, without those that a link shows a second time."""
-        place = _identity(os.path.join(self._root, folder.path))
+        place = identity_of(os.path.join(self._root, folder.path))
         if folder.linked and place in self._seen:
             listing.folders.clear()  # each folder once: no loop can arise
             listing.links.clear()
@@ -371,13 +376,23 @@ def _without_raw_twins(photos: Sequence[Found]) -> Iterator[Found]:
             yield photo
 
 
-def _identity(path: str) -> Identity | None:
+def identity_of(path: str) -> Identity | None:
     """What tells a file or folder from all others, whatever its name; None if it is not there."""
     try:
         stat = os.stat(path)
     except OSError:
         return None
     return stat.st_dev, stat.st_ino
+
+
+def is_real_folder(root: str, below: str) -> bool:
+    """Whether there is such a folder below a root, and not just a link to one."""
+    place = root
+    for name in below.split("/") if below else ():
+        place = os.path.join(place, name)
+        if os.path.islink(place):
+            return False
+    return os.path.isdir(place)
 
 
 def _is_deleted(link: str) -> bool:

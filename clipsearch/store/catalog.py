@@ -9,11 +9,11 @@ import json
 import math
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from clipsearch.errors import LibraryError
@@ -21,6 +21,8 @@ from clipsearch.photos.facts import Facts, with_file_time
 from clipsearch.photos.opening import Place
 from clipsearch.photos.scan import ScanRules
 from clipsearch.store.lock import write_lock
+
+T = TypeVar("T")
 
 FILE_NAME = "catalog.db"
 APPLICATION_ID = 0x636C6970  # "clip", so that `file` and we can tell whose database it is
@@ -297,27 +299,52 @@ class Catalog:
         (count,) = self._db.execute(f"SELECT count(*) FROM photos {where}", arguments).fetchone()
         return int(count)
 
-    def known(self, root_id: int) -> dict[str, Known]:
-        """What is known of each photo of a root, by its path below the root."""
-        rows = self._db.execute(
-            "SELECT path, id, size, mtime_ns, digest FROM photos WHERE root_id = ?", (root_id,)
-        )
-        return {_from_db(path): Known(*rest) for path, *rest in rows}
+    # Those of a root: all, or the ones below a folder of it, or (not `deep`) right in the folder.
 
-    def stamps(self, root_id: int) -> set[tuple[str, int, int]]:
+    def known(self, root_id: int, below: str = "", deep: bool = True) -> dict[str, Known]:
+        """What is known of each photo of a root, by its path below the root."""
+        return {
+            _from_db(path): Known(*rest)
+            for where in _lying(root_id, below, deep)
+            for path, *rest in self._select("path, id, size, mtime_ns, digest", "photos", where)
+        }
+
+    def stamps(self, root_id: int, below: str = "", deep: bool = True) -> set[tuple[str, int, int]]:
         """The (path below the root, size, mtime_ns) of each photo of a root."""
-        select = "SELECT path, size, mtime_ns FROM photos WHERE root_id = ? AND typeof(path) ="
-        stamps: set[tuple[str, int, int]] = set(self._db.execute(f"{select} 'text'", (root_id,)))
-        for path, size, mtime_ns in self._db.execute(f"{select} 'blob'", (root_id,)):
+        text, raw = _lying(root_id, below, deep)
+        columns = "path, size, mtime_ns"
+        stamps: set[tuple[str, int, int]] = set(self._select(columns, "photos", text))
+        for path, size, mtime_ns in self._select(columns, "photos", raw):
             stamps.add((_from_db(path), size, mtime_ns))
         return stamps
 
-    def failed(self, root_id: int) -> dict[str, tuple[int, int]]:
+    def failed(
+        self, root_id: int, below: str = "", deep: bool = True
+    ) -> dict[str, tuple[int, int]]:
         """The (size, mtime_ns) at which each failed file of a root failed, by its path."""
-        rows = self._db.execute(
-            "SELECT path, size, mtime_ns FROM failures WHERE root_id = ?", (root_id,)
+        return {
+            _from_db(path): (size, mtime_ns)
+            for where in _lying(root_id, below, deep)
+            for path, size, mtime_ns in self._select("path, size, mtime_ns", "failures", where)
+        }
+
+    def without_vector(
+        self, model_id: int | None, root_id: int, below: str = "", deep: bool = True
+    ) -> set[str]:
+        """The paths of a root's photos that a model has not embedded yet; for None, of all."""
+        lacking = f" AND NOT EXISTS ({_VECTOR_OF_PHOTO} AND model_id = ?)"
+        return {
+            _from_db(path)
+            for condition, values in map(astuple, _lying(root_id, below, deep))
+            for (path,) in self._select(
+                "path", "photos", Selection(condition + lacking, (*values, model_id))
+            )
+        }
+
+    def _select(self, columns: str, table: str, where: Selection) -> Iterable[Any]:
+        return self._db.execute(
+            f"SELECT {columns} FROM {table} WHERE {where.condition}", where.values
         )
-        return {_from_db(path): (size, mtime_ns) for path, size, mtime_ns in rows}
 
     def failures(self) -> list[tuple[str, str]]:
         """The absolute path of every file that could not be read, and the reason."""
@@ -330,20 +357,27 @@ class Catalog:
     def digests_without_vector(self, model_id: int | None) -> set[str]:
         """The contents of photos that a model has not embedded yet; for None, of all photos."""
         rows = self._db.execute(
-            "SELECT digest FROM photos WHERE NOT EXISTS (SELECT 1 FROM vectors WHERE"
-            " vectors.digest = photos.digest AND model_id = ?)",
+            f"SELECT digest FROM photos WHERE NOT EXISTS ({_VECTOR_OF_PHOTO} AND model_id = ?)",
             (model_id,),
         )
         return {digest for (digest,) in rows}
 
-    def sizes(self) -> set[int]:
-        """The sizes in bytes that photos have."""
-        return {size for (size,) in self._db.execute("SELECT DISTINCT size FROM photos")}
+    def taken_sizes(self, sizes: Iterable[int]) -> set[int]:
+        """Those of these sizes in bytes that photos have."""
+        rows = self._db.execute(
+            "SELECT DISTINCT size FROM photos WHERE size IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(sizes)),),
+        )
+        return {size for (size,) in rows}
 
-    def digests_by_size(self, sizes: Set[int]) -> set[str]:
-        """The contents of all photos that are of one of these sizes in bytes."""
-        rows = self._db.execute("SELECT digest, size FROM photos")
-        return {digest for digest, size in rows if size in sizes}
+    def embedded_of_sizes(self, model_id: int, sizes: Iterable[int]) -> set[str]:
+        """The contents of one of these sizes in bytes that photos have and a model embedded."""
+        rows = self._db.execute(
+            "SELECT digest FROM photos WHERE size IN (SELECT value FROM json_each(?))"
+            f" AND EXISTS ({_VECTOR_OF_PHOTO} AND model_id = ?)",
+            (json.dumps(list(sizes)), model_id),
+        )
+        return {digest for (digest,) in rows}
 
     def facts_of(self, digest: str) -> Facts | None:
         """The facts of a photo with this content, None where there is none."""
@@ -470,17 +504,25 @@ class Catalog:
                 [(root_id, _to_db(path)) for root_id, path in paths],
             )
 
-    def sweep(self) -> None:
+    def sweep(self, digests: Iterable[str] | None = None) -> None:
         """Delete the vectors and perceptual hashes that no photo has any more.
 
-        Not done batch by batch: a content that one file loses another may gain in the next.
+        Of these contents, or of all. Not done batch by batch: a content that one file loses
+        another may gain in the next.
         """
+        some = None if digests is None else _ones(digests)
         with self.transaction():
             for table in ("vectors", "pictures"):
-                self._db.execute(
-                    f"DELETE FROM {table} WHERE digest IN"
-                    f" (SELECT digest FROM {table} EXCEPT SELECT digest FROM photos)"
-                )
+                if some is None:
+                    self._db.execute(
+                        f"DELETE FROM {table} WHERE digest IN"
+                        f" (SELECT digest FROM {table} EXCEPT SELECT digest FROM photos)"
+                    )
+                else:
+                    self._db.executemany(
+                        f"DELETE FROM {table} WHERE digest = ?1"
+                        " AND NOT EXISTS (SELECT 1 FROM photos WHERE digest = ?1)", some,
+                    )  # fmt: skip
 
     def _add_vector(self, model_id: int, digest: str, vector: bytes) -> tuple[int, bytes] | None:
         cursor = self._db.execute(
@@ -589,6 +631,7 @@ class Catalog:
         return row[0] if row else None
 
 
+_VECTOR_OF_PHOTO = "SELECT 1 FROM vectors WHERE vectors.digest = photos.digest"
 _WRITE_PICTURE = "INSERT OR REPLACE INTO pictures VALUES (?, ?)"
 _FACT_NAMES = [field.name for field in fields(Facts)]  # each is a column, the keywords as JSON
 _FACTS = ", ".join(_FACT_NAMES)
@@ -626,6 +669,26 @@ def is_below(path: str, folder: str) -> bool:
         return True
     separators = ("/", os.sep)
     return path.startswith(folder) and (folder[-1] in separators or path[len(folder)] in separators)
+
+
+def _lying(root_id: int, below: str, deep: bool) -> tuple[Selection, Selection]:
+    """Rows by where in a root they lie: those whose path is text, and those where it is bytes."""
+    return _lying_as("text", root_id, below, deep), _lying_as("blob", root_id, below, deep)
+
+
+def _lying_as(kind: str, root_id: int, below: str, deep: bool) -> Selection:
+    encode: Callable[[str], str | bytes] = _to_db if kind == "text" else os.fsencode
+    condition = f"root_id = ? AND typeof(path) = '{kind}'"
+    values: list[int | str | bytes] = [root_id]
+    prefix = f"{below}/" if below else ""
+    if below:
+        # In the order of paths, "0" comes right after "/".
+        condition += " AND path >= ? AND path < ? AND (path = ? OR path >= ?)"
+        values += map(encode, (below, f"{below}0", below, prefix))
+    if not deep:
+        condition += " AND instr(substr(path, ?), ?) = 0"
+        values += [len(encode(prefix)) + 1, encode("/")]
+    return Selection(condition, tuple(values))
 
 
 def _kilometres(latitude: float, longitude: float, other: float, further: float) -> float:
@@ -725,8 +788,8 @@ def _chunks(values: Sequence[int]) -> Iterator[Sequence[int]]:
         yield values[start : start + _MANY]
 
 
-def _ones(ids: Iterable[int]) -> list[tuple[int]]:
-    return [(id,) for id in ids]
+def _ones(values: Iterable[T]) -> list[tuple[T]]:
+    return [(value,) for value in values]
 
 
 def _marks(values: Sequence[int]) -> str:

@@ -28,7 +28,6 @@ from clipsearch.cache import cache_folder
 from clipsearch.errors import (
     ClipsearchError,
     InvalidInput,
-    ModelMismatch,
     PhotoError,
 )
 from clipsearch.library import Library
@@ -292,10 +291,10 @@ def _add_routes(api: FastAPI, server: _Server) -> None:
 async def _embedded(
     server: _Server, sent: UploadFile, model: str | None, region: str | None = None
 ) -> np.ndarray | None:
-    content = await sent.read()
+    # Read in the thread, so that those that wait for one are kept on disk and not in memory.
     return await server.read(
         lambda library: library.embed(
-            content, region=region, model=model, processes=server.processes
+            sent.file.read(), region=region, model=model, processes=server.processes
         )
     )
 
@@ -360,7 +359,7 @@ def _error(status: int, reason: str) -> Response:
 def _add_errors(api: FastAPI) -> None:
     @api.exception_handler(ClipsearchError)
     async def expected(_: Request, error: Exception) -> Response:
-        if isinstance(error, (InvalidInput, ModelMismatch)):
+        if isinstance(error, InvalidInput):
             return _error(400, str(error))
         return _error(404 if isinstance(error, PhotoError) else 503, str(error))
 

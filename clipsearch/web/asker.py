@@ -132,8 +132,9 @@ class Asker:
                 library.load()
             self.problem = None
         except ClipsearchError as error:
+            if str(error) != self.problem:
+                log.warning("%s", error)
             self.problem = str(error)
-            log.warning("%s", error)
 
     def _answer(self, batch: list[_Waiting]) -> None:
         batch = [it for it in batch if not it.answer.done()]  # the others have hung up

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 import secrets
 import signal
 import socket
@@ -30,12 +31,16 @@ def check_access(host: str, token: str | None, origins: list[str]) -> Access:
     """Who may ask; a token is made where one is needed.
 
     Raises:
-        InvalidInput: the token is too short to keep anybody out, or has what no header can hold.
+        InvalidInput: the token is too short to keep anybody out, or has what no header can hold, or
+            an origin is none.
     """
     if token is not None and not (len(token) >= LEAST_TOKEN and token.isascii()):
         raise InvalidInput(f"--token needs {LEAST_TOKEN} characters or more, in ASCII")
     if token is not None and not all(letter.isalnum() or letter in "-._~" for letter in token):
         raise InvalidInput("--token may have letters, digits and -._~ in it")
+    for origin in origins:
+        if not re.fullmatch(r"https?://[^/\s]+", origin):
+            raise InvalidInput(f"--allow-origin {origin!r} is none; write https://photos.example")
     if token is None and host not in _LOOPBACK:
         token = secrets.token_urlsafe(24)
     return Access(host, token, tuple(origins))

@@ -1,0 +1,112 @@
+"""The server: tools and errors brought into MCP's form, over stdin and stdout."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import signal
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.tools import Tool
+from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
+from pydantic import ValidationError
+
+from clipsearch.assistant.arguments import FILTERS
+from clipsearch.assistant.engine import Engine
+from clipsearch.assistant.tools import Tools
+from clipsearch.errors import ClipsearchError
+
+INSTRUCTIONS = (
+    "Searches the photos of this machine by what they show. Photos are named by their `id`. All"
+    " tools only read."
+)
+
+# The engine names its options as the command line does.
+_OPTION = re.compile(r"(?<!\S)--?(" + "|".join([*FILTERS, "min-size", "region", "k"]) + r")\b")
+
+
+class Server(MCPServer[Any]):
+    """An MCP server whose errors are one line each, and which knows its arguments' names."""
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """Call a tool.
+
+        Raises:
+            ToolError: there is no such tool or argument, or it says what is wrong in one line.
+        """
+        await self._check_names(name, arguments)
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            cause = error.__cause__
+            if isinstance(cause, ValidationError):
+                raise ToolError(_mistakes(cause)) from cause
+            if isinstance(cause, ClipsearchError):
+                raise ToolError(_in_one_line(cause)) from cause
+            raise
+
+    async def _check_names(self, name: str, arguments: dict[str, Any]) -> None:
+        """A misspelt filter that was ignored would give photos that nobody asked for."""
+        schemas = {tool.name: tool.input_schema for tool in await self.list_tools()}
+        known = schemas[name]["properties"] if name in schemas else arguments
+        for argument in arguments:
+            if argument not in known:
+                takes = ", ".join(known) or "none"
+                raise ToolError(f"{name} takes no argument {argument!r}; it takes: {takes}")
+
+
+def make_server(engine: Engine, allow_url: bool = False) -> Server:
+    """A server of an engine's tools."""
+    tools = Tools(engine, allow_url)
+    return Server(
+        "clipsearch",
+        instructions=INSTRUCTIONS,
+        version=version("clipsearch"),
+        log_level="WARNING",
+        tools=[
+            _tool(tools.search, allow_url),
+            _tool(tools.similar, allow_url),
+            _tool(tools.describe),
+            _tool(tools.thumbnail),
+            _tool(tools.list_photos),
+            _tool(tools.status),
+        ],
+    )
+
+
+def _tool(function: Callable[..., Any], reaches_out: bool = False) -> Tool:
+    hints = ToolAnnotations(
+        read_only_hint=True,
+        destructive_hint=False,
+        idempotent_hint=True,
+        open_world_hint=reaches_out,
+    )
+    tool = Tool.from_function(function, description=inspect.getdoc(function), annotations=hints)
+    tool.parameters["additionalProperties"] = False
+    return tool
+
+
+def serve(engine: Engine, allow_url: bool = False) -> None:
+    """Answer calls from stdin on stdout, until stdin closes."""
+    # The thread that waits for stdin cannot be woken, and there is nothing to finish.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    make_server(engine, allow_url).run("stdio")
+
+
+def _mistakes(error: ValidationError) -> str:
+    """Each argument that does not fit, and why."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in mistake['loc'])}: {mistake['msg']}"
+        for mistake in error.errors(include_url=False)
+    )
+
+
+def _in_one_line(error: ClipsearchError) -> str:
+    said = " ".join(str(error).split())
+    return _OPTION.sub(lambda option: option[1].replace("-", "_"), said)

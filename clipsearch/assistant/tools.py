@@ -1,0 +1,246 @@
+"""The tools that an assistant gets. Each method's first lines are what it is told of the tool."""
+
+from __future__ import annotations
+
+import binascii
+import os
+from base64 import b64decode
+from collections.abc import Sequence
+from dataclasses import asdict
+from io import BytesIO
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+
+from mcp.server.mcpserver import Image
+from pydantic import Field
+
+from clipsearch.assistant.arguments import Count, Id, Offset, Region, with_filters
+from clipsearch.assistant.engine import Engine
+from clipsearch.errors import InvalidInput, PhotoError
+from clipsearch.library import Library, RootStatus
+from clipsearch.photos.decode import decode
+from clipsearch.photos.thumbnail import thumbnail
+from clipsearch.search.filters import Filters
+from clipsearch.search.pictures import MOST_BYTES
+from clipsearch.search.results import Hit, Photo
+from clipsearch.store.catalog import is_below
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+LARGEST = 1600  # pixels, of a thumbnail's longer side
+_LARGEST_SEEN = 640  # pixels, more than any model looks at
+_MOST_LABELS = 100  # the model takes a moment for each new one
+
+Pictures = Annotated[
+    list[str] | None,
+    Field(
+        description="Pictures to go with the words, indexed or not: absolute paths on this machine."
+    ),
+]
+EncodedPictures = Annotated[
+    list[str] | None,
+    Field(description="More of them, as the base64 of image files."),
+]
+Labels = Annotated[
+    list[str] | None,
+    Field(
+        description="Words or phrases to compare the photo with, such as ['a dog', 'a cat'].",
+        max_length=_MOST_LABELS,
+    ),
+]
+
+
+class Hits(TypedDict):
+    """Photos that answer a question, best first, with the keys of `query --json`."""
+
+    hits: list[dict[str, Any]]
+
+
+class Listing(TypedDict):
+    """Photos without a question, with the keys of `ls --json`."""
+
+    photos: list[dict[str, Any]]
+
+
+class Tools:
+    """What can be asked of an index; nothing of it changes a photo, or what is known of one."""
+
+    def __init__(self, engine: Engine, allow_url: bool = False) -> None:
+        self._engine = engine
+        self._allow_url = allow_url
+        self._turn = Lock()  # to decode a picture that takes hundreds of megabytes
+
+    @with_filters
+    def search(
+        self,
+        query: Annotated[
+            str, Field(description="What the photo shows, in words: 'a dog on a beach'.")
+        ] = "",
+        pictures: Pictures = None,
+        pictures_base64: EncodedPictures = None,
+        minus: Annotated[
+            list[str] | None, Field(description="What the photo should not show.")
+        ] = None,
+        weight: Annotated[
+            float, Field(description="How much a picture counts; the words count 1.")
+        ] = 1.0,
+        k: Count = 10,
+        offset: Offset = 0,
+        *,
+        filters: Filters,
+    ) -> Hits:
+        """Find photos by what they show: by words, by pictures, or by both together.
+
+        The words may have several parts with signs and weights, as in
+        'horse + 2*stripes - fence + /path/to/pool.jpg', where a path stands for a picture. The
+        filters select first, so the best among those that satisfy them come back, best first.
+        There is always a best one: a `relevance` below 0.5 means that it hardly fits. Look at a
+        photo with the tool `thumbnail`.
+        """
+        images: list[str | PIL.Image.Image] = [self._checked(path) for path in pictures or ()]
+        images += [self._decoded(text) for text in pictures_base64 or ()]
+        hits = self._engine.ask(
+            lambda library: library.query(
+                query,
+                offset + k,
+                images=images,
+                minus=minus or (),
+                image_weight=weight,
+                filters=filters,
+                allow_url=self._allow_url,
+            )
+        )
+        return {"hits": _page(hits, offset)}
+
+    @with_filters
+    def similar(
+        self,
+        id: Annotated[int | None, Field(description="An indexed photo, or else a path.")] = None,
+        path: Annotated[
+            str | None,
+            Field(description="Any picture on this machine, indexed or not: an absolute path."),
+        ] = None,
+        region: Region = None,
+        k: Count = 10,
+        offset: Offset = 0,
+        *,
+        filters: Filters,
+    ) -> Hits:
+        """Find photos that look like a photo or any other picture, or like a part of it.
+
+        They come back best first; the photo that is asked with is left out, copies of it are not.
+        """
+        if (id is None) == (path is None):
+            raise InvalidInput("give an id or a path, one of them")
+
+        def ask(library: Library) -> list[Hit]:
+            image = self._checked(path) if path is not None else library.photo(id or 0).path
+            return library.similar(
+                image, offset + k, region=region, filters=filters, allow_url=self._allow_url
+            )
+
+        return {"hits": _page(self._engine.ask(ask), offset)}
+
+    @with_filters
+    def list_photos(self, k: Count = 50, offset: Offset = 0, *, filters: Filters) -> Listing:
+        """List the photos that satisfy filters, the latest taken first; without any, all photos."""
+        photos = self._engine.look(lambda library: library.photos(filters, offset + k))
+        return {"photos": _page(photos, offset)}
+
+    def describe(self, id: Id, labels: Labels = None) -> dict[str, Any]:
+        """Tell the facts of one photo: where its file is, when, where and with what it was taken.
+
+        With `labels`, also how well each of these fits what it shows: `labels` in the answer has
+        them best first, with probabilities that add up to 1.
+        """
+        photo, root = self._engine.look(lambda library: _photo_and_root(library, id))
+        facts = photo.as_dict(1)
+        del facts["rank"]
+        facts["folder"] = root.path
+        if labels is not None:
+            found = self._engine.ask(lambda it: it.label(photo.path, labels, _MOST_LABELS))
+            facts["labels"] = [label.as_dict(rank) for rank, label in enumerate(found, 1)]
+        return _as_object(facts)
+
+    def thumbnail(
+        self,
+        id: Id,
+        size: Annotated[
+            int, Field(description="The longer side, at most, in pixels.", ge=16, le=LARGEST)
+        ] = 640,
+    ) -> Image:
+        """Show one indexed photo: a JPEG, upright, made small."""
+        photo, root = self._engine.look(lambda library: _photo_and_root(library, id))
+        if not _stays_in(root, photo.path):
+            raise InvalidInput(f"photo {id} is now a link to elsewhere; it is not followed")
+        try:
+            image = thumbnail(photo.path, (size, size), self._turn)
+        except PhotoError as error:
+            raise InvalidInput(f"photo {id} cannot be shown: {error}") from error
+        stream = BytesIO()
+        image.save(stream, "JPEG", quality=82)
+        return Image(data=stream.getvalue(), format="jpeg")
+
+    def status(self) -> dict[str, Any]:
+        """Tell what the index holds: how many photos, in which folders, and with which models.
+
+        `failed` is the number of files that could not be read.
+        """
+
+        def look(library: Library) -> dict[str, Any]:
+            held = asdict(library.status())
+            return {"index": str(library.folder), **held, "failed": len(held.pop("failures"))}
+
+        return _as_object(self._engine.look(look))
+
+    def _checked(self, path: str) -> str:
+        """A picture's path; relative to what is nothing that an assistant knows."""
+        if path.startswith(("http://", "https://")) or os.path.isabs(os.path.expanduser(path)):
+            return path
+        raise InvalidInput(f"{path!r} is no absolute path")
+
+    def _decoded(self, text: str) -> PIL.Image.Image:
+        if len(text) > MOST_BYTES * 4 // 3 + 100:
+            raise InvalidInput(f"a picture in base64 is larger than {MOST_BYTES >> 20} MB")
+        try:
+            # What a data URL has before its comma is of no use.
+            content = b64decode(text.rpartition(",")[2], validate=True)
+            return decode(content, _LARGEST_SEEN, turn=self._turn).image
+        except binascii.Error as error:
+            raise InvalidInput("a picture is not in base64") from error
+        except PhotoError as error:
+            raise InvalidInput(f"a picture in base64 cannot be used: {error}") from error
+
+
+def _page(photos: Sequence[Hit | Photo], offset: int) -> list[dict[str, Any]]:
+    """What comes after the first `offset` photos; ranks count from the very first."""
+    page = enumerate(photos[offset:], offset + 1)
+    return [_as_object(photo.as_dict(rank)) for rank, photo in page]
+
+
+def _as_object(facts: dict[str, Any]) -> dict[str, Any]:
+    return {key: _as_text(value) for key, value in facts.items()}
+
+
+def _as_text(value: Any) -> Any:
+    """The value in UTF-8: the bytes of a file name that is none are shown as \\x.."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if isinstance(value, dict):
+        return _as_object(value)
+    if isinstance(value, (list, tuple)):
+        return [_as_text(inner) for inner in value]
+    return value
+
+
+def _photo_and_root(library: Library, id: int) -> tuple[Photo, RootStatus]:
+    photo = library.photo(id)
+    roots = [root for root in library.status().roots if is_below(str(photo.path), root.path)]
+    return photo, max(roots, key=lambda root: len(root.path))
+
+
+def _stays_in(root: RootStatus, path: Path) -> bool:
+    """Whether a photo's file still lies in its folder, if links are not to be followed there."""
+    return root.rules.follow_links or is_below(os.path.realpath(path), os.path.realpath(root.path))

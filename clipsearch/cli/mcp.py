@@ -1,0 +1,43 @@
+"""`clipsearch mcp`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from clipsearch.cli.options import AllowUrl, Device, Index, ModelSpec
+from clipsearch.errors import InvalidInput, LibraryError
+
+log = logging.getLogger("clipsearch")
+
+
+def mcp(
+    index: Index = None,
+    model: ModelSpec = None,
+    device: Device = "auto",
+    allow_url: AllowUrl = False,
+) -> None:
+    """Let an assistant search: tools over stdin and stdout (see docs/mcp.md)."""
+    from clipsearch.library import Library, default_folder
+    from clipsearch.photos.decode import take_over_pillow
+
+    try:
+        from clipsearch.assistant.server import serve
+    except ImportError as error:
+        raise InvalidInput("clipsearch mcp needs: pip install 'clipsearch[mcp]'") from error
+    from clipsearch.assistant.engine import Engine
+
+    folder = index.expanduser() if index else default_folder()
+
+    def open_library() -> Library:
+        return Library.open(folder, model=model, device=device, create=False)
+
+    take_over_pillow()
+    engine = Engine(folder, open_library)
+    try:
+        engine.look(lambda library: None)
+    except LibraryError as error:
+        log.warning("%s", error)  # it may yet come
+    if sys.stdin.isatty():
+        log.warning("this is for an assistant to start, as docs/mcp.md tells; Ctrl-C ends it")
+    serve(engine, allow_url)

@@ -1,0 +1,101 @@
+"""`clipsearch watch`."""
+
+from __future__ import annotations
+
+import json as json_format
+import os
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipsearch.cli.index import (
+    FAILED,
+    PREPARING,
+    as_dict,
+    note,
+    progress,
+    stop_on_signals,
+    summary,
+)
+from clipsearch.cli.options import Device, Index, Json, ModelSpec
+
+if TYPE_CHECKING:
+    from clipsearch.library import IndexReport
+
+
+def watch(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[PATH]...", help="Folders. Default: all that the index knows."),
+    ] = None,
+    index: Index = None,
+    model: ModelSpec = None,
+    device: Device = "auto",
+    poll: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Look for changes so often, and wait for no events."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Bring folders up to date, and keep them so until Ctrl-C or SIGTERM.
+
+    Folders on a network, and those that the system cannot watch, are looked at every 30 seconds.
+    """
+    from clipsearch.library import Library
+
+    with (
+        Library.open(index, model=model, device=device) as library,
+        stop_on_signals() as stop,
+        ExitStack() as first_look,
+    ):
+        show = first_look.enter_context(progress())
+        is_first = True
+
+        def show_first(done: int, total: int) -> None:
+            if show and is_first:
+                show(done, total)
+
+        def tell(report: IndexReport) -> None:
+            nonlocal is_first
+            first_look.close()
+            try:
+                if json:
+                    print(json_format.dumps(as_dict(report)), flush=True)
+                else:
+                    print(summary(report) if is_first else _line(report), flush=True)
+            except BrokenPipeError:
+                _end_output()
+                stop.set()
+            if report.failed:
+                note(FAILED)
+            if report.complete and not stop.is_set():
+                with progress(PREPARING):
+                    library.export_texts()
+                if is_first and sys.stderr.isatty():
+                    note("watching; Ctrl-C ends it")
+            is_first = False
+
+        library.watch(
+            paths or (), stop=stop, poll=poll, isolated=True, on_run=tell, progress=show_first
+        )
+
+
+def _line(report: IndexReport) -> str:
+    """A burst of changes, such as "+3 photos, 1 moved in 0.4 s"."""
+    counts = [
+        (report.added, f"+{report.added} photo{'s' * (report.added != 1)}"),
+        (report.updated, f"{report.updated} changed"),
+        (report.moved, f"{report.moved} moved"),
+        (report.removed, f"-{report.removed} photo{'s' * (report.removed != 1)}"),
+        (report.failed, f"{report.failed} unreadable"),
+    ]
+    done = [what for count, what in counts if count] or [f"{report.embedded} embedded anew"]
+    return f"{', '.join(done)} in {report.seconds:.1f} s"
+
+
+def _end_output() -> None:
+    """Nobody reads the output any more, and what is left of it is not to raise at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
