@@ -62,7 +62,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         exif.get_ifd(0x8769)[0x9003] = day.strftime("%Y:%m:%d 12:00:00")
         exif[0x0110] = "Camera A" if seed % 2 else "Camera B"
         if seed == 0:
-            exif[0x010E] = "x"
             place = exif.get_ifd(0x8825)
             place.update({1: "N", 2: (54.0, 11.0, 0.0), 3: "E", 4: (7.0, 53.0, 0.0)})
         xmp = (
