@@ -16,7 +16,6 @@ import string
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +42,7 @@ class TokenRules:
     clean: str  # "lower", "canonicalize" or "whitespace", as open_clip names them; "" for nothing
     padding: int | None = None  # token that fills up to `context`; None: as long as the text
     replaced: int | None = None  # token that counts as 0
+    causal: bool = False  # what follows the end token changes nothing
 
 
 class ExportedTexts:
@@ -82,15 +82,12 @@ class ExportedTexts:
         rows = np.empty((len(texts), self._dim), np.float32)
 
         def embed(places: Sequence[int]) -> None:
-            batch = np.array([tokens[place] for place in places], np.int64)
+            batch = np.zeros((len(places), len(tokens[places[-1]])), np.int64)
+            for row, place in zip(batch, places, strict=True):
+                row[: len(tokens[place])] = tokens[place]
             rows[places] = self._tower.run(None, {"tokens": batch})[0]
 
-        # Texts of one length together, so that no padding is ever looked at.
-        by_length = sorted(range(len(texts)), key=lambda place: len(tokens[place]))
-        groups = [list(group) for _, group in groupby(by_length, lambda at: len(tokens[at]))]
-        batches = [
-            group[at : at + _BATCH] for group in groups for at in range(0, len(group), _BATCH)
-        ]
+        batches = self._batches([len(some) for some in tokens])
         if self._stays or len(batches) == 1:
             for batch in batches:
                 embed(batch)
@@ -98,6 +95,20 @@ class ExportedTexts:
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 list(pool.map(embed, batches))
         return rows
+
+    def _batches(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Places in `lengths`, in batches of one length, or nearly so if the tower is causal.
+
+        The longest of a batch comes last.
+        """
+        batches: list[list[int]] = []
+        longest = 0
+        for place in sorted(range(len(lengths)), key=lengths.__getitem__):
+            if lengths[place] > longest or len(batches[-1]) == _BATCH:
+                batches.append([])
+                longest = lengths[place] + (lengths[place] // 4 if self._rules.causal else 0)
+            batches[-1].append(place)
+        return batches
 
     def count_tokens(self, text: str) -> int:
         """How many tokens `text` has, start and end tokens included."""
