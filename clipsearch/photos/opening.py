@@ -9,7 +9,9 @@ from pathlib import PurePath
 from typing import BinaryIO, NamedTuple
 
 from clipsearch.errors import FileUnreadable, PhotoError
-from clipsearch.photos.decode import MAX_BYTES
+
+# A file is read whole; 256 megapixels of 16-bit RGB without compression take 1.5 GB.
+MAX_BYTES = 2 << 30
 
 # What a system says of a link, or of a folder that is none any more, where neither is followed.
 _LINKS = (errno.ELOOP, errno.ENOTDIR, errno.EMLINK)
