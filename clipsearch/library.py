@@ -630,7 +630,8 @@ class Library:
     def stored(self, id: int) -> StoredPhoto | None:
         """A photo with its content's digest and its file's place, by its id; None if it is gone."""
         with explained(self.folder):
-            return self._catalog.stored(id)
+            # Beyond 64 bits there is no id, and SQLite takes no such number.
+            return self._catalog.stored(id) if 0 < id < 1 << 63 else None
 
     def photo(self, id: int) -> Photo:
         """The photo that has an id, as hits name it.
@@ -638,9 +639,7 @@ class Library:
         Raises:
             InvalidInput: there is none.
         """
-        with explained(self.folder):
-            # Beyond 64 bits there is no id, and SQLite takes no such number.
-            stored = self._catalog.stored(id) if 0 < id < 1 << 63 else None
+        stored = self.stored(id)
         if stored is None:
             raise InvalidInput(f"the index holds no photo with the id {id}")
         return Photo(Path(stored.row.path), id, stored.row.facts)
