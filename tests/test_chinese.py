@@ -25,10 +25,10 @@ transformers = pytest.importorskip("transformers")
 SIDE = 32
 TEXTS = [
     "一只黑猫",
-    "雪地里的狗，在山上跑 2024",
+    "雪地里的狗、在山上跑 2024",
     "海辺の夕日 and a café",
-    "ＡＢＣ　「猫」…",
-    "🐕 没有的字：龘",
+    "\uff21\uff22\uff23 「猫」…",
+    "🐕 没有的字 龘",
     "狗在雪地" * 30,  # far over the context
     "",
 ]
@@ -42,19 +42,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
         "intermediate_size": 64,
     }  # fmt: skip
-    signs = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-        *dict.fromkeys("一只黑猫雪地里的狗在山上跑"),
-    ]
-    signs += [
-        *"，「」：0123456789",
-        *"abcdefghijklmnopqrstuvwxyz",
-        *(f"##{x}" for x in "abcdef024"),
-    ]
+    signs = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    signs += [*dict.fromkeys("一只黑猫雪地里的狗在山上跑、「」")]
+    signs += [*"0123456789", *"abcdefghijklmnopqrstuvwxyz", *(f"##{x}" for x in "abcdef024")]
     config = transformers.ChineseCLIPConfig(
         text_config={**shape, "vocab_size": len(signs), "max_position_embeddings": 64},
         vision_config={**shape, "image_size": SIDE, "patch_size": 8},
@@ -87,7 +77,7 @@ def encoder(folder: Path) -> Encoder:
 @pytest.fixture(scope="module")
 def theirs(folder: Path) -> Any:
     with quiet():
-        return transformers.ChineseCLIPModel.from_pretrained(folder).eval()
+        return transformers.ChineseCLIPModel.from_pretrained(folder).eval().requires_grad_(False)
 
 
 @pytest.fixture
@@ -127,7 +117,7 @@ def embedded(encoder: Encoder, images: list[Any]) -> np.ndarray:
 
 def test_an_encoder_tells_what_it_is(encoder: Encoder, theirs: Any) -> None:
     assert (encoder.dim, encoder.resolution, encoder.context) == (24, SIDE, 52)
-    assert encoder.logit_scale == pytest.approx(float(theirs.logit_scale.exp()))
+    assert encoder.logit_scale == pytest.approx(theirs.logit_scale.exp().item())
 
 
 def test_pictures_are_embedded_as_transformers_does(
@@ -150,8 +140,7 @@ def test_a_folder_that_crops_the_middle_is_taken_at_its_word(
 ) -> None:
     size = {"size": {"shortest_edge": SIDE}, "crop_size": {"height": SIDE, "width": SIDE}}
     processor(**size, image_mean=[0.5] * 3, image_std=[0.25] * 3).save_pretrained(copied)
-    cropping = load_from(copied)
-    ours = embedded(cropping, views[:5])
+    ours = embedded(load_from(copied), views[:5])
     assert worst(ours, by_transformers(theirs, copied, views[:5])) >= 0.9999
 
 
@@ -201,7 +190,8 @@ def test_the_exported_text_tower_gives_the_same_vectors(encoder: Encoder) -> Non
 
 def test_photos_are_found_with_chinese_words(clipsearch: Run, photos: Path, folder: Path) -> None:
     done = clipsearch("index", photos, "--model", f"chinese-clip:{folder}")
-    assert (done.returncode, done.stdout.count("12")) != (1, 0), done.stderr
+    assert done.returncode == 0, done.stderr
+    assert "Loading" not in done.stderr
     words = clipsearch("query", "雪地里的狗", "--json", "-k", "all")
     like = clipsearch("similar", photos / "03.jpg", "--json", "-k", "3")
     assert len(json.loads(words.stdout)) == 12
@@ -227,8 +217,8 @@ def test_a_repository_and_a_folder_name_a_model(folder: Path) -> None:
     spec = parse_spec("chinese-clip:OFA-Sys/chinese-clip-vit-huge-patch14")
     assert spec == Spec(family, family, hub="OFA-Sys/chinese-clip-vit-huge-patch14")
     assert parse_spec(f"chinese-clip:{folder}") == Spec(family, family, file=str(folder))
-    for spec in (spec, parse_spec(f"chinese-clip:{folder}")):
-        assert parse_spec(str(spec)) == spec
+    for named in (spec, parse_spec(f"chinese-clip:{folder}")):
+        assert parse_spec(str(named)) == named
 
 
 @pytest.mark.parametrize("where", ["", "OFA-Sys", "/no/such/folder", "a/b/c", "./nowhere"])

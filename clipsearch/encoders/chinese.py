@@ -171,11 +171,13 @@ def _fetched(repository: str, name: str) -> Path | None:
 def _model(folder: Path) -> Any:
     try:
         from transformers import ChineseCLIPModel
+        from transformers.utils.logging import disable_progress_bar
     except ImportError as error:
         raise ModelError("Chinese-CLIP needs: pip install 'clipsearch[chinese]'") from error
     kind = _json(folder / CONFIG).get("model_type")
     if kind != "chinese_clip":
         raise ModelError(f"{folder} holds a model of the type {kind!r}, not 'chinese_clip'")
+    disable_progress_bar()  # a second long, and not ours
     try:
         model, found = ChineseCLIPModel.from_pretrained(
             folder, local_files_only=True, output_loading_info=True
