@@ -51,7 +51,10 @@ class Encoder(Protocol):
     precision: str  # "fp32", "bf16" or "fp16": of the image tower
 
     def encode_images(self, batch: np.ndarray) -> np.ndarray:
-        """Embed (n, resolution, resolution, 3) uint8 views: (n, dim) float32, unit rows."""
+        """Embed (n, resolution, resolution, 3) uint8 views: (n, dim) float32, unit rows.
+
+        Where `prepare` is a `MaskedView`, also (n, resolution, resolution, 4).
+        """
         ...
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
