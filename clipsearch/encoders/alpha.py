@@ -64,20 +64,19 @@ class AlphaEncoder(OpenClipEncoder):
 class _Patches(torch.nn.Module):
     """Patches of four channels, in the place of CLIP's own convolution of three."""
 
-    def __init__(self, colours: torch.nn.Conv2d, kernel: torch.Tensor) -> None:
+    def __init__(self, colours: Any, kernel: torch.Tensor) -> None:
         super().__init__()
         self.colours = colours
-        self.alpha = torch.nn.Conv2d(
-            1, colours.out_channels, colours.kernel_size, colours.stride, colours.padding,
-            bias=False,
-        )  # type: ignore[arg-type]  # fmt: skip
-        self.alpha.load_state_dict({"weight": kernel})
+        self.kernel = torch.nn.Parameter(kernel)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """(n, 4, r, r) pixels to (n, width, r / patch, r / patch)."""
         # Laid out as CLIP's own pixels are, so that the sums are the same to the last bit.
         colours = pixels[:, :3].contiguous(memory_format=torch.channels_last)
-        patches: torch.Tensor = self.colours(colours) + self.alpha(pixels[:, 3:])
+        of_mask = torch.nn.functional.conv2d(
+            pixels[:, 3:], self.kernel, None, self.colours.stride, self.colours.padding
+        )
+        patches: torch.Tensor = self.colours(colours) + of_mask
         return patches
 
 
@@ -124,11 +123,14 @@ def _model(file: Path) -> Any:
     try:
         model = build_model_from_openai_state_dict(dict(state), cast_dtype=torch.float32).float()
         model.load_state_dict(state)  # once more, since building halves the precision
-        model.visual.conv1 = _Patches(model.visual.conv1, kernel)
     except (AttributeError, KeyError, RuntimeError, TypeError, ZeroDivisionError) as error:
         raise ModelError(
             f"the weights in {file} are not of a CLIP that can be built: {first_line(error)}"
         ) from error
+    colours = model.visual.conv1
+    if kernel.shape != (colours.out_channels, 1, *colours.kernel_size):
+        raise ModelError(f"the {ALPHA} in {file} is not of the size of its other weights")
+    model.visual.conv1 = _Patches(colours, kernel)
     side = model.visual.image_size
     model.visual.preprocess_cfg = {
         "size": side, "mode": "RGB", "mean": MEAN, "std": STD, "interpolation": "bicubic",
