@@ -7,7 +7,6 @@ of its own, so that everything from the spec to the vectors takes the usual way.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,7 @@ from clipsearch.encoders.texts import open_exported
 
 Config = dict[str, Any]
 
-WORDS = (
-    "a dog two people on beach at sunset the red boat in snow cat house 2024 собака 狗 犬".split()
-)
+WORDS = "a dog two people on beach at sunset the red boat in snow cat house 2024 собака 狗 犬"
 TEXTS = ["a dog", "two people on a beach, at sunset", "Собака in the SNOW!", "狗 🐕", "a dog " * 99]
 VIEWS = [(90, 60), (60, 90), (64, 64), (200, 40)]
 
@@ -119,12 +116,12 @@ FAMILIES = {
 
 @pytest.fixture(scope="module")
 def language(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a small tokenizer, and the shape of a small NLLB, as transformers writes them."""
+    """A folder that transformers wrote: a small tokenizer, and the shape of a small NLLB."""
     transformers = pytest.importorskip("transformers")
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     folder = tmp_path_factory.mktemp("language")
-    vocabulary = {word: id for id, word in enumerate(["<pad>", "</s>", "<unk>", *WORDS])}
+    vocabulary = {word: id for id, word in enumerate(["<pad>", "</s>", "<unk>", *WORDS.split()])}
     bare = Tokenizer(models.WordLevel(vocabulary, "<unk>"))
     bare.pre_tokenizer = pre_tokenizers.Whitespace()
     bare.post_processor = processors.TemplateProcessing(
@@ -155,7 +152,7 @@ class Both:
 @pytest.fixture(scope="module", params=FAMILIES)
 def both(
     request: pytest.FixtureRequest, language: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Both]:
+) -> Both:
     family, name = FAMILIES[request.param], f"small-{request.param}"
     folder = tmp_path_factory.mktemp(name)
     config = {"embed_dim": 64} | family.config
@@ -175,7 +172,7 @@ def both(
             weights_only=True,
         )  # fmt: skip
     spec = parse_spec(f"{name}:{weights}")
-    yield Both(
+    return Both(
         family, load(spec, "cpu", "fp32"), load(spec, "cpu", "bf16"), model.eval(), preprocess,
         open_clip.get_tokenizer(name),
     )  # fmt: skip
