@@ -181,7 +181,7 @@ def test_texts_are_embedded_as_clip_does_with_torch_and_without(
 # The view
 
 
-@pytest.mark.parametrize("size", [(64, 32), (32, 64), (48, 48), (300, 7)])
+@pytest.mark.parametrize("size", [(64, 32), (32, 64), (48, 48), (300, 70)])
 def test_a_part_is_seen_with_the_whole_picture_around_it(
     encoder: Any, size: tuple[int, int]
 ) -> None:

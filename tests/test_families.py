@@ -167,10 +167,10 @@ def both(
         if family.preprocess:
             told = {"model_cfg": json.loads(described), "preprocess_cfg": family.preprocess}
             (folder / "open_clip_config.json").write_text(json.dumps(told))
+        asked = {f"image_{key}": value for key, value in (family.preprocess or {}).items()}
         model, _, preprocess = open_clip.create_model_and_transforms(
-            name, str(weights), force_preprocess_cfg=family.preprocess, pretrained_text=False,
-            weights_only=True,
-        )  # fmt: skip
+            name, str(weights), pretrained_text=False, **asked
+        )
     spec = parse_spec(f"{name}:{weights}")
     return Both(
         family, load(spec, "cpu", "fp32"), load(spec, "cpu", "bf16"), model.eval(), preprocess,

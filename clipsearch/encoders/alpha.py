@@ -123,7 +123,7 @@ def _model(file: Path) -> Any:
     try:
         model = build_model_from_openai_state_dict(dict(state), cast_dtype=torch.float32).float()
         model.load_state_dict(state)  # once more, since building halves the precision
-    except (AttributeError, KeyError, RuntimeError, TypeError, ZeroDivisionError) as error:
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, ValueError) as error:
         raise ModelError(
             f"the weights in {file} are not of a CLIP that can be built: {first_line(error)}"
         ) from error
