@@ -9,7 +9,7 @@ import io
 import logging
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,6 +30,9 @@ from clipsearch.cli import (
 )  # fmt: skip
 from clipsearch.cli.options import with_groups
 from clipsearch.errors import ClipsearchError
+
+# What a wrong option or argument raises; Typer has a public name for its subclass alone.
+UsageError: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
     name="clipsearch",
@@ -80,9 +83,15 @@ def main() -> None:
     _log_to_stderr()
     _print_any_name()
     try:
-        app(arguments)
+        sys.exit(app(arguments, standalone_mode=False))
     except ClipsearchError as error:
         _fail(str(error), debug)
+    except UsageError as error:
+        if not arguments:
+            error.show()  # the help
+            sys.exit(2)
+        command = error.ctx.command_path if error.ctx else "clipsearch"
+        _fail(f"{error.format_message().rstrip('. ')}; see {command} --help", debug)
     except Exception as error:
         _fail(
             f"unexpected {type(error).__name__}: {error}\n"
