@@ -209,6 +209,31 @@ def test_nothing_found_prints_nothing(index: Path, tmp_path: Path, form: str) ->
     assert not page.exists()
 
 
+def test_why_nothing_was_found_is_told(index: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    with open_tiny(index) as library:
+        library.index([photos])
+    assert list_photos(index) == b"clipsearch: the index holds no photos\n"
+    picture(0).save(photos / ASKED)
+    with open_tiny(index) as library:
+        library.index([photos])
+    assert list_photos(index, "--camera", "x") == b"clipsearch: no photo satisfies the filters\n"
+    place = Place(index, photos)
+    assert ask(place).stderr == b"clipsearch: the index holds no other photos\n"
+    outside = ask(place, "--relevant", "--camera", "x").stderr
+    assert outside.startswith(b"clipsearch: no photo within the filters stands out")
+
+
+def list_photos(index: Path, *options: str) -> bytes:
+    """What `clipsearch ls` says where it finds nothing."""
+    done = subprocess.run(
+        command(Place(index, index), *options, listing=True), capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, b"")
+    return done.stderr
+
+
 def test_plain_text_needs_neither_rich_nor_pillow() -> None:
     program = (
         "import sys; from pathlib import Path\n"

@@ -66,8 +66,11 @@ def query(
     answer(hits, output, " + ".join(filter(None, parts)), nothing_found(filters, relevant))
 
 
-def nothing_found(filters: Filters, relevant: bool = False) -> str:
-    """Why no photo was found."""
+def nothing_found(
+    filters: Filters, relevant: bool = False, empty: str = "the index holds no photos"
+) -> str:
+    """Why no photo was found; `empty` is said where nothing was left out."""
     if relevant:
-        return "no photo stands out; without --relevant the nearest are shown"
-    return "no photo satisfies the filters" if filters else "the index holds no other photos"
+        within = " within the filters" if filters else ""
+        return f"no photo{within} stands out; without --relevant the nearest are shown"
+    return "no photo satisfies the filters" if filters else empty
