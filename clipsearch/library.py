@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,7 +30,15 @@ from clipsearch.errors import (
 from clipsearch.models import Models
 from clipsearch.photos.scan import ScanRules
 from clipsearch.search.results import Hit, Photo
-from clipsearch.store.catalog import EVERYTHING, FILE_NAME, Catalog, Model, Root, Selection
+from clipsearch.store.catalog import (
+    EVERYTHING,
+    FILE_NAME,
+    Catalog,
+    Model,
+    Root,
+    Selection,
+    StoredPhoto,
+)
 from clipsearch.store.faults import explained
 from clipsearch.store.lock import write_lock
 
@@ -39,9 +47,13 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from clipsearch.indexing.plan import Counts, Doubts, Plan, Ready, Target
+    from clipsearch.photos.isolated import Processes
     from clipsearch.search.duplicates import Group, Kind
+    from clipsearch.search.facets import Facets
     from clipsearch.search.filters import Filters
     from clipsearch.search.labels import Label, LabelCount, LabelledPhoto, Labels, LabelSet
+    from clipsearch.search.many import Answer, Question
+    from clipsearch.search.query import Spaces
     from clipsearch.search.scoring import Scores
     from clipsearch.store.approximate import Optimized
 
@@ -137,13 +149,15 @@ class _How(NamedTuple):
 class Library:
     """An index of photos: bring it up to date, and ask it.
 
-    Open one with `Library.open`; it is a context manager. Use an instance from one thread.
+    Open one with `Library.open`; it is a context manager. Use an instance from one thread at a
+    time; `twin` gives others theirs.
     """
 
     def __init__(self, folder: Path, catalog: Catalog, models: Models) -> None:
         self.folder = folder
         self._catalog = catalog
         self._models = models
+        self._identity = _identity_of(folder)
 
     @classmethod
     def open(
@@ -190,6 +204,102 @@ class Library:
     def close(self) -> None:
         """Close the index's files."""
         self._catalog.close()
+
+    # For a process that stays and answers many
+
+    def twin(self) -> Library:
+        """The same index opened once more, for another thread; models are loaded once for both."""
+        with explained(self.folder):
+            catalog = Catalog.open(self.folder)
+        return Library(self.folder, catalog, self._models.on(catalog))
+
+    def is_replaced(self) -> bool:
+        """Whether another index, or none, stands by now where this one was opened."""
+        return _identity_of(self.folder) != self._identity
+
+    def stay(self) -> None:
+        """Prepare for many questions: models are loaded to answer fast, not to start fast.
+
+        What is asked is remembered in this process and no more in the index.
+        """
+        self._models.stay()
+
+    def load(self) -> None:
+        """Load what embeds words, unless it is loaded.
+
+        Raises:
+            ModelError, ModelMismatch: it cannot be loaded.
+        """
+        with explained(self.folder):
+            model = self._models.chosen()
+            if model is not None:
+                self._models.texts(model)
+
+    def is_loaded(self) -> bool:
+        """Whether questions in words are answered without loading anything first."""
+        with explained(self.folder):
+            model = self._models.chosen()
+            return model is None or self._models.is_loaded(model)
+
+    def answer(
+        self, questions: Sequence[Question], model: str | None = None
+    ) -> list[Answer | InvalidInput]:
+        """The answers to several questions, at less cost than one after the other.
+
+        What is wrong with one of them stands in its place. `model` is one of the index's models.
+
+        Raises:
+            LibraryError, ModelError: the index or its model cannot be used.
+        """
+        from clipsearch.search.many import Answer, answer_many
+
+        with explained(self.folder):
+            chosen = self._models.chosen(model)
+            if chosen is None:
+                return [Answer([], self._catalog.count_photos())] * len(questions)
+            return answer_many(self._spaces.of(chosen), self._models, questions)
+
+    def embed(
+        self,
+        picture: bytes | StoredPhoto,
+        *,
+        region: str | None = None,
+        model: str | None = None,
+        processes: Processes | None = None,
+    ) -> np.ndarray | None:
+        """What a model makes of a picture, or a region of it: (dim,) float32, unit length.
+
+        `picture` is a file's content, or a photo of the index. `processes` decode it, where there
+        are any. None is for an index that has no model yet.
+
+        Raises:
+            InvalidInput: it is no picture, or a region that is not in it.
+            FileUnreadable: the photo's file is not there.
+            PhotoError: the photo's file is another by now.
+            LibraryError, ModelError: the index or its model cannot be used.
+        """
+        from clipsearch.photos.opening import read_below
+        from clipsearch.search.pictures import (
+            Picture,
+            embed_picture,
+            parse_region,
+            stored_embedding,
+        )
+
+        part = parse_region(region) if region is not None else None
+        with explained(self.folder):
+            chosen = self._models.chosen(model)
+            if chosen is None:
+                return None
+            if isinstance(picture, bytes):
+                content = picture
+            else:
+                stored = stored_embedding(chosen, self._catalog, picture.row.digest)
+                if part is None and stored is not None:
+                    return stored
+                content = read_below(picture.place)
+            named = Picture(content, "the picture")
+            return embed_picture(named, self._models, chosen, self._catalog, part, processes)
 
     # Indexing
 
@@ -439,7 +549,7 @@ class Library:
                 return embed_picture(picture, self._models, model, self._catalog)
 
             words = not any(term.is_picture for term in terms)
-            neutral = self._models.embed_texts(model, NEUTRAL) if words else None
+            neutral = partial(self._models.embed_texts, model, NEUTRAL) if words else None
             vector = combine(terms, embed)
             return self._nearest(model, vector, k, filters, exact, relevant, neutral=neutral)
 
@@ -480,20 +590,48 @@ class Library:
             file = _expanded(image).resolve() if isinstance(image, (str, os.PathLike)) else None
             return self._nearest(model, vector, k, filters, exact, relevant, file)
 
-    def photos(self, filters: Filters | None = None, k: int | None = None) -> list[Photo]:
+    def photos(
+        self, filters: Filters | None = None, k: int | None = None, offset: int = 0
+    ) -> list[Photo]:
         """The photos that satisfy the filters, the latest taken first; all, or at most k.
+
+        The first `offset` of them are passed over.
 
         Raises:
             InvalidInput: a filter that makes no sense, or k below 1.
         """
-        from clipsearch.search.filters import select
         from clipsearch.search.query import check_k
 
         check_k(k)
         with explained(self.folder):
-            selection = (select(filters, self._catalog) if filters else None) or EVERYTHING
-            rows = self._catalog.photos(selection, -1 if k is None else k)
+            rows = self._catalog.photos(self._selected(filters), -1 if k is None else k, offset)
             return [Photo(Path(row.path), row.id, row.facts) for row in rows]
+
+    def count(self, filters: Filters | None = None) -> int:
+        """How many photos satisfy the filters.
+
+        Raises:
+            InvalidInput: a filter that makes no sense.
+        """
+        with explained(self.folder):
+            return self._catalog.count_selected(self._selected(filters))
+
+    def facets(self, filters: Filters | None = None) -> Facets:
+        """The photos that satisfy the filters, counted by folder, camera, month and kind.
+
+        Raises:
+            InvalidInput: a filter that makes no sense.
+        """
+        from clipsearch.search.facets import count_facets
+
+        with explained(self.folder):
+            return count_facets(self._catalog, self._selected(filters))
+
+    def stored(self, id: int) -> StoredPhoto | None:
+        """A photo with its content's digest and its file's place, by its id; None if it is gone."""
+        with explained(self.folder):
+            # Beyond 64 bits there is no id, and SQLite takes no such number.
+            return self._catalog.stored(id) if 0 < id < 1 << 63 else None
 
     def photo(self, id: int) -> Photo:
         """The photo that has an id, as hits name it.
@@ -501,13 +639,10 @@ class Library:
         Raises:
             InvalidInput: there is none.
         """
-        with explained(self.folder):
-            # Beyond 64 bits there is no id, and SQLite takes no such number.
-            within = Selection("photos.id = ?", (id,)) if 0 < id < 1 << 63 else None
-            rows = self._catalog.photos(within) if within else []
-        if not rows:
+        stored = self.stored(id)
+        if stored is None:
             raise InvalidInput(f"the index holds no photo with the id {id}")
-        return Photo(Path(rows[0].path), rows[0].id, rows[0].facts)
+        return Photo(Path(stored.row.path), id, stored.row.facts)
 
     def label(
         self,
@@ -571,6 +706,16 @@ class Library:
             return count_labels(
                 self._catalog, model, vectors, read_labels(labels), embed, folder, k
             )
+
+    def counted_labels(self, k: int = 100) -> list[LabelCount]:
+        """As `count_labels` for all photos and the usual labels; none if that takes a model."""
+        from clipsearch.search.labels import are_embedded, read_labels
+
+        with explained(self.folder):
+            model = self._models.chosen()
+            if model is None or not are_embedded(read_labels(None), self._label_file(model), model):
+                return []
+        return self.count_labels(k=k)
 
     def photos_labelled(
         self,
@@ -779,31 +924,43 @@ class Library:
         exact: bool,
         relevant: bool,
         leave_out: Path | None = None,
-        neutral: np.ndarray | None = None,
+        neutral: Callable[[], np.ndarray] | None = None,
     ) -> list[Hit]:
         from clipsearch.search.filters import select
         from clipsearch.search.query import nearest_photos
         from clipsearch.search.results import stands_out
-        from clipsearch.store.sync import opened
 
         selection = select(filters, self._catalog) if filters else None
-        vectors = opened(self.folder, self._catalog, model)
-        hits = nearest_photos(
-            self._catalog, model, vectors, vector, k, selection, leave_out, exact, neutral
-        )
+        space = self._spaces.of(model)
+        hits = nearest_photos(space, vector, k, selection, leave_out, exact, neutral)
         return [hit for hit in hits if stands_out(hit)] if relevant else hits
+
+    def _selected(self, filters: Filters | None) -> Selection:
+        from clipsearch.search.filters import select
+
+        return (select(filters, self._catalog) if filters else None) or EVERYTHING
+
+    @cached_property
+    def _spaces(self) -> Spaces:
+        from clipsearch.search.query import Spaces
+
+        return Spaces(self.folder, self._catalog)
 
     def _embed_labels(
         self, model: Model, progress: Progress | None
     ) -> Callable[[Sequence[str]], LabelSet]:
         from clipsearch.search.labels import embed_labels
-        from clipsearch.store.sync import vector_file
 
-        file = vector_file(self.folder, model).rows_path.with_suffix(".labels")
         return partial(
-            embed_labels, file=file, model=model, encoder=partial(self._models.texts, model),
+            embed_labels, file=self._label_file(model), model=model,
+            encoder=partial(self._models.texts, model),
             progress=progress or (lambda done, total: None),
         )  # fmt: skip
+
+    def _label_file(self, model: Model) -> Path:
+        from clipsearch.store.sync import vector_file
+
+        return vector_file(self.folder, model).rows_path.with_suffix(".labels")
 
     def _bytes(self, pattern: str) -> int:
         return sum(file.stat().st_size for file in self.folder.glob(pattern))
@@ -845,6 +1002,15 @@ def score(
     return score_pictures(
         images, texts, lambda image: encode_picture(read_picture(image), encoder()), encoder
     )
+
+
+def _identity_of(folder: Path) -> tuple[int, int] | None:
+    """Tells the catalog's file from another that takes its place; None if there is none."""
+    try:
+        found = os.stat(folder / FILE_NAME)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _make_folder(folder: Path) -> None:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("clipsearch")
 
+Identity = tuple[str, str]  # of a model: its weights and how pictures are prepared for it
+MOST_RECENT = 500  # texts; 2 KB each at 512 dimensions
+
 
 class TextEncoder(Protocol):
     """What embeds words: an encoder, or what was exported of one."""
@@ -54,24 +57,46 @@ class Models:
         self._wanted = wanted
         self._device = device
         self._given = encoder  # of the model that is wanted
-        self._encoders: dict[int, encoders.Encoder] = {}  # by the model's id
-        self._texts: dict[int, TextEncoder] = {}
-        self._loading = threading.Lock()
-        if encoder is not None and (model := self._known()):
-            self._encoders[model.id] = _checked(encoder, model)
+        self._encoders: dict[Identity, encoders.Encoder] = {}
+        self._texts: dict[Identity, TextEncoder] = {}
+        self._loading = threading.RLock()
+        # What was asked lately, in a process that stays; None in one that writes it down.
+        self._recent: dict[tuple[Identity, str], bytes] | None = None
+        if encoder is not None and (model := self._known(self._wanted)):
+            self._encoders[_identity(model)] = _checked(encoder, model)
 
-    def chosen(self) -> Model | None:
+    def on(self, catalog: Catalog) -> Models:
+        """The same models for another connection to the index; each is loaded once for all."""
+        other = Models(catalog, self._wanted, self._device)
+        for name in ("_given", "_encoders", "_texts", "_loading", "_recent"):
+            setattr(other, name, getattr(self, name))
+        return other
+
+    def stay(self) -> None:
+        """From here on load for many questions, and remember them here and not in the catalog."""
+        self._recent = {}
+
+    def chosen(self, spec: str | None = None) -> Model | None:
         """The model asked for, or else the main one; None if the index has no model yet.
+
+        `spec` is that of another of the index's models, as it is written there.
 
         Raises:
             ModelMismatch: the index has models, but not the one asked for.
+            InvalidInput: none of them is `spec`.
         """
-        model, held = self._known(), self._catalog.models()
+        held = self._catalog.models()
+        specs = ", ".join(other.spec for other in held)
+        if spec is not None:
+            model = next((model for model in held if model.spec == spec), None)
+            if model is None:
+                raise InvalidInput(f"the index has no model {spec!r}; it has {specs or 'none yet'}")
+            return model
+        model = self._known(self._wanted)
         if model is None and held:
             raise ModelMismatch(
-                f"this index holds no embeddings of {self._wanted}; it holds those of"
-                f" {', '.join(other.spec for other in held)}.\nTo add them:"
-                f" clipsearch index --model {self._wanted}"
+                f"this index holds no embeddings of {self._wanted}; it holds those of {specs}.\nTo"
+                f" add them: clipsearch index --model {self._wanted}"
             )
         return model
 
@@ -79,7 +104,7 @@ class Models:
         """The models that an index run brings up to date; None is one that is to be added."""
         if self._wanted is None and (held := self._catalog.models()):
             return list(held)
-        return [self._known()]
+        return [self._known(self._wanted)]
 
     def add(self) -> Model:
         """Load the model asked for, or the default, and add it to the index.
@@ -97,7 +122,7 @@ class Models:
                 break
         else:
             model = self._catalog.add_model(str(spec), *identity, encoder.dim, note)
-        self._encoders[model.id] = encoder
+        self._encoders[_identity(model)] = encoder
         return model
 
     def encoder(self, model: Model) -> encoders.Encoder:
@@ -107,29 +132,41 @@ class Models:
             ModelMismatch: its weights are no longer those that the index was made with.
             ModelError: it cannot be loaded.
         """
+        # Not waiting for another model's long loading, if this one is there.
+        if loaded := self._encoders.get(_identity(model)):
+            return loaded
         with self._loading:
-            if model.id not in self._encoders:
+            if _identity(model) not in self._encoders:
                 named = self._wanted if self._wanted and _names(self._wanted, model) else None
                 encoder = encoders.load(named or parse_spec(model.spec), self._device)
-                self._encoders[model.id] = _checked(encoder, model)
-            return self._encoders[model.id]
+                self._encoders[_identity(model)] = _checked(encoder, model)
+            return self._encoders[_identity(model)]
 
     def texts(self, model: Model) -> TextEncoder:
         """What embeds words for a model; does without torch where that is possible."""
-        if model.id not in self._texts:
-            exported = None
-            # Who names a GPU wants it used, and an encoder that is loaded need not be again.
-            if model.id not in self._encoders and self._device in ("auto", "cpu"):
-                exported = open_exported(model.weights, model.preprocess)
-            self._texts[model.id] = exported or self.encoder(model)
-        return self._texts[model.id]
+        key = _identity(model)
+        if loaded := self._texts.get(key):
+            return loaded
+        with self._loading:
+            if key not in self._texts:
+                exported = None
+                # Who names a GPU wants it used, and an encoder that is loaded need not be again.
+                if key not in self._encoders and self._device in ("auto", "cpu"):
+                    stay = self._recent is not None
+                    exported = open_exported(model.weights, model.preprocess, stay)
+                self._texts[key] = exported or self.encoder(model)
+            return self._texts[key]
+
+    def is_loaded(self, model: Model) -> bool:
+        """Whether words can be embedded without loading anything."""
+        return _identity(model) in self._texts
 
     def embed_texts(self, model: Model, texts: Sequence[str]) -> np.ndarray:
         """Embed texts, (n, dim) float32 unit rows; what was asked before needs no model."""
         import numpy as np
 
         texts = [text.encode("utf-8", "replace").decode() for text in texts]  # lone surrogates
-        known = self._catalog.answered(model.id, texts)
+        known = self._remembered(model, texts)
         fresh = [text for text in dict.fromkeys(texts) if text not in known]
         if fresh:
             encoder = self.texts(model)
@@ -139,9 +176,27 @@ class Models:
                     " ignored", encoder.context,
                 )  # fmt: skip
             rows = encoder.encode_texts(fresh).astype("<f4")
-            known |= {text: row.tobytes() for text, row in zip(fresh, rows, strict=True)}
-            self._catalog.remember(model.id, {text: known[text] for text in fresh})
+            new = {text: row.tobytes() for text, row in zip(fresh, rows, strict=True)}
+            self._remember(model, new)
+            known |= new
         return np.stack([np.frombuffer(known[text], "<f4") for text in texts])
+
+    def _remembered(self, model: Model, texts: Sequence[str]) -> dict[str, bytes]:
+        if self._recent is None:
+            return self._catalog.answered(model.id, texts)
+        recent, key = self._recent, _identity(model)
+        known = {text: row for text in texts if (row := recent.get((key, text)))}
+        others = [text for text in texts if text not in known]
+        return known | self._catalog.answered(model.id, others)
+
+    def _remember(self, model: Model, rows: dict[str, bytes]) -> None:
+        if self._recent is None:
+            self._catalog.remember(model.id, rows)
+            return
+        key = _identity(model)
+        self._recent.update({(key, text): row for text, row in rows.items()})
+        for oldest in list(self._recent)[:-MOST_RECENT]:
+            self._recent.pop(oldest, None)
 
     def remove(self, spec: Spec, folder: Path) -> int:
         """Take a model out of the index in `folder`; gives how many embeddings it had.
@@ -182,11 +237,16 @@ class Models:
             except (ModelError, ModelMismatch) as error:  # queries will say so
                 log.debug("%s", error)
 
-    def _known(self) -> Model | None:
+    def _known(self, wanted: Spec | None) -> Model | None:
         held = self._catalog.models()
-        if self._wanted is None:
+        if wanted is None:
             return held[0] if held else None
-        return next((model for model in held if _names(self._wanted, model)), None)
+        return next((model for model in held if _names(wanted, model)), None)
+
+
+def _identity(model: Model) -> Identity:
+    # Not its id, which another model has one day.
+    return model.weights, model.preprocess
 
 
 def _checked(encoder: encoders.Encoder, model: Model) -> encoders.Encoder:

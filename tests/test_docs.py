@@ -14,7 +14,7 @@ from clipsearch.encoders.aliases import ALIASES
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "index" / "README.md"]
-COMMANDS = "dupes|index|watch|query|similar|label|score|status|models|forget|mcp|optimize"
+COMMANDS = "dupes|index|watch|query|similar|label|score|status|models|forget|mcp|optimize|serve"
 COMMAND = re.compile(rf"clipsearch ({COMMANDS})\b([^`\n]*)")
 
 

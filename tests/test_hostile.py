@@ -21,7 +21,8 @@ from conftest import Run, picture
 from PIL import Image
 
 from clipsearch.errors import PhotoError
-from clipsearch.photos.decode import MAX_BYTES, decode, read_file, take_over_pillow
+from clipsearch.photos.decode import decode, read_file, take_over_pillow
+from clipsearch.photos.opening import MAX_BYTES
 
 Named = Iterator[tuple[str, bytes]]
 

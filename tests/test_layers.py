@@ -15,11 +15,13 @@ PACKAGE = Path(str(files("clipsearch")))
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Data moves in this direction; a room imports from those before it and from itself.
-ROOMS = ["errors", "photos", "encoders", "store", "models", "indexing", "search", "library"]
+ROOMS = [
+    "errors", "cache", "photos", "encoders", "store", "models", "indexing", "search", "library",
+]  # fmt: skip
 
 # The faces stand behind all rooms, side by side; a command may start the face that it names.
-FACES = ["assistant", "cli"]
-STARTERS = {"cli/mcp.py": "assistant"}
+FACES = ["assistant", "web", "cli"]
+STARTERS = {"cli/mcp.py": "assistant", "cli/serve.py": "web"}
 
 # Packages that belong to one room; None is the room of nobody.
 OWNERS = {
@@ -37,6 +39,10 @@ OWNERS = {
     "watchdog": "indexing",
     "onnxruntime": "encoders",
     "tokenizers": "encoders",
+    "fastapi": "web",
+    "starlette": "web",
+    "uvicorn": "web",
+    "prometheus_client": "web",
     "typer": "cli",
     "click": "cli",
     "rich": "cli",

@@ -10,8 +10,8 @@ import pytest
 from conftest import picture
 from tiny import open_tiny
 
-from clipsearch.indexing import loading
 from clipsearch.indexing.loading import Limits, Loaded, Loaders, Unread
+from clipsearch.photos import isolated
 from clipsearch.photos.view import View
 
 
@@ -69,7 +69,7 @@ def test_a_crash_costs_its_own_file_alone(tmp_path: Path) -> None:
 
 
 def test_a_hang_costs_its_own_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "TIMEOUT", 1.0)
+    monkeypatch.setattr(isolated, "TIMEOUT", 1.0)
     picture(1).save(file := tmp_path / "photo.jpg")
     with Loaders(2, isolated=True) as loaders:
         waits = [loaders.submit(str(file), Hang(16)), loaders.submit(str(file), View(16))]

@@ -63,6 +63,20 @@ def test_a_search_finds_what_brute_force_finds(count: int, k: int, tmp_path: Pat
     assert_exact(file.search(query(), k), numbered(count), unit_rows(count), query(), k)
 
 
+@pytest.mark.parametrize("held", [0, 3])
+@pytest.mark.parametrize("count", SIZES)
+def test_many_queries_at_once_find_what_each_finds_alone(
+    count: int, held: int, tmp_path: Path
+) -> None:
+    ids, rows = numbered(count + held), unit_rows(count + held)
+    file = VectorFile(tmp_path / "m", DIM)
+    file.add(ids[:count], rows[:count])
+    file.hold(ids[count:], rows[count:])
+    queries = np.stack([query(), -query(), np.roll(query(), 1)])
+    for one, matches in zip(queries, file.search_many(queries, 10), strict=True):
+        assert_exact(matches, ids, rows, one, 10)
+
+
 @pytest.mark.parametrize("cores", [1, 2, 5, 16, None])
 def test_the_number_of_cores_changes_no_answer(
     cores: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -18,13 +18,13 @@ from pydantic import Field
 from clipsearch.assistant.arguments import Count, Id, Offset, Region, with_filters
 from clipsearch.assistant.engine import Engine
 from clipsearch.errors import InvalidInput, PhotoError
-from clipsearch.library import Library, RootStatus
+from clipsearch.library import Library
 from clipsearch.photos.decode import decode
-from clipsearch.photos.thumbnail import thumbnail
+from clipsearch.photos.opening import read_below
 from clipsearch.search.filters import Filters
 from clipsearch.search.pictures import MOST_BYTES
 from clipsearch.search.results import Hit, Photo
-from clipsearch.store.catalog import is_below
+from clipsearch.store.catalog import StoredPhoto
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -155,12 +155,12 @@ class Tools:
         With `labels`, also how well each of these fits what it shows: `labels` in the answer has
         them best first, with probabilities that add up to 1.
         """
-        photo, root = self._engine.look(lambda library: _photo_and_root(library, id))
-        facts = photo.as_dict(1)
+        row, place = self._engine.look(lambda library: _stored(library, id))
+        facts = Photo(Path(row.path), id, row.facts).as_dict(1)
         del facts["rank"]
-        facts["folder"] = root.path
+        facts["folder"] = place.root
         if labels is not None:
-            found = self._engine.ask(lambda it: it.label(photo.path, labels, _MOST_LABELS))
+            found = self._engine.ask(lambda it: it.label(row.path, labels, _MOST_LABELS))
             facts["labels"] = [label.as_dict(rank) for rank, label in enumerate(found, 1)]
         return _as_object(facts)
 
@@ -172,13 +172,12 @@ class Tools:
         ] = 640,
     ) -> Image:
         """Show one indexed photo: a JPEG, upright, made small."""
-        photo, root = self._engine.look(lambda library: _photo_and_root(library, id))
-        if not _stays_in(root, photo.path):
-            raise InvalidInput(f"photo {id} is now a link to elsewhere; it is not followed")
+        place = self._engine.look(lambda library: _stored(library, id)).place
         try:
-            image = thumbnail(photo.path, (size, size), self._turn)
+            image = decode(read_below(place), min_side=size, turn=self._turn).image
         except PhotoError as error:
             raise InvalidInput(f"photo {id} cannot be shown: {error}") from error
+        image.thumbnail((size, size))
         stream = BytesIO()
         image.save(stream, "JPEG", quality=82)
         return Image(data=stream.getvalue(), format="jpeg")
@@ -235,12 +234,8 @@ def _as_text(value: Any) -> Any:
     return value
 
 
-def _photo_and_root(library: Library, id: int) -> tuple[Photo, RootStatus]:
-    photo = library.photo(id)
-    roots = [root for root in library.status().roots if is_below(str(photo.path), root.path)]
-    return photo, max(roots, key=lambda root: len(root.path))
-
-
-def _stays_in(root: RootStatus, path: Path) -> bool:
-    """Whether a photo's file still lies in its folder, if links are not to be followed there."""
-    return root.rules.follow_links or is_below(os.path.realpath(path), os.path.realpath(root.path))
+def _stored(library: Library, id: int) -> StoredPhoto:
+    stored = library.stored(id)
+    if stored is None:
+        raise InvalidInput(f"the index holds no photo with the id {id}")
+    return stored

@@ -24,6 +24,7 @@ from clipsearch.cli import (
     optimize,
     query,
     score,
+    serve,
     similar,
     status,
     watch,
@@ -49,6 +50,7 @@ app.command()(with_groups(ls.ls))
 app.command()(with_groups(label.label))
 app.command()(score.score)
 app.command()(dupes.dupes)
+app.command()(serve.serve)
 app.command()(status.status)
 app.command()(forget.forget)
 app.command()(mcp.mcp)

@@ -31,9 +31,8 @@ def text_export(model: Any, tokenizer: Any, context: int) -> TextExport | None:
         return None
     module = _Causal(part) if causal else _Whole(part)
     if isinstance(tokenizer, open_clip.SimpleTokenizer):
-        json, rules = _clip_tokenizer(tokenizer), TokenRules(context, _cleaning(tokenizer))
-        if not causal:
-            rules = TokenRules(context, rules.clean, padding=0)
+        json, clean = _clip_tokenizer(tokenizer), _cleaning(tokenizer)
+        rules = TokenRules(context, clean, None if causal else 0, causal=causal)
     elif getattr(tokenizer, "tokenizer_mode", None) == "":
         fast = tokenizer.tokenizer
         json = fast.backend_tokenizer.to_str()

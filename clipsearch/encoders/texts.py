@@ -16,9 +16,10 @@ import string
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from clipsearch.cache import cache_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,12 +42,17 @@ class TokenRules:
     clean: str  # "lower", "canonicalize" or "whitespace", as open_clip names them; "" for nothing
     padding: int | None = None  # token that fills up to `context`; None: as long as the text
     replaced: int | None = None  # token that counts as 0
+    causal: bool = False  # what follows the end token changes nothing
 
 
 class ExportedTexts:
-    """An exported text tower: `encode_texts` and `count_tokens` as an `Encoder` has them."""
+    """An exported text tower: `encode_texts` and `count_tokens` as an `Encoder` has them.
 
-    def __init__(self, folder: Path) -> None:
+    One that is to `stay` starts slower, and answers twice as fast; it gives each call one thread,
+    since its callers are several.
+    """
+
+    def __init__(self, folder: Path, stay: bool = False) -> None:
         import onnxruntime
         import tokenizers
 
@@ -54,13 +60,15 @@ class ExportedTexts:
         self.logit_scale = float(told.pop("logit_scale"))
         self._rules = TokenRules(**told)
         self.context = self._rules.context
+        self._stays = stay
         self._tokenizer: Any = tokenizers.Tokenizer.from_file(str(folder / TOKENIZER))
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         # The graph was optimized when it was written; packing its weights again takes ten times
         # as long as one query, and so does waking a second thread.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.add_session_config_entry("session.disable_prepacking", "1")
+        if not stay:
+            options.add_session_config_entry("session.disable_prepacking", "1")
         options.intra_op_num_threads = 1
         self._tower: Any = onnxruntime.InferenceSession(
             folder / TOWER, options, providers=["CPUExecutionProvider"]
@@ -74,21 +82,33 @@ class ExportedTexts:
         rows = np.empty((len(texts), self._dim), np.float32)
 
         def embed(places: Sequence[int]) -> None:
-            batch = np.array([tokens[place] for place in places], np.int64)
+            batch = np.zeros((len(places), len(tokens[places[-1]])), np.int64)
+            for row, place in zip(batch, places, strict=True):
+                row[: len(tokens[place])] = tokens[place]
             rows[places] = self._tower.run(None, {"tokens": batch})[0]
 
-        # Texts of one length together, so that no padding is ever looked at.
-        by_length = sorted(range(len(texts)), key=lambda place: len(tokens[place]))
-        groups = [list(group) for _, group in groupby(by_length, lambda at: len(tokens[at]))]
-        batches = [
-            group[at : at + _BATCH] for group in groups for at in range(0, len(group), _BATCH)
-        ]
-        if len(batches) == 1:
-            embed(batches[0])
+        batches = self._batches([len(some) for some in tokens])
+        if self._stays or len(batches) == 1:
+            for batch in batches:
+                embed(batch)
         else:
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 list(pool.map(embed, batches))
         return rows
+
+    def _batches(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Places in `lengths`, in batches of one length, or nearly so if the tower is causal.
+
+        The longest of a batch comes last.
+        """
+        batches: list[list[int]] = []
+        longest = 0
+        for place in sorted(range(len(lengths)), key=lengths.__getitem__):
+            if lengths[place] > longest or len(batches[-1]) == _BATCH:
+                batches.append([])
+                longest = lengths[place] + (lengths[place] // 4 if self._rules.causal else 0)
+            batches[-1].append(place)
+        return batches
 
     def count_tokens(self, text: str) -> int:
         """How many tokens `text` has, start and end tokens included."""
@@ -111,13 +131,16 @@ class ExportedTexts:
         return [0 if token == rules.replaced else token for token in tokens]
 
 
-def open_exported(weights: str, preprocess: str) -> ExportedTexts | None:
-    """The exported text tower of a model, None where there is none that works."""
+def open_exported(weights: str, preprocess: str, stay: bool = False) -> ExportedTexts | None:
+    """The exported text tower of a model, None where there is none that works.
+
+    `stay` is as for `ExportedTexts`.
+    """
     folder = folder_of(weights, preprocess)
     if not (folder / RULES).is_file():
         return None
     try:
-        return ExportedTexts(folder)
+        return ExportedTexts(folder, stay)
     except Exception as error:  # what onnxruntime and tokenizers raise on damaged files varies
         log.debug("the exported text tower in %s is of no use: %s", folder, error)
         shutil.rmtree(folder, ignore_errors=True)
@@ -125,19 +148,12 @@ def open_exported(weights: str, preprocess: str) -> ExportedTexts | None:
 
 
 def folder_of(weights: str, preprocess: str) -> Path:
-    """Where a model's text tower is exported to; CLIPSEARCH_CACHE or the platform's cache folder.
+    """Where a model's text tower is exported to, in the cache folder.
 
     `preprocess` is part of a model's identity, and says how its activation is computed.
     """
-    chosen = os.environ.get("CLIPSEARCH_CACHE")
-    if chosen:
-        cache = Path(chosen).expanduser()
-    else:
-        from platformdirs import user_cache_path
-
-        cache = user_cache_path("clipsearch", appauthor=False)
     identity = hashlib.sha256(f"{FORMAT} {weights} {preprocess}".encode()).hexdigest()
-    return cache / "text" / identity[:16]
+    return cache_folder() / "text" / identity[:16]
 
 
 def clean(text: str, how: str) -> str:

@@ -6,16 +6,14 @@ A worker process holds Pillow and NumPy but no torch, so it starts in a moment a
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
-import signal
 import tempfile
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -23,22 +21,14 @@ import numpy as np
 from filelock import FileLock
 
 from clipsearch.errors import FileUnreadable, PhotoError
-from clipsearch.photos.decode import (
-    MAX_PIXELS,
-    decode,
-    decode_frames,
-    read_file,
-    take_over_pillow,
-)
+from clipsearch.photos.decode import MAX_PIXELS, decode, decode_frames, read_file
 from clipsearch.photos.facts import Facts
+from clipsearch.photos.isolated import Interrupted, Processes
 from clipsearch.photos.phash import LEAST_SIDE, perceptual_hash
 from clipsearch.photos.view import View
 
 # Held while a large picture is decoded: between threads a lock, between processes a file's.
 _turn: AbstractContextManager[Any] = threading.Lock()
-
-# A picture within the pixel limit decodes in seconds; a decoder that takes this long hangs.
-TIMEOUT = 120.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +95,10 @@ class Loaders:
         self._scratch = tempfile.TemporaryDirectory()
         if isolated:
             # A lock on a file, since it ends with the process that holds it, however that ends.
-            self._pool: Any = _process_pool(workers, os.path.join(self._scratch.name, "turn"))
+            turn = os.path.join(self._scratch.name, "turn")
+            self._pool: Any = Processes(workers, _take_turns, turn)
             for _ in range(workers):  # so that they start while the model is loaded
-                self._pool.schedule(_nothing)
+                self._pool.start(_nothing)
         else:
             self._pool = ThreadPoolExecutor(workers, "clipsearch-load")
 
@@ -122,7 +113,6 @@ class Loaders:
     ) -> None:
         if self._isolated:
             self._pool.stop()
-            self._pool.join()
         else:
             self._pool.shutdown(cancel_futures=True)
         self._scratch.cleanup()
@@ -131,38 +121,19 @@ class Loaders:
         """Start to load a file; gives a function that waits for the result."""
         if not self._isolated:
             return self._pool.submit(load, path, view, self._limits).result  # type: ignore[no-any-return]
-        future = self._pool.schedule(load, args=[path, view, self._limits], timeout=TIMEOUT)
-        return lambda: _result(future)
+        return partial(_result, self._pool.start(load, path, view, self._limits))
 
 
-def _result(future: Future[Loaded | Unread]) -> Loaded | Unread:
-    from pebble import ProcessExpired
-
+def _result(wait: Callable[[], Loaded | Unread]) -> Loaded | Unread:
     try:
-        return future.result()
-    except (TimeoutError, FutureTimeoutError):
-        return Unread(f"decoding it took more than {TIMEOUT:.0f} seconds")
-    except ProcessExpired as error:
-        killed = error.exitcode in (-signal.SIGKILL, -signal.SIGTERM)
-        reason = "was killed, perhaps for want of memory" if killed else "crashed on it"
-        return Unread(f"the decoder {reason}", lasting=not killed)
+        return wait()
+    except PhotoError as error:
+        return Unread(str(error), lasting=not isinstance(error, Interrupted))
 
 
-def _process_pool(workers: int, turn: str) -> Any:
-    from pebble import ProcessPool
-
-    # Not fork: the process may hold torch's threads, or a GPU.
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    return ProcessPool(max_workers=workers, initializer=_begin, initargs=[turn], context=context)
-
-
-def _begin(turn: str) -> None:
+def _take_turns(turn: str) -> None:
     global _turn
     _turn = FileLock(turn)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that has the results
-    take_over_pillow()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # where libtiff says what it finds wrong
 
 
 def _nothing() -> None:

@@ -20,6 +20,7 @@ from clipsearch.errors import FileUnreadable, PhotoError
 from clipsearch.photos.exif import read_facts
 from clipsearch.photos.facts import Facts
 from clipsearch.photos.formats import Opened, open_picture
+from clipsearch.photos.opening import MAX_BYTES
 
 # A picture that would need more than this once decoded is refused: 256 megapixels of RGB take
 # 0.8 GB. JPEGs are decoded at a fraction of their size, so theirs may be far larger.
@@ -27,9 +28,6 @@ MAX_PIXELS = 256_000_000
 
 # Above this, decoding takes hundreds of megabytes: one at a time then.
 LARGE_PIXELS = 48_000_000
-
-# A file is read whole; 256 megapixels of 16-bit RGB without compression take 1.5 GB.
-MAX_BYTES = 2 << 30
 
 # Formats of which `decode_frames` shows more than one picture; pages of a TIFF are none of it.
 _MOVING = ("GIF", "PNG", "WEBP", "AVIF")

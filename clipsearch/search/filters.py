@@ -96,6 +96,8 @@ def _folders(folders: Sequence[str | os.PathLike[str]], roots: Sequence[Root]) -
 
 def _places(folder: str, roots: Sequence[Root]) -> list[tuple[int, bytes]]:
     """The roots that hold a folder or lie in it, and what paths below them begin with."""
+    if "\0" in folder:
+        raise InvalidInput("--folder: no folder has such a name")
     real = os.path.realpath(os.path.expanduser(folder))
     for root in roots:
         if is_below(real, root.path):

@@ -156,6 +156,12 @@ def embed_labels(
     return LabelSet(list(labels), rows, known.logit_scale)
 
 
+def are_embedded(labels: Sequence[str], file: Path, model: Model) -> bool:
+    """Whether `file` remembers what a model makes of all of the labels."""
+    known = read_label_rows(file, _made_with(model))
+    return known is not None and set(labels) <= known.rows.keys()
+
+
 def best_labels(vector: np.ndarray, labels: LabelSet, k: int) -> list[Label]:
     """The k labels that fit a photo's embedding, (dim,) float32 unit, best first."""
     cosines = labels.vectors @ vector

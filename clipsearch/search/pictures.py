@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from clipsearch.encoders import Encoder
     from clipsearch.models import Models
+    from clipsearch.photos.isolated import Processes
 
 STDIN = "-"
 MOST_BYTES = 64 << 20  # that are fetched from the web or read from stdin
@@ -128,22 +130,38 @@ def embed_picture(
     model: Model,
     catalog: Catalog,
     region: Region | None = None,
+    processes: Processes | None = None,
 ) -> np.ndarray:
     """A picture's embedding, (dim,) float32 unit; the stored one if its content is indexed.
+
+    `processes` decode it, where there are any.
 
     Raises:
         InvalidInput: it is no picture, or the region is not in it.
     """
     content = picture.content
     if isinstance(content, bytes) and region is None:
-        stored = catalog.vector_of(model.id, hashlib.sha256(content).hexdigest())
+        stored = stored_embedding(model, catalog, hashlib.sha256(content).hexdigest())
         if stored is not None:
-            row = np.frombuffer(stored, np.float16).astype(np.float32)
-            return np.asarray(row / np.linalg.norm(row))
-    return encode_picture(picture, models.encoder(model), region)
+            return stored
+    return encode_picture(picture, models.encoder(model), region, processes)
 
 
-def encode_picture(picture: Picture, encoder: Encoder, region: Region | None = None) -> np.ndarray:
+def stored_embedding(model: Model, catalog: Catalog, digest: str) -> np.ndarray | None:
+    """A content's embedding, (dim,) float32 unit; None where the model has not seen it."""
+    stored = catalog.vector_of(model.id, digest)
+    if stored is None:
+        return None
+    row = np.frombuffer(stored, np.float16).astype(np.float32)
+    return np.asarray(row / np.linalg.norm(row))
+
+
+def encode_picture(
+    picture: Picture,
+    encoder: Encoder,
+    region: Region | None = None,
+    processes: Processes | None = None,
+) -> np.ndarray:
     """A picture's embedding, (dim,) float32 unit, as an encoder gives it.
 
     Raises:
@@ -151,10 +169,30 @@ def encode_picture(picture: Picture, encoder: Encoder, region: Region | None = N
     """
     content, name = picture
     try:
-        # A part of a picture is looked at as closely as the file allows.
-        side = None if region else encoder.resolution
-        image = decode(content, side).image if isinstance(content, bytes) else to_rgb(content)
+        if not isinstance(content, bytes):
+            image = to_rgb(content)
+            view = encoder.prepare(region.cut(image) if region else image)
+        elif processes is None:
+            view = view_of(content, encoder.prepare, encoder.resolution, region)
+        else:
+            view = processes.start(view_of, content, encoder.prepare, encoder.resolution, region)()
     except PhotoError as error:
         raise InvalidInput(f"{name} cannot be used as a picture: {error}") from error
-    rows = encoder.encode_images(encoder.prepare(region.cut(image) if region else image)[None])
-    return np.asarray(rows[0])
+    return np.asarray(encoder.encode_images(view[None])[0])
+
+
+def view_of(
+    content: bytes,
+    prepare: Callable[[Image.Image], np.ndarray],
+    resolution: int,
+    region: Region | None,
+) -> np.ndarray:
+    """What a model sees of a file's bytes, (resolution, resolution, 3) uint8.
+
+    Raises:
+        PhotoError: they are no picture.
+        InvalidInput: the region is not in it.
+    """
+    # A part of a picture is looked at as closely as the file allows.
+    image = decode(content, None if region else resolution).image
+    return prepare(region.cut(image) if region else image)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,47 +20,103 @@ from clipsearch.search.relevance import (
     relevance,
 )
 from clipsearch.search.results import Hit
-from clipsearch.store.approximate import faster
+from clipsearch.store.approximate import ApproximateIndex, faster
 from clipsearch.store.catalog import EVERYTHING, Catalog, Model, PhotoRow, Selection
+from clipsearch.store.sync import opened
 from clipsearch.store.vectors import Matches, VectorFile
 
 # Photos looked up at a time: where all are asked for, their rows do not all stand beside the hits.
 _ROWS = 10_000
 
 _Judge = Callable[[Matches], np.ndarray]  # the relevance of each match, (n,) float32
+Embedded = Callable[[], np.ndarray]  # what the model makes of NEUTRAL, (m, dim) float32 unit
+
+
+@dataclass
+class Space:
+    """A model's vectors, and what many questions to them have in common."""
+
+    catalog: Catalog
+    model: Model
+    vectors: VectorFile
+
+    @cached_property
+    def fast(self) -> VectorFile | ApproximateIndex:
+        """The vectors by their approximate index, where there is one."""
+        return faster(self.vectors)
+
+    @cached_property
+    def scale_of_pictures(self) -> Calibration:
+        """What the scores of a question with a picture in it are worth here."""
+        return calibrate_picture(*self.vectors.spread(SAMPLE))
+
+    def scale_of_words(self, neutral: Embedded) -> Calibration:
+        """What the scores of a question in words are worth here."""
+        if self._scale_of_words is None:
+            self._scale_of_words = calibrate_text(*self.vectors.spread(SAMPLE), neutral())
+        return self._scale_of_words
+
+    def count(self, selection: Selection) -> int:
+        """How many photos are selected."""
+        if selection not in self._counts:
+            self._counts[selection] = self.catalog.count_selected(selection)
+        return self._counts[selection]
+
+    _scale_of_words: Calibration | None = None
+    _counts: dict[Selection, int] = field(default_factory=dict)
+
+
+class Spaces:
+    """The spaces of a catalog's models, opened again only when something was written since."""
+
+    def __init__(self, folder: Path, catalog: Catalog) -> None:
+        self._folder = folder
+        self._catalog = catalog
+        self._version: tuple[int, int] | None = None
+        self._spaces: dict[int, Space] = {}
+
+    def of(self, model: Model) -> Space:
+        """A model's space, as the catalog is now."""
+        version = self._catalog.version()  # before the file is opened, so that nothing is missed
+        if version != self._version:
+            self._spaces, self._version = {}, version
+        if model.id not in self._spaces:
+            vectors = opened(self._folder, self._catalog, model)
+            self._spaces[model.id] = Space(self._catalog, model, vectors)
+        return self._spaces[model.id]
 
 
 def nearest_photos(
-    catalog: Catalog,
-    model: Model,
-    vectors: VectorFile,
+    space: Space,
     query: np.ndarray,
     k: int | None,
     selection: Selection | None = None,
     leave_out: Path | None = None,
     exact: bool = False,
-    neutral: np.ndarray | None = None,
+    neutral: Embedded | None = None,
+    first: Matches | None = None,
 ) -> list[Hit]:
     """The k photos with the highest cosine to `query`, (dim,) float32 unit, best first.
 
     Photos of one content share a vector and all count; None asks for all photos. Only photos of
     the `selection` are looked at; `leave_out` is a file not to be given. An approximate index is
-    used where there is one, unless `exact`. `neutral`, the embeddings of NEUTRAL, goes with a
-    question in words; one with a picture in it has None.
+    used where there is one, unless `exact`. `neutral` goes with a question in words; one with a
+    picture in it has None. `first` is what a search for k + 1 vectors has found already.
     """
+    catalog = space.catalog
     within = None
     if selection is not None:
-        within = np.fromiter(catalog.selected_vectors(model.id, selection), np.int64)
+        within = np.fromiter(catalog.selected_vectors(space.model.id, selection), np.int64)
     reach = sys.maxsize if k is None else k + 1  # one for the photo left out
-    judge = _judge(vectors, query, neutral)
-    searched = vectors if exact else faster(vectors)
+    judge = _judge(space, query, neutral)
+    searched = space.vectors if exact else space.fast
     while True:
-        matches = searched.search(query, reach, within)
+        matches = first or searched.search(query, reach, within)
         hits = list(_hits(catalog, matches, judge, selection or EVERYTHING, leave_out))
         # Vectors of photos that are gone may still be in the file: look further then.
         if k is None or len(hits) >= k or len(matches.ids) < reach:
             return hits[:k]
-        reach *= 4
+        reach, first = 4 * reach, None
 
 
 def check_k(k: int | None) -> None:
@@ -85,19 +142,13 @@ def _hits(
                     yield Hit(Path(photo.path), score, photo.id, photo.facts, worth)
 
 
-def _judge(vectors: VectorFile, query: np.ndarray, neutral: np.ndarray | None) -> _Judge:
+def _judge(space: Space, query: np.ndarray, neutral: Embedded | None) -> _Judge:
     """What gives the relevance of matches; it looks at the library when it is first needed."""
 
-    @cache
-    def calibration() -> Calibration:
-        rows, total = vectors.spread(SAMPLE)
-        if neutral is None:
-            return calibrate_picture(rows, total)
-        return calibrate_text(rows, total, neutral)
-
     def judge(matches: Matches) -> np.ndarray:
-        rows = vectors.rows_of(matches.ids)
-        return relevance(calibration(), query, matches.scores, rows)
+        rows = space.vectors.rows_of(matches.ids)
+        scale = space.scale_of_pictures if neutral is None else space.scale_of_words(neutral)
+        return relevance(scale, query, matches.scores, rows)
 
     return judge
 

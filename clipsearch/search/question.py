@@ -30,6 +30,7 @@ class Term(NamedTuple):
     content: str | os.PathLike[str] | Image.Image  # words, or a picture or where it is
     weight: float = 1.0
     is_picture: bool = False
+    row: np.ndarray | None = None  # (dim,) float32 unit: its embedding, where that is known
 
 
 def parse_question(text: str) -> list[Term]:

@@ -105,6 +105,10 @@ class ApproximateIndex:
         near = scored(query, self.vectors.ids, self.vectors.rows, places)
         return best(k, near, self.vectors.search(query, k, start=self.header.count))
 
+    def search_many(self, queries: np.ndarray, k: int) -> list[Matches]:
+        """As `search` for each of `queries`, (n, dim) float32."""
+        return [self.search(query, k) for query in queries]
+
     def candidates(self, query: np.ndarray, wanted: int) -> np.ndarray:
         """Where the rows stand whose codes score best, (wanted,) int64, best first."""
         blocks = len(self._codes)

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from clipsearch.errors import LibraryError
 from clipsearch.photos.facts import Facts, with_file_time
+from clipsearch.photos.opening import Place
 from clipsearch.photos.scan import ScanRules
 from clipsearch.store.lock import write_lock
 
@@ -68,6 +69,13 @@ class PhotoRow:
     path: str  # absolute
     digest: str
     facts: Facts
+
+
+class StoredPhoto(NamedTuple):
+    """A photo of the catalog, and where its file is."""
+
+    row: PhotoRow
+    place: Place
 
 
 class PhotoFile(NamedTuple):
@@ -174,6 +182,20 @@ class Catalog:
             raise
         self._db.execute("COMMIT")
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """What is read inside is of one moment, whatever is written meanwhile."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("COMMIT")
+
+    def version(self) -> tuple[int, int]:
+        """Another value whenever something was written since, by anybody."""
+        (others,) = self._db.execute("PRAGMA data_version").fetchone()
+        return int(others), self._db.total_changes
+
     # Models
 
     def models(self) -> list[Model]:
@@ -240,11 +262,7 @@ class Catalog:
     def rules(self, root_id: int) -> ScanRules:
         """Which photos of a root are looked at."""
         (text,) = self._db.execute("SELECT rules FROM roots WHERE id = ?", (root_id,)).fetchone()
-        if not text:
-            return ScanRules()
-        kept = json.loads(text)
-        kept |= {name: tuple(kept[name]) for name in ("include", "exclude")}
-        return ScanRules(**kept)
+        return _rules(text)
 
     def set_rules(self, root_id: int, rules: ScanRules) -> None:
         """Remember which photos of a root are looked at, in place of what was said before."""
@@ -388,19 +406,56 @@ class Catalog:
                 photos.setdefault(vector_id, []).append(row)
         return photos
 
-    def photos(self, selection: Selection = EVERYTHING, limit: int = -1) -> list[PhotoRow]:
-        """The selected photos, the latest taken first; not more than `limit` unless negative."""
+    def photos(
+        self, selection: Selection = EVERYTHING, limit: int = -1, offset: int = 0
+    ) -> list[PhotoRow]:
+        """The selected photos, the latest taken first, from the one at `offset` on.
+
+        Not more than `limit` unless negative.
+        """
         rows = self._db.execute(
             f"SELECT photos.id, roots.path, photos.path, digest, {_FACTS} FROM photos"
             f" JOIN roots ON roots.id = root_id WHERE {selection.condition}"
             " ORDER BY taken_at IS NULL, substr(taken_at, 1, 19) DESC, roots.path, photos.path"
-            " LIMIT ?",
-            (*selection.values, limit),
+            " LIMIT ? OFFSET ?",
+            (*selection.values, limit, offset),
         )
         return [
             PhotoRow(id, _join(root, path), digest, _facts(facts))
             for id, root, path, digest, *facts in rows
         ]
+
+    def stored(self, photo_id: int) -> StoredPhoto | None:
+        """A photo and where its file is, by its id; None where there is no such photo."""
+        row = self._db.execute(
+            "SELECT photos.id, digest, roots.path, photos.path, size, mtime_ns, rules,"
+            f" {_FACTS} FROM photos JOIN roots ON roots.id = root_id WHERE photos.id = ?",
+            (photo_id,),
+        ).fetchone()
+        if row is None:
+            return None
+        id, digest, root, path, size, mtime_ns, rules, *facts = row
+        place = Place(_from_db(root), _from_db(path), size, mtime_ns, _rules(rules).follow_links)
+        return StoredPhoto(PhotoRow(id, _join(root, path), digest, _facts(facts)), place)
+
+    def count_selected(self, selection: Selection) -> int:
+        """How many photos are selected."""
+        (count,) = self._db.execute(
+            f"SELECT count(*) FROM photos WHERE {selection.condition}", selection.values
+        ).fetchone()
+        return int(count)
+
+    def tally(self, expression: str, selection: Selection = EVERYTHING) -> list[tuple[Any, int]]:
+        """How many of the selected photos have each value of an SQL expression, that of most first.
+
+        Bytes stand for text that is not valid UTF-8.
+        """
+        return self._db.execute(
+            f"SELECT {expression} AS value, count(*) FROM photos"
+            f" JOIN roots ON roots.id = root_id WHERE {selection.condition}"
+            " GROUP BY value ORDER BY count(*) DESC, value",
+            selection.values,
+        ).fetchall()
 
     def selected_vectors(self, model_id: int, selection: Selection) -> Iterator[int]:
         """The ids of a model's vectors of the selected photos, ascending."""
@@ -586,6 +641,14 @@ _WRITE_PHOTO = (
 )
 
 
+def _rules(text: str | None) -> ScanRules:
+    if not text:
+        return ScanRules()
+    kept = json.loads(text)
+    kept |= {name: tuple(kept[name]) for name in ("include", "exclude")}
+    return ScanRules(**kept)
+
+
 def _photo_values(photo: NewPhoto) -> tuple[Any, ...]:
     facts = astuple(with_file_time(photo.facts, photo.mtime_ns))
     keywords = json.dumps(facts[-1], ensure_ascii=False) if facts[-1] else None
@@ -639,7 +702,7 @@ def _kilometres(latitude: float, longitude: float, other: float, further: float)
 def _writable(folder: Path) -> sqlite3.Connection:
     file = folder / FILE_NAME
     # Another process's short write is waited for, not reported as "database is locked".
-    connection = sqlite3.connect(file, timeout=30, isolation_level=None)
+    connection = sqlite3.connect(file, timeout=30, isolation_level=None, check_same_thread=False)
     try:
         if _version(connection, file) < SCHEMA_VERSION:
             # Somebody else may be making this very file: wait, and look again.
@@ -659,8 +722,9 @@ def _read_only(folder: Path) -> sqlite3.Connection:
     file = folder / FILE_NAME
     # A WAL database on a read-only disk opens only with the promise that nobody writes to it.
     connection = sqlite3.connect(
-        f"file:{quote(os.fsencode(file.absolute()))}?immutable=1", uri=True, isolation_level=None
-    )
+        f"file:{quote(os.fsencode(file.absolute()))}?immutable=1",
+        uri=True, isolation_level=None, check_same_thread=False,
+    )  # fmt: skip
     _version(connection, file)
     return connection
 

@@ -186,39 +186,58 @@ class VectorFile:
         places = _positions(self._unsaved.ids, within)
         return best(k, saved, scored(query, *self._unsaved, places))
 
+    def search_many(self, queries: np.ndarray, k: int) -> list[Matches]:
+        """As `search` for each of `queries`, (n, dim) float32, at less cost than one by one."""
+        saved = self._search_stretches(queries, k, None)
+        if not len(self._unsaved.ids):
+            return saved
+        everywhere = _positions(self._unsaved.ids, None)
+        return [
+            best(k, matches, scored(query, *self._unsaved, everywhere))
+            for query, matches in zip(queries, saved, strict=True)
+        ]
+
     def _search_saved(
         self, query: np.ndarray, k: int, within: np.ndarray | None, start: int
     ) -> Matches:
         if within is None and not start:
-            return self._search_stretches(query, k, None)
+            return self._search_stretches(query[None], k, None)[0]
         places = start + _positions(self.ids[start:], within)
         if len(places) < SMALL_SHARE * len(self.ids):
             return best(k, scored(query, self.ids, self.rows, places))
         allowed = np.zeros(len(self.ids), bool)
         allowed[places] = True
-        return self._search_stretches(query, k, np.packbits(allowed, bitorder="little"))
+        bitmap = np.packbits(allowed, bitorder="little")
+        return self._search_stretches(query[None], k, bitmap)[0]
 
-    def _search_stretches(self, query: np.ndarray, k: int, allowed: np.ndarray | None) -> Matches:
+    def _search_stretches(
+        self, queries: np.ndarray, k: int, allowed: np.ndarray | None
+    ) -> list[Matches]:
         if not len(self.ids):
-            return NOTHING
+            return [NOTHING] * len(queries)
         faiss = _faiss()
-        question = np.ascontiguousarray(query, np.float32)[None, :]
+        questions = np.ascontiguousarray(queries, np.float32)
 
-        def nearest(stretch: tuple[int, Any]) -> Matches:
+        def nearest(stretch: tuple[int, Any]) -> list[Matches]:
             start, view = stretch
             chosen = None
             if allowed is not None:
                 part = allowed[start // 8 : -(-(start + view.ntotal) // 8)]
                 chosen = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(part))
-            scores, places = view.search(question, min(k, view.ntotal), params=chosen)
-            found = places[0] >= 0  # FAISS pads short answers with -1
-            return Matches(self.ids[start + places[0][found]], scores[0][found])
+            scores, places = view.search(questions, min(k, view.ntotal), params=chosen)
+            found = places >= 0  # FAISS pads short answers with -1
+            return [
+                Matches(self.ids[start + row[good]], values[good])
+                for row, values, good in zip(places, scores, found, strict=True)
+            ]
 
         if len(self._views) < 2:  # a pool of threads takes longer than a small search
             faiss.omp_set_num_threads(1)  # and so do threads of FAISS's
-            return best(k, *map(nearest, self._views))
-        with threads(len(self._views)) as pool:
-            return best(k, *pool.map(nearest, self._views))
+            answers = [nearest(view) for view in self._views]
+        else:
+            with threads(len(self._views)) as pool:
+                answers = list(pool.map(nearest, self._views))
+        return [best(k, *parts) for parts in zip(*answers, strict=True)]
 
     @cached_property
     def _maps(self) -> Maps:

@@ -1,0 +1,95 @@
+"""A file that is open already, sent whole or in part."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Mapping
+from email.utils import formatdate
+from typing import BinaryIO
+from urllib.parse import quote
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+_BLOCK = 1 << 18
+
+# What browsers are told; RAW files and what has no name of its own are only bytes to them.
+_TYPES = {
+    ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".jpe": "image/jpeg", ".jfif": "image/jpeg",
+    ".png": "image/png", ".apng": "image/png", ".gif": "image/gif", ".webp": "image/webp",
+    ".avif": "image/avif", ".heic": "image/heic", ".heif": "image/heif", ".hif": "image/heif",
+    ".tif": "image/tiff", ".tiff": "image/tiff", ".bmp": "image/bmp", ".jp2": "image/jp2",
+    ".dng": "image/x-adobe-dng",
+}  # fmt: skip
+
+
+class FileAnswer(Response):
+    """An open file, which is closed when it is sent; `headers` are those of the request.
+
+    It is sent from what is open and not by its path, which may lead elsewhere by now.
+    """
+
+    def __init__(self, file: BinaryIO, name: str, headers: Mapping[str, str]) -> None:
+        self._file = file
+        found = os.fstat(file.fileno())
+        extension = os.path.splitext(name)[1].lower()
+        kind = _TYPES.get(extension, "application/octet-stream")
+        etag = f'"{found.st_mtime_ns:x}-{found.st_size:x}"'
+        own = {
+            "Accept-Ranges": "bytes",
+            "Cache-Control": "private, no-cache",
+            "ETag": etag,
+            "Last-Modified": formatdate(found.st_mtime, usegmt=True),
+            "Content-Disposition": f"inline; filename*=utf-8''{_quoted(name)}",
+        }
+        status, self._start, self._length = _part(found.st_size, etag, headers)
+        if status in (206, 416):
+            span = f"{self._start}-{self._start + self._length - 1}" if status == 206 else "*"
+            own["Content-Range"] = f"bytes {span}/{found.st_size}"
+        if status != 304:
+            own["Content-Length"] = str(self._length)
+        super().__init__(None, status, own, kind)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            headers = [it for it in self.raw_headers if it[0] != b"content-length"]
+            if self.status_code != 304:
+                headers.append((b"content-length", b"%d" % self._length))
+            start = {"type": "http.response.start", "status": self.status_code}
+            await send(start | {"headers": headers})
+            self._file.seek(self._start)
+            left = self._length
+            while left:
+                content = await asyncio.to_thread(self._file.read, min(left, _BLOCK))
+                if not content:
+                    raise OSError("the file has become shorter while it was sent")
+                left -= len(content)
+                await send({"type": "http.response.body", "body": content, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            self._file.close()
+
+
+def _part(size: int, etag: str, headers: Mapping[str, str]) -> tuple[int, int, int]:
+    """The status, and the first byte and the number of bytes that are to be sent."""
+    if headers.get("if-none-match") == etag:
+        return 304, 0, 0
+    asked = re.fullmatch(r"bytes=(\d{0,19})-(\d{0,19})", headers.get("range", "").strip())
+    if asked is None or not (asked[1] or asked[2]) or headers.get("if-range", etag) != etag:
+        return 200, 0, size  # of several parts none is sent alone, which is allowed
+    if asked[1]:
+        first, last = int(asked[1]), min(int(asked[2] or size), size - 1)
+        if asked[2] and int(asked[2]) < first:
+            return 200, 0, size
+    else:
+        first, last = max(size - int(asked[2]), 0), size - 1
+    if first > last:
+        return 416, 0, 0
+    return 206, first, last - first + 1
+
+
+def _quoted(name: str) -> str:
+    return quote(os.fsencode(name))

@@ -1,0 +1,201 @@
+"""What is asked and answered, as the OpenAPI description tells it; questions are checked by it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import UploadFile
+from pydantic import BaseModel, ConfigDict, Field
+
+from clipsearch.photos.thumbnails import SIZES
+from clipsearch.search.filters import Filters
+
+MOST_HITS = 500  # in one answer
+MOST_PASSED = 1_000_000
+MOST_PICTURES = 8  # in one question
+
+Text = Annotated[str, Field(max_length=1000)]
+Texts = Annotated[list[Text], Field(max_length=20)]
+
+
+class FilterForm(BaseModel):
+    """What photos must satisfy; as the options of `clipsearch query`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    folder: Texts = Field([], description="below any of these folders")
+    since: Text | None = Field(None, description='taken then or later: "2024-05", "2 weeks ago"')
+    until: Text | None = Field(None, description="taken then or earlier")
+    camera: Text | None = Field(None, description="a part of its name")
+    near: Text | None = Field(None, description="a place, as LAT,LON in degrees")
+    within: Text | None = Field(None, description='how near: "300m", "5km", "2mi"')
+    orientation: Text | None = Field(None, description="landscape, portrait or square")
+    min_size: Text | None = Field(None, description='"1920x1080", "2000" or "8MP"')
+    type: Texts = Field([], description="of any of these kinds: jpeg, png, heic, raw, ...")
+    has: Texts = Field([], description="gps, date, camera, lens, title, caption, keywords")
+
+    def filters(self) -> Filters | None:
+        """The filters; None for none."""
+        filters = Filters(
+            tuple(self.folder), self.since, self.until, self.camera, self.near, self.within,
+            self.orientation, self.min_size, tuple(self.type), tuple(self.has),
+        )  # fmt: skip
+        return filters or None
+
+
+class PageForm(FilterForm):
+    """Which part of an answer is wanted."""
+
+    k: int = Field(50, ge=1, le=MOST_HITS, description="photos in this answer")
+    offset: int = Field(0, ge=0, le=MOST_PASSED, description="photos before the first one")
+    model: Text | None = Field(None, description="one of the index's models, as /api/status tells")
+    relevant: bool = Field(False, description="only photos that stand out")
+
+
+class SearchForm(PageForm):
+    """A question in words."""
+
+    q: Text = Field("", description='words, with parts as in "horse + 2*stripes - fence"')
+    minus: Texts = Field([], description="what the photos should not show")
+
+
+class PictureForm(SearchForm):
+    """A question by pictures that are sent, by words, or by both together."""
+
+    image: list[UploadFile] = Field([], max_length=MOST_PICTURES, description="pictures")
+    minus_image: UploadFile | None = Field(None, description="a picture that counts against")
+    region: Text | None = Field(None, description="a part of the first picture")
+
+
+class SimilarForm(PageForm):
+    """A question by a photo of the index."""
+
+    region: Text | None = Field(None, description="x,y,width,height in pixels or percent")
+
+
+class Photo(BaseModel):
+    """A photo; docs/json.md tells what the keys mean."""
+
+    path: str
+    id: int
+    width: int | None
+    height: int | None
+    taken_at: str | None
+    camera: str | None
+    latitude: float | None
+    longitude: float | None
+    taken_from: str | None
+    lens: str | None
+    orientation: int | None
+    title: str | None
+    caption: str | None
+    keywords: list[str]
+
+
+class Hit(Photo):
+    """A photo of an answer."""
+
+    rank: int = Field(description="from 1, over all pages")
+    score: float | None = Field(description="cosine; null where nothing was asked for")
+    relevance: float | None = Field(description="how far it stands out, 0 to 1")
+
+
+class Found(BaseModel):
+    """An answer."""
+
+    hits: list[Hit]
+    total: int = Field(description="photos that the filters leave")
+    offset: int
+    k: int
+
+
+class OnePhoto(Photo):
+    """A photo and the indexed folder that it is in."""
+
+    folder: str
+
+
+class FolderCount(BaseModel):
+    """A folder."""
+
+    path: str
+    photos: int
+
+
+class NameCount(BaseModel):
+    """A camera."""
+
+    name: str
+    photos: int
+
+
+class MonthCount(BaseModel):
+    """A month, as 2024-05."""
+
+    month: str
+    photos: int
+
+
+class TypeCount(BaseModel):
+    """A kind of file, as the filter `type` takes it."""
+
+    type: str
+    photos: int
+
+
+class LabelCount(BaseModel):
+    """A label, and the photos that it is the best one of."""
+
+    label: str
+    photos: int
+
+
+class Indexing(BaseModel):
+    """How far a run of `clipsearch index` is; null where that is not known."""
+
+    done: int | None
+    total: int | None
+    rate: float | None = Field(description="photos a second")
+    seconds_left: float | None
+
+
+class Status(BaseModel):
+    """What the index holds, and what the server is doing."""
+
+    version: str
+    photos: int
+    failures: int
+    model: str | None = Field(description="the main one; null where there is none yet")
+    models: list[str]
+    state: str = Field(description="loading, or ready for questions in words")
+    problem: str | None = Field(description="why the model cannot be loaded")
+    indexing: Indexing | None
+    watching: bool
+    folders: list[FolderCount]
+
+
+class Facets(BaseModel):
+    """The photos that the filters leave, counted by what another filter can ask for."""
+
+    folders: list[FolderCount]
+    cameras: list[NameCount]
+    months: list[MonthCount]
+    places: int = Field(description="photos that say where they were taken")
+    types: list[TypeCount]
+
+
+class Tags(BaseModel):
+    """Labels that were given, that of most photos first."""
+
+    labels: list[LabelCount]
+
+
+class Error(BaseModel):
+    """Why there is no answer."""
+
+    error: str
+
+
+def size_schema() -> dict[str, Any]:
+    """The sizes that thumbnails have."""
+    return {"enum": list(SIZES)}

@@ -1,0 +1,181 @@
+"""Who may ask, and what browsers are told to do with the answers: around everything, as ASGI."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import json
+import socket
+from collections.abc import Sequence
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+COOKIE = "clipsearch-token"
+MOST_BYTES = 32 << 20  # of a request; several photos from a phone, or one from a large camera
+SLOWEST = 30.0  # seconds without a byte of a request that was begun
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:;"
+        " connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+_HERE = {"localhost", "127.0.0.1", "::1"}
+_EVERYWHERE = {"0.0.0.0", "::", ""}
+_READING = ("GET", "HEAD", "OPTIONS")
+
+
+class Refused(HTTPException):
+    """A request that is not answered, with the status and the reason."""
+
+
+class Guard:
+    """Lets through only what may be asked, and adds the headers that keep answers private.
+
+    A page of another site that has its own name lead to this machine (DNS rebinding) is known by
+    the Host header; one that sends something here, by Origin and Sec-Fetch-Site.
+    """
+
+    def __init__(
+        self, app: ASGIApp, host: str, token: str | None, origins: Sequence[str] = ()
+    ) -> None:
+        self._app = app
+        self._host = host.strip("[]").lower()
+        self._token = token
+        self._origins = set(origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers[name] = value
+            await send(message)
+
+        try:
+            self._check(scope)
+            answer = self._login(scope)
+        except Refused as refused:
+            answer = _refusal(refused)
+        if answer is not None:
+            await answer(scope, receive, send_guarded)
+            return
+        await self._app(scope, _limited(scope, receive), send_guarded)
+
+    def _check(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if not self._is_known(_name(host)):
+            raise Refused(400, f"this server does not go by the name {_name(host)[:100]!r}")
+        if scope["method"] not in _READING and not self._is_own(headers, host):
+            raise Refused(403, "requests from other sites are not answered")
+        if self._token is not None and not self._has_token(scope, headers):
+            raise Refused(401, "a token is needed: open the address that clipsearch serve printed")
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > MOST_BYTES:
+            raise Refused(413, f"more than {MOST_BYTES >> 20} MB; send a smaller picture")
+
+    def _is_known(self, name: str) -> bool:
+        if name in _HERE or name == self._host:
+            return True
+        if self._host not in _EVERYWHERE:
+            return False
+        own = socket.gethostname().lower()
+        return _is_address(name) or name in (own, own.partition(".")[0] + ".local")
+
+    def _is_own(self, headers: Headers, host: str) -> bool:
+        origin = headers.get("origin")
+        if origin is not None:
+            return urlsplit(origin).netloc == host or origin in self._origins
+        return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+
+    def _has_token(self, scope: Scope, headers: Headers) -> bool:
+        kind, _, bearer = headers.get("authorization", "").partition(" ")
+        given = [bearer.strip()] if kind.lower() == "bearer" else []
+        try:
+            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        except CookieError:
+            cookie = None
+        given += [cookie.value] if cookie else []
+        given += _token_in_address(scope)
+        return any([self._is_token(one) for one in given])  # noqa: C419  all are compared
+
+    def _is_token(self, given: str) -> bool:
+        assert self._token is not None
+        return hmac.compare_digest(given.encode("utf-8", "replace"), self._token.encode())
+
+    def _login(self, scope: Scope) -> Response | None:
+        """The page without the token in its address, which is in a cookie from here on."""
+        if self._token is None or not _token_in_address(scope):
+            return None
+        answer = RedirectResponse("/", 303)
+        answer.set_cookie(COOKIE, self._token, httponly=True, samesite="strict")
+        return answer
+
+
+def _token_in_address(scope: Scope) -> list[str]:
+    if scope["path"] != "/" or scope["method"] != "GET":
+        return []
+    return parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
+
+
+def _limited(scope: Scope, receive: Receive) -> Receive:
+    """Receive a request's body up to MOST_BYTES, unless it comes too slowly."""
+    if scope["method"] in _READING:
+        return receive
+    seen, is_whole = 0, False
+
+    async def receive_limited() -> Message:
+        nonlocal seen, is_whole
+        if is_whole:  # from here on it is only heard whether the client hangs up
+            return await receive()
+        try:
+            message = await asyncio.wait_for(receive(), SLOWEST)
+        except TimeoutError:
+            raise Refused(408, "the request came too slowly") from None
+        seen += len(message.get("body", b""))
+        if seen > MOST_BYTES:
+            raise Refused(413, f"more than {MOST_BYTES >> 20} MB; send a smaller picture")
+        is_whole = not message.get("more_body", False)
+        return message
+
+    return receive_limited
+
+
+def _refusal(refused: Refused) -> Response:
+    headers = {"WWW-Authenticate": "Bearer"} if refused.status_code == 401 else {}
+    if refused.status_code in (408, 413):
+        headers["Connection"] = "close"
+    return Response(
+        json.dumps({"error": refused.detail}), refused.status_code, headers, "application/json"
+    )
+
+
+def _name(host: str) -> str:
+    """The name in a Host header, without the port, which differs behind a tunnel."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower()
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

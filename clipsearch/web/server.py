@@ -1,0 +1,184 @@
+"""The application, listening until it is told to stop."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import re
+import secrets
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+
+from clipsearch.errors import ClipsearchError, InvalidInput
+from clipsearch.library import Library
+from clipsearch.web.app import Access, Watching, create_app
+
+log = logging.getLogger("clipsearch")
+
+LEAST_TOKEN = 12  # characters, of one that a person chose
+MOST_CONNECTIONS = 500
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def check_access(host: str, token: str | None, origins: list[str]) -> Access:
+    """Who may ask; a token is made where one is needed.
+
+    Raises:
+        InvalidInput: the token is too short to keep anybody out, or has what no header can hold, or
+            an origin is none.
+    """
+    if token is not None and not (len(token) >= LEAST_TOKEN and token.isascii()):
+        raise InvalidInput(f"--token needs {LEAST_TOKEN} characters or more, in ASCII")
+    if token is not None and not all(letter.isalnum() or letter in "-._~" for letter in token):
+        raise InvalidInput("--token may have letters, digits and -._~ in it")
+    for origin in origins:
+        if not re.fullmatch(r"https?://[^/\s]+", origin):
+            raise InvalidInput(f"--allow-origin {origin!r} is none; write https://photos.example")
+    if token is None and host not in _LOOPBACK:
+        token = secrets.token_urlsafe(24)
+    return Access(host, token, tuple(origins))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        InvalidInput: the port is in use, or the host is none of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(128)
+        except BaseException:
+            listening.close()
+            raise
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise InvalidInput(
+                f"port {port} is in use, perhaps by another clipsearch serve; choose one with"
+                " --port"
+            ) from error
+        raise InvalidInput(
+            f"cannot listen on {host} port {port}: {error.strerror or error}"
+        ) from error
+    return listening
+
+
+def address_of(listening: socket.socket, access: Access) -> str:
+    """The URL under which the page is."""
+    port = listening.getsockname()[1]
+    host = "localhost" if access.host in ("0.0.0.0", "::", "") else access.host
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{port}/" + (f"?token={access.token}" if access.token else "")
+
+
+def run(
+    open: Callable[[], Library],
+    listening: socket.socket,
+    access: Access,
+    watch: bool = False,
+    ready: Callable[[], None] | None = None,
+) -> None:
+    """Serve until Ctrl-C or SIGTERM; `ready` is called when requests are answered.
+
+    With `watch` the index follows its folders meanwhile.
+
+    Raises:
+        ClipsearchError: what `open` raises.
+    """
+    # It tells of each broken upload, to which the client gets an answer.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    watching = Watching()
+    app = create_app(open, access, watching)
+    server = _Server(
+        uvicorn.Config(
+            app, log_config=None, access_log=False, server_header=False, lifespan="on",
+            limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=5,
+        ),
+        ready or (lambda: None),
+    )  # fmt: skip
+    with _ends_quietly(), _watched(open, watching) if watch else _nothing():
+        server.run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer."""
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+
+@contextmanager
+def _ends_quietly() -> Iterator[None]:
+    """When it has stopped, the server raises the signal that it was stopped by once more."""
+
+    def ignore(number: int, frame: FrameType | None) -> None:
+        pass
+
+    before = {number: signal.signal(number, ignore) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _watched(open: Callable[[], Library], watching: Watching) -> Iterator[None]:
+    """Follow the index's folders in a thread, with a library of its own."""
+    stop = threading.Event()
+
+    def follow() -> None:
+        begun = time.monotonic()
+
+        def show(done: int, total: int) -> None:
+            nonlocal begun
+            if not done:
+                begun = time.monotonic()
+            rate = done / max(time.monotonic() - begun, 1e-3)
+            left = (total - done) / rate if done else None
+            watching.progress = {
+                "done": done, "total": total, "rate": round(rate, 1),
+                "seconds_left": None if left is None else round(left, 1),
+            } if done < total else None  # fmt: skip
+
+        try:
+            with open() as library:
+                watching.is_on = True
+                library.watch(stop=stop, isolated=True, progress=show)
+        except ClipsearchError as error:
+            log.warning("the folders are followed no more: %s", error)
+        finally:
+            watching.is_on, watching.progress = False, None
+
+    thread = threading.Thread(target=follow, name="clipsearch-watch")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,77 @@
+/** The server's answers. Every request goes to where the page came from. */
+
+import { filterParameters } from "./question.js";
+
+/** An error that the server told in a line; `status` is 0 where there is no server. */
+export class ApiError extends Error {
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+}
+
+async function ask(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError("clipsearch does not answer", 0);
+  }
+  const body = await response.json().catch(() => null);
+  if (response.ok && body) return body;
+  throw new ApiError(body?.error ?? `the server said ${response.status}`, response.status);
+}
+
+/** The server's state: photos, model, and an index run if one is going on. */
+export const status = () => ask("/api/status");
+
+/** One photo's facts. */
+export const photo = (id) => ask(`/api/photos/${id}`);
+
+/** Folders, cameras and months with their numbers of photos, of the photos that filters leave. */
+export const facets = (filters) => ask(`/api/facets?${filters}`);
+
+export const originalUrl = (id) => `/api/photos/${id}/original`;
+
+/** The picture at 160, 320, 640 or 1600 pixels. */
+export const thumbnailUrl = (id, size) => `/api/photos/${id}/thumbnail?size=${size}`;
+
+/**
+ * A page of the answers to a question: `{hits, total}`.
+ * @param {import("./question.js").Question} question
+ * @param {Blob[]} pictures those that the question names
+ */
+export function search(question, pictures, { offset, k, signal }) {
+  const parameters = filterParameters(question);
+  parameters.set("k", k);
+  parameters.set("offset", offset);
+  if (pictures.length > 0 || (question.like !== null && question.q.trim())) {
+    return searchWithPictures(question, pictures, parameters, signal);
+  }
+  if (question.like !== null) {
+    if (question.region) parameters.set("region", question.region);
+    return ask(`/api/photos/${question.like}/similar?${parameters}`, { signal });
+  }
+  if (question.q.trim()) parameters.set("q", question.q);
+  return ask(`/api/search?${parameters}`, { signal });
+}
+
+async function searchWithPictures(question, pictures, parameters, signal) {
+  const form = new FormData();
+  for (const [name, value] of parameters) form.append(name, value);
+  if (question.q.trim()) form.append("q", question.q);
+  if (question.like !== null) {
+    form.append("image", await fetchPicture(question.like, signal), "photo.webp");
+    if (question.region) form.append("region", question.region);
+  }
+  for (const picture of pictures) form.append("image", picture, picture.name || "picture");
+  return ask("/api/search", { method: "POST", body: form, signal });
+}
+
+/** A photo of the library as a picture to search with: far larger than a model looks at. */
+async function fetchPicture(id, signal) {
+  const response = await fetch(thumbnailUrl(id, 1600), { signal });
+  if (!response.ok) throw new ApiError("the photo to search with is not there", response.status);
+  return response.blob();
+}

@@ -1,0 +1,35 @@
+/** Elements made in JavaScript: text is always text, so no name or caption can become markup. */
+
+/**
+ * A new element. Properties named `on...` are listeners, those that the element has are set, and
+ * all others become attributes; `null` and `undefined` are left out, as are such children.
+ */
+export function el(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === null || value === undefined) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name in element) element[name] = value;
+    else element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+/** One of the page's icons, which index.html holds as symbols. */
+export function icon(name) {
+  const space = "http://www.w3.org/2000/svg";
+  const svg = document.createElementNS(space, "svg");
+  const use = document.createElementNS(space, "use");
+  use.setAttribute("href", `#icon-${name}`);
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  svg.append(use);
+  return svg;
+}
+
+/** The element with that id. */
+export const byId = (id) => document.getElementById(id);
+
+/** The number, or the nearest end of the range if it lies outside. */
+export const clamp = (number, low, high) => Math.min(Math.max(number, low), high);

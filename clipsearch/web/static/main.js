@@ -1,0 +1,394 @@
+/** The page: what is asked, what is shown, and the address that keeps both. */
+
+import { Answers, standsOut } from "./answers.js";
+import * as api from "./api.js";
+import { byId, el, icon } from "./dom.js";
+import { Filters, openBelow } from "./filters.js";
+import { Grid } from "./grid.js";
+import * as pictures from "./pictures.js";
+import {
+  NOTHING, addressParameters, changed, filterParameters, fromAddress, isAsked, isFiltered, isWords,
+  unfiltered,
+} from "./question.js";
+import { cropped } from "./region.js";
+import { sections } from "./sections.js";
+import { follow } from "./server.js";
+import { Timeline } from "./timeline.js";
+import { Viewer } from "./viewer.js";
+import { count, photoName } from "./words.js";
+
+const PAUSE = 140; // milliseconds without a key before what was typed is asked
+const KEPT = 30; // questions whose answers going back shows at once
+
+const words = byId("words");
+
+let question = NOTHING;
+let answers = null; // those that are shown
+let asked = null; // those that are waited for, or shown
+let months = []; // of the whole library
+let pause = 0; // the timer that waits for the next key
+let typing = false; // whether the last question came by typing: all of that is one step to go back
+const kept = new Map(); // the latest answers, by their question's address
+
+const grid = new Grid(byId("photos"), {
+  open: (hit) => openPhoto(hit),
+  like: (hit) => ask({ ...alone(), like: hit.id }),
+  address: (hit) => address(question, hit.id),
+  near: () => more(),
+  leave: () => words.focus(),
+});
+const viewer = new Viewer({
+  close: () => closePhoto(),
+  step: (by) => step(by),
+  like: (hit, region) => ask({ ...alone(), like: hit.id, region }),
+  filter: (parts) => ask(parts),
+  copied: () => toast("The path is copied"),
+});
+const filters = new Filters((parts) => ask(parts));
+const timeline = new Timeline((parts) => ask(parts));
+const server = follow({
+  changed: () => refresh(),
+  back: () => refresh(),
+});
+
+// Asking
+
+/** What replaces words and pictures when a photo of the library is what is asked with. */
+const alone = () => ({ q: "", pictures: [], region: null });
+
+/** The page's address for a question and a photo that is open. */
+function address(asked, photo = null) {
+  const parameters = addressParameters(asked);
+  if (photo !== null) parameters.set("photo", photo);
+  return parameters.size ? `/?${parameters}` : "/";
+}
+
+/** Ask the question with some parts changed. */
+function ask(parts, { typed = false } = {}) {
+  clearTimeout(pause);
+  const next = changed(question, { q: words.value.trim(), ...parts });
+  const same = address(next) === address(question);
+  if (same && !viewer.isOpen) return;
+  if (answers) answers.scroll = scrollY;
+  if (typed && typing) history.replaceState(null, "", address(next));
+  else history.pushState(null, "", address(next));
+  typing = typed;
+  if (viewer.isOpen) viewer.hide();
+  if (words.value.trim() !== next.q) words.value = next.q;
+  show(next, { restore: same });
+}
+
+/** Show a question's answers; with `restore`, where the page was when they were left. */
+async function show(next, { restore = false } = {}) {
+  question = next;
+  showQuestion();
+  asked?.stop();
+  const mine = (restore && kept.get(address(next))) || new Answers(next, pictures.blobs(next.pictures));
+  asked = mine;
+  offerTimeline();
+  if (mine.hits.length === 0 && !(await fetched(mine))) return;
+  if (asked !== mine) return;
+  answers = mine;
+  keep(mine);
+  showAnswers({ fresh: true });
+  scrollTo(0, restore ? mine.scroll : 0);
+}
+
+/** Fetch the next page of answers; whether that went well. */
+async function fetched(mine) {
+  byId("photos").setAttribute("aria-busy", "true");
+  try {
+    await mine.more();
+    if (asked === mine) tellError(null);
+    return true;
+  } catch (error) {
+    if (error.name === "AbortError" || asked !== mine) return false;
+    if (!(error instanceof api.ApiError)) throw error;
+    tellError(error);
+    return false;
+  } finally {
+    if (asked === mine) byId("photos").removeAttribute("aria-busy");
+  }
+}
+
+async function more() {
+  const mine = answers;
+  if (!mine || mine.complete || mine.busy || mine !== asked) return;
+  if ((await fetched(mine)) && mine === answers) showAnswers({ fresh: false });
+}
+
+/** Ask again, since the library has changed or the server is back. */
+function refresh() {
+  kept.clear();
+  offerFacets();
+  // Whoever is looking at photos further down, or at one of them, is not disturbed.
+  const undisturbed = !answers || (scrollY < innerHeight / 2 && !viewer.isOpen);
+  if (undisturbed || byId("error").hidden === false) show(question, { restore: false });
+}
+
+function keep(mine) {
+  const key = address(mine.question);
+  kept.delete(key);
+  kept.set(key, mine);
+  if (kept.size > KEPT) kept.delete(kept.keys().next().value);
+}
+
+// Showing
+
+function showQuestion() {
+  const asks = isAsked(question);
+  document.title = question.q ? `${question.q} · clipsearch` : "clipsearch";
+  byId("clear").hidden = !asks && !words.value;
+  byId("examples").replaceChildren(
+    ...question.pictures.filter(pictures.isHeld).map((key) => example(pictures.urlOf(key), null, "your picture", {
+      pictures: question.pictures.filter((other) => other !== key),
+    })),
+    ...(question.like === null ? [] : [example(
+      api.thumbnailUrl(question.like, question.region ? 640 : 160), question.region,
+      question.region ? "a part of a photo" : "a photo", { like: null, region: null },
+    )]),
+  );
+  words.placeholder = asks && !question.q ? "Add words" : "Search your photos";
+  filters.show(question);
+  timeline.show(question);
+}
+
+/** A picture that is asked with, as a chip that can be taken away. */
+function example(source, region, name, without) {
+  return el("li", { className: "example" },
+    el("button", {
+      type: "button", title: "Take this picture away", ariaLabel: `Searching with ${name}. Take it away`,
+      onclick: () => {
+        ask(without);
+        words.focus();
+      },
+    }, cropped(source, region), icon("close")));
+}
+
+function showAnswers({ fresh }) {
+  const { hits, complete, certain, total } = answers;
+  grid.show(sections(answers, months), { hold: !complete, fresh });
+  byId("nothing").hidden = !(isWords(question) && certain === 0);
+  byId("nothing-asked").textContent = question.q.trim();
+  byId("no-match").hidden = hits.length > 0 || server.isEmpty;
+  byId("no-match-text").textContent = isFiltered(question)
+    ? "No photo passes these filters." : "There is nothing to compare with.";
+  byId("no-match-clear").hidden = !isFiltered(question);
+  const summary = summaryOf({ hits, complete, certain, total });
+  byId("summary").textContent = summary;
+  if (fresh) byId("announcer").textContent = summary;
+}
+
+/** What was found, in a line; it counts what stands out and leaves numbers of mere rank alone. */
+function summaryOf({ hits, complete, certain, total }) {
+  if (hits.length === 0) return "No photos";
+  if (!isAsked(question)) return count(total ?? hits.length);
+  if (certain === null) return `${count(total ?? hits.length)}, best first`;
+  if (certain === 0) return isWords(question) ? "Nothing stands out" : "Nothing much alike";
+  const standing = hits.slice(0, certain).filter(standsOut).length;
+  if (certain === hits.length && !complete) return `More than ${count(standing)} stand out`;
+  return `${count(standing)} ${standing === 1 ? "stands" : "stand"} out`;
+}
+
+function tellError(error) {
+  const box = byId("error");
+  if (error === null || error.status === 0 || error.status === 503) {
+    box.hidden = true; // a server that is away or loading is told of by its own notice
+    if (error) server.lost();
+    return;
+  }
+  box.hidden = false;
+  box.textContent = error.status === 401
+    ? "This page needs its token: open the link that clipsearch serve has printed."
+    : `${error.message[0].toUpperCase()}${error.message.slice(1)}.`.replace(/\.\.$/, ".");
+}
+
+function toast(text) {
+  const box = byId("toast");
+  box.textContent = text;
+  box.classList.add("shown");
+  clearTimeout(toast.timer);
+  toast.timer = setTimeout(() => box.classList.remove("shown"), 2000);
+}
+
+// What there is to choose from
+
+async function offerFacets() {
+  try {
+    const facets = await api.facets("");
+    months = facets.months;
+    filters.offer(facets);
+    if (answers && !isAsked(question)) showAnswers({ fresh: false });
+    offerTimeline();
+  } catch (error) {
+    if (!(error instanceof api.ApiError)) throw error; // of the server's state, server.js tells
+  }
+}
+
+/** The months of the photos that all filters but the dates leave. */
+async function offerTimeline() {
+  const others = filterParameters(question, ["since", "until"]);
+  if (others.size === 0) {
+    timeline.offer(months);
+    return;
+  }
+  const mine = question;
+  try {
+    const facets = await api.facets(others);
+    if (mine === question) timeline.offer(facets.months);
+  } catch (error) {
+    if (!(error instanceof api.ApiError)) throw error;
+  }
+}
+
+// One photo
+
+function openPhoto(hit) {
+  clearTimeout(pause); // words typed a moment ago are asked when the photo is closed again
+  history.pushState({ viewer: true }, "", address(question, hit.id));
+  showPhoto(hit);
+}
+
+function closePhoto() {
+  if (history.state?.viewer) history.back();
+  else {
+    history.replaceState(null, "", address(question));
+    hidePhoto();
+  }
+}
+
+function hidePhoto() {
+  const { id } = viewer.photo;
+  viewer.hide();
+  grid.focusPhoto(id);
+  if (words.value.trim() !== question.q) ask({}, { typed: true });
+}
+
+function showPhoto(hit) {
+  const hits = answers?.hits ?? [];
+  const index = hits.findIndex(({ id }) => id === hit.id);
+  viewer.show(hit, { first: index <= 0, last: index < 0 || index === hits.length - 1 });
+  for (const other of [hits[index + 1], hits[index - 1]]) if (index >= 0 && other) viewer.prepare(other);
+  document.title = `${photoName(hit)} · clipsearch`;
+  if (index > hits.length - 10) more();
+}
+
+async function step(by) {
+  const index = answers?.hits.findIndex(({ id }) => id === viewer.photo.id) ?? -1;
+  if (index < 0) return;
+  if (index + by === answers.hits.length - 1) await more();
+  const hit = answers.hits[index + by];
+  if (!hit || !viewer.isOpen) return;
+  history.replaceState(history.state, "", address(question, hit.id));
+  showPhoto(hit);
+}
+
+/** Bring the photo that the address names up, or the one that is open down. */
+async function followAddress() {
+  const id = Number(new URLSearchParams(location.search).get("photo"));
+  if (!id) {
+    if (viewer.isOpen) hidePhoto();
+    return;
+  }
+  if (viewer.photo?.id === id) return;
+  try {
+    const hit = answers?.hits.find((known) => known.id === id) ?? (await api.photo(id));
+    showPhoto(hit);
+  } catch (error) {
+    if (!(error instanceof api.ApiError)) throw error;
+    toast("That photo is not in the library any more");
+    closePhoto();
+  }
+}
+
+// What a person does
+
+words.addEventListener("input", () => {
+  clearTimeout(pause);
+  byId("clear").hidden = !words.value && !isAsked(question);
+  pause = setTimeout(() => ask({}, { typed: true }), PAUSE);
+});
+words.addEventListener("keydown", (event) => {
+  if (event.key === "ArrowDown") {
+    event.preventDefault();
+    grid.focus();
+  }
+  if (event.key === "Backspace" && words.value === "") byId("examples").querySelector("li:last-child button")?.click();
+});
+byId("ask").addEventListener("submit", (event) => {
+  event.preventDefault();
+  ask({});
+  typing = false;
+  if (matchMedia("(pointer: coarse)").matches) words.blur(); // puts the keyboard away
+});
+byId("clear").addEventListener("click", () => {
+  ask({ ...alone(), like: null });
+  words.focus();
+});
+byId("home").addEventListener("click", (event) => {
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  ask(NOTHING);
+  scrollTo(0, 0);
+});
+byId("no-match-clear").addEventListener("click", () => ask(unfiltered(question)));
+
+addEventListener("keydown", (event) => {
+  const writing = event.target.closest?.("input, select, textarea, [contenteditable]");
+  if (event.key !== "/" || writing || viewer.isOpen || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  words.focus();
+  words.select();
+});
+addEventListener("popstate", async () => {
+  clearTimeout(pause);
+  typing = false;
+  const next = fromAddress(location.search);
+  if (address(next) !== address(question)) {
+    if (answers) answers.scroll = scrollY;
+    if (viewer.isOpen) viewer.hide();
+    words.value = next.q;
+    await show(next, { restore: true });
+  }
+  followAddress();
+});
+pictures.receive((keys) => {
+  if (viewer.isOpen) viewer.hide();
+  ask({ pictures: [...question.pictures, ...keys], like: null, region: null });
+  words.focus();
+});
+
+// The page's own settings
+
+function settings() {
+  const root = document.documentElement;
+  openBelow(byId("settings"), byId("settings-open"));
+  for (const choice of document.querySelectorAll("[name=theme]")) {
+    choice.checked = choice.value === (localStorage.getItem("theme") ?? "");
+    choice.addEventListener("change", () => {
+      root.dataset.theme = choice.value;
+      localStorage.setItem("theme", choice.value);
+    });
+  }
+  const numbers = byId("numbers");
+  numbers.checked = localStorage.getItem("numbers") === "yes";
+  root.classList.toggle("numbers", numbers.checked);
+  numbers.addEventListener("change", () => {
+    root.classList.toggle("numbers", numbers.checked);
+    localStorage.setItem("numbers", numbers.checked ? "yes" : "no");
+  });
+}
+
+async function start() {
+  history.scrollRestoration = "manual";
+  settings();
+  const first = fromAddress(location.search);
+  words.value = first.q;
+  offerFacets();
+  await show(changed(first, { pictures: first.pictures.filter(pictures.isHeld) }));
+  followAddress();
+}
+
+// A finger's keyboard would cover the photos before anything was asked.
+if (!matchMedia("(pointer: coarse)").matches) words.focus();
+start();

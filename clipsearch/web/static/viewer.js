@@ -1,0 +1,269 @@
+/** One photo, large, with its facts. */
+
+import { originalUrl, thumbnailUrl } from "./api.js";
+import { byId, el, icon } from "./dom.js";
+import { Region } from "./region.js";
+import {
+  baseName, clock, longDay, parentName, photoName, placeName, sizeName, timeOfDay,
+} from "./words.js";
+
+const ENLARGED = 2; // times: a small photo is not blown up further
+const SWIPE = 60; // pixels
+
+export class Viewer {
+  #dialog = byId("viewer");
+  #stage = byId("stage");
+  #frame = byId("frame");
+  #image = byId("large");
+  #region;
+  #tell;
+  #hit = null;
+
+  /**
+   * @param {{close: () => void, step: (by: number) => void, like: (hit, region) => void,
+   *   filter: (parts: object) => void, copied: () => void}} tell
+   */
+  constructor(tell) {
+    this.#tell = tell;
+    this.#region = new Region(this.#frame, (there) => this.#regionChanged(there));
+    byId("close").addEventListener("click", () => tell.close());
+    byId("previous").addEventListener("click", () => tell.step(-1));
+    byId("next").addEventListener("click", () => tell.step(1));
+    byId("more-like").addEventListener("click", () => tell.like(this.#hit, null));
+    byId("draw").addEventListener("click", () => this.#toggleDrawing());
+    byId("region-search").addEventListener("click", () => this.#searchRegion());
+    byId("region-clear").addEventListener("click", () => this.#stopDrawing());
+    byId("copy").addEventListener("click", () => this.#copy());
+    this.#dialog.addEventListener("keydown", (event) => this.#press(event));
+    this.#dialog.addEventListener("cancel", (event) => {
+      event.preventDefault();
+      tell.close();
+    });
+    this.#image.addEventListener("error", () => this.#dialog.classList.add("gone"));
+    new ResizeObserver(() => this.#fit()).observe(this.#stage);
+    this.#followSwipes();
+  }
+
+  get isOpen() {
+    return this.#dialog.open;
+  }
+
+  get photo() {
+    return this.#hit;
+  }
+
+  /** Show a photo; `place` says where it stands among the others: `{first, last}`. */
+  show(hit, { first, last }) {
+    this.#hit = hit;
+    this.#stopDrawing();
+    this.#dialog.classList.remove("gone");
+    this.#dialog.setAttribute("aria-label", photoName(hit));
+    byId("previous").disabled = first;
+    byId("next").disabled = last;
+    this.#showImage(hit);
+    this.#showFacts(hit);
+    if (!this.#dialog.open) {
+      this.#dialog.showModal();
+      this.#stage.focus({ preventScroll: true });
+    }
+    byId("facts").scrollTop = 0;
+    this.#fit();
+  }
+
+  hide() {
+    this.#dialog.close();
+    this.#image.removeAttribute("src");
+    this.#hit = null;
+  }
+
+  /** Fetch a photo's picture before it is asked for. */
+  prepare(hit) {
+    new Image().src = thumbnailUrl(hit.id, 1600);
+  }
+
+  // The picture
+
+  #showImage(hit) {
+    this.#image.alt = photoName(hit);
+    this.#image.src = thumbnailUrl(hit.id, 640);
+    const large = new Image();
+    large.src = thumbnailUrl(hit.id, 1600);
+    large.decode().then(
+      () => {
+        if (this.#hit === hit) this.#image.src = large.src;
+      },
+      () => {}, // the small one stays, or has told that the photo is gone
+    );
+    if (!hit.width) {
+      this.#image.addEventListener("load", () => this.#fit(), { once: true });
+    }
+  }
+
+  #fit() {
+    if (!this.#hit) return;
+    const width = this.#hit.width ?? this.#image.naturalWidth;
+    const height = this.#hit.height ?? this.#image.naturalHeight;
+    if (!width || !height) return;
+    this.#dialog.style.setProperty("--ratio", width / height);
+    const style = getComputedStyle(this.#stage);
+    const room = {
+      width: this.#stage.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight),
+      height: this.#stage.clientHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom),
+    };
+    const scale = Math.min(room.width / width, room.height / height, ENLARGED);
+    this.#frame.style.width = `${width * scale}px`;
+    this.#frame.style.height = `${height * scale}px`;
+  }
+
+  // The facts
+
+  #showFacts(hit) {
+    byId("name").textContent = hit.title || baseName(hit.path);
+    const caption = byId("caption");
+    caption.textContent = hit.caption ?? "";
+    caption.hidden = !hit.caption;
+    const keywords = byId("keywords");
+    keywords.replaceChildren(...(hit.keywords ?? []).map((word) =>
+      el("li", {}, this.#link(word, { q: word, like: null, region: null, pictures: [] }, `Search for ${word}`)),
+    ));
+    keywords.hidden = keywords.childElementCount === 0;
+    byId("fact-list").replaceChildren(...this.#facts(hit).flatMap(({ name, symbol, values }) => [
+      el("dt", { title: name }, icon(symbol), el("span", { className: "unseen" }, name)),
+      el("dd", {}, ...values),
+    ]));
+    byId("path").textContent = hit.path;
+    byId("original").href = originalUrl(hit.id);
+  }
+
+  #facts(hit) {
+    return [this.#dateFact(hit), this.#cameraFact(hit), this.#placeFact(hit),
+      this.#sizeFact(hit), this.#numbersFact(hit), this.#folderFact(hit)].filter(Boolean);
+  }
+
+  #dateFact(hit) {
+    const date = clock(hit.taken_at);
+    if (!date) return null;
+    const day = hit.taken_at.slice(0, 10);
+    const source = hit.taken_from === "file" ? ", by the file’s date" : "";
+    return { name: "Date", symbol: "date", values: [
+      this.#link(longDay(date), { since: day, until: day }, "Photos of this day"),
+      el("small", {}, `${timeOfDay(date)}${source}`),
+    ] };
+  }
+
+  #cameraFact(hit) {
+    if (!hit.camera && !hit.lens) return null;
+    return { name: "Camera", symbol: "camera", values: [
+      hit.camera ? this.#link(hit.camera, { camera: hit.camera }, "Photos by this camera") : "Unknown camera",
+      hit.lens ? el("small", {}, hit.lens) : "",
+    ] };
+  }
+
+  #placeFact({ latitude, longitude }) {
+    if (typeof latitude !== "number" || typeof longitude !== "number") return null;
+    const near = `${latitude.toFixed(5)},${longitude.toFixed(5)}`;
+    return { name: "Place", symbol: "place", values: [
+      this.#link(placeName(latitude, longitude), { near, within: "1km" }, "Photos within a kilometre"),
+    ] };
+  }
+
+  #sizeFact({ width, height }) {
+    return width && height ? { name: "Size", symbol: "size", values: [sizeName(width, height)] } : null;
+  }
+
+  #numbersFact({ relevance, score }) {
+    if (typeof score !== "number" || !document.documentElement.classList.contains("numbers")) return null;
+    const parts = [typeof relevance === "number" ? `relevance ${relevance.toFixed(2)}` : null, `score ${score.toFixed(3)}`];
+    return { name: "Answer", symbol: "numbers", values: [parts.filter(Boolean).join(", ")] };
+  }
+
+  #folderFact({ path }) {
+    const folder = parentName(path);
+    return { name: "Folder", symbol: "folder", values: [
+      this.#link(baseName(folder), { folder: [folder] }, "Photos of this folder"),
+    ] };
+  }
+
+  #link(text, parts, title) {
+    return el("button", {
+      type: "button", className: "link", title, onclick: () => this.#tell.filter(parts),
+    }, text);
+  }
+
+  async #copy() {
+    const path = byId("path");
+    try {
+      await navigator.clipboard.writeText(path.textContent);
+    } catch {
+      // Plain HTTP from another machine has no clipboard interface; the old way still works.
+      getSelection().selectAllChildren(path);
+      document.execCommand("copy");
+    }
+    this.#tell.copied();
+  }
+
+  // A part of it
+
+  #regionChanged(there) {
+    byId("region-bar").hidden = !there && !this.#region.drawing;
+    byId("region-search").hidden = !there;
+    byId("region-hint").hidden = there;
+    this.#dialog.classList.toggle("choosing", there);
+  }
+
+  #toggleDrawing() {
+    if (this.#region.drawing) {
+      this.#stopDrawing();
+      return;
+    }
+    this.#region.drawing = true;
+    byId("draw").setAttribute("aria-pressed", "true");
+    this.#regionChanged(false);
+    this.#stage.focus({ preventScroll: true });
+    this.#stage.scrollIntoView({ block: "nearest" });
+  }
+
+  #stopDrawing() {
+    this.#region.drawing = false;
+    byId("draw").setAttribute("aria-pressed", "false");
+    this.#region.clear();
+  }
+
+  #searchRegion() {
+    this.#tell.like(this.#hit, this.#region.text);
+  }
+
+  // Keys and fingers
+
+  #press(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const { key } = event;
+    const act = this.#region.press(event) ? () => {} : {
+      ArrowLeft: () => byId("previous").disabled || this.#tell.step(-1),
+      ArrowRight: () => byId("next").disabled || this.#tell.step(1),
+      Escape: () => (this.#region.exists || this.#region.drawing ? this.#stopDrawing() : this.#tell.close()),
+      m: () => this.#tell.like(this.#hit, null),
+      c: () => this.#copy(),
+      r: () => this.#region.place(),
+      Enter: this.#region.exists && !event.target.closest("button, a") ? () => this.#searchRegion() : null,
+    }[key];
+    if (!act) return;
+    event.preventDefault();
+    act();
+  }
+
+  #followSwipes() {
+    let from = null;
+    this.#stage.addEventListener("touchstart", ({ touches }) => {
+      from = touches.length === 1 && !this.#region.drawing ? touches[0] : null;
+    }, { passive: true });
+    this.#stage.addEventListener("touchend", ({ changedTouches: [to] }) => {
+      if (!from || (globalThis.visualViewport?.scale ?? 1) > 1) return;
+      const x = to.clientX - from.clientX;
+      const y = to.clientY - from.clientY;
+      if (Math.abs(x) < SWIPE || Math.abs(y) > Math.abs(x) / 2) return;
+      const button = byId(x > 0 ? "previous" : "next");
+      if (!button.disabled) button.click();
+    }, { passive: true });
+  }
+}

@@ -1,0 +1,82 @@
+/** How facts are said: dates, places, sizes, paths and numbers of photos. */
+
+const NUMBER = new Intl.NumberFormat("en");
+
+/** "1 photo", "1,204 photos". */
+export function count(number, noun = "photo") {
+  return `${NUMBER.format(number)} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+/** "1,204". */
+export const figure = (number) => NUMBER.format(number);
+
+/** The date on the clock where the photo was taken, whatever zone this browser is in; or null. */
+export function clock(takenAt) {
+  const parts = /^(\d{4})-(\d\d)-(\d\d)(?:T(\d\d):(\d\d))?/.exec(takenAt ?? "");
+  if (!parts) return null;
+  const [year, month, day, hour = 0, minute = 0] = parts.slice(1).map((part) => Number(part ?? 0));
+  return new Date(Date.UTC(year, month - 1, day, hour, minute));
+}
+
+function formatter(options) {
+  const format = new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...options });
+  return (date) => format.format(date);
+}
+
+export const longDay = formatter({ weekday: "long", day: "numeric", month: "long", year: "numeric" });
+export const shortDay = formatter({ day: "numeric", month: "short", year: "numeric" });
+export const timeOfDay = formatter({ hour: "2-digit", minute: "2-digit" });
+const longMonth = formatter({ month: "long", year: "numeric" });
+
+/** "2024-05" as "May 2024", "2024-05-31" as "31 May 2024", "2024" as it is. */
+export function dateName(text) {
+  if (/^\d{4}-\d\d$/.test(text)) return longMonth(clock(`${text}-01`));
+  const date = clock(text);
+  return date ? shortDay(date) : text;
+}
+
+/** A span of dates, as "May 2024", "since 2019" or "2019 – 2021". */
+export function spanName(since, until) {
+  if (since && until) {
+    return since === until ? dateName(since) : `${dateName(since)} – ${dateName(until)}`;
+  }
+  return since ? `since ${dateName(since)}` : `until ${dateName(until)}`;
+}
+
+/** "54.18° N, 7.89° E". */
+export function placeName(latitude, longitude) {
+  const degrees = (value, positive, negative) =>
+    `${Math.abs(value).toFixed(2)}° ${value < 0 ? negative : positive}`;
+  return `${degrees(latitude, "N", "S")}, ${degrees(longitude, "E", "W")}`;
+}
+
+/** "4,000 × 3,000", and from a megapixel on "12 MP". */
+export function sizeName(width, height) {
+  const pixels = (width * height) / 1e6;
+  const exact = `${width} × ${height}`;
+  return pixels < 0.95 ? exact : `${exact} · ${pixels.toFixed(pixels < 9.95 ? 1 : 0)} MP`;
+}
+
+/** "about 7 minutes". */
+export function durationName(seconds) {
+  if (seconds < 90) return `about ${count(Math.max(1, Math.round(seconds)), "second")}`;
+  if (seconds < 5400) return `about ${count(Math.round(seconds / 60), "minute")}`;
+  return `about ${count(Math.round(seconds / 3600), "hour")}`;
+}
+
+const SEPARATOR = /[/\\]/;
+
+/** The last part of a path. */
+export function baseName(path) {
+  return path.split(SEPARATOR).filter(Boolean).at(-1) ?? path;
+}
+
+/** A path without its last part. */
+export function parentName(path) {
+  return path.slice(0, path.length - baseName(path).length).replace(/(?<=.)[/\\]$/, "");
+}
+
+/** What a photo is called: its title, its caption, or its file's name. */
+export function photoName(photo) {
+  return photo.title || photo.caption || baseName(photo.path);
+}

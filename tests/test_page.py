@@ -1,0 +1,602 @@
+"""The web page in a real browser, before a real server, over the demo's photographs."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import date, timedelta
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from conftest import picture
+from PIL import Image
+
+from clipsearch import Library
+
+pytest.importorskip("uvicorn", reason="no web server: pip install '.[web]'")
+sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install '.[test]'")
+expect = sync_api.expect
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), ""
+)
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no browser: apt-get install chromium")
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+# Chromium, too, shall ask nothing of anyone.
+QUIET = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+
+MADE = 80  # more than the page asks for at once
+CAPTION = "Lamp <script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's photographs, two of them side by side in one, and made ones with dates."""
+    folder = tmp_path_factory.mktemp("page") / "photos"
+    subprocess.run([sys.executable, SCRIPTS / "sample_photos.py", folder], check=True)
+    both = Image.new("RGB", (800, 400))
+    for left, name in ((0, "cat.png"), (400, "coffee.png")):
+        with Image.open(folder / name) as photo:
+            both.paste(photo.convert("RGB").resize((400, 400)), (left, 0))
+    both.save(folder / "both.png")
+    (folder / "made").mkdir()
+    for seed in range(MADE):
+        exif = Image.Exif()
+        day = date(2001, 1, 1) + timedelta(days=7 * seed)
+        exif.get_ifd(0x8769)[0x9003] = day.strftime("%Y:%m:%d 12:00:00")
+        exif[0x0110] = "Camera A" if seed % 2 else "Camera B"
+        if seed == 0:
+            place = exif.get_ifd(0x8825)
+            place.update({1: "N", 2: (54.0, 11.0, 0.0), 3: "E", 4: (7.0, 53.0, 0.0)})
+        xmp = (
+            "<x:xmpmeta xmlns:x='adobe:ns:meta/'>"
+            "<rdf:RDF xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'>"
+            "<rdf:Description xmlns:dc='http://purl.org/dc/elements/1.1/'><dc:description><rdf:Alt>"
+            f"<rdf:li xml:lang='x-default'><![CDATA[{CAPTION}]]></rdf:li>"
+            "</rdf:Alt></dc:description></rdf:Description></rdf:RDF></x:xmpmeta>"
+        )
+        more = {"xmp": xmp.encode()} if seed == 0 else {}
+        picture(seed, (240 + 4 * seed, 240)).save(
+            folder / "made" / f"{seed:03}.jpg", exif=exif, **more
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(folder: Path, cache: Path) -> dict[str, str]:
+    return os.environ | {
+        "HOME": str(folder.parent),
+        "CLIPSEARCH_INDEX": str(folder.parent / "index"),
+        "CLIPSEARCH_CACHE": str(cache),
+    }
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path, environment: dict[str, str]) -> Iterator[str]:
+    """The address of a server over the indexed photos."""
+    command = [sys.executable, "-m", "clipsearch", "index", str(folder), "--model", "pocket"]
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=300)
+    port = free_port()
+    server = serve(port, environment)
+    yield f"http://127.0.0.1:{port}"
+    stop(server)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def serve(port: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """A server that answers, with its model ready."""
+    command = [sys.executable, "-m", "clipsearch", "serve", "--port", str(port)]
+    server = subprocess.Popen(
+        command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    deadline = monotonic() + 60
+    while monotonic() < deadline:
+        assert server.poll() is None, "the server has ended"
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status") as answer:
+                if b'"loading"' not in answer.read():
+                    return server
+        except urllib.error.URLError:
+            pass
+        sleep(0.1)
+    raise AssertionError("the server does not answer")
+
+
+def stop(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
+    server.wait(30)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What the browser's console says; empty unless a test expects something."""
+    return []
+
+
+@pytest.fixture
+def context(browser: Any, served: str, complaints: list[str]) -> Iterator[Any]:
+    """A window whose pages say nothing on the console and ask nothing outside this machine."""
+    context = browser.new_context(base_url=served, viewport={"width": 1200, "height": 800})
+    context.set_default_timeout(15_000)
+    asked: list[str] = []
+    context.on("request", lambda request: asked.append(request.url))
+    context.on("console", lambda message: complaints.append(message.text))
+    context.on("weberror", lambda error: complaints.append(str(error.error)))
+    yield context
+    context.close()
+    assert complaints == []
+    outside = [url for url in asked if not url.startswith((served, "blob:", "data:"))]
+    assert asked
+    assert outside == []
+
+
+@pytest.fixture
+def page(context: Any) -> Any:
+    """The page with the library on it."""
+    page = context.new_page()
+    page.goto("/")
+    expect(page.locator(".tile").first).to_be_visible()
+    return page
+
+
+def names(page: Any) -> list[str]:
+    """The photos that are in the document, in their order, as a screen reader tells them."""
+    labels: list[str] = page.locator(".tile a").evaluate_all("all => all.map((a) => a.ariaLabel)")
+    return labels
+
+
+def expect_first(page: Any, name: str) -> None:
+    expect(page.locator(".tile a").first).to_have_attribute("aria-label", re.compile(f"^{name}"))
+
+
+def parameters(page: Any) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(page.url).query)
+
+
+# Asking
+
+
+def test_the_library_is_there_newest_first_and_the_box_has_the_focus(page: Any) -> None:
+    expect(page.locator("#words")).to_be_focused()
+    expect(page.locator("#summary")).to_have_text(f"{18 + MADE} photos")
+    expect(page.locator("#photos h2").first).to_be_visible()
+    shown = [name for name in names(page) if re.match(r"\d", name)]
+    assert shown == sorted(shown, reverse=True)
+
+
+def test_words_are_answered_as_they_are_typed(page: Any) -> None:
+    page.keyboard.type("a cup of coffee", delay=20)
+    expect_first(page, "coffee.png")
+    assert parameters(page) == {"q": ["a cup of coffee"]}
+    expect(page.locator("#announcer")).to_contain_text("stand")
+    assert page.title() == "a cup of coffee · clipsearch"
+    page.go_back()  # all the typing is one step
+    expect(page.locator("#words")).to_have_value("")
+    expect(page.locator("#summary")).to_have_text(f"{18 + MADE} photos")
+    page.go_forward()
+    expect(page.locator("#words")).to_have_value("a cup of coffee")
+    expect_first(page, "coffee.png")
+
+
+def test_an_answer_that_comes_late_is_dropped(page: Any) -> None:
+    held: list[Any] = []
+    page.route("**/api/search?*q=a+motorcycle*", lambda route: held.append(route))
+    with page.expect_request(lambda request: "motorcycle" in request.url):
+        page.fill("#words", "a motorcycle")
+    with page.expect_event("requestfailed", lambda request: "motorcycle" in request.url):
+        page.fill("#words", "a cat")  # hangs up on the first
+    expect_first(page, "cat.png")
+    for route in held:
+        with suppress(sync_api.Error):
+            route.fulfill(json={"hits": [], "total": 0})
+    expect_first(page, "cat.png")
+
+
+def test_a_link_is_a_question(page: Any) -> None:
+    page.goto("/?q=a+motorcycle")
+    expect_first(page, "motorcycle.png")
+    expect(page.locator("#words")).to_have_value("a motorcycle")
+
+
+def test_what_stands_out_is_told_apart(page: Any) -> None:
+    page.fill("#words", "a cat")
+    expect_first(page, "cat.png")
+    expect(page.locator("#summary")).to_have_text(re.compile(r"stands? out"))
+    expect(page.locator("#nothing")).to_be_hidden()
+    expect(page.get_by_role("heading", name="Less certain")).to_be_visible()
+    page.fill("#words", "a submarine under water")
+    expect(page.locator("#nothing")).to_contain_text(
+        "Nothing stands out for “a submarine under water”"
+    )
+    expect(page.locator(".tile.dim").first).to_be_visible()
+
+
+def test_numbers_are_shown_where_they_are_wanted(page: Any) -> None:
+    page.fill("#words", "a cat")
+    expect_first(page, "cat.png")
+    number = page.locator(".tile .number").first
+    expect(number).to_be_hidden()
+    page.get_by_role("button", name="Settings and keys").click()
+    page.get_by_label(re.compile("in numbers")).check()
+    expect(number).to_have_text(re.compile(r"^[01]\.\d\d · 0\.\d{3}$"))
+    page.reload()
+    expect(page.locator(".tile .number").first).to_be_visible()
+
+
+def test_a_question_that_makes_no_sense_is_told(page: Any, complaints: list[str]) -> None:
+    page.goto("/?since=neverday")
+    expect(page.locator("#error")).to_contain_text("neverday")
+    page.fill("#words", "a cat")
+    page.goto("/")
+    expect(page.locator("#error")).to_be_hidden()
+    assert complaints  # the browser tells of the refusal, and of nothing else
+    assert all(text.startswith("Failed to load resource") for text in complaints)
+    complaints.clear()
+
+
+# Pictures
+
+
+def drop(page: Any, file: Path) -> None:
+    """Drop a file on the page as a hand would."""
+    data = base64.b64encode(file.read_bytes()).decode()
+    transfer = page.evaluate_handle(
+        """([data, name]) => {
+            const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], name, { type: "image/png" }));
+            return transfer;
+        }""",
+        [data, file.name],
+    )
+    page.dispatch_event("main", "dragover", {"dataTransfer": transfer})
+    expect(page.locator("#drop")).to_be_visible()
+    page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+
+
+def test_a_dropped_picture_finds_its_like(page: Any, folder: Path) -> None:
+    drop(page, folder / "coffee.png")
+    expect_first(page, "coffee.png")
+    expect(page.locator("#drop")).to_be_hidden()
+    chip = page.get_by_role("button", name="Searching with your picture")
+    expect(chip).to_be_visible()
+    chip.click()
+    expect(page.locator("#summary")).to_have_text(f"{18 + MADE} photos")
+
+
+def test_a_picked_picture_goes_together_with_words(page: Any, folder: Path) -> None:
+    page.set_input_files("#file", folder / "rocket.jpg")
+    expect_first(page, "rocket.jpg")
+    page.fill("#words", "a cat")
+    with page.expect_response(lambda answer: answer.request.method == "POST") as waiting:
+        pass
+    assert waiting.value.ok
+    expect(page.get_by_role("button", name="Searching with your picture")).to_be_visible()
+
+
+def test_a_pasted_picture_is_searched_with(page: Any, folder: Path) -> None:
+    data = base64.b64encode((folder / "moon.png").read_bytes()).decode()
+    page.evaluate(
+        """(data) => {
+            const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+            const clipboardData = new DataTransfer();
+            clipboardData.items.add(new File([bytes], "pasted.png", { type: "image/png" }));
+            document.querySelector("#words").dispatchEvent(
+                new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true })
+            );
+        }""",
+        data,
+    )
+    expect_first(page, "moon.png")
+
+
+def test_a_rectangle_drawn_on_a_photo_searches_for_that_part(page: Any) -> None:
+    page.fill("#words", "a cat")
+    expect_first(page, "cat.png")
+    page.locator(".tile a[aria-label^='both.png']").click()
+    expect(page.locator("#large")).to_be_visible()
+    frame = page.locator("#frame").bounding_box()
+    x, y, width, height = (frame[key] for key in ("x", "y", "width", "height"))
+    page.mouse.move(x + width * 0.51, y + height * 0.02)
+    page.mouse.down()
+    page.mouse.move(x + width * 0.99, y + height * 0.98, steps=5)
+    page.mouse.up()
+    with page.expect_response("**/similar?*region*"):
+        page.get_by_role("button", name="Search for this part").click()
+    expect(page.locator("#viewer")).to_be_hidden()
+    expect(page.get_by_role("button", name="Searching with a part of a photo")).to_be_visible()
+    first_two = page.locator("[data-index='0'] a, [data-index='1'] a")  # the photo itself and:
+    expect(first_two.and_(page.locator("[aria-label^='coffee.png']"))).to_be_visible()
+    (region,) = parameters(page)["region"]
+    assert [round(float(part.rstrip("%"))) for part in region.split(",")] == pytest.approx(
+        [51, 2, 48, 96], abs=1
+    )
+    assert "q" not in parameters(page)
+    page.go_back()  # to the photo, in the answers it came from
+    expect(page.locator("#viewer")).to_be_visible()
+    expect(page.locator("#name")).to_have_text("both.png")
+
+
+def test_more_like_this_comes_from_the_grid_and_from_the_photo(page: Any) -> None:
+    page.fill("#words", "a cup of coffee")
+    expect_first(page, "coffee.png")
+    page.locator(".tile").first.hover()
+    page.get_by_role("button", name="More like coffee.png").click()
+    expect(page.get_by_role("button", name="Searching with a photo")).to_be_visible()
+    assert parameters(page).keys() == {"like"}
+    page.locator(".tile a").first.click()
+    name = page.locator("#name").text_content()
+    page.get_by_role("button", name="More like this", exact=True).click()
+    expect(page.locator("#viewer")).to_be_hidden()
+    page.go_back()
+    expect(page.locator("#name")).to_have_text(name)
+
+
+# Looking
+
+
+def test_scrolling_pages_through_all_photos_and_keeps_few_in_the_document(page: Any) -> None:
+    seen: dict[str, None] = {}
+    most = 0
+    for _ in range(200):
+        tiles = names(page)
+        most = max(most, len(tiles))
+        seen.update(dict.fromkeys(tiles))
+        at, height = page.evaluate("[scrollY + innerHeight, document.documentElement.scrollHeight]")
+        if at >= height - 1 and len(seen) == 18 + MADE:
+            break
+        page.mouse.wheel(0, 600)
+        page.evaluate(
+            "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
+    assert len(seen) == 18 + MADE
+    assert most < 18 + MADE
+
+
+def test_rows_fill_the_width_and_keep_ratios(page: Any) -> None:
+    page.goto("/?until=2001")
+    expect(page.locator("#summary")).to_have_text("53 photos")
+    rows = page.locator("#photos .row").evaluate_all(
+        """rows => rows.map((row) => [...row.children].map((tile) => {
+            const { left, right, width, height } = tile.getBoundingClientRect();
+            return { left, right, ratio: width / height, index: Number(tile.dataset.index) };
+        }))"""
+    )
+    grid = page.locator("#photos").bounding_box()
+    for row in rows[:-1]:
+        assert row[0]["left"] == pytest.approx(grid["x"], abs=0.5)
+        assert row[-1]["right"] == pytest.approx(grid["x"] + grid["width"], abs=0.5)
+    for tile in (tile for row in rows for tile in row):
+        seed = 52 - tile["index"]  # newest first
+        assert tile["ratio"] == pytest.approx((240 + 4 * seed) / 240, rel=0.01)
+
+
+def test_the_keyboard_is_enough(page: Any) -> None:
+    page.locator("body").click(position={"x": 2, "y": 400})
+    page.keyboard.press("/")
+    expect(page.locator("#words")).to_be_focused()
+    page.keyboard.type("a cat")
+    expect_first(page, "cat.png")
+    page.keyboard.press("ArrowDown")
+    focused = page.locator(".tile a:focus")
+    expect(focused).to_have_attribute("aria-label", re.compile("^cat.png"))
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowLeft")
+    expect(focused).to_have_attribute("aria-label", re.compile("^cat.png"))
+    second = names(page)[1].partition(",")[0]
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    expect(page.locator("#name")).to_have_text("cat.png")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#name")).to_have_text(second)
+    page.keyboard.press("r")  # a rectangle that arrows move
+    expect(page.locator(".region")).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#name")).to_have_text(second)
+    page.keyboard.press("Escape")
+    expect(page.locator(".region")).to_be_hidden()
+    page.keyboard.press("Escape")
+    expect(page.locator("#viewer")).to_be_hidden()
+    expect(focused).to_have_attribute("aria-label", re.compile(f"^{re.escape(second)}"))
+    page.keyboard.press("m")
+    expect(page.get_by_role("button", name="Searching with a photo")).to_be_visible()
+    page.keyboard.press("/")
+    expect(page.locator("#words")).to_be_focused()
+
+
+def test_a_photo_has_a_link_and_its_facts_are_text(page: Any) -> None:
+    page.goto("/?since=2001-01-01&until=2001-01-01")
+    expect(page.locator("#summary")).to_have_text("1 photo")
+    page.locator(".tile a").click()
+    expect(page.locator("#caption")).to_have_text(CAPTION)
+    facts = page.locator("#facts")
+    for text in (
+        "Monday, 1 January 2001",
+        "Camera B",
+        "54.18° N, 7.88° E",
+        "240 \N{MULTIPLICATION SIGN} 240",
+        "made/000.jpg",
+    ):
+        expect(facts).to_contain_text(text)
+    assert page.locator("dialog script, dialog img[src='x']").count() == 0
+    assert page.evaluate("window.hacked") is None
+    page.reload()
+    expect(page.locator("#caption")).to_have_text(CAPTION)
+    page.get_by_role("button", name="Camera B").click()
+    expect(page.locator("#filter-camera")).to_contain_text("Camera B")
+    assert parameters(page)["camera"] == ["Camera B"]
+
+
+def test_a_path_is_copied(page: Any, context: Any, folder: Path) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.fill("#words", "a cat")
+    expect_first(page, "cat.png")
+    page.locator(".tile a").first.click()
+    page.get_by_role("button", name="Copy path").click()
+    expect(page.locator("#toast")).to_have_text("The path is copied")
+    assert page.evaluate("navigator.clipboard.readText()") == str(folder / "cat.png")
+
+
+# Narrowing down
+
+
+def test_filters_go_together_and_can_be_taken_away(page: Any) -> None:
+    page.get_by_role("button", name="Camera", exact=True).click()
+    page.get_by_label("Camera A").check()
+    expect(page.locator("#summary")).to_have_text(f"{MADE // 2} photos")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Date", exact=True).click()
+    page.get_by_role("button", name="2002", exact=True).click()
+    expect(page.locator("#summary")).to_have_text("14 photos")
+    page.keyboard.press("Escape")
+    assert parameters(page) == {"camera": ["Camera A"], "since": ["2002"], "until": ["2002"]}
+    page.get_by_role("button", name="Remove the filter: Camera").click()
+    expect(page.locator("#summary")).to_have_text("27 photos")
+    page.go_back()
+    expect(page.locator("#summary")).to_have_text("14 photos")
+
+
+def test_photos_near_a_place_are_asked_for(page: Any) -> None:
+    page.get_by_role("button", name="Place", exact=True).click()
+    page.get_by_label("Latitude and longitude").fill("54.18, 7.89")
+    page.keyboard.press("Enter")
+    expect(page.locator("#summary")).to_have_text("1 photo")
+    assert parameters(page) == {"near": ["54.18,7.89"], "within": ["5km"]}
+
+
+def test_a_month_of_the_timeline_is_asked_for_by_a_click_or_a_key(page: Any) -> None:
+    page.goto("/?camera=Camera")
+    month = page.get_by_role("button", name="May 2001, 4 photos")
+    month.click()
+    expect(page.locator("#summary")).to_have_text("4 photos")
+    expect(month).to_have_attribute("aria-pressed", "true")
+    month.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(page.locator("#filter-date")).to_contain_text("June 2001")
+
+
+def test_no_photo_passes_is_said(page: Any) -> None:
+    page.goto("/?camera=Leica")
+    expect(page.locator("#no-match")).to_contain_text("No photo passes these filters")
+    page.get_by_role("button", name="Remove the filters").click()
+    expect(page.locator("#summary")).to_have_text(f"{18 + MADE} photos")
+
+
+# The page itself
+
+
+def test_every_control_has_a_name(page: Any) -> None:
+    page.locator(".tile a").first.click()
+    nameless = page.evaluate(
+        """[...document.querySelectorAll("a, button, input:not([hidden]), select")]
+            .filter((it) => !it.ariaLabel && !it.textContent.trim() && !it.labels?.length)
+            .map((it) => it.outerHTML)"""
+    )
+    assert nameless == []
+
+
+def test_the_theme_follows_the_system_until_one_is_chosen(page: Any) -> None:
+    ground = "getComputedStyle(document.documentElement).backgroundColor"
+    page.emulate_media(color_scheme="light")
+    light = page.evaluate(ground)
+    page.emulate_media(color_scheme="dark")
+    dark = page.evaluate(ground)
+    assert light != dark
+    page.get_by_role("button", name="Settings and keys").click()
+    page.get_by_text("Light", exact=True).click()
+    page.reload()
+    assert page.evaluate(ground) == light
+
+
+def test_a_phone_shows_it_all_without_scrolling_sideways(browser: Any, served: str) -> None:
+    context = browser.new_context(
+        base_url=served, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
+    )
+    page = context.new_page()
+    page.goto("/")
+    expect(page.locator(".tile").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.locator(".tile a").first.tap()
+    expect(page.locator("#large")).to_be_visible()
+    page.locator("#draw").tap()
+    expect(page.locator("#region-hint")).to_be_visible()
+    page.get_by_role("button", name="Cancel").tap()
+    page.locator("#close").tap()
+    expect(page.locator("#viewer")).to_be_hidden()
+    context.close()
+
+
+# The server's state
+
+
+def test_an_index_run_and_a_loading_model_are_told(page: Any) -> None:
+    run = {"done": 300, "total": 20_000, "rate": 40.0, "seconds_left": 480}
+    state: dict[str, Any] = {"photos": 300, "state": "ready", "indexing": run}
+    page.route("**/api/status", lambda route: route.fulfill(json=state))
+    page.reload()
+    expect(page.locator("#indexing-text")).to_have_text(
+        "300 of 20,000 photos · 40 a second · about 8 minutes left"
+    )
+    state |= {"indexing": None, "state": "loading"}
+    expect(page.locator("#loading")).to_be_visible()
+    expect(page.locator("#indexing")).to_be_hidden()
+    state["state"] = "ready"
+    expect(page.locator("#loading")).to_be_hidden()
+
+
+def test_an_empty_index_says_how_to_fill_it_and_shows_photos_as_they_come(
+    browser: Any, environment: dict[str, str], folder: Path, tmp_path: Path
+) -> None:
+    environment = environment | {"CLIPSEARCH_INDEX": str(tmp_path / "index")}
+    Library.open(tmp_path / "index").close()
+    port = free_port()
+    server = serve(port, environment)
+    page = browser.new_page()
+    try:
+        page.goto(f"http://127.0.0.1:{port}/")
+        expect(page.locator("#empty")).to_contain_text("clipsearch index ~/Photos")
+        shutil.copy(folder / "cat.png", tmp_path)
+        command = [sys.executable, "-m", "clipsearch", "index", str(tmp_path), "--model", "pocket"]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+        expect(page.locator(".tile")).to_have_count(1, timeout=30_000)
+        expect(page.locator("#empty")).to_be_hidden()
+        stop(server)
+        expect(page.locator("#gone")).to_be_visible(timeout=30_000)
+        server = serve(port, environment)
+        expect(page.locator("#gone")).to_be_hidden(timeout=30_000)
+    finally:
+        page.close()
+        stop(server)

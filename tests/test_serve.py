@@ -1,0 +1,663 @@
+"""The server: what it answers, to whom, and what it does when things go wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+import pytest
+from conftest import picture
+from PIL import Image
+from starlette.testclient import TestClient
+from tiny import TinyEncoder, open_tiny
+
+from clipsearch import Library
+from clipsearch.photos.isolated import Processes
+from clipsearch.photos.thumbnails import Thumbnails
+from clipsearch.web.app import Access, create_app
+from clipsearch.web.guard import MOST_BYTES
+
+TOKEN = "a-token-of-ours"
+DEADLINE = 60.0  # seconds
+
+
+class Served(NamedTuple):
+    """A server of the tiny model, in this process."""
+
+    client: TestClient
+    index: Path
+    photos: Path
+
+    def get(self, path: str, **query: Any) -> Any:
+        answer = self.client.get(path, params=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def id_of(self, name: str) -> int:
+        hits = self.get("/api/search", k=100)["hits"]
+        return next(int(hit["id"]) for hit in hits if hit["path"].endswith(name))
+
+
+@contextlib.contextmanager
+def serving(index: Path, photos: Path, **access: Any) -> Iterator[Served]:
+    def open_index() -> Library:
+        return Library.open(index, model="pocket", encoder=TinyEncoder(), create=False)
+
+    app = create_app(open_index, Access(**access))
+    with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 5)) as client:
+        yield Served(client, index, photos)
+
+
+@pytest.fixture
+def indexed(photos: Path, index: Path) -> Path:
+    with open_tiny(index) as library:
+        library.index([photos])
+    return index
+
+
+@pytest.fixture
+def served(indexed: Path, photos: Path) -> Iterator[Served]:
+    with serving(indexed, photos) as server:
+        yield server
+
+
+def soon(condition: Callable[[], Any]) -> Any:
+    end = time.monotonic() + DEADLINE
+    while not (value := condition()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+    return value
+
+
+# Answers
+
+
+def test_words_find_what_the_library_finds(served: Served) -> None:
+    found = served.get("/api/search", q="a red boat", k=5)
+    with open_tiny(served.index) as library:
+        hits = library.query("a red boat", 5)
+    assert found["hits"] == [
+        json.loads(json.dumps(hit.as_dict(rank))) for rank, hit in enumerate(hits, 1)
+    ]
+    assert (found["total"], found["offset"], found["k"]) == (12, 0, 5)
+
+
+def test_pages_follow_each_other_without_gaps(served: Served) -> None:
+    whole = served.get("/api/search", q="boat", k=12)["hits"]
+    pages = [served.get("/api/search", q="boat", k=5, offset=at)["hits"] for at in (0, 5, 10)]
+    assert [hit for page in pages for hit in page] == whole
+    assert [hit["rank"] for hit in whole] == list(range(1, 13))
+
+
+def test_without_a_question_photos_are_listed_as_ls_does(served: Served) -> None:
+    found = served.get("/api/search", k=4, offset=2)
+    with open_tiny(served.index) as library:
+        expected = library.photos(k=6)[2:]
+    assert [hit["id"] for hit in found["hits"]] == [photo.id for photo in expected]
+    assert {hit["score"] for hit in found["hits"]} == {hit["relevance"] for hit in found["hits"]}
+    assert found["hits"][0]["score"] is None
+    assert found["hits"][0]["rank"] == 3
+
+
+def test_filters_count_and_limit(served: Served) -> None:
+    trip = str(served.photos / "trip")
+    for query in ({}, {"q": "boat"}):
+        found = served.get("/api/search", folder=trip, **query)
+        assert found["total"] == len(found["hits"]) == 4
+        assert all(hit["path"].startswith(trip) for hit in found["hits"])
+
+
+def test_a_picture_that_is_sent_finds_itself(served: Served) -> None:
+    file = served.photos / "03.jpg"
+    answer = served.client.post("/api/search", files={"image": file.read_bytes()}, data={"k": "1"})
+    (hit,) = answer.json()["hits"]
+    assert hit["path"] == str(file)
+    assert hit["score"] == pytest.approx(1, abs=1e-3)
+
+
+def test_a_region_of_a_picture_that_is_sent_is_searched_for(served: Served) -> None:
+    canvas = Image.new("RGB", (640, 240))
+    canvas.paste(Image.open(served.photos / "05.jpg"), (320, 0))
+    stream = BytesIO()
+    canvas.save(stream, "PNG")
+    sent = {"files": {"image": stream.getvalue()}, "data": {"k": "1", "region": "50%,0%,50%,100%"}}
+    answer = served.client.post("/api/search", **sent)  # type: ignore[arg-type]
+    assert answer.json()["hits"][0]["path"].endswith("05.jpg")
+
+
+def test_similar_photos_leave_out_the_photo_itself_but_not_for_a_region(served: Served) -> None:
+    id = served.id_of("07.jpg")
+    whole = served.get(f"/api/photos/{id}/similar", k=20)["hits"]
+    part = served.get(f"/api/photos/{id}/similar", k=20, region="0%,0%,100%,100%")["hits"]
+    assert id not in [hit["id"] for hit in whole]
+    assert len(whole) == 11
+    assert part[0]["id"] == id
+
+
+def test_a_photo_is_described(served: Served) -> None:
+    hit = served.get("/api/search", q="boat", k=1)["hits"][0]
+    photo = served.get(f"/api/photos/{hit['id']}")
+    assert photo.pop("folder") == str(served.photos)
+    assert photo == {k: v for k, v in hit.items() if k not in ("rank", "score", "relevance")}
+
+
+def test_facets_count_what_filters_can_ask_for(served: Served) -> None:
+    facets = served.get("/api/facets")
+    assert {it["path"]: it["photos"] for it in facets["folders"]} == {
+        str(served.photos): 12, str(served.photos / "trip"): 4,
+    }  # fmt: skip
+    assert facets["types"] == [{"type": "jpeg", "photos": 12}]
+    assert sum(it["photos"] for it in facets["months"]) == 12
+    few = served.get("/api/facets", folder=str(served.photos / "trip"))
+    assert few["types"] == [{"type": "jpeg", "photos": 4}]
+
+
+def test_the_status_tells_when_words_can_be_asked(served: Served) -> None:
+    soon(lambda: served.get("/api/status")["state"] == "ready")
+    status = served.get("/api/status")
+    assert (status["photos"], status["model"], status["models"]) == (12, "pocket", ["pocket"])
+    assert status["folders"] == [{"path": str(served.photos), "photos": 12}]
+    assert (status["indexing"], status["watching"], status["problem"]) == (None, False, None)
+
+
+def test_an_index_without_photos_answers(index: Path, photos: Path) -> None:
+    open_tiny(index).close()
+    with serving(index, photos) as empty:
+        assert empty.get("/api/search", q="boat") == {"hits": [], "total": 0, "offset": 0, "k": 50}
+        assert empty.get("/api/search")["hits"] == []
+        assert empty.get("/api/status")["model"] is None
+        assert empty.get("/api/tags") == {"labels": []}
+
+
+def test_what_is_wrong_is_told_in_a_line(served: Served) -> None:
+    for query, status in (
+        ({"q": "a - a"}, 400), ({"near": "x"}, 400), ({"q": "a", "model": "B"}, 400),
+        ({"k": "0"}, 422), ({"nix": "1"}, 422), ({"folder": "/nowhere"}, 400),
+    ):  # fmt: skip
+        answer = served.client.get("/api/search", params=query)
+        assert answer.status_code == status, query
+        assert list(answer.json()) == ["error"]
+        assert "\n" not in answer.json()["error"]
+    assert served.client.get("/api/photos/999").status_code == 404
+    assert served.client.get("/nothing").json() == {"error": "Not Found"}
+
+
+def test_words_are_words_also_where_they_look_like_a_path(served: Served) -> None:
+    found = served.get("/api/search", q=str(served.photos / "03.jpg"), k=1)
+    with open_tiny(served.index) as library:
+        as_words = library.query(f'"{served.photos / "03.jpg"}"', 1)
+    assert found["hits"][0]["score"] == pytest.approx(as_words[0].score, abs=1e-5)
+    assert found["hits"][0]["score"] < 0.99
+
+
+def test_the_docs_and_the_page_ask_nothing_of_others(served: Served) -> None:
+    for path in ("/", "/docs"):
+        text = served.client.get(path).text
+        assert "http://" not in text
+        assert "https://" not in text
+    assert "/api/photos/{id}/similar" in served.client.get("/docs").text
+
+
+def test_metrics_count_requests_by_route(served: Served) -> None:
+    served.get("/api/search", q="boat")
+    served.client.get("/api/photos/999")
+    text = served.client.get("/metrics").text
+    assert 'clipsearch_requests_total{method="GET",route="/api/search",status="200"} 1.0' in text
+    assert 'route="/api/photos/{id}",status="404"' in text
+
+
+# Files
+
+
+def test_a_thumbnail_is_upright_small_and_made_once(served: Served, cache: Path) -> None:
+    sideways = Image.new("RGB", (400, 200), "white")
+    sideways.paste("red", (0, 0, 200, 200))
+    exif = sideways.getexif()
+    exif[0x0112] = 6
+    sideways.save(served.photos / "turned.jpg", exif=exif, quality=95)
+    with open_tiny(served.index) as library:
+        library.index()
+    path = f"/api/photos/{served.id_of('turned.jpg')}/thumbnail?size=160"
+    answer = served.client.get(path)
+    image = Image.open(BytesIO(answer.content)).convert("RGB")
+    assert answer.headers["content-type"] == "image/webp"
+    assert image.size == (80, 160)
+    assert not image.getexif()
+    top, bottom = image.getpixel((40, 20)), image.getpixel((40, 140))
+    assert top[0] > 200 > 100 > top[1]  # type: ignore[index, operator]
+    assert min(bottom) > 200  # type: ignore[type-var, arg-type]
+    (served.photos / "turned.jpg").unlink()
+    assert served.client.get(path).content == answer.content
+    etag = {"If-None-Match": answer.headers["etag"]}
+    assert served.client.get(path, headers=etag).status_code == 304
+    assert served.client.get(path.replace("160", "161")).status_code == 422
+
+
+def test_the_thumbnails_that_were_not_looked_at_longest_go_first(
+    served: Served, tmp_path: Path
+) -> None:
+    folder, hits = tmp_path / "kept", served.get("/api/search", k=4)["hits"]
+    with open_tiny(served.index) as library, Processes(1) as processes:
+        photos = [stored for hit in hits if (stored := library.stored(hit["id"]))]
+        sizes = [
+            len(Thumbnails(folder, processes).get(it.place, it.row.digest, 160)) for it in photos
+        ]
+        for age, file in enumerate(sorted(folder.rglob("*.webp"))):
+            os.utime(file, (time.time() - 9000 * (age + 1),) * 2)
+        oldest = max(folder.rglob("*.webp"), key=lambda file: -file.stat().st_mtime)
+        few = Thumbnails(folder, processes, sum(sizes) + 1)
+        looked_at = next(it for it in photos if it.row.digest in oldest.name)
+        few.get(looked_at.place, looked_at.row.digest, 160)
+        few.get(looked_at.place, looked_at.row.digest, 320)
+    left = list(folder.rglob("*.webp"))
+    assert sum(file.stat().st_size for file in left) <= sum(sizes)
+    assert oldest in left  # it was looked at again
+    assert len(left) < 5
+
+
+def test_the_original_is_sent_whole_and_in_parts(served: Served) -> None:
+    content = (served.photos / "01.jpg").read_bytes()
+    path = f"/api/photos/{served.id_of('01.jpg')}/original"
+
+    def part(span: str) -> Any:
+        return served.client.get(path, headers={"Range": span})
+
+    whole = served.client.get(path)
+    assert (whole.status_code, whole.content) == (200, content)
+    assert whole.headers["content-type"] == "image/jpeg"
+    assert whole.headers["content-disposition"].startswith("inline")
+    assert (part("bytes=2-5").status_code, part("bytes=2-5").content) == (206, content[2:6])
+    assert part("bytes=2-5").headers["content-range"] == f"bytes 2-5/{len(content)}"
+    assert part("bytes=-7").content == content[-7:]
+    assert part("bytes=9-").content == content[9:]
+    assert part(f"bytes={len(content)}-").status_code == 416
+    assert part("bytes=nonsense").content == content
+
+
+def test_a_photo_that_is_gone_is_404_with_a_line(served: Served) -> None:
+    id = served.id_of("02.jpg")
+    (served.photos / "02.jpg").unlink()
+    for path in ("original", "thumbnail?size=1600", "similar?region=0,0,9,9"):
+        answer = served.client.get(f"/api/photos/{id}/{path}")
+        assert answer.status_code == 404
+        assert answer.json()["error"]
+
+
+@pytest.mark.parametrize("what", ["file", "folder", "pipe"])
+def test_a_file_that_leads_elsewhere_by_now_is_not_served(
+    served: Served, tmp_path: Path, what: str
+) -> None:
+    id = served.id_of("trip/09.jpg")
+    trip, secret = served.photos / "trip", tmp_path / "secret"
+    secret.mkdir()
+    picture(99).save(secret / "09.jpg")
+    if what == "folder":
+        shutil.rmtree(trip)
+        trip.symlink_to(secret)
+    else:
+        (trip / "09.jpg").unlink()
+        if what == "file":
+            (trip / "09.jpg").symlink_to(secret / "09.jpg")
+        else:
+            os.mkfifo(trip / "09.jpg")
+    for path in ("original", "thumbnail?size=640", "similar?region=0,0,9,9"):
+        assert served.client.get(f"/api/photos/{id}/{path}").status_code == 404
+
+
+def test_behind_a_link_that_was_meant_only_the_indexed_file_is_served(
+    tmp_path: Path, photos: Path, index: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    picture(50).save(outside / "linked.jpg")
+    (photos / "more").symlink_to(outside)
+    with open_tiny(index) as library:
+        library.index([photos], follow_links=True)
+    with serving(index, photos) as served:
+        path = f"/api/photos/{served.id_of('linked.jpg')}/original"
+        assert served.client.get(path).status_code == 200
+        (outside / "linked.jpg").write_text("a letter")
+        assert served.client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", b"\xff\xd8\xff\xe0 broken"])
+def test_an_upload_that_is_no_picture_is_refused(served: Served, content: bytes) -> None:
+    answer = served.client.post("/api/search", files={"image": ("a.jpg", content)})
+    assert answer.status_code == 400
+    assert "picture" in answer.json()["error"]
+
+
+def test_an_upload_of_too_many_pixels_is_refused(served: Served) -> None:
+    stream = BytesIO()
+    Image.new("1", (20_000, 20_000)).save(stream, "PNG")
+    answer = served.client.post("/api/search", files={"image": stream.getvalue()})
+    assert answer.status_code == 400
+    assert "megapixels" in answer.json()["error"]
+
+
+def test_an_upload_of_too_many_bytes_is_refused_also_without_a_length(served: Served) -> None:
+    def blocks() -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        for _ in range(MOST_BYTES // (1 << 20) + 1):
+            yield bytes(1 << 20)
+
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert served.client.post("/api/search", content=blocks(), headers=kind).status_code == 413
+    told = kind | {"Content-Length": str(MOST_BYTES + 1)}
+    assert served.client.post("/api/search", content=b"", headers=told).status_code == 413
+
+
+# Who may ask
+
+ROUTES = ["/", "/static/index.html", "/docs", "/openapi.json", "/metrics", "/api/status",
+          "/api/search", "/api/photos/1", "/api/photos/1/original", "/nothing"]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ROUTES)
+def test_every_answer_has_the_headers_that_keep_it_private(served: Served, path: str) -> None:
+    headers = served.client.get(path).headers
+    assert headers["content-security-policy"].startswith("default-src 'none'")
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert not [name for name in headers if name.startswith("access-control")]
+
+
+def test_a_token_is_needed_on_every_route_and_none_of_a_hundred_others_will_do(
+    indexed: Path, photos: Path
+) -> None:
+    with serving(indexed, photos, host="0.0.0.0", token=TOKEN) as served:
+        client = served.client
+        for path in ROUTES:
+            assert client.get(path).status_code == 401
+            right = client.get(path, headers={"Authorization": f"Bearer {TOKEN}"})
+            assert right.status_code != 401
+        for number in range(100):
+            wrong = {"Authorization": f"Bearer {TOKEN[:-1]}{number}"}
+            assert client.get("/api/status", headers=wrong).status_code == 401
+        assert client.get("/", params={"token": "é" * 20}).status_code == 401
+        page = client.get("/", params={"token": TOKEN}, follow_redirects=False)
+        assert (page.status_code, page.headers["location"]) == (303, "/")
+        cookie = page.headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=strict" in cookie
+        assert client.get("/api/status").status_code == 200  # the cookie is kept
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("localhost:7700", 200), ("127.0.0.1", 200), ("[::1]:7700", 200), ("LOCALHOST", 200),
+     ("evil.example", 400), ("localhost.evil.example:7700", 400), ("192.168.0.7", 400),
+     ("", 400)],
+)  # fmt: skip
+def test_only_names_of_this_machine_are_answered(served: Served, host: str, status: int) -> None:
+    assert served.client.get("/api/status", headers={"Host": host}).status_code == status
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": "http://localhost:1"},
+     {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}],
+)  # fmt: skip
+def test_what_a_page_of_another_site_sends_is_refused(
+    served: Served, headers: dict[str, str]
+) -> None:
+    sent = {"files": {"image": (served.photos / "01.jpg").read_bytes()}}
+    assert served.client.post("/api/search", headers=headers, **sent).status_code == 403  # type: ignore[arg-type]
+    own = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
+    assert served.client.post("/api/search", headers=own, **sent).status_code == 200  # type: ignore[arg-type]
+
+
+def test_another_site_may_ask_where_that_was_allowed(indexed: Path, photos: Path) -> None:
+    origin = "https://photos.example"
+    with serving(indexed, photos, origins=(origin,)) as served:
+        allowed = served.client.get("/api/status", headers={"Origin": origin})
+        other = served.client.get("/api/status", headers={"Origin": "https://evil.example"})
+        assert allowed.headers["access-control-allow-origin"] == origin
+        assert "access-control-allow-origin" not in other.headers
+
+
+# The index changes
+
+
+def test_photos_that_come_and_go_are_seen_at_once(served: Served) -> None:
+    assert served.get("/api/search", q="boat", k=100)["total"] == 12
+    picture(70).save(served.photos / "new.jpg")
+    (served.photos / "00.jpg").unlink()
+    with open_tiny(served.index) as library:
+        library.index()
+    found = served.get("/api/search", q="boat", k=100)
+    names = {Path(hit["path"]).name for hit in found["hits"]}
+    assert found["total"] == len(found["hits"]) == 12
+    assert "new.jpg" in names
+    assert "00.jpg" not in names
+
+
+def test_an_index_that_is_replaced_is_served_as_it_is_now(served: Served, tmp_path: Path) -> None:
+    other = tmp_path / "other-photos"
+    other.mkdir()
+    picture(80).save(other / "only.jpg")
+    with open_tiny(tmp_path / "fresh") as library:
+        library.index([other])
+    assert served.get("/api/search", q="boat")["total"] == 12
+    served.index.rename(tmp_path / "old")
+    gone = served.client.get("/api/search", params={"q": "boat"})
+    assert gone.status_code == 503
+    assert gone.headers["retry-after"]
+    (tmp_path / "fresh").rename(served.index)
+    found = served.get("/api/search", q="boat")
+    assert [Path(hit["path"]).name for hit in found["hits"]] == ["only.jpg"]
+
+
+def test_many_clients_at_once_get_each_their_own_answer(served: Served) -> None:
+    words = [f"words of client {number}" for number in range(40)]
+    with open_tiny(served.index) as library:
+        expected = {text: [hit.id for hit in library.query(text, 3)] for text in words}
+    found: dict[str, list[int]] = {}
+
+    def ask(text: str) -> None:
+        hits = served.get("/api/search", q=text, k=3)["hits"]
+        found[text] = [hit["id"] for hit in hits]
+
+    threads = [threading.Thread(target=ask, args=[text]) for text in words]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(DEADLINE)
+    assert found == expected
+
+
+# Real processes
+
+
+class Process(NamedTuple):
+    process: subprocess.Popen[str]
+    address: str
+
+    def get(self, path: str, timeout: float = DEADLINE, **query: Any) -> bytes:
+        url = f"{self.address}{path}?{urlencode(query)}"
+        with urlopen(url, timeout=timeout) as answer:
+            content: bytes = answer.read()
+            return content
+
+
+Serve = Callable[..., Process]
+
+# As `clipsearch serve`, but with the tiny model, so that nothing waits for torch.
+TINY = """
+import sys
+from pathlib import Path
+from tiny import open_tiny
+from clipsearch.web import server
+access, listening = server.check_access("127.0.0.1", None, []), server.listen("127.0.0.1", 0)
+address = server.address_of(listening, access)
+server.run(
+    lambda: open_tiny(Path(sys.argv[1])), listening, access,
+    ready=lambda: print("tiny: serving", address, file=sys.stderr, flush=True),
+)
+"""
+
+
+@pytest.fixture
+def serve(index: Path, cache: Path) -> Iterator[Serve]:
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*command: str | Path, **more: str) -> Process:
+        environment = os.environ | {"CLIPSEARCH_CACHE": str(cache)} | more
+        process = subprocess.Popen(
+            command or [sys.executable, "-c", TINY, index],
+            stderr=subprocess.PIPE, text=True, env=environment, cwd=Path(__file__).parent,
+        )  # fmt: skip
+        started.append(process)
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert "serving http://" in line, line
+        return Process(process, line.split()[2].rstrip("/"))
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_cleanly(indexed: Path, serve: Serve, number: int) -> None:
+    server = serve()
+    assert json.loads(server.get("/api/status"))["photos"] == 12
+    server.process.send_signal(number)
+    _, said = server.process.communicate(timeout=DEADLINE)
+    assert (server.process.returncode, said) == (0, "")
+
+
+def test_a_port_in_use_is_told_in_a_line(indexed: Path, clipsearch: Callable[..., Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = clipsearch("serve", "--port", str(port))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"clipsearch: port {port} is in use")
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_an_index_it_says_what_to_do(clipsearch: Callable[..., Any]) -> None:
+    done = clipsearch("serve", "--port", "0")
+    assert done.returncode == 2
+    assert "make one: clipsearch index" in done.stderr
+
+
+def test_beyond_this_machine_a_token_is_made_and_needed(index: Path, serve: Serve) -> None:
+    Library.open(index).close()
+    command = [sys.executable, "-m", "clipsearch", "serve", "--index", index]
+    server = serve(*command, "--host", "0.0.0.0", "--port", "0")
+    address, _, token = server.address.partition("/?token=")
+    assert len(token) >= 32
+    with pytest.raises(HTTPError, match="401"):
+        urlopen(f"{address}/api/status")
+    request = Request(f"{address}/api/status", headers={"Authorization": f"Bearer {token}"})
+    assert urlopen(request).status == 200
+
+
+def test_a_short_token_is_refused(indexed: Path, clipsearch: Callable[..., Any]) -> None:
+    done = clipsearch("serve", "--port", "0", "--token", "short")
+    assert done.returncode == 2
+    assert "--token needs" in done.stderr
+
+
+def test_a_kill_while_thumbnails_are_written_spoils_none(
+    photos: Path, index: Path, serve: Serve, tmp_path: Path
+) -> None:
+    for seed in range(40):
+        picture(seed, (900, 700)).save(photos / f"large-{seed}.jpg")
+    with open_tiny(index) as library:
+        library.index([photos])
+    kept = tmp_path / "kept"
+    server = serve(CLIPSEARCH_CACHE=str(kept))
+    hits = json.loads(server.get("/api/search", k=100))["hits"]
+
+    def ask(id: int) -> None:
+        with contextlib.suppress(OSError):
+            server.get(f"/api/photos/{id}/thumbnail", size=640)
+
+    threads = [threading.Thread(target=ask, args=[hit["id"]]) for hit in hits]
+    for thread in threads:
+        thread.start()
+    soon(lambda: len(list(kept.rglob("*.webp"))) >= 5)
+    server.process.kill()
+    for thread in threads:
+        thread.join(DEADLINE)
+    assert len(list(kept.rglob("*.webp"))) < len(hits)
+    for file in kept.rglob("*.webp"):
+        Image.open(file).load()
+    again = serve(CLIPSEARCH_CACHE=str(kept))
+    for hit in hits:
+        content = again.get(f"/api/photos/{hit['id']}/thumbnail", size=640)
+        assert max(Image.open(BytesIO(content)).size) <= 640
+
+
+def test_clients_that_send_slowly_or_hang_up_keep_nobody_waiting(
+    indexed: Path, serve: Serve
+) -> None:
+    server = serve()
+    port = int(server.address.rpartition(":")[2])
+    slow = []
+    for number in range(50):
+        client = socket.create_connection(("127.0.0.1", port))
+        head = f"POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: {10 + number}\r\n"
+        client.sendall(head.encode() + (b"\r\nhalf" if number % 2 else b""))
+        slow.append(client)
+    for number in range(50):
+        gone = socket.create_connection(("127.0.0.1", port))
+        path = ("/api/search?q=boat", "/api/photos/1/original", "/api/photos/1/thumbnail")
+        gone.sendall(f"GET {path[number % 3]} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        gone.close()
+    assert json.loads(server.get("/api/status", timeout=20))["photos"] == 12
+    assert len(json.loads(server.get("/api/search", k=5))["hits"]) == 5
+    for client in slow:
+        client.close()
+    server.process.terminate()
+    _, said = server.process.communicate(timeout=DEADLINE)
+    assert (server.process.returncode, said) == (0, "")
+
+
+# The description of the API
+
+
+def test_the_api_is_as_it_is_described(indexed: Path, serve: Serve) -> None:
+    schemathesis = pytest.importorskip("schemathesis")
+    from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis import strategies as st
+    from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+    address = serve().address
+    schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
+    tried = 0
+    for operation in schema.get_all_operations():
+
+        @settings(
+            max_examples=25, deadline=None, phases=[Phase.generate], database=None,
+            derandomize=True, suppress_health_check=list(HealthCheck),
+        )  # fmt: skip
+        @given(case=operation.ok().as_strategy(), data=st.data())
+        def check(case: Any, data: Any) -> None:
+            nonlocal tried
+            tried += 1
+            answer = case.call(base_url=address)
+            assert answer.status_code < 500, (case, answer.text)
+            # Not every text is a date or a place, which no schema can tell.
+            case.validate_response(answer, excluded_checks=[positive_data_acceptance])
+
+        check()
+    assert tried >= 150
