@@ -545,12 +545,12 @@ def test_a_mistake_is_one_line_and_exit_code_2(
         (["query", "a dog", "--weight", "2"], "--weight is that of pictures"),
         (["query", "a dog", "-k", "some"], "'some' is neither a number nor all"),
         (["query", "a dog", "--wait", "2"], "No such option: --wait"),
-        (["query", "a", "dog"], "(dog); see clipsearch query --help"),
+        (["query", "a", "dog"], "clipsearch query --help"),
         (["query", "a dog +"], "after + and - go words or a picture"),
         (["query", "a dog", "--minus", ""], "a part of the query is empty"),
         (["query", "a dog", "--image", ""], "the name of the picture is empty"),
-        (["score"], "Missing argument 'IMAGE...'; see clipsearch score --help"),
-        (["find", "a dog"], "No such command 'find'; see clipsearch --help"),
+        (["score"], "Missing argument 'IMAGE...' (see "),
+        (["find", "a dog"], "No such command 'find'"),
     ],
 )
 def test_what_cannot_be_understood_is_told_in_a_single_line(

@@ -283,9 +283,7 @@ def test_what_makes_no_sense_is_said_in_one_line(
     assert said in complaint(call(tool, **arguments))
 
 
-def test_a_photo_that_became_a_link_is_not_shown(
-    tmp_path: Path, photos: Path, index: Path
-) -> None:
+def test_a_photo_that_became_a_link_is_not_shown(tmp_path: Path, photos: Path, index: Path) -> None:
     with open_tiny(index) as library:
         library.index([photos])
     secret = tmp_path / "secret.png"

@@ -50,7 +50,7 @@ app.command()(with_groups(ls.ls))
 app.command()(with_groups(label.label))
 app.command()(score.score)
 app.command()(dupes.dupes)
-app.command()(serve.serve)
+app.command(short_help="Show the photos on a page, and answer over HTTP.")(serve.serve)
 app.command()(status.status)
 app.command()(forget.forget)
 app.command()(mcp.mcp)
@@ -93,7 +93,7 @@ def main() -> None:
             error.show()  # the help
             sys.exit(2)
         command = error.ctx.command_path if error.ctx else "clipsearch"
-        _fail(f"{error.format_message().rstrip('. ')}; see {command} --help", debug)
+        _fail(f"{error.format_message().rstrip('. ')} (see {command} --help)", debug)
     except Exception as error:
         _fail(
             f"unexpected {type(error).__name__}: {error}\n"
