@@ -646,10 +646,16 @@ def test_the_same_weights_under_another_name_are_the_same_model(
 
 
 def test_other_weights_under_the_same_name_are_refused(
-    weights: Path, photos: Path, tmp_path: Path, loaded: Encoder
+    weights: Path,
+    photos: Path,
+    tmp_path: Path,
+    loaded: Encoder,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from safetensors.torch import load_file, save_file
 
+    # What was exported of the right weights would answer, and rightly.
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "cache"))
     file = tmp_path / "mine.safetensors"
     shutil.copy(weights, file)
     with open_with(loaded, tmp_path / "mine", f"{SMALL}:{file}") as library:
