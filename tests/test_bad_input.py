@@ -53,7 +53,7 @@ def complaint(done: subprocess.CompletedProcess[str], code: int = 2) -> str:
     assert done.stderr.startswith("clipsearch: ")
     assert done.stderr.count("clipsearch: ") == 1
     assert "Traceback" not in done.stderr
-    assert "unexpected" not in done.stderr
+    assert "a fault of clipsearch" not in done.stderr
     return done.stderr
 
 
@@ -536,6 +536,28 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 ) -> None:
     assert says in complaint(clipsearch(*arguments, cwd=tmp_path))
     assert indexed.status().photos == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["query", "a dog", "--weight", "heavy"], "'--weight': 'heavy' is not a valid float"),
+        (["query", "a dog", "--weight", "2"], "--weight is that of pictures"),
+        (["query", "a dog", "-k", "some"], "'some' is neither a number nor all"),
+        (["query", "a dog", "--wait", "2"], "No such option: --wait"),
+        (["query", "a", "dog"], "clipsearch query --help"),
+        (["query", "a dog +"], "after + and - go words or a picture"),
+        (["query", "a dog", "--minus", ""], "a part of the query is empty"),
+        (["query", "a dog", "--image", ""], "the name of the picture is empty"),
+        (["score"], "Missing argument 'IMAGE...' (see "),
+        (["find", "a dog"], "No such command 'find'"),
+    ],
+)
+def test_what_cannot_be_understood_is_told_in_a_single_line(
+    clipsearch: Run, indexed: Library, arguments: list[str], says: str
+) -> None:
+    (line,) = complaint(clipsearch(*arguments)).splitlines()
+    assert says in line
 
 
 def test_an_unknown_device_is_one_line_and_exit_code_2(

@@ -140,6 +140,11 @@ def test_the_installed_command_is_the_module() -> None:
     assert done.stdout == f"clipsearch {version('clipsearch')}\n"
 
 
+@pytest.mark.parametrize("command", [[], ["models"]])
+def test_the_list_of_commands_cuts_no_sentence_short(clipsearch: Run, command: list[str]) -> None:
+    assert "..." not in clipsearch(*command, "--help").stdout.partition("\nCommands:")[2]
+
+
 def test_without_a_command_help_is_shown(clipsearch: Run) -> None:
     done = clipsearch()
     assert done.returncode == 2
@@ -306,7 +311,7 @@ def test_status_tells_a_person_what_is_held(
     made: tuple[Path, Path], spec: str, clipsearch: Run
 ) -> None:
     done = clipsearch("status", "--index", made[0])
-    for part in ("photos    6", f"{made[1]}  6 photos", spec, "1 files: clipsearch status --fail"):
+    for part in ("photos    6", f"{made[1]}  6 photos", spec, "1 file: clipsearch status --fail"):
         assert part in done.stdout
     done = clipsearch("status", "--failures", "--index", made[0])
     assert done.stdout == f"{made[1] / 'broken.jpg'}\tthe file is empty\n"

@@ -67,11 +67,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return Place(there / "index", there / "photos")
 
 
-def command(place: Place, *options: str | Path) -> list[str]:
-    """Asks with an indexed photo, whose vector is known: no model is loaded."""
-    asked = str(place.photos / ASKED)
+def command(place: Place, *options: str | Path, listing: bool = False) -> list[str]:
+    """Asks with an indexed photo, whose vector is known: no model is loaded. Or lists all."""
+    asked = ["ls"] if listing else ["similar", str(place.photos / ASKED)]
     given = ("--index", place.index, *options)
-    return [sys.executable, "-m", "clipsearch", "similar", asked, *map(str, given)]
+    return [sys.executable, "-m", "clipsearch", *asked, *map(str, given)]
 
 
 def ask(place: Place, *options: str | Path, **environment: str) -> Done:
@@ -81,14 +81,19 @@ def ask(place: Place, *options: str | Path, **environment: str) -> Done:
 
 
 def on_terminal(
-    place: Place, *options: str, answer: bytes = NOTHING, columns: int = 100, **environment: str
+    place: Place,
+    *options: str,
+    answer: bytes = NOTHING,
+    columns: int = 100,
+    listing: bool = False,
+    **environment: str,
 ) -> tuple[int, bytes]:
     """Exit code and all that reaches a terminal, which says what it is when it is asked."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (40, columns))
     given = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
     process = subprocess.Popen(
-        command(place, *options),
+        command(place, *options, listing=listing),
         env=given | {"TERM": "xterm-256color", "FORCE_HYPERLINK": "", **environment},
         stdin=theirs,
         stdout=theirs,
@@ -204,6 +209,31 @@ def test_nothing_found_prints_nothing(index: Path, tmp_path: Path, form: str) ->
     assert not page.exists()
 
 
+def test_why_nothing_was_found_is_told(index: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    with open_tiny(index) as library:
+        library.index([photos])
+    assert list_photos(index) == b"clipsearch: the index holds no photos\n"
+    picture(0).save(photos / ASKED)
+    with open_tiny(index) as library:
+        library.index([photos])
+    assert list_photos(index, "--camera", "x") == b"clipsearch: no photo satisfies the filters\n"
+    place = Place(index, photos)
+    assert ask(place).stderr == b"clipsearch: the index holds no other photos\n"
+    outside = ask(place, "--relevant", "--camera", "x").stderr
+    assert outside.startswith(b"clipsearch: no photo within the filters stands out")
+
+
+def list_photos(index: Path, *options: str) -> bytes:
+    """What `clipsearch ls` says where it finds nothing."""
+    done = subprocess.run(
+        command(Place(index, index), *options, listing=True), capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, b"")
+    return done.stderr
+
+
 def test_plain_text_needs_neither_rich_nor_pillow() -> None:
     program = (
         "import sys; from pathlib import Path\n"
@@ -264,6 +294,16 @@ def test_links_are_for_terminals_that_know_them(
     for form in ((), ("--paths",)):
         _, screen = on_terminal(place, *form, **environment)
         assert (b"\x1b" in screen) == linked
+
+
+def test_listed_photos_lead_to_their_files(place: Place) -> None:
+    code, screen = on_terminal(place, listing=True)
+    assert code == 0
+    links = re.findall(rb"\x1b\]8;[^;]*;file://(/[^\x1b]*)\x1b\\", screen)
+    assert {unquote_to_bytes(link) for link in links} == place.paths() | {
+        os.fsencode(place.photos / ASKED)
+    }
+    assert b"\x1b]8" not in on_terminal(place, listing=True, FORCE_HYPERLINK="0")[1]
 
 
 def test_over_ssh_a_link_names_the_machine(place: Place) -> None:

@@ -9,7 +9,7 @@ import io
 import logging
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,6 +32,9 @@ from clipsearch.cli import (
 from clipsearch.cli.options import with_groups
 from clipsearch.errors import ClipsearchError
 
+# What a wrong option or argument raises; Typer has a public name for its subclass alone.
+UsageError: Any = typer.BadParameter.__base__
+
 app = typer.Typer(
     name="clipsearch",
     no_args_is_help=True,
@@ -47,7 +50,7 @@ app.command()(with_groups(ls.ls))
 app.command()(with_groups(label.label))
 app.command()(score.score)
 app.command()(dupes.dupes)
-app.command()(serve.serve)
+app.command(short_help="Show the photos on a page, and answer over HTTP.")(serve.serve)
 app.command()(status.status)
 app.command()(forget.forget)
 app.command()(mcp.mcp)
@@ -82,9 +85,15 @@ def main() -> None:
     _log_to_stderr()
     _print_any_name()
     try:
-        app(arguments)
+        sys.exit(app(arguments, standalone_mode=False))
     except ClipsearchError as error:
         _fail(str(error), debug)
+    except UsageError as error:
+        if not arguments:
+            error.show()  # the help
+            sys.exit(2)
+        command = error.ctx.command_path if error.ctx else "clipsearch"
+        _fail(f"{error.format_message().rstrip('. ')} (see {command} --help)", debug)
     except Exception as error:
         _fail(
             f"unexpected {type(error).__name__}: {error}\n"

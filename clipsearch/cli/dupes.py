@@ -10,7 +10,7 @@ import typer
 
 from clipsearch.cli.index import progress
 from clipsearch.cli.options import Index, Json
-from clipsearch.cli.output import print_json, print_rows, printable
+from clipsearch.cli.output import counted, print_json, print_rows, printable
 
 if TYPE_CHECKING:
     from clipsearch.search.duplicates import Group
@@ -34,7 +34,7 @@ def dupes(
     index: Index = None,
     json: Json = False,
 ) -> None:
-    """Find duplicates: the same bytes, the same picture, similar shots. Deletes nothing."""
+    """Find duplicates and similar shots; nothing is deleted."""
     from clipsearch.library import Library
     from clipsearch.search.duplicates import KINDS
 
@@ -45,7 +45,8 @@ def dupes(
     if json:
         print_json([group.as_dict() for group in groups])
     else:
-        print_rows(COLUMNS, list(_rows(groups)))
+        files = [photo.path for group in groups for photo in group.photos]
+        print_rows(COLUMNS, list(_rows(groups)), files)
     for kind in kinds:
         _note_freed(kind, [group for group in groups if group.kind == kind])
     if not groups:
@@ -70,7 +71,7 @@ def _rows(groups: Sequence[Group]) -> Iterator[tuple[str, ...]]:
 
 def _note_freed(kind: str, groups: Sequence[Group]) -> None:
     if groups:
-        count = f"{len(groups)} group{'s' if len(groups) > 1 else ''}"
+        count = counted(len(groups), "group")
         freed = _readable(sum(group.freed for group in groups))
         print(f"clipsearch: {kind}: {count}, {freed} could be freed", file=sys.stderr)
 

@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from clipsearch.cli.options import Index
-from clipsearch.cli.output import printable
+from clipsearch.cli.output import counted, printable
 
 
 def forget(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder or a photo.")],
     index: Index = None,
 ) -> None:
-    """Take a folder or a photo out of the index; files are never touched.
+    """Take a folder or a photo out of the index; its files stay.
 
     It stays out until it is named to `clipsearch index` again.
     """
@@ -23,4 +23,4 @@ def forget(
 
     with Library.open(index, create=False) as library:
         count = library.forget(path)
-    print(f"{count} photos taken out: {printable(str(path))}")
+    print(f"{counted(count, 'photo')} taken out: {printable(str(path))}")

@@ -76,7 +76,7 @@ def index(
     ] = 1,
     json: Json = False,
 ) -> None:
-    """Bring folders into the index, and what it knows of them up to date.
+    """Bring folders into the index, or all that it knows up to date.
 
     (*) Remembered with the folder, until said otherwise; an empty GLOB takes patterns back. A
     file .clipsearchignore in any folder, written like a .gitignore, leaves out what matches too.

@@ -42,9 +42,9 @@ def label(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Say in words of a list what a photo shows, or how many photos show what.
+    """Say what a photo shows, or how many photos show what.
 
-    A photo gets labels with their probabilities among the list; each photo of a folder is
+    A photo gets labels of a list, with their probabilities among it; each photo of a folder is
     counted under its best one.
     """
     from clipsearch.library import Library

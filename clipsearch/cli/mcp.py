@@ -17,7 +17,10 @@ def mcp(
     device: Device = "auto",
     allow_url: AllowUrl = False,
 ) -> None:
-    """Let an assistant search: tools over stdin and stdout (see docs/mcp.md)."""
+    """Let an assistant search, over stdin and stdout.
+
+    See docs/mcp.md.
+    """
     from clipsearch.library import Library, default_folder
     from clipsearch.photos.decode import take_over_pillow
 

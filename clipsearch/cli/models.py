@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from clipsearch.cli.options import Index, Json
-from clipsearch.cli.output import print_json, print_rows
+from clipsearch.cli.output import counted, print_json, print_rows
 from clipsearch.encoders.aliases import ALIASES, Alias
 
 COLUMNS = ("model", "spec", ">MB", ">pixels", "languages", ">ImageNet", "here")
@@ -15,7 +15,7 @@ COLUMNS = ("model", "spec", ">MB", ">pixels", "languages", ">ImageNet", "here")
 app = typer.Typer(
     rich_markup_mode=None,
     invoke_without_command=True,
-    help="List the models worth choosing, fetch them ahead of time, remove them from an index.",
+    help="List models, fetch one, or remove one from an index.",
 )
 
 
@@ -34,7 +34,7 @@ def models(context: typer.Context, json: Json = False) -> None:
 def download(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="An alias or a model spec.")],
 ) -> None:
-    """Fetch a model's weights now, so that it can be used without a network later."""
+    """Fetch a model's weights, to use it without a network later."""
     from clipsearch import encoders
 
     print(encoders.download(encoders.parse_spec(spec)))
@@ -45,12 +45,12 @@ def remove(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="A model that the index holds.")],
     index: Index = None,
 ) -> None:
-    """Take a model with its embeddings out of an index that holds several."""
+    """Take one of several models out of an index."""
     from clipsearch.library import Library
 
     with Library.open(index, create=False) as library:
         count = library.remove_model(spec)
-    print(f"{count} embeddings removed: {spec}")
+    print(f"{counted(count, 'embedding')} removed: {spec}")
 
 
 def _row(alias: Alias) -> tuple[str, ...]:

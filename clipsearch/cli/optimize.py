@@ -23,9 +23,10 @@ def optimize(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Make search fast in a library of millions of photos; about 99 of 100 answers stay.
+    """Make search fast in a library of millions of photos.
 
-    From then on clipsearch index keeps it fresh. query --exact still compares with every photo.
+    About 99 of 100 answers stay the same. From then on clipsearch index keeps it fresh. query
+    --exact still compares with every photo.
     """
     from clipsearch.library import Library
 

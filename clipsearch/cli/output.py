@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import re
@@ -114,7 +115,7 @@ def _print(photos: Sequence[Photo], output: Output, table: Table | None) -> None
     elif output.print0:
         _write_paths(photos, b"\0")
     elif table and not output.paths:
-        print_rows(*table)
+        print_rows(*table, [photo.path for photo in photos])
     elif sys.stdout.isatty():
         from clipsearch.cli.table import print_paths, print_table
 
@@ -206,17 +207,25 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
 
-def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_rows(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], links: Sequence[Path] = ()
+) -> None:
     """Print rows: a table with headers on a terminal, tab-separated lines in a pipe.
 
-    A column whose name starts with ">" aligns right.
+    A column whose name starts with ">" aligns right. `links` are the files, one a row, that a
+    click on the last column opens.
     """
     end_with_the_reader()
     if not sys.stdout.isatty():
         for row in rows:
             print("\t".join(row))
     elif rows:
-        _print_table(columns, rows)
+        _print_table(columns, rows, links)
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: "1 photo", "2 photos"."""
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def printable(path: str) -> str:
@@ -225,15 +234,23 @@ def printable(path: str) -> str:
     return "".join(f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in shown)
 
 
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], links: Sequence[Path]
+) -> None:
     from rich import box
     from rich.console import Console
+    from rich.style import Style
     from rich.table import Table
+    from rich.text import Text
+
+    from clipsearch.cli.table import is_decorated, link_to
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in columns:
+    for place, name in enumerate(columns):
         justify: Literal["left", "right"] = "right" if name[0] == ">" else "left"
-        table.add_column(name.lstrip(">"), justify=justify, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
+        # What a row is called stays in one piece, to be copied.
+        table.add_column(name.lstrip(">"), justify=justify, overflow="fold", no_wrap=place == 0)
+    styles = [Style(link=link_to(file)) for file in links] if is_decorated() else []
+    for row, style in itertools.zip_longest(rows, styles, fillvalue=""):
+        table.add_row(*row[:-1], Text(row[-1], style))
     Console(highlight=False, markup=False).print(table)

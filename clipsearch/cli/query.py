@@ -8,6 +8,7 @@ import typer
 
 from clipsearch.cli.options import AllowUrl, Count, Device, Exact, Index, ModelSpec, Relevant
 from clipsearch.cli.output import Output, answer
+from clipsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
     from clipsearch.search.filters import Filters
@@ -30,8 +31,9 @@ def query(
         typer.Option(metavar="TEXT", help="What it should not show. Repeatable."),
     ] = None,
     weight: Annotated[
-        float, typer.Option(metavar="N", help="How much a picture counts; the words count 1.")
-    ] = 1.0,
+        float | None,
+        typer.Option(metavar="N", help="How much a picture counts; the words count 1. Default: 1."),
+    ] = None,
     allow_url: AllowUrl = False,
     k: Count = 10,
     relevant: Relevant = False,
@@ -46,13 +48,15 @@ def query(
     """Find photos by words, by pictures, or by both together."""
     from clipsearch.library import Library
 
+    if weight is not None and not image:
+        raise InvalidInput("--weight is that of pictures: give one with --image; words: '2*dog'")
     with Library.open(index, model=model, device=device, create=False) as library:
         hits = library.query(
             text,
             k,
             images=image or (),
             minus=minus or (),
-            image_weight=weight,
+            image_weight=1.0 if weight is None else weight,
             filters=filters,
             allow_url=allow_url,
             exact=exact,
@@ -62,8 +66,11 @@ def query(
     answer(hits, output, " + ".join(filter(None, parts)), nothing_found(filters, relevant))
 
 
-def nothing_found(filters: Filters, relevant: bool = False) -> str:
-    """Why no photo was found."""
+def nothing_found(
+    filters: Filters, relevant: bool = False, empty: str = "the index holds no photos"
+) -> str:
+    """Why no photo was found; `empty` is said where nothing was left out."""
     if relevant:
-        return "no photo stands out; without --relevant the nearest are shown"
-    return "no photo satisfies the filters" if filters else "the index holds no other photos"
+        within = " within the filters" if filters else ""
+        return f"no photo{within} stands out; without --relevant the nearest are shown"
+    return "no photo satisfies the filters" if filters else empty

@@ -26,9 +26,10 @@ def score(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Compare pictures with texts: cosines, and probabilities among the texts.
+    """Compare any pictures with any texts.
 
-    By the model of the index, or without an index by --model.
+    Gives cosines, and probabilities among the texts, by the model of the index, or without an
+    index by --model.
     """
     from clipsearch import library
     from clipsearch.photos.decode import take_over_pillow

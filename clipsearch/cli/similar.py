@@ -59,4 +59,5 @@ def similar(
             exact=exact,
             relevant=relevant,
         )
-    answer(hits, output, f"like {Path(image).name}", nothing_found(filters, relevant))
+    nothing = nothing_found(filters, relevant, "the index holds no other photos")
+    answer(hits, output, f"like {Path(image).name}", nothing)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.options import Index, Json
-from clipsearch.cli.output import end_with_the_reader, print_json, printable
+from clipsearch.cli.output import counted, end_with_the_reader, print_json, printable
 
 if TYPE_CHECKING:
     from clipsearch.library import Status
@@ -47,13 +47,17 @@ def _as_json(held: Status, folder: str) -> dict[str, object]:
 def _print(held: Status, folder: str) -> None:
     print(f"index     {printable(folder)}")
     print(f"photos    {held.photos}")
+    if run := held.indexing:
+        left = f", {run.seconds_left:.0f} s left" if run.seconds_left is not None else ""
+        print(f"indexing  {run.done} of {run.total} files, {run.rate:.1f}/s{left}")
     for root in held.roots:
         missing = "" if root.present else "  (not there now; its photos are kept)"
-        print(f"folder    {printable(root.path)}  {root.photos} photos{missing}")
+        print(f"folder    {printable(root.path)}  {counted(root.photos, 'photo')}{missing}")
         if rules := _options(root.rules):
             print(f"          {printable(rules)}")
     for model in held.models:
-        print(f"model     {model.spec}  {model.vectors} embeddings of {model.dim} numbers")
+        count = counted(model.vectors, "embedding")
+        print(f"model     {model.spec}  {count} of {model.dim} numbers")
         if model.note:
             print(f"          {model.note}")
     sizes = held.bytes
@@ -62,7 +66,7 @@ def _print(held: Status, folder: str) -> None:
         f"  (catalog {_megabytes(sizes['catalog'])}, vectors {_megabytes(sizes['vectors'])})"
     )
     if held.failures:
-        print(f"failed    {len(held.failures)} files: clipsearch status --failures")
+        print(f"failed    {counted(len(held.failures), 'file')}: clipsearch status --failures")
 
 
 def _options(rules: ScanRules) -> str:

@@ -21,6 +21,7 @@ from clipsearch.cli.index import (
     summary,
 )
 from clipsearch.cli.options import Device, Index, Json, ModelSpec
+from clipsearch.cli.output import counted
 
 if TYPE_CHECKING:
     from clipsearch.library import IndexReport
@@ -40,7 +41,7 @@ def watch(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Bring folders up to date, and keep them so until Ctrl-C or SIGTERM.
+    """Bring folders up to date, and keep them so until Ctrl-C.
 
     Folders on a network, and those that the system cannot watch, are looked at every 30 seconds.
     """
@@ -86,10 +87,10 @@ def watch(
 def _line(report: IndexReport) -> str:
     """A burst of changes, such as "+3 photos, 1 moved in 0.4 s"."""
     counts = [
-        (report.added, f"+{report.added} photo{'s' * (report.added != 1)}"),
+        (report.added, f"+{counted(report.added, 'photo')}"),
         (report.updated, f"{report.updated} changed"),
         (report.moved, f"{report.moved} moved"),
-        (report.removed, f"-{report.removed} photo{'s' * (report.removed != 1)}"),
+        (report.removed, f"-{counted(report.removed, 'photo')}"),
         (report.failed, f"{report.failed} unreadable"),
     ]
     done = [what for count, what in counts if count] or [f"{report.embedded} embedded anew"]

@@ -168,6 +168,8 @@ def read_picture(source: str | os.PathLike[str] | Image.Image, allow_url: bool =
     name = os.fspath(source)
     if name == STDIN:
         return Picture(_limited(sys.stdin.buffer.read(MOST_BYTES + 1), "stdin"), "stdin")
+    if not name:
+        raise InvalidInput("the name of the picture is empty")
     if re.match(r"https?://", name):
         return Picture(_fetch(name, allow_url), name)
     try:
@@ -187,7 +189,8 @@ def _fetch(url: str, allowed: bool) -> bytes:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
             return _limited(answer.read(MOST_BYTES + 1), url)
     except urllib.error.URLError as error:
-        raise InvalidInput(f"{url} could not be fetched: {error.reason}") from error
+        reason = getattr(error.reason, "strerror", None) or error.reason
+        raise InvalidInput(f"{url} could not be fetched: {reason}") from error
     except (OSError, ValueError) as error:  # a time-out, or a broken answer
         raise InvalidInput(f"{url} could not be fetched: {error}") from error
 

@@ -73,7 +73,9 @@ def parse_term(text: str, factor: float = 1.0) -> Term:
     if len(content) > 1 and content[0] == content[-1] == '"':
         content = content[1:-1].strip()
     if not content:
-        raise InvalidInput(f"a part of the query is empty: {text.strip() or 'nothing'!r}")
+        part = text.strip()
+        said = f": {part!r}" if part else "; after + and - go words or a picture"
+        raise InvalidInput(f"a part of the query is empty{said}")
     return Term(content, factor, is_picture)
 
 
