@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from conftest import Run, picture
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from PIL import Image
 from safetensors.torch import save_file
+from tiny import open_tiny
 from torch.nn import functional as F
 
 from clipsearch import InvalidInput, Library
@@ -132,8 +135,6 @@ def test_with_nothing_masked_and_a_kernel_of_zeros_it_is_clip_to_the_last_bit(
 
 
 def load_clip(clip: Any, precision: str) -> Any:
-    import copy
-
     tower = copy.deepcopy(clip)
     tower.visual.to(dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
     return tower
@@ -168,8 +169,6 @@ def test_half_precision_changes_next_to_nothing(
 def test_texts_are_embedded_as_clip_does_with_torch_and_without(
     encoder: Encoder, clip: Any
 ) -> None:
-    import open_clip
-
     theirs = clip.encode_text(open_clip.get_tokenizer("ViT-B-32")(TEXTS), normalize=True).numpy()
     assert encoder.encode_texts(TEXTS) == pytest.approx(theirs, abs=1e-5)
     assert export_texts(encoder)
@@ -272,8 +271,6 @@ def test_a_mask_that_is_no_picture_is_named(library: Library, tmp_path: Path) ->
 
 
 def test_a_model_that_sees_no_masks_says_what_to_do(photos: Path, index: Path) -> None:
-    from tiny import open_tiny
-
     with open_tiny(index) as library:
         library.index([photos])
     refusal = masks_refused(open_tiny(index), Image.new("L", (320, 240), 255))
