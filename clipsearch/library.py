@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from clipsearch.search.duplicates import Group, Kind
     from clipsearch.search.facets import Facets
     from clipsearch.search.filters import Filters
+    from clipsearch.search.hybrid import Written
     from clipsearch.search.labels import Label, LabelCount, LabelledPhoto, Labels, LabelSet
     from clipsearch.search.many import Answer, Question
     from clipsearch.search.query import Spaces
@@ -367,6 +368,8 @@ class Library:
             try:
                 changes = RuleChanges(include, exclude, follow_links, raw_too)
                 change_rules(self._catalog, targets, changes)
+                if verify:
+                    self._catalog.rebuild_words()
                 report, _ = self._look(targets, Doubts(prune, verify, retry), how)
             except ClipsearchError:
                 take_back_roots(self._catalog, roots)
@@ -505,6 +508,7 @@ class Library:
         allow_url: bool = False,
         exact: bool = False,
         relevant: bool = False,
+        hybrid: bool = False,
     ) -> list[Hit]:
         """The k photos that fit words, pictures, or both together best, best first; None is all.
 
@@ -515,9 +519,12 @@ class Library:
         the index was optimized, `exact` compares with every photo all the same. `relevant` leaves
         out what does not stand out (see `Hit.relevance`), which may be all.
 
+        `hybrid` looks for the words also in file names, captions, titles and keywords, and fuses
+        both rankings; what stands in double quotes must occur there.
+
         Raises:
             InvalidInput: nothing is asked for, a part, a weight or a filter that makes no sense,
-                a picture that cannot be read, or k below 1.
+                a picture that cannot be read, k below 1, or `hybrid` without words.
             LibraryError, ModelError: the index or its model cannot be used.
         """
         from clipsearch.search.neutral import NEUTRAL
@@ -534,6 +541,12 @@ class Library:
         terms = parse_question(text) if text.strip() or not (images or minus) else []
         terms += [Term(image, check_weight(image_weight), True) for image in images]
         terms += [parse_term(part, -1.0) for part in minus]
+        written = None
+        if hybrid:
+            from clipsearch.search.hybrid import read_written
+
+            written = read_written(terms)
+            terms = [term.without_quotes() for term in terms]
         with explained(self.folder):
             model = self._models.chosen()
             if model is None:
@@ -551,7 +564,9 @@ class Library:
             words = not any(term.is_picture for term in terms)
             neutral = partial(self._models.embed_texts, model, NEUTRAL) if words else None
             vector = combine(terms, embed)
-            return self._nearest(model, vector, k, filters, exact, relevant, neutral=neutral)
+            return self._nearest(
+                model, vector, k, filters, exact, relevant, neutral=neutral, written=written
+            )
 
     def similar(
         self,
@@ -925,6 +940,7 @@ class Library:
         relevant: bool,
         leave_out: Path | None = None,
         neutral: Callable[[], np.ndarray] | None = None,
+        written: Written | None = None,
     ) -> list[Hit]:
         from clipsearch.search.filters import select
         from clipsearch.search.query import nearest_photos
@@ -932,7 +948,12 @@ class Library:
 
         selection = select(filters, self._catalog) if filters else None
         space = self._spaces.of(model)
-        hits = nearest_photos(space, vector, k, selection, leave_out, exact, neutral)
+        if written is None:
+            hits = nearest_photos(space, vector, k, selection, leave_out, exact, neutral)
+        else:
+            from clipsearch.search.hybrid import fused_photos
+
+            hits = fused_photos(space, vector, k, selection, written, exact, neutral)
         return [hit for hit in hits if stands_out(hit)] if relevant else hits
 
     def _selected(self, filters: Filters | None) -> Selection:

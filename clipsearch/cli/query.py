@@ -37,6 +37,13 @@ def query(
     allow_url: AllowUrl = False,
     k: Count = 10,
     relevant: Relevant = False,
+    hybrid: Annotated[
+        bool,
+        typer.Option(
+            "--hybrid",
+            help="Look in names, captions and keywords too; quoted words must occur there.",
+        ),
+    ] = False,
     exact: Exact = False,
     index: Index = None,
     model: ModelSpec = None,
@@ -61,9 +68,13 @@ def query(
             allow_url=allow_url,
             exact=exact,
             relevant=relevant,
+            hybrid=hybrid,
         )
     parts = [text, *(image or ()), *(f"- {part}" for part in minus or ())]
-    answer(hits, output, " + ".join(filter(None, parts)), nothing_found(filters, relevant))
+    nothing = nothing_found(filters, relevant)
+    if hybrid and '"' in "".join(parts):
+        nothing += "; what is in quotes must occur in a photo's path, captions or keywords"
+    answer(hits, output, " + ".join(filter(None, parts)), nothing)
 
 
 def nothing_found(
