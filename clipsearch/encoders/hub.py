@@ -1,0 +1,98 @@
+"""What comes from the Hugging Face hub: from the local cache, and only if need be by network."""
+
+from __future__ import annotations
+
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from huggingface_hub import constants as hub_constants
+
+from clipsearch.encoders.quiet import quiet
+from clipsearch.encoders.spec import sha256_of
+from clipsearch.errors import ModelError, WeightsUnavailable
+
+T = TypeVar("T")
+
+
+def from_hub(what: str, get: Callable[[], T], ways_on: str = "") -> T:
+    """Call `get` with the local cache alone, and only if that fails with the network.
+
+    `ways_on` says what else a person can do, in place of what helps with a model of embeddings.
+    """
+    try:
+        with offline(), quiet():
+            return get()
+    except ModelError:
+        raise
+    except Exception as cached:  # each loader wraps "not in the cache" in errors of its own
+        if hub_constants.HF_HUB_OFFLINE:
+            raise WeightsUnavailable(
+                _no_weights(what, "HF_HUB_OFFLINE is set", ways_on)
+            ) from cached
+    try:
+        _reach_hub()
+        return get()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise WeightsUnavailable(_no_weights(what, first_line(error), ways_on)) from error
+
+
+def _reach_hub() -> None:
+    # The hub's client tries six times for each file before it says that there is no network.
+    try:
+        urllib.request.urlopen(
+            urllib.request.Request(hub_constants.ENDPOINT, method="HEAD"), timeout=10
+        ).close()
+    except urllib.error.HTTPError:
+        return  # it answered
+    except urllib.error.URLError as error:
+        raise OSError(f"{hub_constants.ENDPOINT} cannot be reached ({error.reason})") from error
+
+
+def _no_weights(what: str, reason: str, ways_on: str) -> str:
+    return (
+        f"the weights of {what} are not on this machine and could not be downloaded:\n"
+        f"  {reason}\n{ways_on or _usual_ways(what)}"
+    )
+
+
+def _usual_ways(what: str) -> str:
+    return (
+        "Three ways on:\n"
+        "  1. connect to the internet once, or run `clipsearch models download"
+        f" {what}` on a machine that is\n     connected and copy its folder"
+        f" {hub_constants.HF_HUB_CACHE} here;\n"
+        "  2. name a file or folder that holds them, as --model NAME:FILE does;\n"
+        "  3. use the model that needs no download: --model pocket"
+        " (pip install 'clipsearch[pocket]')."
+    )
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """Have the hub's client look into its cache alone."""
+    # The client reads this at each request; a search that is local asks nobody.
+    before = hub_constants.HF_HUB_OFFLINE
+    hub_constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        hub_constants.HF_HUB_OFFLINE = before
+
+
+def weights_hash(file: Path) -> str:
+    """The SHA-256 of a weights file, hex."""
+    # The hub's cache names a file by the hash that the hub states for it.
+    name = file.resolve().name
+    if re.fullmatch(r"[0-9a-f]{64}", name):
+        return name
+    return sha256_of(file)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in a line."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
