@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub import constants
 from PIL import Image
 
-from clipsearch.encoders.hub import first_line, from_hub
+from clipsearch.encoders.hub import first_line, from_hub, offline
 from clipsearch.encoders.pixels import Pixels
 from clipsearch.encoders.quiet import quiet
 from clipsearch.errors import ModelError
@@ -113,12 +114,26 @@ def _model(name: str, kind: Any) -> Any:
 
 def _opened(name: str, get: Callable[..., Any]) -> Any:
     if not Path(name).is_dir():
-        return from_hub(name, lambda: get(name), _WAYS_ON)
+        return from_hub(name, lambda: _loaded(name, get), _WAYS_ON)
     try:
-        with quiet():
-            return get(name, local_files_only=True)
+        with offline(), quiet():
+            return _loaded(name, get)
     except Exception as error:  # damaged files raise nearly anything
         raise ModelError(f"the model in {name} cannot be read: {first_line(error)}") from error
+
+
+def _loaded(name: str, get: Callable[..., Any]) -> Any:
+    """What `get` loads; a bar is drawn only while something is downloaded."""
+    from transformers.utils import logging
+
+    drawn = logging.is_progress_bar_enabled()
+    if constants.HF_HUB_OFFLINE:
+        logging.disable_progress_bar()
+    try:
+        return get(name)
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
 
 
 _WAYS_ON = (
