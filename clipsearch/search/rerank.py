@@ -13,7 +13,7 @@ from clipsearch.indexing.loading import Loaded, Loaders, load_ahead
 from clipsearch.search.question import Term
 from clipsearch.search.results import Hit
 
-FIRST = 32  # answers that are looked at; on a CPU each takes a third of a second or more
+FIRST = 32  # answers that are looked at; each takes a run of a model of hundreds of megabytes
 
 
 def sentence_of(terms: Sequence[Term]) -> str:
