@@ -84,11 +84,14 @@ def make_vit_gpt2(folder: Path) -> None:
 def _walls(colours: list[str], processor: Any, steps: int, model: Any) -> Iterable[torch.Tensor]:
     """Pixels of walls to learn from; what was learned is put into the model after each."""
     learner = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # so small a model only waits for a second one
     for step in range(steps):
         seen = [wall(colour, step * 100 + place) for place, colour in enumerate(colours)]
         learner.zero_grad()
         yield processor(seen, return_tensors="pt")["pixel_values"]
         learner.step()
+    torch.set_num_threads(threads)
 
 
 def _blip_config() -> Any:
