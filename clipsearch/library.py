@@ -41,6 +41,7 @@ from clipsearch.store.catalog import (
 )
 from clipsearch.store.faults import explained
 from clipsearch.store.lock import write_lock
+from clipsearch.store.running import Run, running, telling
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,7 +66,7 @@ StrPath = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
 
 # What may lie in a folder that becomes an index; anything else there is somebody's own.
-_HARMLESS = re.compile(r"README\.md|index\.(lock|pid)|catalog\.db.*|vectors|\..*")
+_HARMLESS = re.compile(r"README\.md|index\.(lock|pid|progress|new)|catalog\.db.*|vectors|\..*")
 
 # A watcher writes for a moment, and then others may.
 _PATIENCE = 3.0  # seconds
@@ -123,6 +124,7 @@ class Status:
     models: tuple[ModelStatus, ...]
     failures: tuple[tuple[str, str], ...]  # path, reason
     bytes: dict[str, int]  # "catalog", "vectors" and "total"
+    indexing: Run | None  # the index run that is under way
 
 
 def default_folder() -> Path:
@@ -902,6 +904,7 @@ class Library:
                 tuple(self._model_status(model) for model in models),
                 tuple(self._catalog.failures()),
                 {"catalog": catalog, "vectors": vectors, "total": catalog + vectors},
+                running(self.folder),
             )
 
     # The parts of an index run
@@ -974,15 +977,18 @@ class Library:
             model = model or self._models.add()
             vectors = vector_file(self.folder, model)
             bring_up(self._catalog, model, vectors)
-            pipeline = Pipeline(
-                self._catalog, model.id, vectors, partial(self._models.encoder, model),
-                how.batch_size, how.progress or (lambda done, total: None),
-            )  # fmt: skip
-            counts = pipeline.counts
             pixels = how.max_megapixels * 1_000_000 if how.max_megapixels else MAX_PIXELS
             limits = Limits(pixels, how.frames)
             workers = min(how.workers or _usual_workers(), len(plan.work))
-            with Loaders(workers, how.isolated, limits) as loaders:
+            with (
+                Loaders(workers, how.isolated, limits) as loaders,
+                telling(self.folder, how.progress) as progress,
+            ):
+                pipeline = Pipeline(
+                    self._catalog, model.id, vectors, partial(self._models.encoder, model),
+                    how.batch_size, progress,
+                )  # fmt: skip
+                counts = pipeline.counts
                 counts.complete = pipeline.run(plan, loaders, how.stopping or (lambda: False))
         else:
             counts = Counts(unchanged=plan.unchanged, removed=clean_up(self._catalog, plan))

@@ -4,8 +4,8 @@ Starts `clipsearch serve` on an index whose embeddings are random and asks it ov
 process of its own, with 1, 8 and 32 clients that each ask again when they have their answer, always
 with words that were not asked before. In between, the same questions are answered by the model
 and the search alone, without HTTP: by as many threads as there are cores, each with its share of
-the clients' questions at once. Both take turns, round by round, since a shared machine's speed
-drifts.
+the clients' questions at once; `model` is the share of that time that the model takes. All take
+turns, round by round, since a shared machine's speed drifts.
 
     python scripts/bench_serve.py [PHOTOS] [--rounds N] [--seconds S] [--requests N]
 """
@@ -22,8 +22,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from itertools import count
+from collections.abc import Callable, Iterator
+from itertools import count, islice
 from pathlib import Path
 from urllib.parse import quote
 
@@ -32,6 +32,7 @@ from peers import MODEL, make_weights
 from PIL import Image
 
 from clipsearch import Library
+from clipsearch.encoders.texts import ExportedTexts
 from clipsearch.search.many import Question
 
 CLIENTS = (1, 8, 32)
@@ -75,18 +76,25 @@ def bench(options: argparse.Namespace, scratch: Path) -> None:
 
 def compare(index: Path, port: int, options: argparse.Namespace) -> None:
     print(f"{options.photos:,} photos, {MODEL}, {options.rounds} rounds, {os.cpu_count()} cores")
-    print("| clients | requests/s | alone/s | share | p50 | p95 | p99 |")
-    print("|---|---|---|---|---|---|---|")
+    print("| clients | requests/s | alone/s | share | model | p50 | p95 | p99 |")
+    print("|---|---|---|---|---|---|---|---|")
     first = Library.open(index, create=False)
     first.stay()
     first.load()
     number = count()
     ask(port, 8, 2.0, next(number))  # warms both
-    alone(first, 8, 2.0, next(number))
+    alone(first, answer, 8, 2.0, next(number))
+    (exported,) = Path(os.environ["CLIPSEARCH_CACHE"], "text").iterdir()
+    tower = ExportedTexts(exported, stay=True)
     for clients in CLIENTS:
-        times, rates, bounds = [], [], []
+        times, rates, bounds, models = [], [], [], []
         for _ in range(options.rounds):
-            bounds.append(alone(first, clients, options.seconds, next(number)))
+            bounds.append(alone(first, answer, clients, options.seconds, next(number)))
+            embed = alone(
+                first, lambda _, texts: tower.encode_texts(texts), clients, options.seconds / 2,
+                next(number),
+            )  # fmt: skip
+            models.append(bounds[-1] / embed)
             took = ask(port, clients, options.seconds, next(number))
             rates.append(len(took) / options.seconds)
             times += took
@@ -94,14 +102,25 @@ def compare(index: Path, port: int, options: argparse.Namespace) -> None:
         cuts = [1000 * cut for cut in statistics.quantiles(times, n=100)]
         print(
             f"| {clients} | {statistics.median(rates):.1f} | {statistics.median(bounds):.1f}"
-            f" | {share:.0%} | {cuts[49]:.0f} ms | {cuts[94]:.0f} ms | {cuts[98]:.0f} ms |",
+            f" | {share:.0%} | {statistics.median(models):.0%}"
+            f" | {cuts[49]:.0f} ms | {cuts[94]:.0f} ms | {cuts[98]:.0f} ms |",
             flush=True,
         )
     first.close()
 
 
-def alone(first: Library, clients: int, seconds: float, seed: int) -> float:
-    """Questions a second of the model and the search, without HTTP."""
+def answer(library: Library, texts: list[str]) -> object:
+    return library.answer([Question(text, k=K) for text in texts])
+
+
+def alone(
+    first: Library,
+    do: Callable[[Library, list[str]], object],
+    clients: int,
+    seconds: float,
+    seed: int,
+) -> float:
+    """Questions a second without HTTP: of the model and the search, or of the model."""
     threads = min(clients, os.cpu_count() or 1)
     end, done = time.perf_counter() + seconds, [0] * threads
 
@@ -110,7 +129,7 @@ def alone(first: Library, clients: int, seconds: float, seed: int) -> float:
         together = clients // threads
         with first.twin() as library:
             while time.perf_counter() < end:
-                library.answer([Question(next(texts), k=K) for _ in range(together)])
+                do(library, list(islice(texts, together)))
                 done[place] += together
 
     workers = [threading.Thread(target=work, args=[place]) for place in range(threads)]

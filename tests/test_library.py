@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SMALL, picture
+from conftest import SMALL, Run, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tiny import open_tiny
 
 from clipsearch import (
     Hit,
@@ -645,10 +646,16 @@ def test_the_same_weights_under_another_name_are_the_same_model(
 
 
 def test_other_weights_under_the_same_name_are_refused(
-    weights: Path, photos: Path, tmp_path: Path, loaded: Encoder
+    weights: Path,
+    photos: Path,
+    tmp_path: Path,
+    loaded: Encoder,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from safetensors.torch import load_file, save_file
 
+    # What was exported of the right weights would answer, and rightly.
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "cache"))
     file = tmp_path / "mine.safetensors"
     shutil.copy(weights, file)
     with open_with(loaded, tmp_path / "mine", f"{SMALL}:{file}") as library:
@@ -888,3 +895,30 @@ def stored(index: Path) -> dict[str, tuple[str, np.ndarray]]:
 def embed(encoder: Any, file: Path) -> np.ndarray:
     image = decode(file.read_bytes(), min_side=encoder.resolution).image
     return np.asarray(encoder.encode_images(np.stack([encoder.prepare(image)]))[0])
+
+
+def test_another_process_sees_how_far_a_run_is(index: Path, photos: Path, clipsearch: Run) -> None:
+    said: list[str] = []
+
+    def look(done: int, total: int) -> None:
+        if not said:  # later ones are written once a second
+            said.append(clipsearch("status", "--index", index).stdout)
+            said.append(f"indexing  {done} of {total} files, ")
+
+    with open_tiny(index) as library:
+        library.index([photos], batch_size=4, progress=look)
+        assert library.status().indexing is None
+    status, expected = said
+    assert expected in status
+
+
+def test_a_run_that_was_killed_is_not_said_to_go_on(index: Path, photos: Path) -> None:
+    with open_tiny(index) as library:
+        library.index([photos])
+        told = index / "index.progress"
+        told.write_text('{"done": 3, "total": 12, "begun": 1}')
+        assert library.status().indexing is not None
+        os.utime(told, (1, 1))
+        assert library.status().indexing is None
+        told.write_text("half a li")
+        assert library.status().indexing is None

@@ -29,6 +29,7 @@ from tiny import TinyEncoder, open_tiny
 from clipsearch import Library
 from clipsearch.photos.isolated import Processes
 from clipsearch.photos.thumbnails import Thumbnails
+from clipsearch.store.running import telling
 from clipsearch.web.app import Access, create_app
 from clipsearch.web.guard import MOST_BYTES
 
@@ -173,6 +174,16 @@ def test_the_status_tells_when_words_can_be_asked(served: Served) -> None:
     assert (status["photos"], status["model"], status["models"]) == (12, "pocket", ["pocket"])
     assert status["folders"] == [{"path": str(served.photos), "photos": 12}]
     assert (status["indexing"], status["watching"], status["problem"]) == (None, False, None)
+
+
+def test_the_status_tells_how_far_the_run_of_another_process_is(served: Served) -> None:
+    with telling(served.index, None) as progress:
+        progress(3, 12)
+        told = served.get("/api/status")["indexing"]
+        assert (told["done"], told["total"]) == (3, 12)
+        assert told["rate"] > 0
+        assert told["seconds_left"] is not None
+    assert served.get("/api/status")["indexing"] is None
 
 
 def test_an_index_without_photos_answers(index: Path, photos: Path) -> None:

@@ -47,6 +47,9 @@ def _as_json(held: Status, folder: str) -> dict[str, object]:
 def _print(held: Status, folder: str) -> None:
     print(f"index     {printable(folder)}")
     print(f"photos    {held.photos}")
+    if run := held.indexing:
+        left = f", {run.seconds_left:.0f} s left" if run.seconds_left is not None else ""
+        print(f"indexing  {run.done} of {run.total} files, {run.rate:.1f}/s{left}")
     for root in held.roots:
         missing = "" if root.present else "  (not there now; its photos are kept)"
         print(f"folder    {printable(root.path)}  {counted(root.photos, 'photo')}{missing}")

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from threading import Event
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
@@ -66,14 +67,6 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-class Watching:
-    """What a thread that follows the folders says of its work."""
-
-    def __init__(self) -> None:
-        self.is_on = False
-        self.progress: dict[str, float | None] | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Access:
     """Who may ask."""
@@ -84,14 +77,16 @@ class Access:
 
 
 def create_app(
-    open: Callable[[], Library], access: Access = Access(), watching: Watching | None = None
+    open: Callable[[], Library], access: Access = Access(), watching: Event | None = None
 ) -> ASGIApp:
     """The application over the index that `open` opens; an ASGI server runs it.
+
+    `watching` is set while the index follows its folders.
 
     Raises:
         ClipsearchError: what `open` raises.
     """
-    server = _Server(open, watching or Watching())
+    server = _Server(open, watching or Event())
     api = FastAPI(
         title="clipsearch", version=version("clipsearch"), lifespan=server.lifespan,
         docs_url=None, redoc_url=None, summary="Find photos by what they show.",
@@ -109,7 +104,7 @@ def create_app(
 class _Server:
     """What the routes have in common while the application runs."""
 
-    def __init__(self, open: Callable[[], Library], watching: Watching) -> None:
+    def __init__(self, open: Callable[[], Library], watching: Event) -> None:
         self.libraries = Libraries(open)
         self.watching = watching
         self.metrics = Metrics()
@@ -335,8 +330,8 @@ def _status(server: _Server, library: Library) -> dict[str, Any]:
         "models": models,
         "state": "ready" if is_loaded else "loading",
         "problem": server.asker.problem,
-        "indexing": server.watching.progress,
-        "watching": server.watching.is_on,
+        "indexing": asdict(held.indexing) if held.indexing else None,
+        "watching": server.watching.is_set(),
         "folders": [{"path": root.path, "photos": root.photos} for root in held.roots],
     }
 

@@ -151,11 +151,11 @@ class LabelCount(BaseModel):
 
 
 class Indexing(BaseModel):
-    """How far a run of `clipsearch index` is; null where that is not known."""
+    """How far an index run is, of this server's or of another process."""
 
-    done: int | None
-    total: int | None
-    rate: float | None = Field(description="photos a second")
+    done: int
+    total: int
+    rate: float = Field(description="files a second")
     seconds_left: float | None
 
 

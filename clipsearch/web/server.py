@@ -9,7 +9,6 @@ import secrets
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -18,7 +17,7 @@ import uvicorn
 
 from clipsearch.errors import ClipsearchError, InvalidInput
 from clipsearch.library import Library
-from clipsearch.web.app import Access, Watching, create_app
+from clipsearch.web.app import Access, create_app
 
 log = logging.getLogger("clipsearch")
 
@@ -100,7 +99,7 @@ def run(
     """
     # It tells of each broken upload, to which the client gets an answer.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
-    watching = Watching()
+    watching = threading.Event()
     app = create_app(open, access, watching)
     server = _Server(
         uvicorn.Config(
@@ -148,32 +147,19 @@ def _nothing() -> Iterator[None]:
 
 
 @contextmanager
-def _watched(open: Callable[[], Library], watching: Watching) -> Iterator[None]:
+def _watched(open: Callable[[], Library], watching: threading.Event) -> Iterator[None]:
     """Follow the index's folders in a thread, with a library of its own."""
     stop = threading.Event()
 
     def follow() -> None:
-        begun = time.monotonic()
-
-        def show(done: int, total: int) -> None:
-            nonlocal begun
-            if not done:
-                begun = time.monotonic()
-            rate = done / max(time.monotonic() - begun, 1e-3)
-            left = (total - done) / rate if done else None
-            watching.progress = {
-                "done": done, "total": total, "rate": round(rate, 1),
-                "seconds_left": None if left is None else round(left, 1),
-            } if done < total else None  # fmt: skip
-
         try:
             with open() as library:
-                watching.is_on = True
-                library.watch(stop=stop, isolated=True, progress=show)
+                watching.set()
+                library.watch(stop=stop, isolated=True)
         except ClipsearchError as error:
             log.warning("the folders are followed no more: %s", error)
         finally:
-            watching.is_on, watching.progress = False, None
+            watching.clear()
 
     thread = threading.Thread(target=follow, name="clipsearch-watch")
     thread.start()
