@@ -644,28 +644,30 @@ class Library:
         k: int | None = 10,
         *,
         region: str | None = None,
+        mask: StrPath | Image.Image | None = None,
         filters: Filters | None = None,
         allow_url: bool = False,
         exact: bool = False,
         relevant: bool = False,
     ) -> list[Hit]:
-        """The k photos that look most like a picture, or a region of it, best first; None is all.
+        """The k photos that look most like a picture, or a part of it, best first; None is all.
 
         `image` is any image file, indexed or not, "-" for stdin, a URL with `allow_url`, or a PIL
         image. The very file asked with is left out; copies of it are not. `region` is
-        "x,y,width,height" in pixels or percent of the upright picture. `exact` and `relevant` are
-        as in `query`.
+        "x,y,width,height" in pixels or percent of the upright picture, `mask` a picture that is
+        white where the part is, for an index made with Alpha-CLIP. `exact` and `relevant` are as
+        in `query`.
 
         Raises:
-            InvalidInput: the image cannot be read, a region or filter that makes no sense, or k
-                below 1.
+            InvalidInput: the image or the mask cannot be read, a region or filter that makes no
+                sense, a region and a mask, a mask that the model cannot see, or k below 1.
             LibraryError, ModelError: the index or its model cannot be used.
         """
-        from clipsearch.search.pictures import embed_picture, parse_region, read_picture
+        from clipsearch.search.pictures import embed_picture, parse_part, read_picture
         from clipsearch.search.query import check_k
 
         check_k(k)
-        part = parse_region(region) if region is not None else None
+        part = parse_part(region, mask)
         with explained(self.folder):
             model = self._models.chosen()
             picture = read_picture(image, allow_url)

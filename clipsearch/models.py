@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from clipsearch import encoders
-from clipsearch.encoders.spec import Spec, parse_spec, sha256_of
+from clipsearch.encoders.spec import Spec, parse_spec, sha256_of, weights_in
 from clipsearch.encoders.texts import folder_of, open_exported
 from clipsearch.errors import InvalidInput, ModelError, ModelMismatch
 from clipsearch.store.catalog import Catalog, Model
@@ -265,5 +265,5 @@ def _names(spec: Spec, model: Model) -> bool:
         return True
     if not spec.file or spec.name != model.spec.partition(":")[0]:
         return False
-    file = Path(spec.file)
-    return file.is_file() and sha256_of(file) == model.weights
+    file = weights_in(Path(spec.file))
+    return file is not None and sha256_of(file) == model.weights

@@ -40,7 +40,7 @@ from clipsearch.encoders.pocket import (
     HEADS,
     RESOLUTION,
     PocketEncoder,
-    load_pocket,
+    load,
     pocket_files,
 )
 from clipsearch.encoders.pocket_heads import (
@@ -156,7 +156,7 @@ def main() -> None:
         began = time.monotonic()
         train(options.flickr8k, splits, options.cache)
         print(f"trained in {(time.monotonic() - began) / 60:.0f} minutes")
-    encoder, files = load_pocket(), dict(read_photos(options.flickr8k))
+    encoder, files = load(), dict(read_photos(options.flickr8k))
     print(HEADER)
     for part in ("dev", "test"):
         print(f"{part:5} {line(measure(splits[part], files, encoder))}")

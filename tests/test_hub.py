@@ -18,6 +18,9 @@ from clipsearch.encoders.aliases import ALIASES
 
 pytestmark = pytest.mark.hub
 
+# Published for Chinese-CLIP B/16 (the authors' Results.md), zero-shot recall@1 of text to image:
+# 62.7 on Flickr30K-CN, 62.2 on COCO-CN.
+CHINESE = ["一只猫", "一杯咖啡", "火箭"]
 WORDS = {"chelsea.png": "a cat", "coffee.png": "a cup of coffee", "rocket.jpg": "a rocket"}
 
 
@@ -30,5 +33,6 @@ def test_each_published_model_tells_a_cat_from_coffee_and_a_rocket(alias: str) -
     encoder = encoders.load(encoders.parse_spec(alias), "cpu", "fp32")
     views = [encoder.prepare(Image.open(photos / name).convert("RGB")) for name in WORDS]
     images = encoder.encode_images(np.stack(views))
-    scores = images @ encoder.encode_texts(list(WORDS.values())).T
+    words = CHINESE if alias == "chinese" else list(WORDS.values())
+    scores = images @ encoder.encode_texts(words).T
     assert list(scores.argmax(axis=0)) == [0, 1, 2]

@@ -26,6 +26,12 @@ def similar(
             metavar="X,Y,W,H", help="Only this part of it: pixels, or percent as 50%,0%,50%,100%."
         ),
     ] = None,
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Only the part that is white in this picture (Alpha-CLIP)."
+        ),
+    ] = None,
     allow_url: AllowUrl = False,
     k: Count = 10,
     relevant: Relevant = False,
@@ -47,6 +53,7 @@ def similar(
             image,
             k,
             region=region,
+            mask=mask,
             filters=filters,
             allow_url=allow_url,
             exact=exact,

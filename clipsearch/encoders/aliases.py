@@ -16,7 +16,7 @@ class Alias:
     """A short name for a model, and what a person wants to know before choosing it."""
 
     name: str
-    spec: str  # NAME/PRETRAINED in open_clip's words, or "pocket"
+    spec: str  # as a person would write it: see spec.py
     hub: str | None  # Hugging Face repository of the weights; None when nothing is downloaded
     files: tuple[str, ...]  # weight files in that repository, in the order they are tried
     parameters_m: float  # millions, both towers
@@ -98,6 +98,20 @@ _OPENAI_L14_336 = Alias(
     note="OpenAI's largest CLIP, to match other tools that use it",
 )
 
+_CHINESE = Alias(
+    name="chinese",
+    spec="chinese-clip:OFA-Sys/chinese-clip-vit-base-patch16",
+    hub="OFA-Sys/chinese-clip-vit-base-patch16",
+    files=("model.safetensors", "pytorch_model.bin"),
+    parameters_m=188.3,
+    download_mb=753,
+    resolution=224,
+    dim=512,
+    languages="Chinese",
+    imagenet=None,  # published for Chinese class names alone
+    note="searches in Chinese",
+)
+
 _POCKET = Alias(
     name="pocket",
     spec="pocket",
@@ -112,6 +126,6 @@ _POCKET = Alias(
     note="works with no network; small and quick, finds less",
 )
 
-_ALL = (_DEFAULT, _BEST, _FAST, _MULTILINGUAL, _OPENAI_L14_336, _POCKET)
+_ALL = (_DEFAULT, _BEST, _FAST, _MULTILINGUAL, _OPENAI_L14_336, _CHINESE, _POCKET)
 
 ALIASES: dict[str, Alias] = {alias.name: alias for alias in _ALL}

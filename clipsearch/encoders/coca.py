@@ -8,8 +8,8 @@ import numpy as np
 import open_clip
 import torch
 
+from clipsearch.encoders.images import Pixels, in_halves
 from clipsearch.encoders.openclip import bare
-from clipsearch.encoders.pixels import Pixels
 from clipsearch.encoders.spec import Spec
 from clipsearch.errors import ModelError
 
@@ -35,7 +35,8 @@ class CocaCaptioner:
 
     def write(self, batch: np.ndarray) -> list[str]:
         """A caption for each of (n, r, r, 3) uint8 views."""
-        return [self._as_text(tokens) for tokens in self.tokens(batch).tolist()]
+        parts = in_halves(batch, self.tokens)
+        return [self._as_text(tokens) for part in parts for tokens in part.tolist()]
 
     @torch.inference_mode()
     def tokens(self, batch: np.ndarray) -> torch.Tensor:

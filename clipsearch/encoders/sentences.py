@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from huggingface_hub import constants
 from PIL import Image
 
 from clipsearch.encoders.hub import first_line, from_hub, offline
-from clipsearch.encoders.pixels import Pixels
+from clipsearch.encoders.images import Pixels, in_halves
 from clipsearch.encoders.quiet import quiet
 from clipsearch.errors import ModelError
 from clipsearch.photos.view import View
@@ -57,9 +58,12 @@ class SentenceCaptioner:
         self.prepare, self._pixels = sight.prepare, sight.pixels
         self.batch_size = 8 if torch.device(device).type == "cpu" else 64
 
-    @torch.inference_mode()
     def write(self, batch: np.ndarray) -> list[str]:
         """A caption for each of (n, r, r, 3) uint8 views."""
+        return [text for part in in_halves(batch, self._captions) for text in part]
+
+    @torch.inference_mode()
+    def _captions(self, batch: np.ndarray) -> list[str]:
         pixels = self._pixels(batch)
         with quiet(), torch.device(pixels.device):  # transformers makes masks where torch says
             tokens = self._model.generate(
@@ -82,9 +86,12 @@ class BlipMatcher:
         self._longest = int(self._model.config.text_config.max_position_embeddings)
         self.batch_size = 8 if torch.device(device).type == "cpu" else 64
 
-    @torch.inference_mode()
     def match(self, batch: np.ndarray, text: str) -> np.ndarray:
         """How likely each of (n, r, r, 3) uint8 views fits a text: (n,) float32, 0 to 1."""
+        return np.concatenate(in_halves(batch, partial(self._fits, text)))
+
+    @torch.inference_mode()
+    def _fits(self, text: str, batch: np.ndarray) -> np.ndarray:
         pixels = self._pixels(batch)
         limits = {"truncation": True, "max_length": self._longest}
         tokens = self._tokenizer([text] * len(batch), return_tensors="pt", **limits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,27 +12,41 @@ from clipsearch.errors import ModelError
 
 HUB = "hf-hub:"
 
+# The module of each family, imported only when it is needed: its `load(spec, device, precision)`
+# gives an `Encoder`, its `download(spec)` the weights file. A model of any family but the first
+# two is named FAMILY:FILE, FAMILY:FOLDER or FAMILY:ORG/NAME, whichever the family reads.
+FAMILIES = {
+    "open_clip": "clipsearch.encoders.openclip",
+    "pocket": "clipsearch.encoders.pocket",
+    "chinese-clip": "clipsearch.encoders.chinese",
+    "alpha-clip": "clipsearch.encoders.alpha",
+}
+_UNPREFIXED = ("open_clip", "pocket")
+
+# The weights of a folder that transformers wrote, in the order in which they are looked for.
+TRANSFORMERS_FILES = ("model.safetensors", "pytorch_model.bin")
+
 
 @dataclass(frozen=True, slots=True)
 class Spec:
     """A model's name, taken apart: one of `tag`, `hub` and `file` is set; for pocket, none."""
 
-    family: str  # a key of encoders.FAMILIES
-    name: str  # open_clip's architecture; "" for a hub model
+    family: str  # a key of FAMILIES
+    name: str  # open_clip's architecture, "" if the hub tells it; else the family
     tag: str = ""  # open_clip's pretrained tag
     hub: str = ""  # a Hugging Face repository, ORG/NAME
-    file: str = ""  # absolute path of a weights file
+    file: str = ""  # absolute path of a weights file, or of a folder that transformers wrote
 
     def __str__(self) -> str:
         if self.hub:
-            return HUB + self.hub
+            return f"{self.name}:{self.hub}" if self.name else HUB + self.hub
         if self.file:
             return f"{self.name}:{self.file}"
         return f"{self.name}/{self.tag}" if self.tag else self.name
 
 
 def parse_spec(text: str) -> Spec:
-    """Take apart NAME/PRETRAINED, hf-hub:ORG/NAME, NAME:FILE or an alias.
+    """Take apart NAME/PRETRAINED, hf-hub:ORG/NAME, NAME:FILE, FAMILY:WHERE or an alias.
 
     Raises:
         ModelError: none of these, or FILE does not exist.
@@ -47,6 +62,8 @@ def parse_spec(text: str) -> Spec:
             raise ModelError(f"{text!r} names no repository: write {HUB}ORG/NAME")
         return Spec("open_clip", "", hub=hub)
     name, colon, file = text.partition(":")
+    if colon and name in FAMILIES and name not in _UNPREFIXED:
+        return _of_family(name, file)
     if colon:
         return Spec("open_clip", name, file=_existing(file))
     name, slash, tag = text.partition("/")
@@ -54,8 +71,25 @@ def parse_spec(text: str) -> Spec:
         return Spec("open_clip", name, tag=tag)
     raise ModelError(
         f"{text!r} names no model. Write one of the aliases {', '.join(ALIASES)}, or\n"
-        "NAME/PRETRAINED (as ViT-B-32-256/datacomp_s34b_b86k), hf-hub:ORG/NAME, or NAME:FILE."
+        "NAME/PRETRAINED (as ViT-B-32-256/datacomp_s34b_b86k), hf-hub:ORG/NAME, NAME:FILE,\n"
+        "chinese-clip:ORG/NAME or alpha-clip:FILE."
     )
+
+
+def _of_family(family: str, where: str) -> Spec:
+    path = Path(where).expanduser()
+    if where and path.exists():
+        return Spec(family, family, file=str(path.resolve()))
+    if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", where):
+        return Spec(family, family, hub=where)
+    raise ModelError(f"there is no file or folder {where!r}, and it names no repository (ORG/NAME)")
+
+
+def weights_in(path: Path) -> Path | None:
+    """The weights file at a path: itself, or the one of a folder that transformers wrote."""
+    if path.is_dir():
+        return next((path / name for name in TRANSFORMERS_FILES if (path / name).is_file()), None)
+    return path if path.is_file() else None
 
 
 def sha256_of(file: Path) -> str:

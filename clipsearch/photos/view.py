@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -54,3 +54,17 @@ class View:
         left, top = ((self.size - side) // 2 for side in scaled)
         border = (left, top, self.size - scaled[0] - left, self.size - scaled[1] - top)
         return ImageOps.expand(fitted, border, (self.fill, self.fill, self.fill))
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedView(View):
+    """The view of a model that can be told which part of a picture is meant."""
+
+    def with_mask(self, image: Image.Image, mask: Image.Image) -> np.ndarray:
+        """An RGB picture and a mask of its size, 255 in the part, as (size, size, 4) uint8.
+
+        The whole picture is seen, whatever its shape, for the part may lie at an edge.
+        """
+        whole = replace(self, fit="longest")
+        soft = replace(whole, resample=Image.Resampling.BILINEAR)
+        return np.concatenate([whole(image), soft(mask.convert("RGB"))[..., :1]], axis=2)

@@ -6,18 +6,17 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from clipsearch.errors import InvalidInput, PhotoError
 from clipsearch.photos.decode import decode, read_file, to_rgb
+from clipsearch.photos.view import MaskedView, View
 from clipsearch.store.catalog import Catalog, Model
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from clipsearch.encoders import Encoder
     from clipsearch.models import Models
     from clipsearch.photos.isolated import Processes
@@ -49,7 +48,21 @@ class Region(NamedTuple):
         Raises:
             InvalidInput: it is not wholly inside.
         """
-        across, down = image.size
+        return image.crop(self._box(image.size))
+
+    def mask(self, size: tuple[int, int]) -> Image.Image:
+        """That part of a picture of that size in white, all else in black.
+
+        Raises:
+            InvalidInput: it is not wholly inside.
+        """
+        left, top, right, bottom = self._box(size)
+        mask = Image.new("L", size)
+        mask.paste(255, (left, top, right, bottom))
+        return mask
+
+    def _box(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        across, down = size
         box = [self.left, self.top, self.left + self.width, self.top + self.height]
         if self.in_percent:
             box = [side * whole / 100 for side, whole in zip(box, (across, down) * 2, strict=True)]
@@ -58,7 +71,41 @@ class Region(NamedTuple):
             raise InvalidInput(f"--region reaches beyond the picture, which is {across}x{down}")
         if left >= right or top >= bottom:
             raise InvalidInput("--region holds not one pixel")
-        return image.crop((left, top, right, bottom))
+        return left, top, right, bottom
+
+
+class Mask(NamedTuple):
+    """A part of a picture in white, all else in black, in any size of the same shape."""
+
+    image: Image.Image  # of the mode L, 0 and 255 alone
+
+    def cut(self, image: Image.Image) -> Image.Image:
+        """Refuse, since a part of any shape can only be seen with what is around it.
+
+        Raises:
+            InvalidInput: always.
+        """
+        raise InvalidInput(
+            "this model cannot be told a part by a mask; take --region X,Y,W,H, or an index made"
+            " with Alpha-CLIP (--model alpha-clip:FILE)"
+        )
+
+    def mask(self, size: tuple[int, int]) -> Image.Image:
+        """The mask of a picture of that size.
+
+        Raises:
+            InvalidInput: the picture has another shape.
+        """
+        across, down = self.image.size
+        if abs(across * size[1] - down * size[0]) > max(across, down, *size):
+            raise InvalidInput(
+                f"--mask is {across}x{down} and the picture {size[0]}x{size[1]}: they must have"
+                " one shape"
+            )
+        return self.image.resize(size, Image.Resampling.NEAREST)
+
+
+Part = Region | Mask
 
 
 def parse_region(text: str) -> Region:
@@ -76,6 +123,38 @@ def parse_region(text: str) -> Region:
             " percent, as 25%,0%,50%,100%"
         )
     return Region(*map(float, numbers), in_percent)  # type: ignore[call-arg, arg-type]
+
+
+def parse_part(
+    region: str | None, mask: str | os.PathLike[str] | Image.Image | None
+) -> Part | None:
+    """The part that is meant, told in one of two ways; None is the whole picture.
+
+    Raises:
+        InvalidInput: it is told in both, or makes no sense.
+    """
+    if region is not None and mask is not None:
+        raise InvalidInput("--region and --mask both tell a part; give one of them")
+    if mask is not None:
+        return read_mask(mask)
+    return parse_region(region) if region is not None else None
+
+
+def read_mask(source: str | os.PathLike[str] | Image.Image) -> Mask:
+    """A mask from a picture: what is nearer to white than to black is the part that is meant.
+
+    Raises:
+        InvalidInput: it cannot be read, or is black all over.
+    """
+    content, name = read_picture(source)
+    try:
+        image = decode(content).image if isinstance(content, bytes) else to_rgb(content)
+    except PhotoError as error:
+        raise InvalidInput(f"{name} cannot be used as a mask: {error}") from error
+    mask = Image.fromarray(np.where(np.asarray(image.convert("L")) > 127, 255, 0).astype(np.uint8))
+    if mask.getbbox() is None:
+        raise InvalidInput(f"{name} cannot be used as a mask: it has no white, which is the part")
+    return Mask(mask)
 
 
 def read_picture(source: str | os.PathLike[str] | Image.Image, allow_url: bool = False) -> Picture:
@@ -129,7 +208,7 @@ def embed_picture(
     models: Models,
     model: Model,
     catalog: Catalog,
-    region: Region | None = None,
+    part: Part | None = None,
     processes: Processes | None = None,
 ) -> np.ndarray:
     """A picture's embedding, (dim,) float32 unit; the stored one if its content is indexed.
@@ -137,14 +216,14 @@ def embed_picture(
     `processes` decode it, where there are any.
 
     Raises:
-        InvalidInput: it is no picture, or the region is not in it.
+        InvalidInput: it is no picture, or the part is not in it.
     """
     content = picture.content
-    if isinstance(content, bytes) and region is None:
+    if isinstance(content, bytes) and part is None:
         stored = stored_embedding(model, catalog, hashlib.sha256(content).hexdigest())
         if stored is not None:
             return stored
-    return encode_picture(picture, models.encoder(model), region, processes)
+    return encode_picture(picture, models.encoder(model), part, processes)
 
 
 def stored_embedding(model: Model, catalog: Catalog, digest: str) -> np.ndarray | None:
@@ -159,23 +238,23 @@ def stored_embedding(model: Model, catalog: Catalog, digest: str) -> np.ndarray 
 def encode_picture(
     picture: Picture,
     encoder: Encoder,
-    region: Region | None = None,
+    part: Part | None = None,
     processes: Processes | None = None,
 ) -> np.ndarray:
     """A picture's embedding, (dim,) float32 unit, as an encoder gives it.
 
     Raises:
-        InvalidInput: it is no picture, or the region is not in it.
+        InvalidInput: it is no picture, or the part is not in it.
     """
     content, name = picture
     try:
         if not isinstance(content, bytes):
             image = to_rgb(content)
-            view = encoder.prepare(region.cut(image) if region else image)
+            view = _seen(image, encoder.prepare, part)
         elif processes is None:
-            view = view_of(content, encoder.prepare, encoder.resolution, region)
+            view = view_of(content, encoder.prepare, encoder.resolution, part)
         else:
-            view = processes.start(view_of, content, encoder.prepare, encoder.resolution, region)()
+            view = processes.start(view_of, content, encoder.prepare, encoder.resolution, part)()
     except PhotoError as error:
         raise InvalidInput(f"{name} cannot be used as a picture: {error}") from error
     return np.asarray(encoder.encode_images(view[None])[0])
@@ -183,16 +262,26 @@ def encode_picture(
 
 def view_of(
     content: bytes,
-    prepare: Callable[[Image.Image], np.ndarray],
+    prepare: View,
     resolution: int,
-    region: Region | None,
+    part: Part | None,
 ) -> np.ndarray:
-    """What a model sees of a file's bytes, (resolution, resolution, 3) uint8.
+    """What a model sees of a file's bytes, (resolution, resolution, 3 or 4) uint8.
+
+    The fourth channel is the mask of the part, for a model that sees the whole picture with it.
 
     Raises:
         PhotoError: they are no picture.
-        InvalidInput: the region is not in it.
+        InvalidInput: the part is not in it.
     """
     # A part of a picture is looked at as closely as the file allows.
-    image = decode(content, None if region else resolution).image
-    return prepare(region.cut(image) if region else image)
+    image = decode(content, None if part else resolution).image
+    return _seen(image, prepare, part)
+
+
+def _seen(image: Image.Image, prepare: View, part: Part | None) -> np.ndarray:
+    if part is None:
+        return prepare(image)
+    if isinstance(prepare, MaskedView):
+        return prepare.with_mask(image, part.mask(image.size))
+    return prepare(part.cut(image))
