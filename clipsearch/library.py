@@ -125,6 +125,7 @@ class Status:
     failures: tuple[tuple[str, str], ...]  # path, reason
     bytes: dict[str, int]  # "catalog", "vectors" and "total"
     indexing: Run | None  # the index run that is under way
+    captions: dict[str, int]  # contents that a model wrote about, by the model's name
 
 
 def default_folder() -> Path:
@@ -461,14 +462,16 @@ class Library:
         from clipsearch.encoders.captioning import captioner_name, load_captioner
         from clipsearch.indexing.captions import write_captions
         from clipsearch.indexing.loading import Loaders
-        from clipsearch.search.filters import Filters
+        from clipsearch.search.filters import Filters, no_photos_below
 
         _check_positive("--batch-size", batch_size)
         name = captioner_name(model)
         with explained(self.folder):
+            selection = self._selected(Filters(folder=folders))
+            if folders and not self._catalog.count_selected(selection):
+                raise no_photos_below(" or ".join(map(str, folders)))
             return write_captions(
-                self._catalog, name, partial(load_captioner, name, self._models.device),
-                self._selected(Filters(folder=folders)),
+                self._catalog, name, partial(load_captioner, name, self._models.device), selection,
                 partial(Loaders, _usual_workers(), isolated), batch_size,
                 progress or (lambda done, total: None), stopping or (lambda: False),
             )  # fmt: skip
@@ -907,6 +910,7 @@ class Library:
                 tuple(self._catalog.failures()),
                 {"catalog": catalog, "vectors": vectors, "total": catalog + vectors},
                 running(self.folder),
+                self._catalog.count_captions(),
             )
 
     # The parts of an index run
@@ -1029,6 +1033,7 @@ class Library:
         else:
             from clipsearch.search.hybrid import fused_photos
 
+            selection = written.narrowed(selection)
             hits = fused_photos(space, vector, k, selection, written, exact, neutral)
         return [hit for hit in hits if stands_out(hit)] if relevant else hits
 

@@ -10,7 +10,7 @@ import typer
 
 from clipsearch.cli.index import note, progress, stop_on_signals
 from clipsearch.cli.options import Device, Index, Json
-from clipsearch.cli.output import print_json, print_rows, printable
+from clipsearch.cli.output import counted, print_json, print_rows, printable
 
 if TYPE_CHECKING:
     from clipsearch.library import Library
@@ -49,7 +49,7 @@ def caption(
         if show is not None:
             _show(library, show, json)
             return
-        with stop_on_signals() as stop, progress(then="captioning") as bar:
+        with stop_on_signals() as stop, progress("loading the model", "captioning") as bar:
             report = library.write_captions(
                 paths or (),
                 model=model,
@@ -62,7 +62,9 @@ def caption(
         print_json(asdict(report))
     else:
         failed = f", {report.failed} failed" if report.failed else ""
-        print(f"{report.written} captions written{failed}; {report.seconds:.1f} s")
+        print(f"{counted(report.written, 'caption')} written{failed}; {report.seconds:.1f} s")
+    if not (report.written or report.failed or report.left):
+        note(f"no photo is without a caption by {report.model}")
     if report.left:
         note(f"stopped with {report.left} photos left; the same command goes on from there.")
         raise typer.Exit(130)

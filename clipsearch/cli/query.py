@@ -80,9 +80,11 @@ def query(
             isolated=True,
         )
     parts = [text, *(image or ()), *(f"- {part}" for part in minus or ())]
-    nothing = nothing_found(filters, relevant)
     if hybrid and '"' in "".join(parts):
-        nothing += "; what is in quotes must occur in a photo's path, captions or keywords"
+        nothing = nothing_found(filters, relevant, "no photo has these words")
+        nothing += "; what is in quotes must occur in its path, title, captions or keywords"
+    else:
+        nothing = nothing_found(filters, relevant)
     answer(hits, output, " + ".join(filter(None, parts)), nothing)
 
 

@@ -85,10 +85,10 @@ def fused_photos(
 ) -> list[Hit]:
     """The k photos that fit `query`, (dim,) float32 unit, and what is written, best first.
 
-    Only photos of the `selection`; the others are as for `nearest_photos`.
+    Only photos of the `selection`, which `written` has narrowed; the others are as for
+    `nearest_photos`.
     """
     nearest = partial(nearest_photos, space, query, exact=exact, neutral=neutral)
-    selection = written.narrowed(selection)
     seen = nearest(None if k is None else max(k, DEPTH), selection)
     read: list[tuple[int, float]] = []
     if written.any:

@@ -11,9 +11,14 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Any
+from unicodedata import normalize
 
-# Scripts that put no spaces between words: each character counts as one, a phrase as their run.
-_UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])")
+# Scripts that put no spaces between words, or endings onto them: Thai, Lao, Burmese, Khmer, kana,
+# Han and Hangul. Each character counts as a word, and a word as a phrase of them.
+_UNSPACED = re.compile(
+    r"([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3"
+    r"\uf900-\ufaff\U00020000-\U0003ffff])"
+)
 
 _SELECT = (
     "SELECT id, path, title, caption, keywords,"
@@ -29,7 +34,7 @@ _INSERT = (
 def rebuild(connection: sqlite3.Connection) -> None:
     """Write the table anew, for all photos."""
     connection.execute("DELETE FROM words")
-    _write(connection, connection.execute(_SELECT).fetchall())
+    _write(connection, connection.execute(_SELECT))
 
 
 def renew(
@@ -38,13 +43,14 @@ def renew(
     """Write the words of those photos that a condition in SQL holds for, with any of the values."""
     select = f"{_SELECT} WHERE {condition}"
     for some in values:
-        _write(connection, connection.execute(select, some).fetchall())
+        _write(connection, connection.execute(select, some))
 
 
 def phrase(text: str) -> str | None:
     """What the full-text search takes for these words, one right after the other; None for none."""
-    plain = text.replace('"', " ").replace("\0", " ").encode("utf-8", "replace").decode()
-    return f'"{_spaced(plain)}"' if any(map(str.isalnum, plain)) else None
+    plain = _spaced(text.encode("utf-8", "replace").decode())
+    plain = plain.replace('"', " ").replace("\0", " ")
+    return f'"{plain}"' if any(map(str.isalnum, plain)) else None
 
 
 def _write(connection: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> None:
@@ -62,4 +68,5 @@ def _as_words(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
 
 
 def _spaced(text: str) -> str:
-    return _UNSPACED.sub(r" \1 ", text)
+    # One form for what can be written in several: a name of a Mac has accents and Hangul in parts.
+    return _UNSPACED.sub(r" \1 ", normalize("NFKC", text))
