@@ -7,6 +7,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 from conftest import Run, picture
@@ -43,6 +44,9 @@ def library(tmp_path: Path, index: Path) -> Iterator[Library]:
     save(photos / "cake.jpg", 21, description="Grandma's birthday cake with candles")
     save(photos / "party.jpg", 22, title="The birthday", subject="balloons")
     save(photos / "tokyo.jpg", 23, description="東京都の夜")
+    save(photos / "seoul.jpg", 24, description=normalize("NFD", "부산에서"))
+    save(photos / "bangkok.jpg", 25, description="ที่กรุงเทพฯ")
+    save(photos / "moscow.jpg", 26, description="УЛИЦА в Москве")
     with open_tiny(index) as library:
         library.index([photos])
         yield library
@@ -61,6 +65,9 @@ def names(library: Library, text: str, k: int | None = 3, **options: object) -> 
         ("candles", "cake.jpg"),
         ("a balloon", "party.jpg"),
         ("京都", "tokyo.jpg"),
+        ("부산", "seoul.jpg"),  # with an ending there, and written in parts as a Mac does
+        ("กรุงเทพ", "bangkok.jpg"),
+        ("улица", "moscow.jpg"),
     ],
 )
 def test_words_that_are_written_about_a_photo_bring_it_to_the_top(
@@ -98,7 +105,9 @@ def test_quoted_words_must_occur(library: Library) -> None:
 
 def test_filters_hold_for_what_is_found_by_its_words_too(library: Library) -> None:
     only = Filters(has=["caption"])
-    assert sorted(names(library, "birthday", None, filters=only)) == ["cake.jpg", "tokyo.jpg"]
+    found = names(library, "birthday", None, filters=only)
+    assert found[0] == "cake.jpg"
+    assert set(found) == {f"{it}.jpg" for it in ("cake", "tokyo", "seoul", "bangkok", "moscow")}
     assert names(library, '"birthday"', None, filters=only) == ["cake.jpg"]
 
 
@@ -108,9 +117,21 @@ def test_words_are_needed(library: Library, text: str) -> None:
         library.query(text, hybrid=True)
 
 
-@pytest.mark.parametrize("text", ["NEAR(a b)", "title:x OR", "(", "a\0b", "— … dog*x", "\udcff é"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "NEAR(a b)", "title:x OR", "(", "a\0b", "— … dog*x", "\udcff é", "a\uff02b", "AND",
+        "^x {y}", "-a:b", 'an "unbalanced', "' ; --", "word " * 300,
+    ],
+)  # fmt: skip
 def test_any_words_can_be_looked_for(library: Library, text: str) -> None:
-    assert len(library.query(text, None, hybrid=True)) == 24
+    assert len(library.query(text, None, hybrid=True)) == 27
+    assert library.query(f'"x{text}"', None, hybrid=True) == []
+
+
+def test_a_question_of_many_words_is_answered(library: Library) -> None:
+    words = " ".join(f"w{number}" for number in range(3000))
+    assert names(library, f"{words} candles", 1) == ["cake.jpg"]
 
 
 def test_a_word_deep_in_the_ranking_of_pictures_is_found(tmp_path: Path, index: Path) -> None:

@@ -82,7 +82,7 @@ def query(
     parts = [text, *(image or ()), *(f"- {part}" for part in minus or ())]
     if hybrid and '"' in "".join(parts):
         nothing = nothing_found(filters, relevant, "no photo has these words")
-        nothing += "; what is in quotes must occur in its path, title, captions or keywords"
+        nothing += "; what is in quotes must occur in a photo's path, title, captions or keywords"
     else:
         nothing = nothing_found(filters, relevant)
     answer(hits, output, " + ".join(filter(None, parts)), nothing)
