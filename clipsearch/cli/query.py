@@ -85,7 +85,8 @@ def query(
         nothing += "; what is in quotes must occur in a photo's path, title, captions or keywords"
     else:
         nothing = nothing_found(filters, relevant)
-    answer(hits, output, " + ".join(filter(None, parts)), nothing)
+    title = " + ".join(filter(None, parts))
+    answer(hits, output, title, nothing, by_sight=not hybrid)
 
 
 def nothing_found(
