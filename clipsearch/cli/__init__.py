@@ -23,8 +23,8 @@ UsageError: Any = typer.BadParameter.__base__
 # In the order in which the help lists them; each is a module here, with a function of its name or
 # an `app` of several commands.
 COMMANDS = (
-    "index", "watch", "query", "similar", "ls", "label", "caption", "score", "dupes", "serve", "status",
-    "forget", "mcp", "optimize", "models",
+    "index", "watch", "query", "similar", "ls", "label", "caption", "score", "dupes", "serve",
+    "status", "forget", "mcp", "optimize", "models",
 )  # fmt: skip
 
 
