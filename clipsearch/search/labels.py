@@ -165,6 +165,13 @@ def are_embedded(labels: Sequence[str], file: Path, model: Model) -> bool:
     return known is not None and set(labels) <= known.rows.keys()
 
 
+def ensembles(labels: Sequence[str], templates: Sequence[str], encoder: TextEncoder) -> np.ndarray:
+    """Each label put into all templates, in the place of {}: the means, (n, dim) float32 unit."""
+    texts = [template.replace("{}", label) for label in labels for template in templates]
+    rows = encoder.encode_texts(texts).reshape(len(labels), len(templates), -1).mean(1)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
 def best_labels(vector: np.ndarray, labels: LabelSet, k: int) -> list[Label]:
     """The k labels that fit a photo's embedding, (dim,) float32 unit, best first."""
     cosines = labels.vectors @ vector
@@ -313,10 +320,7 @@ def _embed_missing(
         )
     for start in range(0, len(missing), _LABELS_AT_A_TIME):
         some = missing[start : start + _LABELS_AT_A_TIME]
-        texts = [template.format(label) for label in some for template in TEMPLATES]
-        rows = encoder.encode_texts(texts).reshape(len(some), len(TEMPLATES), -1).mean(1)
-        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        known.rows.update(zip(some, rows, strict=True))
+        known.rows.update(zip(some, ensembles(some, TEMPLATES, encoder), strict=True))
         progress(start + len(some), len(missing))
 
 
