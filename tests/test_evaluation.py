@@ -437,7 +437,8 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_retrieval_prints_a_line_for_each_search_and_model(captioned: Path) -> None:
     done = run("retrieval", captioned, *MODELS)
-    assert (done.returncode, done.stderr) == (0, "")
+    said = "clipsearch: 12 captions of 6 images; in percent, with 95% intervals\n"
+    assert (done.returncode, done.stderr) == (0, said)
     assert done.stdout.replace("\t", "|") == RETRIEVAL
 
 
@@ -454,7 +455,8 @@ def test_on_a_terminal_that_is_a_table(
 def test_zeroshot_prints_a_line_for_each_class_and_model(folders: Path) -> None:
     (folders / "stray.png").unlink()
     done = run("zeroshot", folders, *MODELS)
-    assert (done.returncode, done.stderr) == (0, "")
+    said = "clipsearch: 12 photos of 3 classes; in percent, with 95% intervals\n"
+    assert (done.returncode, done.stderr) == (0, said)
     assert done.stdout.replace("\t", "|") == ZEROSHOT
 
 
@@ -501,7 +503,25 @@ text-to-image|tiny:a/blind|0.0 ±0.0|0.0 ±0.0|100.0 ±0.0|6 (6-6)
 image-to-text|tiny:a/small|0.0 ±0.0|33.3 ±33.3|83.3 ±33.3|6.5 (3-9.5)
 image-to-text|tiny:a/blind|0.0 ±0.0|0.0 ±0.0|0.0 ±0.0|11 (11-11)
 """
-TABLE = """\
+TABLE = f"""\
+
+ search          model                R@1          R@5         R@10   median rank
+ {80 * "─"}
+ text-to-image   tiny:a/small   8.3 ±16.7   75.0 ±33.3   100.0 ±0.0     4 (2.5-6)
+ text-to-image   tiny:a/blind    0.0 ±0.0     0.0 ±0.0   100.0 ±0.0       6 (6-6)
+ image-to-text   tiny:a/small    0.0 ±0.0   33.3 ±33.3   83.3 ±33.3   6.5 (3-9.5)
+ image-to-text   tiny:a/blind    0.0 ±0.0     0.0 ±0.0     0.0 ±0.0    11 (11-11)
+
 """
 ZEROSHOT = """\
+(all photos)|12|tiny:a/small|25.0 ±25.0|-
+(all photos)|12|tiny:a/blind|0.0 ±0.0|-
+(mean of classes)|12|tiny:a/small|25.0 ±25.0|-
+(mean of classes)|12|tiny:a/blind|0.0 ±0.0|-
+black cat|4|tiny:a/small|25.0 ±50.0|-
+black cat|4|tiny:a/blind|0.0 ±0.0|-
+dog|4|tiny:a/small|25.0 ±50.0|-
+dog|4|tiny:a/blind|0.0 ±0.0|-
+sea|4|tiny:a/small|25.0 ±50.0|-
+sea|4|tiny:a/blind|0.0 ±0.0|-
 """

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipsearch.cli.index import note
 from clipsearch.cli.options import Device, Json
-from clipsearch.cli.output import print_json, print_rows, printable
+from clipsearch.cli.output import counted, print_json, print_rows, printable
 from clipsearch.cli.progress import counting
 
 if TYPE_CHECKING:
@@ -34,11 +35,12 @@ Precision = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="bf16, fp16, or auto: as clipsearch index takes it on this machine.",
+        help="fp32 is the same everywhere; bf16, fp16, or auto, what an index here would have.",
     ),
 ]
 
 KS = (1, 5, 10)
+IN_PERCENT = "in percent, with 95% intervals"
 
 
 @app.command()
@@ -83,6 +85,8 @@ def retrieval(
     else:
         columns = ("search", "model", *(f">R@{k}" for k in KS), ">median rank")
         print_rows(columns, list(_retrieval_rows(report)))
+        captions = counted(report.captions, "caption")
+        note(f"{captions} of {counted(report.images, 'image')}; {IN_PERCENT}")
 
 
 @app.command()
@@ -123,6 +127,8 @@ def zeroshot(
         print_json(report.as_dict())
     else:
         print_rows(("class", ">photos", "model", ">top-1", ">top-5"), list(_class_rows(report)))
+        photos = counted(sum(report.images.values()), "photo")
+        note(f"{photos} of {len(report.images)} classes; {IN_PERCENT}")
 
 
 def _retrieval_rows(report: RetrievalReport) -> Iterator[tuple[str, ...]]:
