@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -76,6 +77,7 @@ def retrieval(
     from clipsearch.photos.decode import take_over_pillow
 
     take_over_pillow()
+    _end_as_on_ctrl_c()
     captioned = read_pairs(pairs, images, split)
     chosen = candidates(models or (), device, precision)
     with counting("embedding") as progress:
@@ -117,6 +119,7 @@ def zeroshot(
     from clipsearch.photos.decode import take_over_pillow
 
     take_over_pillow()
+    _end_as_on_ctrl_c()
     folders = read_classes(folder)
     chosen = candidates(models or (), device, precision)
     with counting("embedding") as progress:
@@ -129,6 +132,11 @@ def zeroshot(
         print_rows(("class", ">photos", "model", ">top-1", ">top-5"), list(_class_rows(report)))
         photos = counted(sum(report.images.values()), "photo")
         note(f"{photos} of {len(report.images)} classes; {IN_PERCENT}")
+
+
+def _end_as_on_ctrl_c() -> None:
+    """Let SIGTERM, too, end the processes that decode before this one."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _retrieval_rows(report: RetrievalReport) -> Iterator[tuple[str, ...]]:
