@@ -332,13 +332,14 @@ class Catalog:
         self, model_id: int | None, root_id: int, below: str = "", deep: bool = True
     ) -> set[str]:
         """The paths of a root's photos that a model has not embedded yet; for None, of all."""
-        lacking = f" AND NOT EXISTS ({_VECTOR_OF_PHOTO} AND model_id = ?)"
+        digests = self.digests_without_vector(model_id)
+        if not digests:
+            return set()
         return {
             _from_db(path)
-            for condition, values in map(astuple, _lying(root_id, below, deep))
-            for (path,) in self._select(
-                "path", "photos", Selection(condition + lacking, (*values, model_id))
-            )
+            for where in _lying(root_id, below, deep)
+            for path, digest in self._select("path, digest", "photos", where)
+            if digest in digests
         }
 
     def _select(self, columns: str, table: str, where: Selection) -> Iterable[Any]:
@@ -356,8 +357,10 @@ class Catalog:
 
     def digests_without_vector(self, model_id: int | None) -> set[str]:
         """The contents of photos that a model has not embedded yet; for None, of all photos."""
+        # In the order of the digests, which both indexes have; any other is five times as slow.
         rows = self._db.execute(
-            f"SELECT digest FROM photos WHERE NOT EXISTS ({_VECTOR_OF_PHOTO} AND model_id = ?)",
+            "SELECT digest FROM photos INDEXED BY photos_by_digest"
+            f" WHERE NOT EXISTS ({_VECTOR_OF_PHOTO} AND model_id = ?)",
             (model_id,),
         )
         return {digest for (digest,) in rows}
@@ -678,7 +681,8 @@ def _lying(root_id: int, below: str, deep: bool) -> tuple[Selection, Selection]:
 
 def _lying_as(kind: str, root_id: int, below: str, deep: bool) -> Selection:
     encode: Callable[[str], str | bytes] = _to_db if kind == "text" else os.fsencode
-    condition = f"root_id = ? AND typeof(path) = '{kind}'"
+    # Bytes come after all texts, so that an index finds either without a look at the other.
+    condition = f"root_id = ? AND path {'<' if kind == 'text' else '>='} x''"
     values: list[int | str | bytes] = [root_id]
     prefix = f"{below}/" if below else ""
     if below:
