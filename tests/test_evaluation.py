@@ -245,7 +245,7 @@ def test_rows_that_lack_something_are_counted_and_left_out(
 ) -> None:
     text = "image,caption\na.jpg,one\n,two\nc.jpg\nd.jpg, \n"
     assert told(read_pairs(written(tmp_path / "pairs.csv", text))) == [("a.jpg", "one")]
-    assert "left out 3 rows without an image or a caption" in caplog.text
+    assert "rows without an image or a caption, which are left out: 3" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -260,6 +260,7 @@ def test_rows_that_lack_something_are_counted_and_left_out(
         (b"image,caption\n", None, "holds no row with an image and a caption"),
         (b"image,caption\na.jpg,one\n", "test", "--split needs a column 'split' .*test.txt"),
         (b"image,caption,split\na,b,val\nc,d,dev\n", "test", "it has: dev, val"),
+        (b'image,caption\na.jpg,"one\nb.jpg,two\n', None, "line 3: unexpected end of data"),
         (b"image,caption\na.jpg," + b"x" * 200_000, None, "line 2: field larger"),
     ],
 )
@@ -361,7 +362,7 @@ def test_folders_are_classes_and_underscores_spaces(
     assert found.classes == ["black cat", "dog", "sea"]
     assert found.classes_of.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert found.images[3] == folders / "black_cat" / "more" / "3.png"
-    assert "left out 1 photos that lie in no class's folder" in caplog.text
+    assert "that lie in no class's folder and are left out: 1" in caplog.text
 
 
 @pytest.mark.parametrize("templates", [(), ("a {} here", "the {}")])
