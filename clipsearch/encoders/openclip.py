@@ -127,6 +127,17 @@ def download(spec: Spec) -> Path:
     return recipe.checkpoint
 
 
+def bare(spec: Spec) -> tuple[Any, View]:
+    """The open_clip model of `spec` itself, and how pictures are brought to what it sees.
+
+    Raises:
+        ModelError, WeightsUnavailable: as `load`.
+    """
+    with quiet():
+        model = _build(resolve(spec))
+    return model, _view(model.visual.preprocess_cfg)
+
+
 def resolve(spec: Spec) -> Recipe:
     """The recipe of `spec`; weights that are not on this machine are downloaded first.
 
