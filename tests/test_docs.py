@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "index" / "README.md"]
 COMMANDS = (
     "caption|dupes|index|watch|query|similar|label|score|status|models|forget|mcp|optimize|serve"
+    "|eval retrieval|eval zeroshot"
 )
 COMMAND = re.compile(rf"clipsearch ({COMMANDS})\b([^`\n]*)")
 
@@ -35,7 +36,7 @@ def test_every_option_that_the_documents_show_exists(clipsearch: Run) -> None:
             shown.setdefault(command, set()).update(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest))
     assert {"index", "query", "similar", "status"} <= shown.keys()
     for command, options in shown.items():
-        known = set(re.findall(r"--?[a-z][a-z-]*", clipsearch(command, "--help").stdout))
+        known = set(re.findall(r"--?[a-z][a-z-]*", clipsearch(*command.split(), "--help").stdout))
         assert options <= known, command
 
 

@@ -161,7 +161,7 @@ class Tools:
         """Tell the facts of one photo: where its file is, when, where and with what it was taken.
 
         With `labels`, also how well each of these fits what it shows: `labels` in the answer has
-        them best first, with probabilities that add up to 1.
+        them best first, with probabilities that add up to 1, or by a SigLIP model each by itself.
         """
         row, place = self._engine.look(lambda library: _stored(library, id))
         facts = Photo(Path(row.path), id, row.facts).as_dict(1)
