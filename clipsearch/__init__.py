@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clipsearch.errors import (
         ClipsearchError,
+        ClusterError,
         FileUnreadable,
         InvalidInput,
         LibraryBusy,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CaptionReport",
     "ClipsearchError",
+    "ClusterError",
     "Duplicate",
     "Facts",
     "FileUnreadable",

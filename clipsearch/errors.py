@@ -6,6 +6,7 @@
     │   └── FileUnreadable       not for what it holds: no permission, or a drive that is gone
     ├── ModelError         a model spec is wrong, or its weights do not fit
     │   └── WeightsUnavailable   the weights are not here and could not be fetched
+    ├── ClusterError       the machines that are to help cannot
     └── LibraryError       an index folder cannot be used as asked
         ├── ModelMismatch        it was made with another model
         └── LibraryBusy          another process is writing to it
@@ -38,6 +39,10 @@ class ModelError(ClipsearchError):
 
 class WeightsUnavailable(ModelError):
     """The weights of a model are not on this machine and could not be fetched."""
+
+
+class ClusterError(ClipsearchError):
+    """The machines of a cluster cannot be used as asked."""
 
 
 class LibraryError(ClipsearchError):

@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from clipsearch.indexing.captions import CaptionReport
+    from clipsearch.indexing.distributed import Cluster
     from clipsearch.indexing.plan import Counts, Doubts, Plan, Ready, Target
     from clipsearch.photos.isolated import Processes
     from clipsearch.search.duplicates import Group, Kind
@@ -149,6 +150,7 @@ class _How(NamedTuple):
     progress: Progress | None
     stopping: Callable[[], bool] | None
     ready: Ready | None = None
+    cluster: Cluster | None = None  # the machines that read and embed, if not this one
 
 
 class Library:
@@ -324,6 +326,8 @@ class Library:
         max_megapixels: int | None = None,
         frames: int = 1,
         isolated: bool = False,
+        ray: str | None = None,
+        ray_gpus: float | None = None,
         progress: Progress | None = None,
         stopping: Callable[[], bool] | None = None,
     ) -> IndexReport:
@@ -347,8 +351,14 @@ class Library:
         decoded in processes of their own, so that one that crashes or hangs a decoder costs
         itself alone; as always with `multiprocessing`, a script must then guard its main part.
 
+        With `ray`, the machines of a Ray cluster read and embed, each process with `workers`
+        decoders: it is the cluster's HOST:PORT, or "local" for one of this machine alone.
+        `ray_gpus` is how much of a GPU one process gets: 1 where there are any. The folders must
+        lie at the same place on all machines (see docs/scale.md).
+
         Raises:
             InvalidInput: a path that is no folder, or numbers that make no sense.
+            ClusterError: the cluster cannot be used, or does not see the folders.
             LibraryBusy: another process is writing to this index.
             ModelMismatch, WeightsUnavailable, ModelError: the model cannot be used.
             LibraryError: the disk is full or read-only.
@@ -366,6 +376,12 @@ class Library:
         _check_positive("--max-megapixels", max_megapixels)
         _check_positive("--frames", frames)
         how = _How(batch_size, workers, isolated, max_megapixels, frames, progress, stopping)
+        if ray is not None:
+            from clipsearch.indexing.distributed import Cluster
+
+            how = how._replace(cluster=Cluster(ray, ray_gpus))
+        elif ray_gpus is not None:
+            raise InvalidInput("--ray-gpus is for the machines of --ray, which is not given")
         with explained(self.folder), write_lock(self.folder, _PATIENCE):
             roots = self._catalog.roots()
             targets = choose_targets(self._catalog, [os.fspath(path) for path in paths])
@@ -974,32 +990,44 @@ class Library:
         return self._carry_out(plan, model, how), plan
 
     def _carry_out(self, plan: Plan, model: Model | None, how: _How) -> Counts:
-        from clipsearch.indexing.loading import Limits, Loaders, usual_workers
-        from clipsearch.indexing.pipeline import Pipeline, clean_up
+        from clipsearch.indexing.pipeline import clean_up
         from clipsearch.indexing.plan import Counts
-        from clipsearch.photos.decode import MAX_PIXELS
-        from clipsearch.store.sync import bring_up, vector_file
 
         if plan.work:
-            model = model or self._models.add()
-            vectors = vector_file(self.folder, model)
-            bring_up(self._catalog, model, vectors)
-            pixels = how.max_megapixels * 1_000_000 if how.max_megapixels else MAX_PIXELS
-            limits = Limits(pixels, how.frames)
-            workers = min(how.workers or usual_workers(), len(plan.work))
-            with (
-                Loaders(workers, how.isolated, limits) as loaders,
-                telling(self.folder, how.progress) as progress,
-            ):
-                pipeline = Pipeline(
-                    self._catalog, model.id, vectors, partial(self._models.encoder, model),
-                    how.batch_size, progress,
-                )  # fmt: skip
-                counts = pipeline.counts
-                counts.complete = pipeline.run(plan, loaders, how.stopping or (lambda: False))
+            # Connected first: where that fails, nothing was done yet.
+            with how.cluster.connected() if how.cluster else nullcontext():
+                counts = self._embed_plan(plan, model or self._models.add(), how)
         else:
             counts = Counts(unchanged=plan.unchanged, removed=clean_up(self._catalog, plan))
         self._bring_up_vectors()
+        return counts
+
+    def _embed_plan(self, plan: Plan, model: Model, how: _How) -> Counts:
+        from clipsearch.indexing.loading import Limits, Loaders, usual_workers
+        from clipsearch.indexing.pipeline import Pipeline
+        from clipsearch.photos.decode import MAX_PIXELS
+        from clipsearch.store.sync import bring_up, vector_file
+
+        vectors = vector_file(self.folder, model)
+        bring_up(self._catalog, model, vectors)
+        pixels = how.max_megapixels * 1_000_000 if how.max_megapixels else MAX_PIXELS
+        limits = Limits(pixels, how.frames)
+        stopping = how.stopping or (lambda: False)
+        with telling(self.folder, how.progress) as progress:
+            pipeline = Pipeline(
+                self._catalog, model.id, vectors, partial(self._models.encoder, model),
+                how.batch_size, progress,
+            )  # fmt: skip
+            counts = pipeline.counts
+            if how.cluster:
+                elsewhere = how.cluster.elsewhere(
+                    self._models.recipe(model), limits, how.workers, how.batch_size, stopping
+                )
+                counts.complete = pipeline.run_elsewhere(plan, elsewhere, stopping)
+            else:
+                workers = min(how.workers or usual_workers(), len(plan.work))
+                with Loaders(workers, how.isolated, limits) as loaders:
+                    counts.complete = pipeline.run(plan, loaders, stopping)
         return counts
 
     def _bring_up_vectors(self) -> None:

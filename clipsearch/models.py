@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -141,10 +142,15 @@ class Models:
             return loaded
         with self._loading:
             if _identity(model) not in self._encoders:
-                named = self._wanted if self._wanted and _names(self._wanted, model) else None
-                encoder = encoders.load(named or parse_spec(model.spec), self.device)
-                self._encoders[_identity(model)] = _checked(encoder, model)
+                self._encoders[_identity(model)] = self.recipe(model)()
             return self._encoders[_identity(model)]
+
+    def recipe(self, model: Model) -> Callable[[], encoders.Encoder]:
+        """What gives a model's encoder, as `encoder` does, and can be pickled for elsewhere."""
+        if self._given is not None:
+            return partial(_checked, self._given, model)
+        named = self._wanted if self._wanted and _names(self._wanted, model) else None
+        return partial(_loaded, named or parse_spec(model.spec), self.device, model)
 
     def texts(self, model: Model) -> TextEncoder:
         """What embeds words for a model; does without torch where that is possible."""
@@ -251,6 +257,10 @@ class Models:
 def _identity(model: Model) -> Identity:
     # Not its id, which another model has one day.
     return model.weights, model.preprocess
+
+
+def _loaded(spec: Spec, device: str, model: Model) -> encoders.Encoder:
+    return _checked(encoders.load(spec, device), model)
 
 
 def _checked(encoder: encoders.Encoder, model: Model) -> encoders.Encoder:

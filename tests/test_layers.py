@@ -38,6 +38,8 @@ OWNERS = {
     "sqlite_utils": "store",
     "pathspec": "photos",
     "watchdog": "indexing",
+    "ray": "indexing",
+    "pyarrow": "indexing",
     "onnxruntime": "encoders",
     "tokenizers": "encoders",
     "fastapi": "web",
@@ -114,6 +116,7 @@ def test_the_public_names_are_these() -> None:
     assert clipsearch.__all__ == [
         "CaptionReport",
         "ClipsearchError",
+        "ClusterError",
         "Duplicate",
         "Facts",
         "FileUnreadable",

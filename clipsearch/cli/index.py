@@ -74,6 +74,14 @@ def index(
         int,
         typer.Option(metavar="N", help="Frames of an animation to look at, not only the first."),
     ] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT|local", help="Embed on a Ray cluster (docs/scale.md)."),
+    ] = None,
+    ray_gpus: Annotated[
+        float | None,
+        typer.Option(metavar="N", help="GPUs for one of its processes, such as 0.5. Default: 1."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Bring folders into the index, or all that it knows up to date.
@@ -99,6 +107,8 @@ def index(
                 raw_too=raw_too,
                 max_megapixels=max_megapixels,
                 frames=frames,
+                ray=ray,
+                ray_gpus=ray_gpus,
                 progress=show,
                 stopping=stop.is_set,
             )

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from filelock import FileLock
@@ -28,6 +28,8 @@ from clipsearch.photos.facts import Facts
 from clipsearch.photos.isolated import Interrupted, Processes
 from clipsearch.photos.phash import LEAST_SIDE, perceptual_hash
 from clipsearch.photos.view import View
+
+Key = TypeVar("Key")
 
 # Held while a large picture is decoded: between threads a lock, between processes a file's.
 _turn: AbstractContextManager[Any] = threading.Lock()
@@ -41,6 +43,7 @@ class Loaded:
     views: np.ndarray | None = None  # (frames, resolution, resolution, 3) uint8
     facts: Facts | None = None
     phash: bytes | None = None  # as `perceptual_hash` gives it
+    embedding: np.ndarray | None = None  # (dim,) float16, where that was made of the views
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +135,8 @@ class Loaders:
 
 
 def load_ahead(
-    paths: Mapping[str, str], view: View, loaders: Loaders, ahead: int
-) -> Iterator[tuple[str, Loaded | Unread]]:
+    paths: Mapping[Key, str], view: View, loaders: Loaders, ahead: int
+) -> Iterator[tuple[Key, Loaded | Unread]]:
     """What came of each file, by its key in `paths` and in their order; `ahead` are in flight."""
     started = ((key, loaders.submit(path, view)) for key, path in paths.items())
     waiting = deque(islice(started, ahead))

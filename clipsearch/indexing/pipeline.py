@@ -6,6 +6,8 @@ Files whose size no other file has go straight to the loaders, which read, hash,
 preprocess. The others are hashed first, so that a moved file or a copy is not decoded again.
 Full batches go to the encoder's thread while the next one fills, and what it gives back is
 written in one transaction. Every queue is bounded; a crash loses at most the batches in flight.
+
+With `run_elsewhere`, all before the commit happens on other machines (see `distributed.py`).
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -56,6 +58,20 @@ class _Batch:
         )
 
 
+class Elsewhere(Protocol):
+    """What reads and embeds files on other machines."""
+
+    def results(
+        self, work: Sequence[Work], shared: set[int], embedded: set[str]
+    ) -> Iterator[tuple[Work, Result]]:
+        """What came of each file, in any order; fewer than all if it was stopped.
+
+        Only a file whose size is `shared` can hold what another does, or one of the contents that
+        are `embedded`: those need no embedding again.
+        """
+        ...
+
+
 class Pipeline:
     """One run over one plan."""
 
@@ -88,11 +104,19 @@ class Pipeline:
     def run(self, plan: Plan, loaders: Loaders, stopping: Callable[[], bool]) -> bool:
         """Do the plan; gives False if `stopping` said so before the end."""
         self._prepare(plan)
-        with (
-            ThreadPoolExecutor(2, "clipsearch-hash") as hashers,
-            ThreadPoolExecutor(1, "clipsearch-encode") as encoding,
-        ):
-            results = self._results(plan.work, hashers, loaders)
+        with ThreadPoolExecutor(2, "clipsearch-hash") as hashers:
+            return self._finish(plan, self._results(plan.work, hashers, loaders), stopping)
+
+    def run_elsewhere(self, plan: Plan, elsewhere: Elsewhere, stopping: Callable[[], bool]) -> bool:
+        """Do the plan with other machines, to the same end as `run`."""
+        self._prepare(plan)
+        results = elsewhere.results(plan.work, self._shared_sizes(plan.work), self._embedded)
+        return self._finish(plan, results, stopping)
+
+    def _finish(
+        self, plan: Plan, results: Iterator[tuple[Work, Result]], stopping: Callable[[], bool]
+    ) -> bool:
+        with ThreadPoolExecutor(1, "clipsearch-encode") as encoding:
             complete = self._consume(results, encoding, stopping)
         if complete:
             self._settle_waiting()
@@ -132,12 +156,16 @@ class Pipeline:
     def _hashing(
         self, work: list[Work], hashers: ThreadPoolExecutor
     ) -> Iterator[tuple[Work, Future[Result] | None]]:
-        counts = Counter(item.found.size for item in work)
-        shared = self._catalog.taken_sizes(counts)
-        shared |= {size for size, count in counts.items() if count > 1}
+        shared = self._shared_sizes(work)
         for item in work:
             is_shared = item.found.size in shared
-            yield item, hashers.submit(hash_file, _path(item)) if is_shared else None
+            yield item, hashers.submit(hash_file, path_of(item)) if is_shared else None
+
+    def _shared_sizes(self, work: list[Work]) -> set[int]:
+        """The sizes that several files have, so that one may be a copy of another."""
+        counts = Counter(item.found.size for item in work)
+        shared = self._catalog.taken_sizes(counts)
+        return shared | {size for size, count in counts.items() if count > 1}
 
     def _start(
         self, item: Work, hashed: Future[Result] | None, loaders: Loaders
@@ -151,7 +179,7 @@ class Pipeline:
             self._claimed.add(result.digest)
         encoder = self._encoder()
         self._batch_size = self._wanted_batch or encoder.batch_size
-        return loaders.submit(_path(item), encoder.prepare)
+        return loaders.submit(path_of(item), encoder.prepare)
 
     def _consume(
         self,
@@ -172,14 +200,14 @@ class Pipeline:
         batch.done = done
         self._encode(batch, encoding)
         self._commit_encoded(keep=0)
-        return not stopped
+        return done == self._total and not stopped
 
     def _sort_in(self, item: Work, result: Result, batch: _Batch) -> None:
         if isinstance(result, Unread):
             if result.digest:
                 self._broken[result.digest] = result
             batch.failures.append((item, result))
-        elif result.views is not None:
+        elif result.views is not None or result.embedding is not None:
             batch.views.append((item, result))
         elif result.digest in self._embedded:
             batch.records.append((item, result))
@@ -197,13 +225,11 @@ class Pipeline:
         """The batch's embeddings, (n, dim) float16."""
         if not batch.views:
             return np.empty((0, self._vectors.dim), np.float16)
+        done = [loaded.embedding for _, loaded in batch.views if loaded.embedding is not None]
+        if done:
+            return np.stack(done)
         views = [loaded.views for _, loaded in batch.views if loaded.views is not None]
-        rows = self._encoder().encode_images(np.concatenate(views))
-        frames = np.array([len(some) for some in views])
-        if len(rows) > len(views):  # an animation's embedding is the mean of its frames'
-            rows = np.add.reduceat(rows, frames.cumsum() - frames)
-            rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        return rows.astype(np.float16)
+        return embed(self._encoder(), views)
 
     def _commit_encoded(self, keep: int) -> None:
         while len(self._encoding) > keep:
@@ -270,6 +296,16 @@ class Pipeline:
         self._commit(batch, np.empty((0, self._vectors.dim), np.float16))
 
 
+def embed(encoder: Encoder, views: Sequence[np.ndarray]) -> np.ndarray:
+    """The embeddings of pictures, (n, dim) float16; each has one view a frame."""
+    rows = encoder.encode_images(np.concatenate(views))
+    frames = np.array([len(some) for some in views])
+    if len(rows) > len(views):  # an animation's embedding is the mean of its frames'
+        rows = np.add.reduceat(rows, frames.cumsum() - frames)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows.astype(np.float16)
+
+
 def clean_up(catalog: Catalog, plan: Plan, gone: dict[str, list[Gone]] | None = None) -> int:
     """Take out what is gone and was not found elsewhere; gives the number of photos."""
     if gone is None:
@@ -281,7 +317,8 @@ def clean_up(catalog: Catalog, plan: Plan, gone: dict[str, list[Gone]] | None = 
     return len(photos)
 
 
-def _path(item: Work) -> str:
+def path_of(item: Work) -> str:
+    """The absolute path of a file to read."""
     return os.path.join(item.root.path, item.found.path)
 
 
