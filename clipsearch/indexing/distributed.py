@@ -213,12 +213,9 @@ class RayData:
         self, work: Sequence[Work], shared: set[int], embedded: set[str]
     ) -> Iterator[Report]:
         import ray
-        from ray.data import ActorPoolStrategy, DataContext
+        from ray.data import ActorPoolStrategy
 
-        context = DataContext.get_current()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        logging.getLogger("ray").setLevel(logging.CRITICAL)  # what fails is raised, or done again
+        _quieten()
         size = self._files_a_block(len(work))
         blocks = [_block(work, start, size, shared) for start in range(0, len(work), size)]
         dataset = ray.data.from_arrow(blocks).map_batches(
@@ -430,6 +427,7 @@ def _set_up_environment(address: str) -> None:
     # Its ports are open to the network; without the token anyone could run programs here.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # or it tells its makers of each run
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what fails is raised, or done again
     if address == LOCAL:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
@@ -447,6 +445,17 @@ def _check_answer(address: str) -> None:
             f"no Ray cluster answers at {address} ({error.strerror or error})\nStart one there: ray"
             " start --head, or name the right HOST:PORT"
         ) from error
+
+
+def _quieten() -> None:
+    """Leave stderr to this program; Ray keeps its own files of what happens."""
+    from ray.data import DataContext
+
+    DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setLevel(logging.CRITICAL)
 
 
 @contextmanager
