@@ -115,7 +115,9 @@ class Cluster:
             _check_answer(self._address)
         import ray
 
-        with _handlers_kept():
+        # Even what its log is told not to show goes to stdout, where results are.
+        ray._private.worker._worker_logs_enabled = False
+        with _handlers_kept(), _stderr_kept():
             try:
                 ray.init(
                     self._address, include_dashboard=False if self._address == LOCAL else None,
@@ -293,11 +295,13 @@ def _streamed(reports: Iterator[Report]) -> Iterator[Queue[Report | Exception]]:
         except Exception as error:  # whatever it is, it is raised where it is waited for
             put(error)
 
-    threading.Thread(target=draw, name="clipsearch-ray", daemon=True).start()
+    drawing = threading.Thread(target=draw, name="clipsearch-ray", daemon=True)
+    drawing.start()
     try:
         yield queue
     finally:
         ended.set()
+        drawing.join(_PATIENCE)  # it may wait for a block, and ends with the connection
 
 
 # What runs on the machines of the cluster
@@ -428,6 +432,7 @@ def _set_up_environment(address: str) -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # or it tells its makers of each run
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what fails is raised, or done again
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # or a late call starts another cluster
     if address == LOCAL:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
@@ -459,6 +464,19 @@ def _quieten() -> None:
 
 
 @contextmanager
+def _stderr_kept() -> Iterator[None]:
+    """Ray's C++ core writes there what it makes of its settings, whatever these are."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+@contextmanager
 def _handlers_kept() -> Iterator[None]:
     """Ray takes over signals, which the caller may have a use for."""
     if threading.current_thread() is not threading.main_thread():
@@ -473,12 +491,23 @@ def _handlers_kept() -> Iterator[None]:
 
 
 def _why_not_connected(address: str, error: Exception) -> str:
-    return f"the Ray cluster at {address} cannot be used: {_first_line(error)}"
+    causes: list[BaseException] = [error]
+    while cause := causes[-1].__cause__ or causes[-1].__context__:
+        causes.append(cause)
+    if any("AuthenticationError" in f"{type(cause)} {cause}" for cause in causes):
+        return (
+            f"the Ray cluster at {address} does not accept the token of this machine\nBring the"
+            " cluster's, which ~/.ray/auth_token of its first machine holds, to the same place here"
+        )
+    return (
+        f"the Ray cluster at {address} cannot be used: {_first_line(causes[-1])}\nThis machine must"
+        f" be one of its own: ray start --address {address}"
+    )
 
 
 def _why_failed(error: Exception) -> str:
     return f"the Ray cluster failed: {_first_line(error)}"
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))
