@@ -3,7 +3,7 @@
 Where STAGED names a folder, the encoder on the machine named "second" (by MACHINE) writes the file
 `stuck` there in the middle of its second block and never goes on. On the others it begins when
 that file is there, so that both have work when one of them dies; and with the file `slow` there,
-it takes its time.
+it takes its time. With the file `unloadable` it cannot be loaded on any of them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from tiny import TinyEncoder
 
 from clipsearch.encoders.spec import Spec
+from clipsearch.errors import ModelError
 
 DEADLINE = 60.0  # seconds
 
@@ -52,4 +53,7 @@ def load(spec: Spec, device: str, precision: str) -> TinyEncoder:
     """As a family of models (see docs/models.md): `staged:a/b`."""
     if "STAGED" not in os.environ:
         return TinyEncoder()
-    return StagedEncoder(Path(os.environ["STAGED"]), os.environ.get("MACHINE") == "second")
+    stage, machine = Path(os.environ["STAGED"]), os.environ.get("MACHINE")
+    if machine and (stage / "unloadable").exists():
+        raise ModelError("its weights are not here")
+    return StagedEncoder(stage, machine == "second")

@@ -282,6 +282,16 @@ def test_a_machine_that_does_not_see_the_folder_is_named_and_nothing_changes(
 
 
 @needs_ray
+def test_a_machine_that_cannot_load_the_model_is_named(
+    cluster: RayCluster, stage: Path, photos: Path, index: Path
+) -> None:
+    (stage / "unloadable").touch()
+    err = _refused(cluster.index(photos, index))
+    assert err.startswith(f"clipsearch: the machine {socket.gethostname()} (")
+    assert err.endswith(") cannot embed: its weights are not here\n")
+
+
+@needs_ray
 def test_a_wrong_token_is_refused_in_a_line(cluster: RayCluster, photos: Path, index: Path) -> None:
     err = _refused(cluster.index(photos, index, RAY_AUTH_TOKEN=secrets.token_hex(32)))
     said, remedy, *more = err.splitlines()

@@ -14,6 +14,7 @@ import logging
 import math
 import os
 import pickle
+import re
 import secrets
 import signal
 import socket
@@ -435,6 +436,8 @@ def _set_up_environment(address: str) -> None:
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # or a late call starts another cluster
     if address == LOCAL:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    else:
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")  # for it is known to answer
 
 
 def _check_answer(address: str) -> None:
@@ -500,14 +503,23 @@ def _why_not_connected(address: str, error: Exception) -> str:
             " cluster's, which ~/.ray/auth_token of its first machine holds, to the same place here"
         )
     return (
-        f"the Ray cluster at {address} cannot be used: {_first_line(causes[-1])}\nThis machine must"
+        f"the Ray cluster at {address} cannot be used: {_lines(causes[-1])[0]}\nThis machine must"
         f" be one of its own: ray start --address {address}"
     )
 
 
 def _why_failed(error: Exception) -> str:
-    return f"the Ray cluster failed: {_first_line(error)}"
+    # With what an actor raised come where it was and all that called it.
+    lines = _lines(error)
+    where = re.search(r"\bip=([\w.:]+)", "\n".join(lines))
+    machine = f" on the machine {where[1]}" if where else ""
+    advice = (
+        "\nInstall clipsearch with the same groups on all of them, for the Python that runs Ray"
+        if "No module named" in lines[-1]
+        else ""
+    )
+    return f"the Ray cluster failed{machine}: {lines[-1]}{advice}"
 
 
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))
+def _lines(error: BaseException) -> list[str]:
+    return [line.strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]

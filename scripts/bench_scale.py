@@ -1,0 +1,169 @@
+"""What it costs and gives to go past one process of one machine.
+
+    python scripts/bench_scale.py [encoding ...] [--count N] [--model SPEC]
+
+`encoding`: images a second of an index run here, and with `--ray` on a cluster of one machine and
+of two, which are both this one with its cores shared out. So two can be no faster than one; what
+is seen is what Ray takes for itself: once with a model, and once with one that takes no time, in
+microseconds an image. What starts (Ray's processes, the model in each of them) is shown apart: the
+rates are from the first commit on. Needs the group `ray`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from clipsearch import Library, encoders
+from clipsearch.photos.view import View
+
+BATCH = 16  # small, so that the blocks are many
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", choices=PARTS, default=list(PARTS), metavar="PART")
+    parser.add_argument("--count", type=int, default=1000, help="pictures to embed")
+    parser.add_argument("--model", default="pocket")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="scale-") as scratch:
+        for part in options.parts:
+            PARTS[part](options, Path(scratch))
+
+
+# Encoding
+
+
+@dataclass(frozen=True)
+class Speed:
+    start: float  # seconds to the first commit
+    rate: float  # images a second from then on
+
+
+class Instant:
+    """An encoder that takes no time: the overall colour of a picture."""
+
+    prepare = View(32, "squash")
+    weights, preprocess = "instant", "32 squash"
+    dim, resolution, context, batch_size = 3, 32, 1, BATCH
+    logit_scale, logit_bias, device, precision = 1.0, None, "cpu", "fp32"
+
+    def encode_images(self, batch: np.ndarray) -> np.ndarray:
+        rows = batch.mean(axis=(1, 2), dtype=np.float32) + 1
+        unit: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return unit
+
+
+def bench_encoding(options: argparse.Namespace, scratch: Path) -> None:
+    cores = os.cpu_count() or 1
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    models = {options.model: encoders.load(encoders.parse_spec(options.model)), "none": Instant()}
+    folders = {
+        options.model: make_pictures(scratch / "photos", options.count, (500, 375)),
+        "none": make_pictures(scratch / "small", 4 * options.count, (64, 48)),
+    }
+    speeds: dict[str, dict[str, Speed]] = {name: {} for name in models}
+
+    def measure(where: str, ray: str | None, workers: int) -> None:
+        for name, encoder in models.items():
+            speeds[name][where] = speed_of(folders[name], encoder, ray, workers, scratch)
+
+    measure("without Ray", None, cores)
+    for machines in (1, 2):
+        each = max(1, cores // machines)
+        with ray_cluster(machines, each) as address:
+            measure(f"Ray, {machines} of {each} cores", address, each)
+    print(f"\n{options.count} pictures of 500 x 375 for {options.model}, {4 * options.count} of"
+          f" 64 x 48 for no model; {cores} cores\n")  # fmt: skip
+    print("| model | where | s to the first commit | images/s then | µs an image more |")
+    print("|---|---|---|---|---|")
+    for name, rows in speeds.items():
+        alone = rows["without Ray"]
+        for where, it in rows.items():
+            more = f"{1e6 / it.rate - 1e6 / alone.rate:.0f}" if it is not alone else ""
+            print(f"| {name} | {where} | {it.start:.1f} | {it.rate:.1f} | {more} |")
+
+
+def speed_of(folder: Path, encoder: object, ray: str | None, workers: int, scratch: Path) -> Speed:
+    commits: list[tuple[float, int]] = []
+    started = time.perf_counter()
+
+    def note(done: int, total: int) -> None:
+        if done:
+            commits.append((time.perf_counter(), done))
+
+    index = Path(tempfile.mkdtemp(dir=scratch))
+    with Library.open(index, model="pocket", encoder=encoder) as library:  # type: ignore[arg-type]
+        report = library.index(
+            [folder], batch_size=BATCH, workers=workers, isolated=True, ray=ray, progress=note
+        )
+    assert report.complete
+    assert not report.failed
+    (first, early), (last, all_) = commits[0], commits[-1]
+    return Speed(first - started, (all_ - early) / (last - first))
+
+
+@contextmanager
+def ray_cluster(machines: int, cores: int) -> Iterator[str]:
+    """The address of a cluster whose machines are all this one."""
+    with ExitStack() as stack:
+        # Not in the scratch folder: the paths of sockets are short.
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp"))
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{found.getsockname()[1]}"
+        head = f"--head --port={address.partition(':')[2]} --temp-dir={folder}"
+        head += " --include-dashboard=false --disable-usage-stats"
+        for number in range(machines):
+            how = f"--address={address}" if number else head
+            stack.enter_context(ray_machine(f"{how} --num-cpus={cores}", address))
+        yield address
+
+
+@contextmanager
+def ray_machine(how: str, address: str) -> Iterator[None]:
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *how.split()]
+    command += ["--node-ip-address=127.0.0.1", "--object-store-memory=200000000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        for line in process.stdout:
+            if "Ray runtime started" in line:
+                break
+        else:
+            sys.exit("Ray did not start")
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def make_pictures(folder: Path, count: int, size: tuple[int, int]) -> Path:
+    """Smooth ones with some noise, all different."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 12, (size[1], size[0], 3), dtype=np.uint8)
+    for number in range(count):
+        coarse = Image.fromarray(rng.integers(0, 240, (6, 8, 3), dtype=np.uint8))
+        smooth = np.asarray(coarse.resize(size, Image.Resampling.BILINEAR))
+        Image.fromarray(smooth + noise).save(folder / f"{number:05}.jpg", quality=90)
+    return folder
+
+
+PARTS: dict[str, Callable[[argparse.Namespace, Path], None]] = {"encoding": bench_encoding}
+
+if __name__ == "__main__":
+    main()
