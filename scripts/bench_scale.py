@@ -1,12 +1,13 @@
 """What it costs and gives to go past one process of one machine.
 
-    python scripts/bench_scale.py [encoding ...] [--count N] [--model SPEC]
+    python scripts/bench_scale.py [encoding ...] [--count N] [--model SPEC] [--rounds N]
 
 `encoding`: images a second of an index run here, and with `--ray` on a cluster of one machine and
 of two, which are both this one with its cores shared out. So two can be no faster than one; what
 is seen is what Ray takes for itself: once with a model, and once with one that takes no time, in
 microseconds an image. What starts (Ray's processes, the model in each of them) is shown apart: the
-rates are from the first commit on. Needs the group `ray`.
+rates are from the first commit on. They take turns, and medians of the rounds are shown, since the
+speed of a shared machine drifts. Needs the group `ray`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from PIL import Image
@@ -31,6 +33,7 @@ from clipsearch import Library, encoders
 from clipsearch.photos.view import View
 
 BATCH = 16  # small, so that the blocks are many
+ALONE = "without Ray"
 
 
 def main() -> None:
@@ -38,6 +41,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=PARTS, default=list(PARTS), metavar="PART")
     parser.add_argument("--count", type=int, default=1000, help="pictures to embed")
     parser.add_argument("--model", default="pocket")
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="scale-") as scratch:
         for part in options.parts:
@@ -70,31 +74,38 @@ class Instant:
 def bench_encoding(options: argparse.Namespace, scratch: Path) -> None:
     cores = os.cpu_count() or 1
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    os.environ["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
     models = {options.model: encoders.load(encoders.parse_spec(options.model)), "none": Instant()}
     folders = {
         options.model: make_pictures(scratch / "photos", options.count, (500, 375)),
         "none": make_pictures(scratch / "small", 4 * options.count, (64, 48)),
     }
-    speeds: dict[str, dict[str, Speed]] = {name: {} for name in models}
+    speeds: dict[tuple[str, str], list[Speed]] = {}
 
     def measure(where: str, ray: str | None, workers: int) -> None:
         for name, encoder in models.items():
-            speeds[name][where] = speed_of(folders[name], encoder, ray, workers, scratch)
+            speed = speed_of(folders[name], encoder, ray, workers, scratch)
+            speeds.setdefault((name, where), []).append(speed)
 
-    measure("without Ray", None, cores)
-    for machines in (1, 2):
-        each = max(1, cores // machines)
-        with ray_cluster(machines, each) as address:
-            measure(f"Ray, {machines} of {each} cores", address, each)
-    print(f"\n{options.count} pictures of 500 x 375 for {options.model}, {4 * options.count} of"
-          f" 64 x 48 for no model; {cores} cores\n")  # fmt: skip
+    for _ in range(options.rounds):
+        measure(ALONE, None, cores)
+        for machines in (1, 2):
+            each = max(1, cores // machines)
+            with ray_cluster(machines, each) as address:
+                measure(f"Ray, {machines} x {each} cores", address, each)
+    print(
+        f"\n{options.count} pictures of 500 x 375 for {options.model}, {4 * options.count} of"
+        f" 64 x 48 for no model; {cores} cores; medians of {options.rounds} rounds\n"
+    )
     print("| model | where | s to the first commit | images/s then | µs an image more |")
     print("|---|---|---|---|---|")
-    for name, rows in speeds.items():
-        alone = rows["without Ray"]
-        for where, it in rows.items():
-            more = f"{1e6 / it.rate - 1e6 / alone.rate:.0f}" if it is not alone else ""
-            print(f"| {name} | {where} | {it.start:.1f} | {it.rate:.1f} | {more} |")
+    for name, where in sorted(speeds, key=lambda key: list(models).index(key[0])):
+        pairs = list(zip(speeds[name, where], speeds[name, ALONE], strict=True))
+        start = median(it.start for it, _ in pairs)
+        rate = median(it.rate for it, _ in pairs)
+        more = median(1e6 / it.rate - 1e6 / alone.rate for it, alone in pairs)
+        shown = "" if where == ALONE else f"{more:.0f}"
+        print(f"| {name} | {where} | {start:.1f} | {rate:.1f} | {shown} |")
 
 
 def speed_of(folder: Path, encoder: object, ray: str | None, workers: int, scratch: Path) -> Speed:
@@ -137,7 +148,9 @@ def ray_cluster(machines: int, cores: int) -> Iterator[str]:
 def ray_machine(how: str, address: str) -> Iterator[None]:
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *how.split()]
     command += ["--node-ip-address=127.0.0.1", "--object-store-memory=200000000"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     try:
         assert process.stdout
         for line in process.stdout:

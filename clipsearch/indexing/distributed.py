@@ -19,6 +19,7 @@ import secrets
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -47,6 +48,7 @@ _MOST_DECODERS = 16  # of one actor
 _USUAL_DECODERS = 4  # of one that embeds on the CPU, which decoding shares
 _PATIENCE = 5.0  # seconds that an address has to answer
 _TICK = 0.5  # seconds between two looks at whether to stop
+_LONGEST_SILENCE = 30.0  # seconds that the head may be away; after 60 Ray gives up
 
 
 class Machine(NamedTuple):
@@ -201,8 +203,10 @@ class RayData:
             ClusterError: the cluster fails, or a machine cannot do its part.
         """
         left = set(range(len(work)))  # a block that was done twice counts once
+        head = _Head()
         with _streamed(self._reports(work, shared, embedded)) as reports:
             while left and not self._stopping():
+                head.check()
                 with suppress(Empty):
                     report = reports.get(timeout=_TICK)
                     if isinstance(report, Exception):
@@ -272,6 +276,36 @@ def _check(report: Report, work: Sequence[Work]) -> None:
                 f"the machine {report.machine} does not see {os.path.dirname(path)}, which is here;"
                 "\nmount it there at the same place, for the user that Ray runs as, and run again"
             )
+
+
+class _Head:
+    """The cluster's first machine, without which Ray ends this process a minute later."""
+
+    def __init__(self) -> None:
+        import ray
+
+        self._address = ray.get_runtime_context().gcs_address
+        self._answered = self._asked = time.monotonic()
+
+    def check(self) -> None:
+        """Ask now and then whether it is there.
+
+        Raises:
+            ClusterError: it was not for half a minute.
+        """
+        now = time.monotonic()
+        if now - self._asked < _PATIENCE:
+            return
+        self._asked = now
+        try:
+            socket.create_connection(_host_and_port(self._address) or ("", 0), _PATIENCE).close()
+            self._answered = now
+        except OSError as error:
+            if now - self._answered > _LONGEST_SILENCE:
+                raise ClusterError(
+                    f"the head of the Ray cluster at {self._address} no longer answers; what is"
+                    " committed is kept\nStart the cluster again, and run the same command"
+                ) from error
 
 
 @contextmanager
