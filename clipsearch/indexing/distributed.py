@@ -21,6 +21,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -376,6 +377,7 @@ class Embedder:
         self._machine = _name_of_this_machine()
         self._fault: str | None = None
         self._loaders = Loaders(job.decoders, True, job.limits)
+        self._hashers = ThreadPoolExecutor(job.decoders, "clipsearch-hash")
         try:
             self._encoder = job.encoder()
             self._batch_size = job.batch_size or self._encoder.batch_size
@@ -404,7 +406,8 @@ class Embedder:
 
         if not shared:
             return {}
-        hashed = {key: hash_file(files[key]) for key in shared}
+        results = self._hashers.map(hash_file, [files[key] for key in shared])
+        hashed = dict(zip(shared, results, strict=True))
         contents = {key: it.digest for key, it in hashed.items() if isinstance(it, Loaded)}
         claimed = ray.get(self._claims.claim.remote(contents))
         return {key: it for key, it in hashed.items() if key not in claimed}
