@@ -33,6 +33,7 @@ from clipsearch import Library, encoders
 from clipsearch.photos.view import View
 
 BATCH = 16  # small, so that the blocks are many
+SMALL = 16  # times as many where no model takes time
 ALONE = "without Ray"
 
 
@@ -78,7 +79,7 @@ def bench_encoding(options: argparse.Namespace, scratch: Path) -> None:
     models = {options.model: encoders.load(encoders.parse_spec(options.model)), "none": Instant()}
     folders = {
         options.model: make_pictures(scratch / "photos", options.count, (500, 375)),
-        "none": make_pictures(scratch / "small", 4 * options.count, (64, 48)),
+        "none": make_pictures(scratch / "small", SMALL * options.count, (64, 48)),
     }
     speeds: dict[tuple[str, str], list[Speed]] = {}
 
@@ -94,7 +95,7 @@ def bench_encoding(options: argparse.Namespace, scratch: Path) -> None:
             with ray_cluster(machines, each) as address:
                 measure(f"Ray, {machines} x {each} cores", address, each)
     print(
-        f"\n{options.count} pictures of 500 x 375 for {options.model}, {4 * options.count} of"
+        f"\n{options.count} pictures of 500 x 375 for {options.model}, {SMALL * options.count} of"
         f" 64 x 48 for no model; {cores} cores; medians of {options.rounds} rounds\n"
     )
     print("| model | where | s to the first commit | images/s then | µs an image more |")
