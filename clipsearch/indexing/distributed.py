@@ -121,7 +121,7 @@ class Cluster:
 
         # Even what its log is told not to show goes to stdout, where results are.
         ray._private.worker._worker_logs_enabled = False
-        with _handlers_kept(), _stderr_kept():
+        with _handlers_kept(), _without_stderr():
             try:
                 ray.init(
                     self._address, include_dashboard=False if self._address == LOCAL else None,
@@ -504,8 +504,8 @@ def _quieten() -> None:
 
 
 @contextmanager
-def _stderr_kept() -> Iterator[None]:
-    """Ray's C++ core writes there what it makes of its settings, whatever these are."""
+def _without_stderr() -> Iterator[None]:
+    """Ray's core, which is no Python, writes there what it makes of its settings."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
