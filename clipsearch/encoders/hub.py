@@ -14,7 +14,7 @@ from huggingface_hub import constants as hub_constants
 
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import sha256_of
-from clipsearch.errors import ModelError, WeightsUnavailable
+from clipsearch.errors import ModelError, WeightsUnavailable, first_line
 
 T = TypeVar("T")
 
@@ -81,8 +81,3 @@ def weights_hash(file: Path) -> str:
     if re.fullmatch(r"[0-9a-f]{64}", name):
         return name
     return sha256_of(file)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in a line."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

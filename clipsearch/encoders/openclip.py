@@ -17,12 +17,12 @@ from open_clip.factory import load_state_dict
 from PIL import Image
 
 from clipsearch.encoders.export import TextExport
-from clipsearch.encoders.hub import first_line, from_hub, offline, weights_hash
+from clipsearch.encoders.hub import from_hub, offline, weights_hash
 from clipsearch.encoders.images import DTYPES, ImageTower, batch_size, unit_rows
 from clipsearch.encoders.openclip_text import text_export
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import HUB, Spec
-from clipsearch.errors import ModelError
+from clipsearch.errors import ModelError, first_line
 from clipsearch.photos.view import View
 
 # Only OpenAI's own state dicts hold these, as leftovers of their TorchScript archives.
@@ -55,9 +55,8 @@ class OpenClipEncoder:
         config = self._model.visual.preprocess_cfg
         self.prepare = _view(config)
         self._images = ImageTower(
-            lambda pixels: self._model.encode_image(pixels),
-            config["mean"], config["std"], device, precision,
-        )  # fmt: skip
+            _Images(self._model), config["mean"], config["std"], device, precision
+        )
         self.weights = weights
         self.preprocess = _describe(config, recipe.quick_gelu)
         self.resolution = self.prepare.size
@@ -92,6 +91,10 @@ class OpenClipEncoder:
         """What `clipsearch.encoders.export` writes for queries without torch."""
         return text_export(self._model, self._loaded_tokenizer(), self.context)
 
+    def image_export(self) -> torch.nn.Module:
+        """What `clipsearch.encoders.export` writes for pictures without torch."""
+        return self._images.whole()
+
     def _loaded_tokenizer(self) -> Any:
         # Indexing needs none, and a tokenizer from the hub imports transformers.
         if self._tokenizer is None:
@@ -104,6 +107,18 @@ class OpenClipEncoder:
     def _embedding_size(self) -> int:
         black = np.zeros((1, self.resolution, self.resolution, 3), np.uint8)
         return int(self.encode_images(black).shape[1])
+
+
+class _Images(torch.nn.Module):
+    """The image tower: (n, c, r, r) pixels to (n, dim) embeddings."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        embeddings: torch.Tensor = self.model.encode_image(pixels)
+        return embeddings
 
 
 def load(spec: Spec, device: str, precision: str) -> OpenClipEncoder:

@@ -75,18 +75,16 @@ class PocketEncoder:
         import torch
 
         with torch.inference_mode():
-            tower = self._image_tower
-            maps, pooled = tower(self._pixels(batch))
-            # The heads are small and stay in float32: only the tower is run in `precision`.
-            joint = self._heads.photo(maps, pooled, tower.classify(pooled))
-            return _array(joint)
+            return _array(self.image_export()(self._views(batch)))
 
     def classify(self, batch: np.ndarray) -> np.ndarray:
         """The frozen tower's own ImageNet logits of the same views: (n, 1000) float32."""
         import torch
 
+        from clipsearch.encoders.pocket_towers import pixels_of
+
         with torch.inference_mode():
-            _, pooled = self._image_tower(self._pixels(batch))
+            _, pooled = self._image_tower(pixels_of(self._views(batch)))
             return _array(self._image_tower.classify(pooled))
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -111,13 +109,17 @@ class PocketEncoder:
         module = JointText(self._text_tower, self._heads)
         return TextExport(module, self._tokenizer.to_str(), TokenRules(CONTEXT, ""))
 
-    def _pixels(self, batch: np.ndarray) -> torch.Tensor:
+    def image_export(self) -> torch.nn.Module:
+        """What `clipsearch.encoders.export` writes for pictures without torch."""
+        from clipsearch.encoders.pocket_towers import JointPhoto
+
+        return JointPhoto(self._image_tower, self._heads)
+
+    def _views(self, batch: np.ndarray) -> torch.Tensor:
         import torch
 
         # A batch of photos may be read-only memory, which torch warns of: copy what it points to.
-        pixels = torch.tensor(batch, device=self.device).permute(0, 3, 1, 2).float()
-        pixels = pixels.div_(127.5).sub_(1)
-        return pixels.contiguous(memory_format=torch.channels_last)
+        return torch.tensor(batch, device=self.device)
 
     @cached_property
     def _image_tower(self) -> ImageTower:

@@ -20,6 +20,7 @@ FAMILIES = {
     "pocket": "clipsearch.encoders.pocket",
     "chinese-clip": "clipsearch.encoders.chinese",
     "alpha-clip": "clipsearch.encoders.alpha",
+    "onnx": "clipsearch.encoders.onnx",
 }
 _UNPREFIXED = ("open_clip", "pocket")
 
@@ -72,7 +73,7 @@ def parse_spec(text: str) -> Spec:
     raise ModelError(
         f"{text!r} names no model. Write one of the aliases {', '.join(ALIASES)}, or\n"
         "NAME/PRETRAINED (as ViT-B-32-256/datacomp_s34b_b86k), hf-hub:ORG/NAME, NAME:FILE,\n"
-        "chinese-clip:ORG/NAME or alpha-clip:FILE."
+        "chinese-clip:ORG/NAME, alpha-clip:FILE or onnx:FOLDER."
     )
 
 

@@ -90,3 +90,9 @@ def m002_questions_and_pictures(db: Database) -> None:
         );
         """
     )
+
+
+@migrations()
+def m003_runtimes(db: Database) -> None:
+    """What embeds pictures with a model."""
+    db.execute("ALTER TABLE models ADD COLUMN runtime TEXT NOT NULL DEFAULT 'torch'")
