@@ -74,6 +74,10 @@ def index(
         int,
         typer.Option(metavar="N", help="Frames of an animation to look at, not only the first."),
     ] = 1,
+    runtime: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="torch, or onnx for ONNX Runtime. Kept with the model."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Bring folders into the index, or all that it knows up to date.
@@ -99,6 +103,7 @@ def index(
                 raw_too=raw_too,
                 max_megapixels=max_megapixels,
                 frames=frames,
+                runtime=runtime,
                 progress=show,
                 stopping=stop.is_set,
             )

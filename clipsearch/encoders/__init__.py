@@ -102,7 +102,9 @@ def load(spec: Spec, device: str = "auto", precision: str = "auto") -> Encoder:
     return encoder
 
 
-def load_first(wanted: Spec | None, device: str = "auto") -> tuple[Spec, Encoder, str | None]:
+def load_first(
+    wanted: Spec | None, device: str = "auto", precision: str = "auto"
+) -> tuple[Spec, Encoder, str | None]:
     """The model that is taken where none is in use yet: the one wanted, the default, or pocket.
 
     Pocket where the default's weights cannot be had; then the last value says so.
@@ -112,7 +114,7 @@ def load_first(wanted: Spec | None, device: str = "auto") -> tuple[Spec, Encoder
     """
     spec = wanted or parse_spec("default")
     try:
-        return spec, load(spec, device), None
+        return spec, load(spec, device, precision), None
     except WeightsUnavailable:
         if wanted is not None or pocket_files() is None:
             raise
@@ -123,7 +125,7 @@ def load_first(wanted: Spec | None, device: str = "auto") -> tuple[Spec, Encoder
         " clipsearch models remove pocket"
     )
     log.warning("%s", note)
-    return pocket, load(pocket, device), note
+    return pocket, load(pocket, device, precision), note
 
 
 def pocket_files() -> tuple[Path, Path] | None:
