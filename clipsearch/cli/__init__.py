@@ -15,6 +15,8 @@ import typer
 
 from clipsearch.cli import (
     dupes,
+    evaluate,
+    export,
     forget,
     index,
     label,
@@ -56,6 +58,8 @@ app.command()(forget.forget)
 app.command()(mcp.mcp)
 app.command()(optimize.optimize)
 app.add_typer(models.app, name="models")
+app.add_typer(export.app, name="export")
+app.add_typer(evaluate.app, name="eval")
 
 
 def _print_version(wanted: bool) -> None:

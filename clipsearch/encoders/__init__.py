@@ -48,6 +48,7 @@ class Encoder(Protocol):
     context: int  # tokens of text it reads
     batch_size: int  # pictures at a time that suit the device
     logit_scale: float  # cosines times this are the logits that the model was trained with
+    logit_bias: float | None  # added to them, and then a sigmoid was trained; None: a softmax
     device: str
     precision: str  # "fp32", "bf16" or "fp16": of the image tower
 

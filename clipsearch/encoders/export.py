@@ -114,8 +114,8 @@ def write_texts(
     if found is None:
         raise ModelError("a text tower of its kind cannot be exported")
     (folder / TOKENIZER).write_text(found.tokenizer, "utf-8")
-    told = {**asdict(found.rules), "logit_scale": encoder.logit_scale}
-    (folder / RULES).write_text(json.dumps(told), "utf-8")
+    logits = {"logit_scale": encoder.logit_scale, "logit_bias": encoder.logit_bias}
+    (folder / RULES).write_text(json.dumps(asdict(found.rules) | logits), "utf-8")
     expected = encoder.encode_texts(PROBES)
     plain, quantized = folder / "plain.onnx", folder / "smaller.onnx"
     try:

@@ -63,6 +63,7 @@ class Facts:
     resolution: int
     context: int
     logit_scale: float
+    logit_bias: float | None
     view: Mapping[str, Any]  # how a picture is brought to the model's square
     files: Mapping[str, str]  # SHA-256 of each file, by its path in the folder
 
@@ -90,7 +91,7 @@ class OnnxEncoder:
         self.weights, self.preprocess = facts.identity
         self.precision, self.dim = facts.precision, facts.dim
         self.resolution, self.context = facts.resolution, facts.context
-        self.logit_scale = facts.logit_scale
+        self.logit_scale, self.logit_bias = facts.logit_scale, facts.logit_bias
         # As with torch: a GPU wants much at once, a CPU's cache little.
         self.batch_size = 64 if self._provider[0] == CPU else 128
 

@@ -43,7 +43,7 @@ class Tower:
     name: str  # "image" or "text"
     precision: str  # "fp32" or "int8"
     cosine: float  # the least, over made pictures or probing texts
-    bytes: int
+    bytes: int | None  # None for what was measured on the way and not kept
 
 
 def export_model(spec: Spec, folder: Path, int8: bool = False) -> tuple[Tower, ...]:
@@ -70,7 +70,7 @@ def export_model(spec: Spec, folder: Path, int8: bool = False) -> tuple[Tower, .
         os.replace(scratch, folder)
     sizes = {"image": _size(folder, IMAGES + "*"), "text": _size(folder / TEXTS, "tower*")}
     return tuple(
-        Tower(name, precision, cosine, sizes[name] if precision == facts.precision else 0)
+        Tower(name, precision, cosine, sizes[name] if precision == facts.precision else None)
         for name, found in cosines.items()
         for precision, cosine in zip(("fp32", "int8"), found, strict=False)
     )
@@ -196,7 +196,7 @@ def _facts(folder: Path, spec: Spec, encoder: Encoder, int8: bool) -> Facts:
     return Facts(
         FORMAT, str(spec), weights, encoder.preprocess, "int8" if int8 else "fp32",
         encoder.dim, encoder.resolution, encoder.context, encoder.logit_scale,
-        view_as_json(encoder.prepare), files,
+        encoder.logit_bias,         view_as_json(encoder.prepare), files,
     )  # fmt: skip
 
 
