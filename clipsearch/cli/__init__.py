@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from clipsearch.cli import (
+    doctor,
     dupes,
     evaluate,
     export,
@@ -54,6 +55,7 @@ app.command()(score.score)
 app.command()(dupes.dupes)
 app.command(short_help="Show the photos on a page, and answer over HTTP.")(serve.serve)
 app.command()(status.status)
+app.command()(doctor.doctor)
 app.command()(forget.forget)
 app.command()(mcp.mcp)
 app.command()(optimize.optimize)

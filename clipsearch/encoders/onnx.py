@@ -85,8 +85,8 @@ class OnnxEncoder:
         self._folder, self._facts, self._text_folder = folder, facts, texts
         self._checks = checked
         self._insists = device != "auto"
-        self.device = device
         self._provider = pick_provider(device, onnxruntime.get_available_providers())
+        self.device = "cpu" if self._provider[0] == CPU else self._provider[0]
         self.prepare = view_from(facts.view)
         self.weights, self.preprocess = facts.identity
         self.precision, self.dim = facts.precision, facts.dim

@@ -67,6 +67,8 @@ def export_model(spec: Spec, folder: Path, int8: bool = False) -> tuple[Tower, .
         }
         facts = _facts(scratch, spec, encoder, int8)
         (scratch / FACTS).write_text(json.dumps(asdict(facts), indent=2), "utf-8")
+        for file in scratch.rglob("*.data"):  # which quantizing leaves to their owner alone
+            shutil.copymode(scratch / FACTS, file)
         os.replace(scratch, folder)
     sizes = {"image": _size(folder, IMAGES + "*"), "text": _size(folder / TEXTS, "tower*")}
     return tuple(

@@ -197,6 +197,13 @@ class Catalog:
         (others,) = self._db.execute("PRAGMA data_version").fetchone()
         return int(others), self._db.total_changes
 
+    def check(self) -> list[str]:
+        """What SQLite finds wrong with the file, a line each; the whole of it is read."""
+        (found,) = zip(*self._db.execute("PRAGMA quick_check(10)"), strict=True)
+        orphans = self._db.execute("PRAGMA foreign_key_check").fetchall()
+        lost = [f"{len(orphans)} rows belong to others that are not there"] if orphans else []
+        return [line for line in found if line != "ok"] + lost
+
     # Models
 
     def models(self) -> list[Model]:
