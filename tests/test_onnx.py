@@ -136,7 +136,7 @@ def test_eight_bits_are_smaller_and_a_model_of_their_own(
     assert encoder.weights != reference.weights
     assert encoder.preprocess == reference.preprocess
     assert cosines(encoder.encode_images(batch), reference.encode_images(batch)).min() > 0.98
-    sizes = [sum(file.stat().st_size for file in it.rglob("*")) for it in (small[0], full[0])]
+    sizes = [sum(file.stat().st_size for file in it.glob("images*")) for it in (small[0], full[0])]
     assert sizes[0] < 0.8 * sizes[1]
 
 
