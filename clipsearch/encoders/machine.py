@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clipsearch.encoders.onnx import pick_provider
+
 _REINSTALL = "install the build of torch that pytorch.org names for it"
 
 
@@ -70,9 +72,9 @@ def seen(machine: Machine) -> list[Seen]:
         found.append(Seen("mps", "Apple's GPU"))
     if not machine.cards:
         found += _unused(machine)
-    providers = ", ".join(machine.providers)
-    found.append(Seen("onnxruntime", f"{machine.onnxruntime}: {providers}"))
-    return found
+    taken, _ = pick_provider("auto", machine.providers)
+    what = f"{machine.onnxruntime}, takes {taken} of {', '.join(machine.providers)}"
+    return [*found, Seen("onnxruntime", what)]
 
 
 def _platform(machine: Machine) -> str:

@@ -15,7 +15,7 @@ from clipsearch.store.sync import vector_file
 
 _BATCH = 4096
 _LENGTHS = (0.98, 1.02)  # of a unit row in float16
-REBUILD = "clipsearch index rebuilds it from the catalog"
+REBUILD = "the next clipsearch query rebuilds it from the catalog"
 
 
 @dataclass(frozen=True, slots=True)
