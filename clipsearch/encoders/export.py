@@ -116,11 +116,11 @@ def write_texts(
     (folder / TOKENIZER).write_text(found.tokenizer, "utf-8")
     logits = {"logit_scale": encoder.logit_scale, "logit_bias": encoder.logit_bias}
     (folder / RULES).write_text(json.dumps(asdict(found.rules) | logits), "utf-8")
-    expected = encoder.encode_texts(PROBES)
     plain, quantized = folder / "plain.onnx", folder / "smaller.onnx"
     try:
         _trace_texts(found, plain)
         _optimize(plain, folder / TOWER)
+        expected = encoder.encode_texts(PROBES)
         least = [least_cosine(ExportedTexts(folder).encode_texts(PROBES), expected)]
         check("text", least[0])
         if smaller:
