@@ -61,7 +61,7 @@ class Models:
     ) -> None:
         self._catalog = catalog
         self._wanted = wanted
-        self._device = device
+        self.device = device
         self._given = encoder  # of the model that is wanted
         self._encoders: dict[Identity, encoders.Encoder] = {}
         self._texts: dict[Identity, TextEncoder] = {}
@@ -75,7 +75,7 @@ class Models:
 
     def on(self, catalog: Catalog) -> Models:
         """The same models for another connection to the index; each is loaded once for all."""
-        other = Models(catalog, self._wanted, self._device)
+        other = Models(catalog, self._wanted, self.device)
         for name in ("_given", "_encoders", "_texts", "_loading", "_recent"):
             setattr(other, name, getattr(self, name))
         return other
@@ -161,11 +161,11 @@ class Models:
         if isinstance(loaded, OnnxEncoder):
             return loaded
         spec = self._spec_of(model)
-        exported = open_cached(*key, self._device)
+        exported = open_cached(*key, self.device)
         if exported is None and spec.family != "onnx":
             loaded = loaded or _checked(encoders.load(spec, "cpu", "fp32"), model)
-            exported = export_to_cache(spec, loaded, self._device)
-        self._encoders[key] = exported or _checked(encoders.load(spec, self._device), model)
+            exported = export_to_cache(spec, loaded, self.device)
+        self._encoders[key] = exported or _checked(encoders.load(spec, self.device), model)
         return self._encoders[key]
 
     def add(self) -> Model:
@@ -180,7 +180,7 @@ class Models:
             # To be exported, it is wanted as exact as it can be had.
             is_onnx = self._wanted is not None and self._wanted.family == "onnx"
             to_export = self._runtime == "onnx" and not is_onnx
-            how = ("cpu", "fp32") if to_export else (self._device, "auto")
+            how = ("cpu", "fp32") if to_export else (self.device, "auto")
             spec, encoder, note = encoders.load_first(self._wanted, *how)
         identity = (encoder.weights, encoder.preprocess)
         for model in self._catalog.models():
@@ -210,8 +210,8 @@ class Models:
                 if model.runtime == "onnx":
                     from clipsearch.encoders.onnx import open_cached
 
-                    encoder = open_cached(*_identity(model), self._device)
-                encoder = encoder or encoders.load(self._spec_of(model), self._device)
+                    encoder = open_cached(*_identity(model), self.device)
+                encoder = encoder or encoders.load(self._spec_of(model), self.device)
                 self._encoders[_identity(model)] = _checked(encoder, model)
             return self._encoders[_identity(model)]
 
@@ -224,7 +224,7 @@ class Models:
             if key not in self._texts:
                 exported = None
                 # Who names a GPU wants it used, and an encoder that is loaded need not be again.
-                if key not in self._encoders and self._device in ("auto", "cpu"):
+                if key not in self._encoders and self.device in ("auto", "cpu"):
                     stay = self._recent is not None
                     exported = open_exported(model.weights, model.preprocess, stay)
                 self._texts[key] = exported or self.encoder(model)

@@ -36,8 +36,10 @@ def helped(machine: Machine) -> list[str]:
 
 def test_a_plain_machine_is_told_of_without_complaint() -> None:
     assert told(PLAIN) == {
-        "torch": "2.9.0", "processor": "AVX2", "onnxruntime": "1.23.0, takes CPUExecutionProvider of CPUExecutionProvider",
-    }  # fmt: skip
+        "torch": "2.9.0",
+        "processor": "AVX2",
+        "onnxruntime": "1.23.0, takes CPUExecutionProvider of CPUExecutionProvider",
+    }
     assert helped(PLAIN) == []
 
 

@@ -230,6 +230,8 @@ def test_texts_are_embedded_as_open_clip_does_together_and_alone(both: Both) -> 
     assert worst(both.encoder.encode_texts(TEXTS), theirs) >= 0.99999
     alone = np.concatenate([both.encoder.encode_texts([text]) for text in TEXTS])
     assert worst(alone, theirs) >= 0.99999
+    assert both.encoder.context == both.tokenizer.context_length
+    assert both.encoder.logit_scale == pytest.approx(both.model.logit_scale.exp().item())
 
 
 @torch.inference_mode()
@@ -266,6 +268,8 @@ def test_the_text_tower_is_exported_exactly_or_not_at_all(both: Both) -> None:
 def test_both_towers_are_exported_exactly_or_not_at_all(
     both: Both, images: list[Any], tmp_path: Path
 ) -> None:
+    if both.family.exports is None or "fastvit" in str(both.family.config):
+        pytest.skip("exporting it takes long, and its parts are those of others here")
     if both.family.exports is False:
         with pytest.raises(ModelError, match="cannot be exported"):
             export_model(parse_spec(both.spec), tmp_path / "onnx")

@@ -20,7 +20,7 @@ from conftest import Run, picture
 from safetensors.torch import save_file
 
 from clipsearch import InvalidInput, Library, ModelError, ModelMismatch
-from clipsearch.cli import app
+from clipsearch.cli.export import app
 from clipsearch.encoders import Encoder, load, parse_spec
 from clipsearch.encoders.onnx import cached_folder, pick_provider
 from clipsearch.encoders.onnx_export import Tower, export_model
@@ -74,7 +74,7 @@ def small(torch_spec: str, tmp_path_factory: pytest.TempPathFactory) -> Small:
     said = io.StringIO()
     with redirect_stdout(said):
         app(
-            ["export", "onnx", "--model", torch_spec, "--out", str(folder / "onnx"), "--int8",
+            ["onnx", "--model", torch_spec, "--out", str(folder / "onnx"), "--int8",
              "--pairs", str(folder / "pairs.csv"), "--json"], standalone_mode=False,
         )  # fmt: skip
     return folder / "onnx", json.loads(said.getvalue())

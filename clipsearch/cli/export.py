@@ -70,7 +70,7 @@ def onnx(
         return
     print_rows(COLUMNS, [_row(tower) for tower in towers])
     if report:
-        from clipsearch.cli.evaluate import print_retrieval
+        from clipsearch.cli.eval import print_retrieval
 
         print_retrieval(report)
     print(f"clipsearch: written; its name is onnx:{printable(str(out))}", file=sys.stderr)
