@@ -55,7 +55,7 @@ sys.exit(code)
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, spec: str) -> tuple[Path, Path]:
-    """An index of six photos and one broken file, and their folder."""
+    """An index of six photos and one broken file as the command makes one, and their folder."""
     place = tmp_path_factory.mktemp("made")
     (photos := place / "photos").mkdir()
     for seed in range(6):
@@ -63,6 +63,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, spec: str) -> tuple[Path, Pat
     (photos / "broken.jpg").write_bytes(b"")
     with Library.open(place / "index", model=spec) as library:
         library.index([photos])
+        library.export_texts()
     return place / "index", photos
 
 

@@ -39,7 +39,7 @@ def caption(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Have a model write captions for photos without one, for query --hybrid to look in.
+    """Have a model write captions, which query --hybrid looks in.
 
     They are kept in the index; the photos' files are never changed.
     """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     rich_markup_mode=None,
-    help="Measure how well models find, on photos with captions or sorted into folders.",
+    help="Measure how well models find captioned or sorted photos.",
 )
 
 Specs = Annotated[
