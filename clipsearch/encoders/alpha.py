@@ -20,7 +20,7 @@ from clipsearch.encoders.openclip import OpenClipEncoder, Recipe, resolve
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import Spec
 from clipsearch.errors import ModelError, first_line
-from clipsearch.photos.view import MaskedView
+from clipsearch.photos.view import MaskedView, with_all
 
 VISUAL, ALPHA, TEXT = "visual.", "conv1_alpha.weight", "token_embedding.weight"
 
@@ -55,7 +55,7 @@ class AlphaEncoder(OpenClipEncoder):
 
         The fourth channel is 255 where the part is that is meant, and 0 elsewhere.
         """
-        return super().encode_images(self.prepare.with_all(batch))
+        return super().encode_images(with_all(batch))
 
 
 class _Patches(torch.nn.Module):

@@ -22,7 +22,7 @@ from clipsearch.cache import cache_folder
 from clipsearch.encoders.spec import Spec, sha256_of
 from clipsearch.encoders.texts import RULES, ExportedTexts, folder_of
 from clipsearch.errors import InvalidInput, ModelError, first_line
-from clipsearch.photos.view import MaskedView, View
+from clipsearch.photos.view import MaskedView, View, with_all
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,7 +104,7 @@ class OnnxEncoder:
             ModelError: the tower's file is damaged, or a batch is too large for the device.
         """
         if isinstance(self.prepare, MaskedView):
-            batch = self.prepare.with_all(batch)
+            batch = with_all(batch)
         tower = self._images
         try:
             rows: np.ndarray = tower.run(None, {"views": batch})[0]

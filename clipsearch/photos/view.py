@@ -69,9 +69,10 @@ class MaskedView(View):
         soft = replace(whole, resample=Image.Resampling.BILINEAR)
         return np.concatenate([whole(image), soft(mask.convert("RGB"))[..., :1]], axis=2)
 
-    def with_all(self, batch: np.ndarray) -> np.ndarray:
-        """(n, size, size, 3 or 4) uint8 with four channels: without a mask all is meant."""
-        if batch.shape[3] == 4:
-            return batch
-        everything = np.full((*batch.shape[:3], 1), 255, np.uint8)
-        return np.concatenate([batch, everything], axis=3)
+
+def with_all(batch: np.ndarray) -> np.ndarray:
+    """(n, size, size, 3 or 4) uint8 views with four channels: without a mask all is meant."""
+    if batch.shape[3] == 4:
+        return batch
+    everything = np.full((*batch.shape[:3], 1), 255, np.uint8)
+    return np.concatenate([batch, everything], axis=3)
