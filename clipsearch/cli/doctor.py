@@ -26,7 +26,7 @@ def doctor(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Look whether everything is in order, and tell what helps where it is not.
+    """Look whether all is in order here, and tell what helps.
 
     Exit code 1 means that something is broken; what is merely absent is no fault.
     """
