@@ -15,6 +15,7 @@ import typer
 
 from clipsearch.cli import (
     dupes,
+    finetune,
     forget,
     index,
     label,
@@ -51,6 +52,7 @@ app.command()(with_groups(label.label))
 app.command()(score.score)
 app.command()(dupes.dupes)
 app.command(short_help="Show the photos on a page, and answer over HTTP.")(serve.serve)
+app.command()(finetune.finetune)
 app.command()(status.status)
 app.command()(forget.forget)
 app.command()(mcp.mcp)

@@ -37,15 +37,18 @@ class ImageTower:
         A batch that the device has no memory for is done in halves.
         """
         try:
-            pixels = self._on_device(batch).permute(0, 3, 1, 2).float()
-            pixels = pixels.div_(255).sub_(self._mean).div_(self._std).to(self._dtype)
-            return unit_rows(self._embed(pixels))
+            return unit_rows(self._embed(self.pixels(batch).to(self._dtype)))
         except torch.OutOfMemoryError:
             if len(batch) == 1:
                 raise
         # Outside of the handler, whose traceback would keep the failed tensors alive.
         middle = len(batch) // 2
         return np.concatenate([self(batch[:middle]), self(batch[middle:])])
+
+    def pixels(self, batch: np.ndarray) -> torch.Tensor:
+        """(n, r, r, c) uint8 views as normalized (n, c, r, r) float32 on the device."""
+        pixels = self._on_device(batch).permute(0, 3, 1, 2).float()
+        return pixels.div_(255).sub_(self._mean).div_(self._std)
 
     def _on_device(self, batch: np.ndarray) -> torch.Tensor:
         # Copied, since a view that Pillow gave is read-only memory, which torch warns of.
