@@ -112,7 +112,7 @@ class PhotoLessons:
                 f"there are {len(photos)} photos to learn from; a step needs at least"
                 f" {2 * course.accumulate}"
             )
-        self.captions = [photo.captions for photo in photos]
+        self.captions: Sequence[Sequence[str]] = [photo.captions for photo in photos]
         self.folder = folder
         self.batch_size = course.batch_size
         self._paths = [photo.path for photo in photos]

@@ -23,7 +23,7 @@ class Recall:
         return float(np.mean([*self.text_to_image, *self.image_to_text]))
 
 
-def recall(images: np.ndarray, texts: np.ndarray, owners: Sequence[int]) -> Recall:
+def recall(images: np.ndarray, texts: np.ndarray, owners: Sequence[int] | np.ndarray) -> Recall:
     """Recall among (n, dim) images and (m, dim) texts, of which `owners` tells each one's image.
 
     A photo is found if any of its captions is; what ties with the right one counts before it.

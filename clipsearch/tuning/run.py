@@ -65,8 +65,8 @@ class Outcome:
             {
                 "epoch": epoch.number,
                 "loss": None if epoch.loss is None else round(epoch.loss, 6),
-                "text_to_image": _rounded(epoch.recall and epoch.recall.text_to_image),
-                "image_to_text": _rounded(epoch.recall and epoch.recall.image_to_text),
+                "text_to_image": _shares(epoch.recall, "text_to_image"),
+                "image_to_text": _shares(epoch.recall, "image_to_text"),
                 "seconds": round(epoch.seconds, 1),
             }
             for epoch in self.epochs
@@ -79,7 +79,7 @@ def finetune(
     pairs: Path,
     out: Path,
     model: str,
-    course: Course = Course(),
+    course: Course,
     *,
     val: str | None = None,
     patience: int | None = None,
@@ -188,7 +188,8 @@ class _Run:
         if not self._validation:
             return None
         taught, paths = self._taught, [photo.path for photo in self._validation]
-        rows, numbers = [], []
+        rows: list[np.ndarray] = []
+        numbers: list[int] = []
         for some, views in self._reader.batches(paths, taught.prepare, taught.batch_size):
             self._progress("validating", len(numbers), len(paths))
             rows.append(taught.encode_images(views))
@@ -332,9 +333,10 @@ def _epoch_from(facts: dict[str, Any]) -> Epoch:
     return Epoch(**facts | {"recall": told and Recall(**told)})
 
 
-def _rounded(shares: tuple[float, ...] | None) -> dict[str, float] | None:
-    if shares is None:
+def _shares(found: Recall | None, way: str) -> dict[str, float] | None:
+    if found is None:
         return None
+    shares: tuple[float, ...] = getattr(found, way)
     return {f"recall@{depth}": round(one, 4) for depth, one in zip(DEPTHS, shares, strict=True)}
 
 
