@@ -796,6 +796,7 @@ class Library:
             InvalidInput: a kind that does not exist, or a negative `within`.
             LibraryError: the index cannot be used.
         """
+        from clipsearch.indexing.loading import usual_workers
         from clipsearch.indexing.pictures import all_pictures
         from clipsearch.search.duplicates import check_kinds, find_duplicates
 
@@ -807,7 +808,7 @@ class Library:
             hashes: Mapping[str, bytes] = {}
             if "pictures" in kinds or "shots" in kinds:
                 hashes = all_pictures(
-                    self.folder, self._catalog, _usual_workers(), isolated,
+                    self.folder, self._catalog, usual_workers(), isolated,
                     progress or (lambda done, total: None),
                 )  # fmt: skip
             return find_duplicates(self._catalog, model, hashes, kinds, within)
@@ -886,7 +887,7 @@ class Library:
         return self._carry_out(plan, model, how), plan
 
     def _carry_out(self, plan: Plan, model: Model | None, how: _How) -> Counts:
-        from clipsearch.indexing.loading import Limits, Loaders
+        from clipsearch.indexing.loading import Limits, Loaders, usual_workers
         from clipsearch.indexing.pipeline import Pipeline, clean_up
         from clipsearch.indexing.plan import Counts
         from clipsearch.photos.decode import MAX_PIXELS
@@ -898,7 +899,7 @@ class Library:
             bring_up(self._catalog, model, vectors)
             pixels = how.max_megapixels * 1_000_000 if how.max_megapixels else MAX_PIXELS
             limits = Limits(pixels, how.frames)
-            workers = min(how.workers or _usual_workers(), len(plan.work))
+            workers = min(how.workers or usual_workers(), len(plan.work))
             with (
                 Loaders(workers, how.isolated, limits) as loaders,
                 telling(self.folder, how.progress) as progress,
@@ -1043,7 +1044,3 @@ def _expanded(path: StrPath) -> Path:
 def _check_positive(option: str, value: int | None) -> None:
     if value is not None and value < 1:
         raise InvalidInput(f"{option} must be at least 1, not {value}")
-
-
-def _usual_workers() -> int:
-    return min(os.cpu_count() or 1, 16)

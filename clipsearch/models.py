@@ -34,6 +34,10 @@ class TextEncoder(Protocol):
     def logit_scale(self) -> float:
         """Cosines times this are the logits that the model was trained with."""
 
+    @property
+    def logit_bias(self) -> float | None:
+        """What is added to them, and then a sigmoid was trained; None where it was a softmax."""
+
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts: (n, dim) float32, unit rows. Tokens past `context` are cut."""
         ...

@@ -7,6 +7,7 @@ of its own, so that everything from the spec to the vectors takes the usual way.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 from conftest import picture
 from safetensors.torch import save_file
 
+from clipsearch import Library
 from clipsearch.encoders import Encoder, load, parse_spec
 from clipsearch.encoders.export import export_texts
 from clipsearch.encoders.quiet import quiet
@@ -162,6 +164,7 @@ def both(
     torch.manual_seed(0)
     with quiet():
         made = open_clip.create_model(name, pretrained_text=False)
+        made.logit_scale.data.fill_(math.log(100))  # what CLIP's own became
         weights = folder / "weights.safetensors"
         save_file({key: part.contiguous() for key, part in made.state_dict().items()}, weights)
         if family.preprocess:
@@ -224,7 +227,25 @@ def test_texts_are_embedded_as_open_clip_does_together_and_alone(both: Both) -> 
     assert worst(both.encoder.encode_texts(TEXTS), theirs) >= 0.99999
     alone = np.concatenate([both.encoder.encode_texts([text]) for text in TEXTS])
     assert worst(alone, theirs) >= 0.99999
-    assert both.encoder.logit_scale == pytest.approx(both.model.logit_scale.exp().item())
+
+
+@torch.inference_mode()
+def test_probabilities_are_those_that_open_clip_computes(
+    both: Both, photos: Path, index: Path
+) -> None:
+    # As its README does, with the model's own scale; a model with a bias has a sigmoid.
+    images = [picture(seed, (both.encoder.resolution,) * 2) for seed in range(4)]
+    batch = torch.stack([both.preprocess(image) for image in images])
+    rows = both.model.encode_image(batch, normalize=True)
+    texts = both.model.encode_text(both.tokenizer(TEXTS), normalize=True)
+    logits = both.model.logit_scale.exp() * rows @ texts.T
+    bias = both.model.logit_bias
+    theirs = logits.softmax(-1) if bias is None else (logits + bias).sigmoid()
+    assert (bias is not None) is ("init_logit_bias" in both.family.config)
+    with Library.open(index, model="pocket", encoder=both.encoder) as library:
+        library.index([photos])
+        ours = library.score(images, TEXTS)
+    assert ours.probabilities == pytest.approx(theirs.numpy(), abs=1e-4)
 
 
 def test_the_text_tower_is_exported_exactly_or_not_at_all(both: Both) -> None:
@@ -235,3 +256,5 @@ def test_the_text_tower_is_exported_exactly_or_not_at_all(both: Both) -> None:
     assert (exported is not None) is both.family.exports
     if exported is not None:
         assert worst(exported.encode_texts(TEXTS), both.encoder.encode_texts(TEXTS)) >= 0.9999
+        assert exported.logit_scale == both.encoder.logit_scale
+        assert exported.logit_bias == both.encoder.logit_bias

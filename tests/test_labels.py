@@ -478,6 +478,29 @@ def test_scores_are_cosines_and_their_softmax(
     assert found.cosines.dtype == found.probabilities.dtype == np.float32
 
 
+def test_a_model_trained_with_a_sigmoid_tells_of_each_text_by_itself(
+    index: Path, photos: Path
+) -> None:
+    class Sigmoid(TinyEncoder):
+        logit_scale = 20.0
+        logit_bias = -5.0
+
+    with with_encoder(index, Sigmoid()) as library:
+        library.index([photos])
+        found = library.score([photos / "00.jpg"], LABELS)
+        by_label = {label.label: label for label in library.label(photos / "00.jpg", LABELS)}
+        counted = library.count_labels(labels=LABELS)
+    expect = 1 / (1 + np.exp(5 - 20 * found.cosines.astype(np.float64)))
+    assert found.probabilities == pytest.approx(expect, rel=1e-5)
+    for label in by_label.values():
+        assert label.probability == pytest.approx(1 / (1 + np.exp(5 - 20 * label.score)))
+    with Library.open(index) as again:  # without a model: by what is remembered
+        assert again.count_labels(labels=LABELS) == counted
+        for count in counted:
+            photo = again.photos_labelled(count.label, labels=LABELS)[0]
+            assert photo.probability == pytest.approx(1 / (1 + np.exp(5 - 20 * photo.hit.score)))
+
+
 def test_a_score_is_the_one_that_query_gives(library: Library, photos: Path) -> None:
     hits = {hit.path: hit.score for hit in library.query("a dog", ALL)}
     images = sorted(hits)

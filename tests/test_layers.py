@@ -16,7 +16,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Data moves in this direction; a room imports from those before it and from itself.
 ROOMS = [
-    "errors", "cache", "photos", "encoders", "store", "models", "indexing", "search", "library",
+    "errors", "cache", "photos", "encoders", "store", "models", "indexing", "search",
+    "evaluation", "library",
 ]  # fmt: skip
 
 # The faces stand behind all rooms, side by side; a command may start the face that it names.

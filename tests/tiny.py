@@ -26,6 +26,7 @@ class TinyEncoder:
     context = 100
     batch_size = 64
     logit_scale = 100.0
+    logit_bias: float | None = None
     device = "cpu"
     precision = "fp32"
 

@@ -15,6 +15,7 @@ import typer
 
 from clipsearch.cli import (
     dupes,
+    evaluate,
     finetune,
     forget,
     index,
@@ -58,6 +59,7 @@ app.command()(forget.forget)
 app.command()(mcp.mcp)
 app.command()(optimize.optimize)
 app.add_typer(models.app, name="models")
+app.add_typer(evaluate.app, name="eval")
 
 
 def _print_version(wanted: bool) -> None:

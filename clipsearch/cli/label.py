@@ -44,8 +44,8 @@ def label(
 ) -> None:
     """Say what a photo shows, or how many photos show what.
 
-    A photo gets labels of a list, with their probabilities among it; each photo of a folder is
-    counted under its best one.
+    A photo gets labels of a list, with their probabilities among it (by SigLIP, of each by
+    itself); each photo of a folder is counted under its best one.
     """
     from clipsearch.library import Library
     from clipsearch.photos.decode import take_over_pillow

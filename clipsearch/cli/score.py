@@ -28,8 +28,8 @@ def score(
 ) -> None:
     """Compare any pictures with any texts.
 
-    Gives cosines, and probabilities among the texts, by the model of the index, or without an
-    index by --model.
+    Gives cosines, and probabilities among the texts (by SigLIP, of each by itself), by the model
+    of the index, or without an index by --model.
     """
     from clipsearch import library
     from clipsearch.photos.decode import take_over_pillow

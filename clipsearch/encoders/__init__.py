@@ -47,6 +47,7 @@ class Encoder(Protocol):
     context: int  # tokens of text it reads
     batch_size: int  # pictures at a time that suit the device
     logit_scale: float  # cosines times this are the logits that the model was trained with
+    logit_bias: float | None  # added to them, and then a sigmoid was trained; None: a softmax
     device: str
     precision: str  # "fp32", "bf16" or "fp16": of the image tower
 
@@ -90,7 +91,9 @@ def load(spec: Spec, device: str = "auto", precision: str = "auto") -> Encoder:
     return encoder
 
 
-def load_first(wanted: Spec | None, device: str = "auto") -> tuple[Spec, Encoder, str | None]:
+def load_first(
+    wanted: Spec | None, device: str = "auto", precision: str = "auto"
+) -> tuple[Spec, Encoder, str | None]:
     """The model that is taken where none is in use yet: the one wanted, the default, or pocket.
 
     Pocket where the default's weights cannot be had; then the last value says so.
@@ -100,7 +103,7 @@ def load_first(wanted: Spec | None, device: str = "auto") -> tuple[Spec, Encoder
     """
     spec = wanted or parse_spec("default")
     try:
-        return spec, load(spec, device), None
+        return spec, load(spec, device, precision), None
     except WeightsUnavailable:
         if wanted is not None or pocket_files() is None:
             raise
@@ -111,7 +114,7 @@ def load_first(wanted: Spec | None, device: str = "auto") -> tuple[Spec, Encoder
         " clipsearch models remove pocket"
     )
     log.warning("%s", note)
-    return pocket, load(pocket, device), note
+    return pocket, load(pocket, device, precision), note
 
 
 def pocket_files() -> tuple[Path, Path] | None:

@@ -67,6 +67,7 @@ class ChineseEncoder:
         self.context = min(CONTEXT, int(config.text_config.max_position_embeddings))
         self.batch_size = batch_size(device)
         self.logit_scale = float(self._model.logit_scale.exp())
+        self.logit_bias = None
         self.device, self.precision = device, precision
 
     def encode_images(self, batch: np.ndarray) -> np.ndarray:

@@ -89,8 +89,8 @@ def _export_into(folder: Path, encoder: Encoder) -> bool:
         if tower is None:
             return False
         (folder / TOKENIZER).write_text(tower.tokenizer, "utf-8")
-        told = {**asdict(tower.rules), "logit_scale": encoder.logit_scale}
-        (folder / RULES).write_text(json.dumps(told), "utf-8")
+        logits = {"logit_scale": encoder.logit_scale, "logit_bias": encoder.logit_bias}
+        (folder / RULES).write_text(json.dumps(asdict(tower.rules) | logits), "utf-8")
         _write_tower(tower, folder)
         exported = ExportedTexts(folder).encode_texts(PROBES)
     except OSError:

@@ -71,6 +71,8 @@ class OpenClipEncoder:
         self.batch_size = batch_size(device)
         self.dim = self._embedding_size()
         self.logit_scale = float(self._model.logit_scale.exp())
+        bias = getattr(self._model, "logit_bias", None)
+        self.logit_bias = None if bias is None else float(bias)
 
     def encode_images(self, batch: np.ndarray) -> np.ndarray:
         """Embed (n, resolution, resolution, 3) uint8 views: (n, dim) float32, unit rows.

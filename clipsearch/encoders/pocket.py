@@ -46,6 +46,7 @@ class PocketEncoder:
     resolution = RESOLUTION
     context = CONTEXT
     batch_size = 32
+    logit_bias = None
 
     def __init__(self, files: tuple[Path, Path], heads: Path, device: str, precision: str) -> None:
         import torch

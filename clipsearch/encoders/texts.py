@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("clipsearch")
 
-FORMAT = 1  # raised when an older version could not use what is written here
+FORMAT = 2  # raised when an older version could not use what is written here
 TOWER, TOKENIZER, RULES = "tower.onnx", "tokenizer.json", "rules.json"
 
 _BATCH = 32  # texts that one thread embeds at a time
@@ -58,6 +58,7 @@ class ExportedTexts:
 
         told = json.loads((folder / RULES).read_text("utf-8"))
         self.logit_scale = float(told.pop("logit_scale"))
+        self.logit_bias: float | None = told.pop("logit_bias")
         self._rules = TokenRules(**told)
         self.context = self._rules.context
         self._stays = stay

@@ -76,6 +76,11 @@ def load(path: str, view: View, limits: Limits) -> Loaded | Unread:
         return Unread(str(error), digest)
 
 
+def usual_workers() -> int:
+    """How many workers suit this machine."""
+    return min(os.cpu_count() or 1, 16)
+
+
 def hash_file(path: str) -> Loaded | Unread:
     """Read and hash a file."""
     try:

@@ -23,7 +23,7 @@ from clipsearch.errors import InvalidInput
 from clipsearch.models import TextEncoder
 from clipsearch.search.filters import Filters, select
 from clipsearch.search.results import Hit
-from clipsearch.search.scoring import softmax
+from clipsearch.search.scoring import probabilities
 from clipsearch.store.catalog import EVERYTHING, Catalog, Model, Selection
 from clipsearch.store.label_rows import LabelRows, read_label_rows, write_label_rows
 from clipsearch.store.vectors import VectorFile
@@ -59,7 +59,7 @@ class Label:
     """A label of one photo."""
 
     label: str
-    probability: float  # among the labels of the list
+    probability: float  # among the labels of the list; with SigLIP, by itself
     score: float  # cosine of the label's and the photo's embedding
 
     def as_dict(self, rank: int) -> dict[str, Any]:
@@ -109,6 +109,7 @@ class LabelSet:
     labels: list[str]
     vectors: np.ndarray  # (labels, dim) float32, unit rows
     logit_scale: float  # the model's
+    logit_bias: float | None  # the same
 
 
 def read_labels(labels: Labels) -> list[str]:
@@ -145,7 +146,9 @@ def embed_labels(
     The encoder is asked for only if one is missing.
     """
     made_with = _made_with(model)
-    known = read_label_rows(file, made_with) or LabelRows(encoder().logit_scale)
+    known = read_label_rows(file, made_with)
+    if known is None:
+        known = LabelRows(encoder().logit_scale, encoder().logit_bias)
     missing = [label for label in labels if label not in known.rows]
     if missing:
         try:
@@ -153,7 +156,7 @@ def embed_labels(
         finally:  # what was made before Ctrl-C need not be made again
             _remember(file, made_with, known)
     rows = np.stack([known.rows[label] for label in labels])
-    return LabelSet(list(labels), rows, known.logit_scale)
+    return LabelSet(list(labels), rows, known.logit_scale, known.logit_bias)
 
 
 def are_embedded(labels: Sequence[str], file: Path, model: Model) -> bool:
@@ -162,12 +165,19 @@ def are_embedded(labels: Sequence[str], file: Path, model: Model) -> bool:
     return known is not None and set(labels) <= known.rows.keys()
 
 
+def ensembles(labels: Sequence[str], templates: Sequence[str], encoder: TextEncoder) -> np.ndarray:
+    """Each label put into all templates, in the place of {}: the means, (n, dim) float32 unit."""
+    texts = [template.replace("{}", label) for label in labels for template in templates]
+    rows = encoder.encode_texts(texts).reshape(len(labels), len(templates), -1).mean(1)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
 def best_labels(vector: np.ndarray, labels: LabelSet, k: int) -> list[Label]:
     """The k labels that fit a photo's embedding, (dim,) float32 unit, best first."""
     cosines = labels.vectors @ vector
-    probabilities = softmax(cosines, labels.logit_scale)
+    chances = probabilities(cosines, labels.logit_scale, labels.logit_bias)
     return [
-        Label(labels.labels[place], float(probabilities[place]), float(cosines[place]))
+        Label(labels.labels[place], float(chances[place]), float(cosines[place]))
         for place in np.argsort(-cosines, kind="stable")[:k]
     ]
 
@@ -247,16 +257,19 @@ def _best_of_each(vectors: VectorFile, ids: np.ndarray, labels: LabelSet) -> _Be
     parts = [_Best(nothing, nothing, nothing.astype(np.float32), nothing.astype(np.float32))]
     for block_ids, rows in vectors.blocks(ids, _ROWS_AT_A_TIME):
         cosines = rows.astype(np.float32) @ columns
-        parts.append(_best_of_block(block_ids, cosines, labels.logit_scale))
+        parts.append(_best_of_block(block_ids, cosines, labels))
     return _Best(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _best_of_block(ids: np.ndarray, cosines: np.ndarray, logit_scale: float) -> _Best:
+def _best_of_block(ids: np.ndarray, cosines: np.ndarray, labels: LabelSet) -> _Best:
     best = cosines.argmax(1)
     scores = np.take_along_axis(cosines, best[:, None], 1)
+    if labels.logit_bias is not None:
+        chances = probabilities(scores[:, 0], labels.logit_scale, labels.logit_bias)
+        return _Best(ids, best, scores[:, 0], chances)
     # The softmax of the best alone, in the memory that is there.
     cosines -= scores
-    cosines *= np.float32(logit_scale)
+    cosines *= np.float32(labels.logit_scale)
     np.exp(cosines, out=cosines)
     return _Best(ids, best, scores[:, 0], 1 / cosines.sum(1))
 
@@ -307,10 +320,7 @@ def _embed_missing(
         )
     for start in range(0, len(missing), _LABELS_AT_A_TIME):
         some = missing[start : start + _LABELS_AT_A_TIME]
-        texts = [template.format(label) for label in some for template in TEMPLATES]
-        rows = encoder.encode_texts(texts).reshape(len(some), len(TEMPLATES), -1).mean(1)
-        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        known.rows.update(zip(some, rows, strict=True))
+        known.rows.update(zip(some, ensembles(some, TEMPLATES, encoder), strict=True))
         progress(start + len(some), len(missing))
 
 

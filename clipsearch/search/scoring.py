@@ -22,7 +22,7 @@ class Scores:
     """Each picture compared with each text."""
 
     cosines: np.ndarray  # (pictures, texts) float32
-    probabilities: np.ndarray  # (pictures, texts) float32; each row's sum is 1
+    probabilities: np.ndarray  # (pictures, texts) float32, as `probabilities` gives them
 
 
 def score_pictures(
@@ -48,16 +48,19 @@ def score_pictures(
         if model.count_tokens(text) > model.context:
             log.warning("the model reads %d tokens; cut: %s...", model.context, text[:40])
     cosines = rows @ model.encode_texts(texts).T
-    return Scores(cosines, softmax(cosines, model.logit_scale))
+    return Scores(cosines, probabilities(cosines, model.logit_scale, model.logit_bias))
 
 
-def softmax(cosines: np.ndarray, logit_scale: float) -> np.ndarray:
-    """Probabilities along the last axis, as if one of the texts were right: float32, same shape.
+def probabilities(cosines: np.ndarray, logit_scale: float, logit_bias: float | None) -> np.ndarray:
+    """Probabilities of the texts along the last axis, as the model was trained: float32.
 
-    This is how CLIP was trained (Radford et al. 2021, https://arxiv.org/abs/2103.00020). SigLIP
-    was trained with a sigmoid and a bias for each pair, which say how likely each text is by
-    itself; among given texts the order is the same, and that is what these numbers are for.
+    CLIP was trained with a softmax (Radford et al. 2021, https://arxiv.org/abs/2103.00020): as if
+    one of the texts were right, they add up to 1. SigLIP was trained with a sigmoid and a bias
+    (Zhai et al. 2023, https://arxiv.org/abs/2303.15343): each says how likely a text is by itself.
     """
     logits = cosines * np.float32(logit_scale)
+    if logit_bias is not None:
+        # The sigmoid, in a form that neither overflows nor rounds small ones to 0.
+        return np.asarray(np.exp(-np.logaddexp(0, -(logits + np.float32(logit_bias)))))
     odds = np.exp(logits - logits.max(-1, keepdims=True))
     return np.asarray(odds / odds.sum(-1, keepdims=True))

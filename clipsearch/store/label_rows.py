@@ -6,6 +6,7 @@ be answered on a read-only disk and while another process writes.
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ class LabelRows:
     """The labels that are remembered."""
 
     logit_scale: float  # of the model, so that probabilities need no model
+    logit_bias: float | None  # the same
     rows: dict[str, np.ndarray] = field(default_factory=dict)  # label: (dim,) float32, unit
 
 
@@ -30,7 +32,8 @@ def read_label_rows(path: Path, made_with: str) -> LabelRows | None:
                 return None
             labels = file["labels"].tobytes().decode().split("\n")
             rows = dict(zip(labels, file["rows"], strict=True))
-            return LabelRows(float(file["logit_scale"]), rows)
+            bias = float(file["logit_bias"])
+            return LabelRows(float(file["logit_scale"]), None if math.isnan(bias) else bias, rows)
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
 
@@ -49,6 +52,7 @@ def write_label_rows(path: Path, made_with: str, known: LabelRows) -> None:
                 file,
                 made_with=np.array(made_with),
                 logit_scale=np.array(known.logit_scale),
+                logit_bias=np.array(math.nan if known.logit_bias is None else known.logit_bias),
                 # No label has a line break in it, and an array of texts is as wide as its longest.
                 labels=np.frombuffer("\n".join(known.rows).encode(), np.uint8),
                 rows=np.stack(list(known.rows.values())),

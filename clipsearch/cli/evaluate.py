@@ -1,0 +1,157 @@
+"""`clipsearch eval`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipsearch.cli.options import Device, Json
+from clipsearch.cli.output import print_json, print_rows, printable
+from clipsearch.cli.progress import counting
+
+if TYPE_CHECKING:
+    from clipsearch.evaluation.bootstrap import Estimate
+    from clipsearch.evaluation.retrieval import RetrievalReport
+    from clipsearch.evaluation.zeroshot import Accuracy, ZeroShotReport
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    help="Measure how well models find, on photos with captions or sorted into folders.",
+)
+
+Specs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        metavar="SPEC",
+        help="A model, as for clipsearch index. Repeatable. Default: that of a new index.",
+    ),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="bf16, fp16, or auto: as clipsearch index takes it on this machine.",
+    ),
+]
+
+KS = (1, 5, 10)
+
+
+@app.command()
+def retrieval(
+    pairs: Annotated[
+        Path, typer.Argument(metavar="CSV", help="A table with an image and a caption in a row.")
+    ],
+    models: Specs = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="The folder that names are relative to. Default: the table's own."
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Only rows with it in the column split, or images listed in NAME.txt beside it.",
+        ),
+    ] = None,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    json: Json = False,
+) -> None:
+    """Look for images by their captions, and back.
+
+    Prints recall in percent at 1, 5 and 10, and the median rank, with 95% intervals.
+    """
+    from clipsearch.evaluation.embedding import candidates
+    from clipsearch.evaluation.pairs import read_pairs
+    from clipsearch.evaluation.retrieval import evaluate_retrieval
+    from clipsearch.photos.decode import take_over_pillow
+
+    take_over_pillow()
+    captioned = read_pairs(pairs, images, split)
+    chosen = candidates(models or (), device, precision)
+    with counting("embedding") as progress:
+        report = evaluate_retrieval(captioned, chosen, isolated=True, progress=progress)
+    if json:
+        print_json(report.as_dict())
+    else:
+        columns = ("search", "model", *(f">R@{k}" for k in KS), ">median rank")
+        print_rows(columns, list(_retrieval_rows(report)))
+
+
+@app.command()
+def zeroshot(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder with a folder of photos a class.")
+    ],
+    models: Specs = None,
+    templates: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--template",
+            metavar="TEXT",
+            help="A sentence with {} for the class's name. Repeatable. Default: those of label.",
+        ),
+    ] = None,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    json: Json = False,
+) -> None:
+    """Tell what photos show by their folders' names.
+
+    Prints how many of 100 photos get their own class as the best one, or among the best five, with
+    95% intervals.
+    """
+    from clipsearch.evaluation.embedding import candidates
+    from clipsearch.evaluation.zeroshot import evaluate_zeroshot, read_classes
+    from clipsearch.photos.decode import take_over_pillow
+
+    take_over_pillow()
+    folders = read_classes(folder)
+    chosen = candidates(models or (), device, precision)
+    with counting("embedding") as progress:
+        report = evaluate_zeroshot(
+            folders, chosen, templates or (), isolated=True, progress=progress
+        )
+    if json:
+        print_json(report.as_dict())
+    else:
+        print_rows(("class", ">photos", "model", ">top-1", ">top-5"), list(_class_rows(report)))
+
+
+def _retrieval_rows(report: RetrievalReport) -> Iterator[tuple[str, ...]]:
+    for search in ("text_to_image", "image_to_text"):
+        for figures in report.models:
+            found = getattr(figures, search)
+            recalls = (_percent(found.recall[k]) for k in KS)
+            median = f"{found.median.value:g} ({found.median.low:g}-{found.median.high:g})"
+            yield search.replace("_", "-"), figures.model, *recalls, median
+
+
+def _class_rows(report: ZeroShotReport) -> Iterator[tuple[str, ...]]:
+    """First all photos, then the mean of the classes, then class by class."""
+    count = str(sum(report.images.values()))
+    for figures in report.models:
+        yield "(all photos)", count, figures.model, *_accuracy(figures.all)
+    for figures in report.models:
+        yield "(mean of classes)", count, figures.model, *_accuracy(figures.mean)
+    for name, images in report.images.items():
+        for figures in report.models:
+            accuracy = _accuracy(figures.by_class[name])
+            yield printable(name), str(images), figures.model, *accuracy
+
+
+def _accuracy(found: Accuracy) -> tuple[str, str]:
+    return _percent(found.top1), _percent(found.top5) if found.top5 else "-"
+
+
+def _percent(share: Estimate) -> str:
+    """A share in percent, and how far the further end of its interval lies."""
+    reach = max(share.high - share.value, share.value - share.low)
+    return f"{100 * share.value:.1f} ±{100 * reach:.1f}"

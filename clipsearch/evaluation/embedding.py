@@ -1,0 +1,168 @@
+"""Pictures and texts to vectors for an evaluation, by the code that an index run uses."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from clipsearch import encoders
+from clipsearch.encoders import Encoder
+from clipsearch.encoders.spec import parse_spec
+from clipsearch.errors import InvalidInput
+from clipsearch.indexing.loading import Loaded, Loaders, Unread
+from clipsearch.search.labels import ensembles
+
+log = logging.getLogger("clipsearch")
+
+Progress = Callable[[int, int], None]
+
+# The models to be measured, by the names that the results show: each loaded when it is its turn.
+Candidates = Mapping[str, Callable[[], Encoder]]
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+_TEXTS_AT_A_TIME = 64
+_CLASSES_AT_A_TIME = 16
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An image that could not be read."""
+
+    path: Path
+    reason: str
+
+    def as_dict(self) -> dict[str, str]:
+        """The image as `--json` shows it."""
+        return {"path": str(self.path), "reason": self.reason}
+
+
+def candidates(specs: Sequence[str], device: str = "auto", precision: str = "fp32") -> Candidates:
+    """What loads the models of some specs; for none, the model that a new index would get.
+
+    `precision` is one of PRECISIONS: fp32 gives the same figures on every machine, auto those of
+    an index made on this one.
+
+    Raises:
+        ModelError: a spec that names no model.
+        InvalidInput: no such precision.
+    """
+    if precision not in PRECISIONS:
+        raise InvalidInput(f"--precision {precision} is none of: {', '.join(PRECISIONS)}")
+    if not specs:
+        spec, encoder, _ = encoders.load_first(None, device, precision)
+        return {str(spec): lambda: encoder}
+    parsed = {name: parse_spec(name) for name in specs}
+    return {name: partial(encoders.load, spec, device, precision) for name, spec in parsed.items()}
+
+
+class Embedder:
+    """Embeds the same images with one model after the other.
+
+    `total` is how many images and texts there will be, for `progress`.
+    """
+
+    def __init__(self, loaders: Loaders, total: int, progress: Progress | None) -> None:
+        self.left_out: list[LeftOut] = []  # images that the first model could not be shown
+        self._loaders = loaders
+        self._total, self._done = total, 0
+        self._progress = progress
+        self._first: str | None = None
+
+    def images(
+        self, paths: Sequence[Path], name: str, encoder: Encoder
+    ) -> tuple[np.ndarray, list[int]]:
+        """Embeddings, (n, dim) float32 unit rows, and the places in `paths` of the n images.
+
+        The first model leaves out what cannot be read; later ones are given the rest.
+
+        Raises:
+            InvalidInput: no image can be read, or one that the first model was shown.
+        """
+        rows: list[np.ndarray] = []
+        kept: list[int] = []
+        unread: list[LeftOut] = []
+        loaded = self._loaded(paths, encoder)
+        while batch := list(islice(loaded, encoder.batch_size)):
+            views: list[np.ndarray] = []
+            for place, result in batch:
+                if isinstance(result, Unread):
+                    unread.append(LeftOut(paths[place], result.reason))
+                elif result.views is not None:
+                    kept.append(place)
+                    views.append(result.views)
+            if views:
+                rows.append(encoder.encode_images(np.concatenate(views)))
+            self._count(len(batch))
+        self._judge(unread, name, len(paths))
+        return np.concatenate(rows), kept
+
+    def texts(self, texts: Sequence[str], encoder: Encoder) -> np.ndarray:
+        """Embeddings, (n, dim) float32 unit rows."""
+        cut = sum(encoder.count_tokens(text) > encoder.context for text in texts)
+        if cut:
+            log.warning("%d texts are longer than the model's %d tokens; cut", cut, encoder.context)
+        rows = np.empty((len(texts), encoder.dim), np.float32)
+        # Of like length, so that little is padding.
+        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        for start in range(0, len(order), _TEXTS_AT_A_TIME):
+            places = order[start : start + _TEXTS_AT_A_TIME]
+            rows[places] = encoder.encode_texts([texts[place] for place in places])
+            self._count(len(places))
+        return rows
+
+    def classes(
+        self, names: Sequence[str], templates: Sequence[str], encoder: Encoder
+    ) -> np.ndarray:
+        """Embeddings of classes by their names in templates, (n, dim) float32 unit rows."""
+        rows = []
+        for start in range(0, len(names), _CLASSES_AT_A_TIME):
+            some = names[start : start + _CLASSES_AT_A_TIME]
+            rows.append(ensembles(some, templates, encoder))
+            self._count(len(some) * len(templates))
+        return np.concatenate(rows)
+
+    def _loaded(
+        self, paths: Sequence[Path], encoder: Encoder
+    ) -> Iterator[tuple[int, Loaded | Unread]]:
+        """What came of each file, in order; two batches are decoded ahead of the encoder."""
+        ahead: deque[tuple[int, Callable[[], Loaded | Unread]]] = deque()
+        for place, path in enumerate(paths):
+            ahead.append((place, self._loaders.submit(str(path), encoder.prepare)))
+            if len(ahead) > 2 * encoder.batch_size:
+                at, wait = ahead.popleft()
+                yield at, wait()
+        for at, wait in ahead:
+            yield at, wait()
+
+    def _judge(self, unread: list[LeftOut], name: str, total: int) -> None:
+        if not unread:
+            self._first = self._first or name
+            return
+        path, reason = unread[0].path, unread[0].reason
+        if self._first is not None:
+            raise InvalidInput(
+                f"{path} was read for {self._first} and could not be for {name} ({reason}); they"
+                " can be compared on the same images alone"
+            )
+        if len(unread) == total:
+            raise InvalidInput(
+                f"none of the {total} images can be read; the first is {path}: {reason}"
+            )
+        log.warning(
+            "left out %d of %d images that cannot be read; the first is %s: %s",
+            len(unread), total, path, reason,
+        )  # fmt: skip
+        self._first, self.left_out = name, unread
+
+    def _count(self, done: int) -> None:
+        self._done += done
+        if self._progress is not None:
+            self._progress(self._done, self._total)

@@ -1,0 +1,113 @@
+"""Image and text retrieval, as the benchmarks of captioned photos count it.
+
+Every caption is looked for among all images, and every image's captions among all captions. As
+with Karpathy and Fei-Fei's splits (https://arxiv.org/abs/1412.2306), a caption is a hit at k if its
+own image is among the first k, and an image if any of its captions is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from clipsearch.errors import InvalidInput
+from clipsearch.evaluation.bootstrap import Estimate, RankEstimates, estimate_ranks
+from clipsearch.evaluation.embedding import Candidates, Embedder, LeftOut, Progress
+from clipsearch.evaluation.pairs import Pairs
+from clipsearch.evaluation.ranks import best_ranks_of, ranks_of
+from clipsearch.indexing.loading import Loaders, usual_workers
+
+KS = (1, 5, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalFigures:
+    """What one model finds."""
+
+    model: str
+    text_to_image: RankEstimates  # recalls as shares, from 0 to 1
+    image_to_text: RankEstimates
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures as `--json` shows them."""
+        return {
+            "model": self.model,
+            "text_to_image": _as_dict(self.text_to_image),
+            "image_to_text": _as_dict(self.image_to_text),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalReport:
+    """What several models find of the same pairs."""
+
+    images: int
+    captions: int
+    left_out: tuple[LeftOut, ...]
+    models: tuple[RetrievalFigures, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as `--json` shows it."""
+        return {
+            "images": self.images,
+            "captions": self.captions,
+            "left_out": [one.as_dict() for one in self.left_out],
+            "models": [one.as_dict() for one in self.models],
+        }
+
+
+def evaluate_retrieval(
+    pairs: Pairs,
+    models: Candidates,
+    *,
+    isolated: bool = False,
+    progress: Progress | None = None,
+) -> RetrievalReport:
+    """How well models find the image of a caption, and a caption of an image.
+
+    Images that cannot be read are left out, with their captions, for all models alike. `progress`
+    gets the number of images and texts done and their total; `isolated` is as in `Library.index`.
+
+    Raises:
+        InvalidInput: fewer than two images can be read.
+        ModelError: a model cannot be loaded.
+    """
+    total = len(models) * (len(pairs.images) + len(pairs.captions))
+    found = []
+    with Loaders(usual_workers(), isolated) as loaders:
+        embedder = Embedder(loaders, total, progress)
+        for name, load in models.items():
+            encoder = load()
+            images, kept = embedder.images(pairs.images, name, encoder)
+            if len(kept) < 2:
+                raise InvalidInput("retrieval needs two images at least; there is one")
+            if len(kept) < len(pairs.images):
+                pairs = pairs.only(kept)
+            texts = embedder.texts(pairs.captions, encoder)
+            found.append(figures(name, images, texts, pairs.owners))
+    return RetrievalReport(
+        len(pairs.images), len(pairs.captions), tuple(embedder.left_out), tuple(found)
+    )
+
+
+def figures(
+    name: str, images: np.ndarray, texts: np.ndarray, owners: np.ndarray
+) -> RetrievalFigures:
+    """What embeddings come to, of images (n, dim) and of their texts (m, dim), float32 unit rows.
+
+    `owners` (m,) int64, ascending, says which image each text is of; each image has one at least.
+    """
+    to_image = ranks_of(texts, images, owners)
+    to_text = best_ranks_of(images, texts, owners)
+    return RetrievalFigures(
+        name,
+        estimate_ranks(to_image, owners, KS),
+        estimate_ranks(to_text, np.arange(len(images)), KS),
+    )
+
+
+def _as_dict(found: RankEstimates) -> dict[str, Any]:
+    shares: dict[str, Estimate] = {f"recall_at_{k}": it for k, it in found.recall.items()}
+    return {name: it.as_dict() for name, it in (shares | {"median_rank": found.median}).items()}
