@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def finetune(
     pairs: Annotated[
-        Path, typer.Argument(metavar="PAIRS", help="A CSV with the columns image and caption.")
+        Path, typer.Argument(metavar="CSV", help="A table with an image and a caption in a row.")
     ],
     model: Annotated[
         str,
@@ -32,11 +32,26 @@ def finetune(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="A new folder, for the result.")
     ],
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="The folder that names are relative to. Default: the table's own."
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Learn from rows with it in the column split, or images that NAME.txt lists."
+            " Default: train, if there are splits.",
+        ),
+    ] = None,
     val: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE|SHARE",
-            help="Pairs to validate with, or a share of PAIRS. Default: its column split, or 0.1.",
+            metavar="NAME|FILE|SHARE",
+            help="Validate with a split, another table, or a share of the photos. Default: the"
+            " split val or dev, or 0.1.",
         ),
     ] = None,
     epochs: Annotated[int, typer.Option(metavar="N", help="Passes over all photos.")] = 5,
@@ -90,8 +105,8 @@ def finetune(
 ) -> None:
     """Teach a model your photos and captions.
 
-    The result is a model for clipsearch index --model. PAIRS has a photo and a caption in each row;
-    a column split (train, val, test) is heeded.
+    The result is a model for clipsearch index --model. After each epoch all is kept that --resume
+    needs; so Ctrl-C loses one epoch at most.
     """
     from clipsearch.encoders.learning import Course
     from clipsearch.photos.decode import take_over_pillow
@@ -118,6 +133,8 @@ def finetune(
             out,
             model,
             course,
+            images=images,
+            split=split,
             val=val,
             patience=patience,
             resume=resume,

@@ -51,9 +51,7 @@ class Course:
 
     def __post_init__(self) -> None:
         if not self.lock_image and self.unlock_groups:
-            raise InvalidInput(
-                "--unlock-groups tells what of a --lock-image still learns; add that"
-            )
+            raise InvalidInput("--unlock-groups is for a locked image tower: add --lock-image")
         for name, least in (("epochs", 1), ("batch_size", 2), ("accumulate", 1)):
             value = getattr(self, name)
             if value is not None and value < least:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
+from open_clip.loss import ClipLoss, CoCaLoss, SigLipLoss
 from open_clip_train.precision import get_autocast
 from open_clip_train.scheduler import cosine_lr
 from open_clip_train.train import train_one_epoch
@@ -227,8 +228,8 @@ def _fresh(recipe: Recipe) -> Any:
 
 def _loss(model: Any) -> Any:
     if isinstance(model, open_clip.CoCa):
-        return open_clip.CoCaLoss(caption_loss_weight=2.0, clip_loss_weight=1.0)
-    return open_clip.ClipLoss() if model.logit_bias is None else open_clip.SigLipLoss()
+        return CoCaLoss(caption_loss_weight=2.0, clip_loss_weight=1.0)
+    return ClipLoss() if model.logit_bias is None else SigLipLoss()
 
 
 def _lock(model: Any, unlocked: int) -> None:

@@ -15,11 +15,13 @@ from PIL import Image
 
 from clipsearch.encoders.learning import Course
 from clipsearch.errors import InvalidInput
-from clipsearch.indexing.loading import Loaded, Loaders
+from clipsearch.indexing.loading import Loaded, Loaders, Unread
 from clipsearch.photos.view import View
-from clipsearch.tuning.pairs import Captioned
+from clipsearch.tuning.photos import Captioned
 
 log = logging.getLogger("clipsearch")
+
+Wait = Callable[[], Loaded | Unread]
 
 LEAST_SEEN = 0.9  # of a photo's width and height: what lies at its edges may be in its caption
 
@@ -59,9 +61,9 @@ class PhotoReader:
         Raises:
             Stopped: somebody wants the end.
         """
-        waiting: deque[tuple[Path, Callable[[], object]]] = deque()
+        waiting: deque[tuple[Path, View, Wait]] = deque()
         for path, view in wanted:
-            waiting.append((path, self._loaders.submit(str(path), view)))
+            waiting.append((path, view, self._submit(path, view)))
             if len(waiting) > self._ahead:
                 yield self._result(*waiting.popleft())
         while waiting:
@@ -76,10 +78,19 @@ class PhotoReader:
         while some := list(itertools.islice(numbered, size)):
             yield [number for number, _ in some], np.stack([one for _, one in some])
 
-    def _result(self, path: Path, wait: Callable[[], object]) -> np.ndarray | None:
-        if self._stopping():
-            raise Stopped
+    def _submit(self, path: Path, view: View) -> Wait:
+        self._stop_if_asked()
+        try:
+            return self._loaders.submit(str(path), view)
+        except RuntimeError:
+            self._stop_if_asked()  # a signal to end may end the workers first
+            raise
+
+    def _result(self, path: Path, view: View, wait: Wait) -> np.ndarray | None:
         loaded = wait()
+        self._stop_if_asked()
+        if isinstance(loaded, Unread) and not loaded.lasting:
+            loaded = self._submit(path, view)()
         if isinstance(loaded, Loaded) and loaded.views is not None:
             one: np.ndarray = loaded.views[0]
             return one
@@ -87,6 +98,10 @@ class PhotoReader:
             self._told.add(path)
             log.warning("%s is left out: %s", path, getattr(loaded, "reason", "no picture"))
         return None
+
+    def _stop_if_asked(self) -> None:
+        if self._stopping():
+            raise Stopped
 
 
 class PhotoLessons:

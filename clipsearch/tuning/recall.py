@@ -1,13 +1,13 @@
-"""How often the right one comes first: recall of captions and photos."""
+"""How well a model finds, in the few numbers that are looked at after each epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-DEPTHS = (1, 5, 10)
+from clipsearch.evaluation.ranks import best_ranks_of, ranks_of
+from clipsearch.evaluation.retrieval import KS
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +22,24 @@ class Recall:
         """All of them in one number, to compare two models by."""
         return float(np.mean([*self.text_to_image, *self.image_to_text]))
 
+    def as_dict(self) -> dict[str, dict[str, float]]:
+        """The shares as `--json` shows them."""
+        ways = {"text_to_image": self.text_to_image, "image_to_text": self.image_to_text}
+        return {
+            way: {f"recall_at_{k}": round(share, 6) for k, share in zip(KS, shares, strict=True)}
+            for way, shares in ways.items()
+        }
 
-def recall(images: np.ndarray, texts: np.ndarray, owners: Sequence[int] | np.ndarray) -> Recall:
-    """Recall among (n, dim) images and (m, dim) texts, of which `owners` tells each one's image.
 
-    A photo is found if any of its captions is; what ties with the right one counts before it.
+def recall(images: np.ndarray, texts: np.ndarray, owners: np.ndarray) -> Recall:
+    """Recall of images (n, dim) and their texts (m, dim), float32 unit rows.
+
+    `owners` (m,) int64, ascending, says which image each text is of; each image has one at least.
     """
-    right = np.asarray(owners)
-    scores = texts @ images.T
-    own = scores[np.arange(len(right)), right]
-    to_image = (scores >= own[:, None]).sum(1) - 1
-    best = np.full(len(images), -np.inf, scores.dtype)
-    np.maximum.at(best, right, own)
-    others = np.where(right[:, None] == np.arange(len(images)), -np.inf, scores)
-    to_text = (others >= best).sum(0)
-    return Recall(_shares(to_image), _shares(to_text))
+    return Recall(
+        _shares(ranks_of(texts, images, owners)), _shares(best_ranks_of(images, texts, owners))
+    )
 
 
 def _shares(ranks: np.ndarray) -> tuple[float, ...]:
-    return tuple(float((ranks < depth).mean()) for depth in DEPTHS)
+    return tuple(float((ranks <= k).mean()) for k in KS)

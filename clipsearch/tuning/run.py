@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -22,16 +21,14 @@ from clipsearch.encoders.learning import (
     save_checkpoint,
 )
 from clipsearch.errors import InvalidInput
-from clipsearch.indexing.loading import Loaders
+from clipsearch.indexing.loading import Loaders, usual_workers
 from clipsearch.tuning.lessons import PhotoLessons, PhotoReader, Stopped
-from clipsearch.tuning.pairs import VALIDATION, Captioned, read_pairs
-from clipsearch.tuning.recall import DEPTHS, Recall, recall
+from clipsearch.tuning.photos import Captioned, divided, fingerprint
+from clipsearch.tuning.recall import Recall, recall
 
 log = logging.getLogger("clipsearch")
 
 CHECKPOINT, REPORT = "checkpoint.pt", "finetune.json"
-USUAL_SHARE = 0.1  # of the photos, to validate with
-MOST_SHARED = 1000  # photos, at most, of that share
 TEXTS_AT_A_TIME = 64
 
 Progress = Callable[[str, int, int], None]  # what is done, how many are, of how many
@@ -65,8 +62,7 @@ class Outcome:
             {
                 "epoch": epoch.number,
                 "loss": None if epoch.loss is None else round(epoch.loss, 6),
-                "text_to_image": _shares(epoch.recall, "text_to_image"),
-                "image_to_text": _shares(epoch.recall, "image_to_text"),
+                **(epoch.recall.as_dict() if epoch.recall else {}),
                 "seconds": round(epoch.seconds, 1),
             }
             for epoch in self.epochs
@@ -81,6 +77,8 @@ def finetune(
     model: str,
     course: Course,
     *,
+    images: Path | None = None,
+    split: str | None = None,
     val: str | None = None,
     patience: int | None = None,
     resume: bool = False,
@@ -91,12 +89,11 @@ def finetune(
     after_epoch: Callable[[Epoch], None] = lambda epoch: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Outcome:
-    """Teach a model the photos and captions of a CSV file; the result goes into the folder `out`.
+    """Teach a model the photos and captions of a table; the result goes into the folder `out`.
 
-    `val` is another such file, or the share of the photos that is not learnt from but validated
-    with; without it the file's own column `split` tells, or a tenth is taken. With `patience` it
-    ends when so many epochs in a row brought nothing better. After each epoch all is kept that
-    `resume` needs to go on as if nothing had been; `stopping` is asked between batches.
+    `images`, `split` and `val` say which photos, as `divided` takes them. With `patience` it ends
+    when so many epochs in a row brought nothing better. After each epoch all is kept that `resume`
+    needs to go on as if nothing had been; `stopping` is asked between batches.
 
     Raises:
         InvalidInput: the pairs cannot be used, or `out` holds something else.
@@ -106,10 +103,10 @@ def finetune(
     if patience is not None and patience < 1:
         raise InvalidInput("--patience must be 1 or more")
     kept = _look_at(out, resume)
-    training, validation = _divided(read_pairs(pairs), val, course.seed)
+    training, validation = divided(pairs, images, split, val, course.seed)
     identity = {
-        "pairs": _fingerprint(training),
-        "val": _fingerprint(validation),
+        "pairs": fingerprint(training),
+        "val": fingerprint(validation),
         "model": model,
         "patience": patience,
     }
@@ -118,7 +115,7 @@ def finetune(
     if kept:
         _check_same(kept["identity"], identity, out)
     out.mkdir(parents=True, exist_ok=True)
-    with Loaders(workers or _usual_workers(), isolated) as loaders:
+    with Loaders(workers or usual_workers(), isolated) as loaders:
         reader = PhotoReader(loaders, 4 * taught.batch_size, stopping)
         run = _Run(taught, training, validation, out, patience, reader, progress, stopping)
         return run.all(identity, kept, after_epoch)
@@ -286,62 +283,9 @@ def _check_same(before: dict[str, Any], now: dict[str, Any], out: Path) -> None:
         )
 
 
-def _divided(
-    photos: list[Captioned], val: str | None, seed: int
-) -> tuple[list[Captioned], list[Captioned]]:
-    """The photos to learn from and those to validate with."""
-    training = [photo for photo in photos if photo.split in ("", "train")]
-    share = _share(val)
-    if val is not None and share is None:
-        return training, [
-            photo for photo in read_pairs(Path(val)) if photo.split in ("", *VALIDATION)
-        ]
-    told = [photo for photo in photos if photo.split in VALIDATION]
-    if val is None and told:
-        return training, told
-    share = USUAL_SHARE if share is None else share
-    count = min(round(len(training) * share), MOST_SHARED)
-    chosen = set(np.random.default_rng(seed).permutation(len(training))[:count].tolist())
-    return (
-        [photo for number, photo in enumerate(training) if number not in chosen],
-        [photo for number, photo in enumerate(training) if number in chosen],
-    )
-
-
-def _share(val: str | None) -> float | None:
-    try:
-        share = float(val or "")
-    except ValueError:
-        return None
-    if not 0 <= share <= 0.9:
-        raise InvalidInput("--val is a CSV file, or a share of the photos from 0 to 0.9")
-    return share
-
-
-def _fingerprint(photos: Sequence[Captioned]) -> str:
-    """Tells these photos and captions from any others."""
-    found = hashlib.sha256()
-    for photo in photos:
-        status = photo.path.stat()
-        facts = (str(photo.path), photo.captions, status.st_size, status.st_mtime_ns)
-        found.update(repr(facts).encode("utf-8", "surrogatepass"))
-    return found.hexdigest()
-
-
 def _epoch_from(facts: dict[str, Any]) -> Epoch:
     told = facts["recall"]
     return Epoch(**facts | {"recall": told and Recall(**told)})
-
-
-def _shares(found: Recall | None, way: str) -> dict[str, float] | None:
-    if found is None:
-        return None
-    shares: tuple[float, ...] = getattr(found, way)
-    return {f"recall@{depth}": round(one, 4) for depth, one in zip(DEPTHS, shares, strict=True)}
-
-
-def _usual_workers() -> int:
-    return max(1, (os.cpu_count() or 2) - 1)
 
 
 def _write_text(file: Path, text: str) -> None:
