@@ -165,6 +165,8 @@ def save_checkpoint(file: Path, content: dict[str, Any]) -> None:
     """Write tensors and plain values, all or nothing."""
     import torch
 
+    # A sum of floats depends on how many threads share it.
+    content = {"threads": torch.get_num_threads()} | content
     part = file.with_name(file.name + ".part")
     with part.open("wb") as stream:
         torch.save(content, stream)
@@ -174,7 +176,7 @@ def save_checkpoint(file: Path, content: dict[str, Any]) -> None:
 
 
 def load_checkpoint(file: Path) -> dict[str, Any]:
-    """What `save_checkpoint` wrote.
+    """What `save_checkpoint` wrote; torch uses as many threads from here on as it did then.
 
     Raises:
         ModelError: it is damaged.
@@ -183,6 +185,7 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
 
     try:
         content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        torch.set_num_threads(content["threads"])
     except Exception as error:  # unpickling and unpacking damaged bytes raise nearly anything
         raise ModelError(f"{file} cannot be read; begin anew in another folder") from error
     return content
