@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         PhotoError,
         WeightsUnavailable,
     )
+    from clipsearch.indexing.captions import CaptionReport
     from clipsearch.library import IndexReport, Library, Status, score
     from clipsearch.photos.facts import Facts
     from clipsearch.search.duplicates import Duplicate, Group
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "CaptionReport",
     "ClipsearchError",
     "Duplicate",
     "Facts",
@@ -58,6 +60,7 @@ __all__ = [
 # Where the names are that are not errors; looked up when first used, since a command must not
 # wait for what it does not use.
 _HOMES = {
+    "CaptionReport": "clipsearch.indexing.captions",
     "Duplicate": "clipsearch.search.duplicates",
     "Facts": "clipsearch.photos.facts",
     "Group": "clipsearch.search.duplicates",

@@ -47,11 +47,13 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+    from clipsearch.indexing.captions import CaptionReport
     from clipsearch.indexing.plan import Counts, Doubts, Plan, Ready, Target
     from clipsearch.photos.isolated import Processes
     from clipsearch.search.duplicates import Group, Kind
     from clipsearch.search.facets import Facets
     from clipsearch.search.filters import Filters
+    from clipsearch.search.hybrid import Written
     from clipsearch.search.labels import Label, LabelCount, LabelledPhoto, Labels, LabelSet
     from clipsearch.search.many import Answer, Question
     from clipsearch.search.query import Spaces
@@ -123,6 +125,7 @@ class Status:
     failures: tuple[tuple[str, str], ...]  # path, reason
     bytes: dict[str, int]  # "catalog", "vectors" and "total"
     indexing: Run | None  # the index run that is under way
+    captions: dict[str, int]  # contents that a model wrote about, by the model's name
 
 
 def default_folder() -> Path:
@@ -369,6 +372,8 @@ class Library:
             try:
                 changes = RuleChanges(include, exclude, follow_links, raw_too)
                 change_rules(self._catalog, targets, changes)
+                if verify:
+                    self._catalog.rebuild_words()
                 report, _ = self._look(targets, Doubts(prune, verify, retry), how)
             except ClipsearchError:
                 take_back_roots(self._catalog, roots)
@@ -431,6 +436,60 @@ class Library:
                     others = [root for root in self._catalog.roots() if root not in added]
                     take_back_roots(self._catalog, others)
                 raise
+
+    def write_captions(
+        self,
+        folders: Sequence[StrPath] = (),
+        *,
+        model: str = "blip",
+        batch_size: int | None = None,
+        isolated: bool = False,
+        progress: Progress | None = None,
+        stopping: Callable[[], bool] | None = None,
+    ) -> CaptionReport:
+        """Have a model write captions for photos that have none by it; all, or those of folders.
+
+        They are kept in the index and looked for by `query` with `hybrid`. `model` is "blip",
+        "blip-large", "vit-gpt2", "coca", "coca-large", a repository of the hub, a folder that
+        transformers wrote, or open_clip's name of a CoCa model. `progress`, `stopping` and
+        `isolated` are as in `index`; what is done is kept, and the next run goes on from there.
+
+        Raises:
+            InvalidInput: a folder that the index does not know, or `batch_size` below 1.
+            ModelError, WeightsUnavailable: the model cannot be used.
+            LibraryError: the index cannot be used.
+        """
+        from clipsearch.encoders.captioning import captioner_name, load_captioner
+        from clipsearch.indexing.captions import write_captions
+        from clipsearch.indexing.loading import Loaders, usual_workers
+        from clipsearch.search.filters import Filters, no_photos_below
+
+        _check_positive("--batch-size", batch_size)
+        name = captioner_name(model)
+        with explained(self.folder):
+            selection = self._selected(Filters(folder=folders))
+            if folders and not self._catalog.count_selected(selection):
+                raise no_photos_below(" or ".join(map(str, folders)))
+            return write_captions(
+                self._catalog, name, partial(load_captioner, name, self._models.device), selection,
+                partial(Loaders, usual_workers(), isolated), batch_size,
+                progress or (lambda done, total: None), stopping or (lambda: False),
+            )  # fmt: skip
+
+    def captions(self, image: StrPath) -> dict[str, str]:
+        """What models wrote about a photo, by the model's name; none if it is not indexed.
+
+        Raises:
+            InvalidInput: the photo cannot be read.
+        """
+        from hashlib import sha256
+
+        from clipsearch.search.pictures import read_picture
+
+        with explained(self.folder):
+            content = read_picture(image).content
+            assert isinstance(content, bytes)
+            return self._catalog.captions_of(sha256(content).hexdigest())
 
     def forget(self, path: StrPath) -> int:
         """Take a folder or a photo out of the index; gives the number of photos taken out.
@@ -507,6 +566,9 @@ class Library:
         allow_url: bool = False,
         exact: bool = False,
         relevant: bool = False,
+        hybrid: bool = False,
+        rerank: str | None = None,
+        isolated: bool = False,
     ) -> list[Hit]:
         """The k photos that fit words, pictures, or both together best, best first; None is all.
 
@@ -517,9 +579,16 @@ class Library:
         the index was optimized, `exact` compares with every photo all the same. `relevant` leaves
         out what does not stand out (see `Hit.relevance`), which may be all.
 
+        `hybrid` looks for the words also in file names, captions, titles and keywords, and fuses
+        both rankings; what stands in double quotes must occur there. `rerank` is a model that
+        orders the first 32 answers by how well picture and words fit together: "blip",
+        "blip-large", a repository of the hub or a folder of BLIP for image-text retrieval; their
+        files are read for it, `isolated` as in `index`.
+
         Raises:
             InvalidInput: nothing is asked for, a part, a weight or a filter that makes no sense,
-                a picture that cannot be read, or k below 1.
+                a picture that cannot be read, k below 1, or `hybrid` or `rerank`
+                without words.
             LibraryError, ModelError: the index or its model cannot be used.
         """
         from clipsearch.search.neutral import NEUTRAL
@@ -536,6 +605,17 @@ class Library:
         terms = parse_question(text) if text.strip() or not (images or minus) else []
         terms += [Term(image, check_weight(image_weight), True) for image in images]
         terms += [parse_term(part, -1.0) for part in minus]
+        written = None
+        if hybrid:
+            from clipsearch.search.hybrid import read_written
+
+            written = read_written(terms)
+            terms = [term.without_quotes() for term in terms]
+        sentence = ""
+        if rerank is not None:
+            from clipsearch.search.rerank import FIRST, sentence_of
+
+            sentence = sentence_of(terms)
         with explained(self.folder):
             model = self._models.chosen()
             if model is None:
@@ -553,7 +633,13 @@ class Library:
             words = not any(term.is_picture for term in terms)
             neutral = partial(self._models.embed_texts, model, NEUTRAL) if words else None
             vector = combine(terms, embed)
-            return self._nearest(model, vector, k, filters, exact, relevant, neutral=neutral)
+            reach = max(k, FIRST) if k is not None and rerank is not None else k
+            hits = self._nearest(
+                model, vector, reach, filters, exact, relevant, neutral=neutral, written=written
+            )
+            if rerank is not None and hits:
+                hits = self._reranked(hits, sentence, rerank, isolated)
+            return hits[:k]
 
     def similar(
         self,
@@ -825,6 +911,7 @@ class Library:
                 tuple(self._catalog.failures()),
                 {"catalog": catalog, "vectors": vectors, "total": catalog + vectors},
                 running(self.folder),
+                self._catalog.count_captions(),
             )
 
     # The parts of an index run
@@ -934,6 +1021,7 @@ class Library:
         relevant: bool,
         leave_out: Path | None = None,
         neutral: Callable[[], np.ndarray] | None = None,
+        written: Written | None = None,
     ) -> list[Hit]:
         from clipsearch.search.filters import select
         from clipsearch.search.query import nearest_photos
@@ -941,8 +1029,22 @@ class Library:
 
         selection = select(filters, self._catalog) if filters else None
         space = self._spaces.of(model)
-        hits = nearest_photos(space, vector, k, selection, leave_out, exact, neutral)
+        if written is None:
+            hits = nearest_photos(space, vector, k, selection, leave_out, exact, neutral)
+        else:
+            from clipsearch.search.hybrid import fused_photos
+
+            selection = written.narrowed(selection)
+            hits = fused_photos(space, vector, k, selection, written, exact, neutral)
         return [hit for hit in hits if stands_out(hit)] if relevant else hits
+
+    def _reranked(self, hits: list[Hit], sentence: str, model: str, isolated: bool) -> list[Hit]:
+        from clipsearch.encoders.captioning import load_matcher
+        from clipsearch.indexing.loading import Loaders, usual_workers
+        from clipsearch.search.rerank import reranked
+
+        matcher = load_matcher(model, self._models.device)
+        return reranked(hits, sentence, matcher, Loaders(usual_workers(), isolated))
 
     def _selected(self, filters: Filters | None) -> Selection:
         from clipsearch.search.filters import select

@@ -59,7 +59,7 @@ class Models:
     ) -> None:
         self._catalog = catalog
         self._wanted = wanted
-        self._device = device
+        self.device = device
         self._given = encoder  # of the model that is wanted
         self._encoders: dict[Identity, encoders.Encoder] = {}
         self._texts: dict[Identity, TextEncoder] = {}
@@ -71,7 +71,7 @@ class Models:
 
     def on(self, catalog: Catalog) -> Models:
         """The same models for another connection to the index; each is loaded once for all."""
-        other = Models(catalog, self._wanted, self._device)
+        other = Models(catalog, self._wanted, self.device)
         for name in ("_given", "_encoders", "_texts", "_loading", "_recent"):
             setattr(other, name, getattr(self, name))
         return other
@@ -119,7 +119,7 @@ class Models:
         if self._given is not None:
             spec, encoder, note = self._wanted or parse_spec("default"), self._given, None
         else:
-            spec, encoder, note = encoders.load_first(self._wanted, self._device)
+            spec, encoder, note = encoders.load_first(self._wanted, self.device)
         identity = (encoder.weights, encoder.preprocess)
         for model in self._catalog.models():
             if identity == (model.weights, model.preprocess):  # it has another name there
@@ -142,7 +142,7 @@ class Models:
         with self._loading:
             if _identity(model) not in self._encoders:
                 named = self._wanted if self._wanted and _names(self._wanted, model) else None
-                encoder = encoders.load(named or parse_spec(model.spec), self._device)
+                encoder = encoders.load(named or parse_spec(model.spec), self.device)
                 self._encoders[_identity(model)] = _checked(encoder, model)
             return self._encoders[_identity(model)]
 
@@ -155,7 +155,7 @@ class Models:
             if key not in self._texts:
                 exported = None
                 # Who names a GPU wants it used, and an encoder that is loaded need not be again.
-                if key not in self._encoders and self._device in ("auto", "cpu"):
+                if key not in self._encoders and self.device in ("auto", "cpu"):
                     stay = self._recent is not None
                     exported = open_exported(model.weights, model.preprocess, stay)
                 self._texts[key] = exported or self.encoder(model)

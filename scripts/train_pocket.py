@@ -49,6 +49,7 @@ from clipsearch.encoders.pocket_learning import (
     measured,
     read,
 )
+from clipsearch.evaluation.ranks import best_ranks_of, ranks_of
 
 RECIPE = "2"
 TRAINED_ON = "Flickr8k train captions, ImageNet class names"
@@ -227,8 +228,9 @@ def write(heads: Heads, dev: Split, files: dict[str, bytes]) -> None:
     assert towers is not None  # or nothing would have been trained
     save_file(tensors, part, metadata=metadata)
     # The members' mean is sharper than each: the temperature that fits it is found on dev.
-    scores = measure(dev, files, PocketEncoder(towers, part, "cpu", "fp32")).scores
-    save_file(tensors, part, metadata=metadata | {"logit scale": str(best_scale(scores))})
+    found = measure(dev, files, PocketEncoder(towers, part, "cpu", "fp32"))
+    scale = best_scale(torch.from_numpy(found.captions @ found.photos.T))
+    save_file(tensors, part, metadata=metadata | {"logit scale": str(scale)})
     part.chmod(0o644)  # save_file makes files for their owner alone
     os.replace(part, HEADS)
 
@@ -248,7 +250,8 @@ def best_scale(scores: Tensor) -> float:
 class Measured:
     """What the shipped encoder makes of one part of Flickr8k."""
 
-    scores: Tensor  # (captions, photos) float32 cosines
+    photos: np.ndarray  # (photos, dim) float32 unit rows
+    captions: np.ndarray  # (captions, dim) float32 unit rows
     asked: Tensor  # (CLASSES, photos) float32 cosines of "a photo of a CLASS"
     chances: Tensor  # (photos, CLASSES) float32, the frozen classifier's
 
@@ -261,11 +264,11 @@ def measure(split: Split, files: dict[str, bytes], encoder: PocketEncoder) -> Me
         batch = np.stack([encoder.prepare(opened(files[name])) for name in names])
         photos.append(encoder.encode_images(batch))
         logits.append(encoder.classify(batch))
-    images = torch.from_numpy(np.concatenate(photos))
-    texts = torch.from_numpy(_encoded(encoder, split.captions))
-    asked = torch.from_numpy(_encoded(encoder, [ASKED.format(name) for name in class_names()]))
+    images = np.concatenate(photos)
+    asked = _encoded(encoder, [ASKED.format(name) for name in class_names()])
     chances = torch.from_numpy(np.concatenate(logits)).softmax(-1)
-    return Measured(texts @ images.T, asked @ images.T, chances)
+    captions = _encoded(encoder, split.captions)
+    return Measured(images, captions, torch.from_numpy(asked @ images.T), chances)
 
 
 def _encoded(encoder: PocketEncoder, texts: Sequence[str]) -> np.ndarray:
@@ -275,19 +278,16 @@ def _encoded(encoder: PocketEncoder, texts: Sequence[str]) -> np.ndarray:
 
 def line(measured: Measured) -> str:
     """One row of the table: recalls in percent."""
-    scores = measured.scores
-    own = torch.arange(len(scores)) // CAPTIONS
-    to_photo = (scores > scores.gather(1, own[:, None])).sum(1)
-    best = scores.T.reshape(scores.shape[1], -1, CAPTIONS).amax(2).diagonal()
-    to_text = (best[:, None] < scores.T).sum(1)
+    own = np.repeat(np.arange(len(measured.photos)), CAPTIONS)
+    to_photo = ranks_of(measured.captions, measured.photos, own)
+    to_text = best_ranks_of(measured.photos, measured.captions, own)
     named = class_ranks(measured)
-    mean = float(named.float().mean()) + 1
     recalls = "   ".join(f"{_recalls(ranks):>18}" for ranks in (to_photo, to_text, named))
-    return f"{recalls} {mean:10.1f} {len(named):4}"
+    return f"{recalls} {named.mean():10.1f} {len(named):4}"
 
 
-def class_ranks(measured: Measured) -> Tensor:
-    """For each photo of whose class the classifier is sure: how many of another class rank higher.
+def class_ranks(measured: Measured) -> np.ndarray:
+    """For each photo of whose class the classifier is sure: its rank, from 1, among other classes'.
 
     The query is the class's name; photos that the classifier gives the same class do not count.
     """
@@ -296,12 +296,12 @@ def class_ranks(measured: Measured) -> Tensor:
     for photo in torch.nonzero(sure > SURE).flatten().tolist():
         scores = measured.asked[classes[photo]]
         better = (scores > scores[photo]) & (classes != classes[photo])
-        ranks.append(int(better.sum()))
-    return torch.tensor(ranks)
+        ranks.append(1 + int(better.sum()))
+    return np.array(ranks)
 
 
-def _recalls(ranks: Tensor) -> str:
-    return "".join(f"{float((ranks < k).float().mean()) * 100:6.1f}" for k in (1, 5, 10))
+def _recalls(ranks: np.ndarray) -> str:
+    return "".join(f"{100 * (ranks <= k).mean():6.1f}" for k in (1, 5, 10))
 
 
 if __name__ == "__main__":

@@ -97,7 +97,8 @@ def normalized(views: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...
 
 def written_out(state: State, pixels: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
     """The image tower of the paper, step by step, from the tensors of a checkpoint."""
-    part = {name.removeprefix("visual."): tensor for name, tensor in state.items()}
+    visual = {name: tensor for name, tensor in state.items() if name.startswith("visual.")}
+    part = {name.removeprefix("visual."): tensor for name, tensor in visual.items()}
     x = F.conv2d(pixels, part["conv1.weight"], stride=PATCH)
     x = x + F.conv2d(mask, part["conv1_alpha.weight"], stride=PATCH)
     x = x.flatten(2).transpose(1, 2)

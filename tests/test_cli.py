@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,6 +31,9 @@ COMMANDS = [
     ["forget"],
     ["models"],
     ["models", "download"],
+    ["eval"],
+    ["eval", "retrieval"],
+    ["eval", "zeroshot"],
 ]
 HIT_KEYS = ["rank", "score", "relevance", "path", "id"]
 FACT_KEYS = ["width", "height", "taken_at", "camera", "latitude", "longitude"]
@@ -51,7 +55,7 @@ sys.exit(code)
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, spec: str) -> tuple[Path, Path]:
-    """An index of six photos and one broken file, and their folder."""
+    """An index of six photos and one broken file as the command makes one, and their folder."""
     place = tmp_path_factory.mktemp("made")
     (photos := place / "photos").mkdir()
     for seed in range(6):
@@ -59,6 +63,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, spec: str) -> tuple[Path, Pat
     (photos / "broken.jpg").write_bytes(b"")
     with Library.open(place / "index", model=spec) as library:
         library.index([photos])
+        library.export_texts()
     return place / "index", photos
 
 
@@ -80,11 +85,13 @@ def probe(index: Path, *arguments: str | Path) -> subprocess.CompletedProcess[st
     )
 
 
-def on_terminal(index: Path, *arguments: str | Path) -> tuple[int, str]:
+def on_terminal(
+    index: Path, *arguments: str | Path, program: Sequence[str] = ("-m", "clipsearch")
+) -> tuple[int, str]:
     """Exit code and screen of a command that writes to a terminal."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "clipsearch", *map(str, arguments)],
+        [sys.executable, *program, *map(str, arguments)],
         env=os.environ | {"CLIPSEARCH_INDEX": str(index), "COLUMNS": "200", "TERM": "xterm"},
         stdout=theirs,
         stderr=subprocess.DEVNULL,

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from conftest import Run, picture
 from tiny import open_tiny
 
+from clipsearch import CaptionReport
 from clipsearch.encoders.aliases import ALIASES
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "index" / "README.md"]
-COMMANDS = "dupes|index|watch|query|similar|label|score|status|models|forget|mcp|optimize|serve"
+COMMANDS = (
+    "caption|dupes|index|watch|query|similar|label|score|status|models|forget|mcp|optimize|serve"
+    "|eval retrieval|eval zeroshot"
+)
 COMMAND = re.compile(rf"clipsearch ({COMMANDS})\b([^`\n]*)")
 
 
@@ -31,7 +36,7 @@ def test_every_option_that_the_documents_show_exists(clipsearch: Run) -> None:
             shown.setdefault(command, set()).update(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest))
     assert {"index", "query", "similar", "status"} <= shown.keys()
     for command, options in shown.items():
-        known = set(re.findall(r"--?[a-z][a-z-]*", clipsearch(command, "--help").stdout))
+        known = set(re.findall(r"--?[a-z][a-z-]*", clipsearch(*command.split(), "--help").stdout))
         assert options <= known, command
 
 
@@ -63,6 +68,7 @@ def test_the_json_of_each_command_has_the_keys_that_are_documented(
     assert documented("label PHOTO") == set(label.as_dict(1))
     assert documented("label FOLDER") == set(count.as_dict(1))
     assert documented("label --show LABEL") == set(photo.as_dict(1)) - documented("query")
+    assert documented("caption") - {"caption"} == {it.name for it in fields(CaptionReport)}
     assert documented("status") == set(json.loads(clipsearch("status", "--json").stdout))
     assert documented("index") == set(json.loads(clipsearch("index", "--json").stdout))
     assert documented("optimize") == set(json.loads(clipsearch("optimize", "--json").stdout)[0])

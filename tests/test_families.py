@@ -227,6 +227,8 @@ def test_texts_are_embedded_as_open_clip_does_together_and_alone(both: Both) -> 
     assert worst(both.encoder.encode_texts(TEXTS), theirs) >= 0.99999
     alone = np.concatenate([both.encoder.encode_texts([text]) for text in TEXTS])
     assert worst(alone, theirs) >= 0.99999
+    assert both.encoder.context == both.tokenizer.context_length
+    assert both.encoder.logit_scale == pytest.approx(both.model.logit_scale.exp().item())
 
 
 @torch.inference_mode()

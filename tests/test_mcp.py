@@ -169,6 +169,7 @@ def test_filters_select_and_pages_follow_each_other(place: Place, call: Call) ->
     trip = [str(place.photos / "trip")]
     assert sorted(names(call("search", query="a cat", folder=trip))) == ["0.jpg", "1.jpg", "2.jpg"]
     assert names(call("search", query="a cat", camera="nikon")) == []
+    assert sorted(names(call("search", query='"trip"', hybrid=True))) == ["0.jpg", "1.jpg", "2.jpg"]
     first, second = (call("search", query="a cat", k=2, offset=start) for start in (0, 2))
     assert names(first) + names(second) == names(call("search", query="a cat", k=4))
     assert [hit["rank"] for hit in second.structured_content["hits"]] == [3, 4]

@@ -28,7 +28,10 @@ from clipsearch.search.question import Term, combine, parse_question
         ("+ beach", [Term("beach")]),
         ("beach - 0.5 * people", [Term("beach"), Term("people", -0.5)]),
         ("a t-shirt with C++ on it", [Term("a t-shirt with C++ on it")]),
-        ('"rock - paper" + 3*"a * b"', [Term("rock - paper"), Term("a * b", 3)]),
+        (
+            '"rock - paper" + 3*"a * b"',
+            [Term("rock - paper", quoted=("rock - paper",)), Term("a * b", 3, quoted=("a * b",))],
+        ),
         ("cat + ./pool.jpg", [Term("cat"), Term("./pool.jpg", 1, True)]),
         ("2*~/pool.jpg - /a b/c.png", [Term("~/pool.jpg", 2, True), Term("/a b/c.png", -1, True)]),
         ("C:\\photos\\pool.jpg", [Term("C:\\photos\\pool.jpg", 1, True)]),

@@ -98,6 +98,23 @@ def test_words_find_what_the_library_finds(served: Served) -> None:
     assert (found["total"], found["offset"], found["k"]) == (12, 0, 5)
 
 
+def test_words_are_looked_for_in_names_too_if_that_is_asked(served: Served) -> None:
+    found = served.get("/api/search", q='a boat "trip"', hybrid=True)
+    with open_tiny(served.index) as library:
+        hits = library.query('a boat "trip"', hybrid=True)
+    assert [hit["id"] for hit in found["hits"]] == [hit.id for hit in hits]
+    assert (len(hits), found["total"]) == (4, 4)
+    plain, both = (served.get("/api/search", q="trip", hybrid=it, k=12) for it in (False, True))
+    assert plain["total"] == both["total"] == 12
+    assert {hit["id"] for hit in both["hits"][:4]} == {hit.id for hit in hits}
+    assert {hit["id"] for hit in plain["hits"][:4]} != {hit.id for hit in hits}
+    answer = served.client.post("/api/search", data={"q": '"trip"', "hybrid": "true"})
+    assert answer.json()["total"] == 4
+    wrong = served.client.get("/api/search", params={"q": '"!"', "hybrid": True})
+    assert wrong.status_code == 400
+    assert "in the quotes" in wrong.json()["error"]
+
+
 def test_pages_follow_each_other_without_gaps(served: Served) -> None:
     whole = served.get("/api/search", q="boat", k=12)["hits"]
     pages = [served.get("/api/search", q="boat", k=5, offset=at)["hits"] for at in (0, 5, 10)]

@@ -86,6 +86,13 @@ class Tools:
         weight: Annotated[
             float, Field(description="How much a picture counts; the words count 1.")
         ] = 1.0,
+        hybrid: Annotated[
+            bool,
+            Field(
+                description="Look for the words in file names, titles, captions and keywords too,"
+                " as for names of people and places; words in double quotes must occur there."
+            ),
+        ] = False,
         k: Count = 10,
         offset: Offset = 0,
         *,
@@ -110,6 +117,7 @@ class Tools:
                 image_weight=weight,
                 filters=filters,
                 allow_url=self._allow_url,
+                hybrid=hybrid,
             )
         )
         return {"hits": _page(hits, offset)}
@@ -153,7 +161,7 @@ class Tools:
         """Tell the facts of one photo: where its file is, when, where and with what it was taken.
 
         With `labels`, also how well each of these fits what it shows: `labels` in the answer has
-        them best first, with probabilities that add up to 1.
+        them best first, with probabilities that add up to 1, or by a SigLIP model each by itself.
         """
         row, place = self._engine.look(lambda library: _stored(library, id))
         facts = Photo(Path(row.path), id, row.facts).as_dict(1)

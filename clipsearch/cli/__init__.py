@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 nothing found, 2 an error, 130 stopped by Ctrl-C.
 
 from __future__ import annotations
 
+import importlib
 import io
 import logging
 import sys
@@ -13,53 +14,37 @@ from typing import Annotated, Any
 
 import typer
 
-from clipsearch.cli import (
-    dupes,
-    evaluate,
-    finetune,
-    forget,
-    index,
-    label,
-    ls,
-    mcp,
-    models,
-    optimize,
-    query,
-    score,
-    serve,
-    similar,
-    status,
-    watch,
-)  # fmt: skip
 from clipsearch.cli.options import with_groups
 from clipsearch.errors import ClipsearchError
 
 # What a wrong option or argument raises; Typer has a public name for its subclass alone.
 UsageError: Any = typer.BadParameter.__base__
 
-app = typer.Typer(
-    name="clipsearch",
-    no_args_is_help=True,
-    rich_markup_mode=None,  # plain help appears at once; Rich takes a tenth of a second to load
-    pretty_exceptions_enable=False,
-    help="Find photos by what they show, on this machine alone.",
-)
-app.command()(index.index)
-app.command()(watch.watch)
-app.command()(with_groups(query.query))
-app.command()(with_groups(similar.similar))
-app.command()(with_groups(ls.ls))
-app.command()(with_groups(label.label))
-app.command()(score.score)
-app.command()(dupes.dupes)
-app.command(short_help="Show the photos on a page, and answer over HTTP.")(serve.serve)
-app.command()(finetune.finetune)
-app.command()(status.status)
-app.command()(forget.forget)
-app.command()(mcp.mcp)
-app.command()(optimize.optimize)
-app.add_typer(models.app, name="models")
-app.add_typer(evaluate.app, name="eval")
+# In the order in which the help lists them; each is a module here, with a function of its name or
+# an `app` of several commands.
+COMMANDS = (
+    "index", "watch", "query", "similar", "ls", "label", "caption", "score", "dupes", "serve",
+    "finetune", "status", "forget", "mcp", "optimize", "models", "eval",
+)  # fmt: skip
+
+
+def _app(asked: str) -> typer.Typer:
+    """The command that is asked for, or all: preparing one takes milliseconds, which add up."""
+    app = typer.Typer(
+        name="clipsearch",
+        no_args_is_help=True,
+        rich_markup_mode=None,  # plain help appears at once; Rich takes a tenth of a second to load
+        pretty_exceptions_enable=False,
+        help="Find photos by what they show, on this machine alone.",
+        callback=_options,
+    )
+    for name in [asked] if asked in COMMANDS else COMMANDS:
+        module = importlib.import_module(f"clipsearch.cli.{name}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name)
+        else:
+            app.command()(with_groups(getattr(module, name)))
+    return app
 
 
 def _print_version(wanted: bool) -> None:
@@ -70,7 +55,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool,
@@ -89,7 +73,8 @@ def main() -> None:
     _log_to_stderr()
     _print_any_name()
     try:
-        sys.exit(app(arguments, standalone_mode=False))
+        asked = next((word for word in arguments if not word.startswith("-")), "")
+        sys.exit(_app(asked)(arguments, standalone_mode=False))
     except ClipsearchError as error:
         _fail(str(error), debug)
     except UsageError as error:

@@ -37,6 +37,20 @@ def query(
     allow_url: AllowUrl = False,
     k: Count = 10,
     relevant: Relevant = False,
+    hybrid: Annotated[
+        bool,
+        typer.Option(
+            "--hybrid",
+            help="Look in names, captions and keywords too; quoted words must occur there.",
+        ),
+    ] = False,
+    rerank: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Order the first 32 by a model that compares them with the words: blip.",
+        ),
+    ] = None,
     exact: Exact = False,
     index: Index = None,
     model: ModelSpec = None,
@@ -61,9 +75,18 @@ def query(
             allow_url=allow_url,
             exact=exact,
             relevant=relevant,
+            hybrid=hybrid,
+            rerank=rerank,
+            isolated=True,
         )
     parts = [text, *(image or ()), *(f"- {part}" for part in minus or ())]
-    answer(hits, output, " + ".join(filter(None, parts)), nothing_found(filters, relevant))
+    if hybrid and '"' in "".join(parts):
+        nothing = nothing_found(filters, relevant, "no photo has these words")
+        nothing += "; what is in quotes must occur in a photo's path, title, captions or keywords"
+    else:
+        nothing = nothing_found(filters, relevant)
+    title = " + ".join(filter(None, parts))
+    answer(hits, output, title, nothing, by_sight=not hybrid)
 
 
 def nothing_found(

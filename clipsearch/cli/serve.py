@@ -31,7 +31,7 @@ def serve(
     model: ModelSpec = None,
     device: Device = "auto",
 ) -> None:
-    """Show the photos on a page of this machine, and answer programs over HTTP."""
+    """Show the photos on a page, and answer programs over HTTP."""
     try:
         from clipsearch.web import server
     except ImportError as error:

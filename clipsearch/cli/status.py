@@ -60,6 +60,8 @@ def _print(held: Status, folder: str) -> None:
         print(f"model     {model.spec}  {count} of {model.dim} numbers")
         if model.note:
             print(f"          {model.note}")
+    for name, captions in held.captions.items():
+        print(f"captions  {captions} by {printable(name)}")
     sizes = held.bytes
     print(
         f"on disk   {_megabytes(sizes['total'])}"

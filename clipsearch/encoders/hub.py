@@ -19,8 +19,11 @@ from clipsearch.errors import ModelError, WeightsUnavailable
 T = TypeVar("T")
 
 
-def from_hub(what: str, get: Callable[[], T]) -> T:
-    """Call `get` with the local cache alone, and only if that fails with the network."""
+def from_hub(what: str, get: Callable[[], T], ways_on: str = "") -> T:
+    """Call `get` with the local cache alone, and only if that fails with the network.
+
+    `ways_on` says what else a person can do, in place of what helps with a model of embeddings.
+    """
     try:
         with offline(), quiet():
             return get()
@@ -28,12 +31,14 @@ def from_hub(what: str, get: Callable[[], T]) -> T:
         raise
     except Exception as cached:  # each loader wraps "not in the cache" in errors of its own
         if hub_constants.HF_HUB_OFFLINE:
-            raise WeightsUnavailable(_no_weights(what, "HF_HUB_OFFLINE is set")) from cached
+            raise WeightsUnavailable(
+                _no_weights(what, "HF_HUB_OFFLINE is set", ways_on)
+            ) from cached
     try:
         _reach_hub()
         return get()
     except (OSError, RuntimeError, ValueError) as error:
-        raise WeightsUnavailable(_no_weights(what, first_line(error))) from error
+        raise WeightsUnavailable(_no_weights(what, first_line(error), ways_on)) from error
 
 
 def _reach_hub() -> None:
@@ -48,10 +53,15 @@ def _reach_hub() -> None:
         raise OSError(f"{hub_constants.ENDPOINT} cannot be reached ({error.reason})") from error
 
 
-def _no_weights(what: str, reason: str) -> str:
+def _no_weights(what: str, reason: str, ways_on: str) -> str:
     return (
         f"the weights of {what} are not on this machine and could not be downloaded:\n"
-        f"  {reason}\n"
+        f"  {reason}\n{ways_on or _usual_ways(what)}"
+    )
+
+
+def _usual_ways(what: str) -> str:
+    return (
         "Three ways on:\n"
         "  1. connect to the internet once, or run `clipsearch models download"
         f" {what}` on a machine that is\n     connected and copy its folder"

@@ -1,13 +1,40 @@
-"""Views to unit vectors by an image tower of torch, on any device."""
+"""Views to what models of torch take, and to unit vectors by an image tower, on any device."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
 
+T = TypeVar("T")
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Pixels:
+    """Brings (n, r, r, c) uint8 views to a device as (n, c, r, r) float32, normalized.
+
+    `mean` and `std`, of values from 0 to 1, tell c.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], device: str) -> None:
+        self._device = device
+        self._mean, self._std = _channels(mean, device), _channels(std, device)
+
+    def __call__(self, batch: np.ndarray) -> torch.Tensor:
+        """The pixels of a batch of views."""
+        pixels = self._on_device(batch).permute(0, 3, 1, 2).float()
+        return pixels.div_(255).sub_(self._mean).div_(self._std)
+
+    def _on_device(self, batch: np.ndarray) -> torch.Tensor:
+        # Copied, since a view that Pillow gave is read-only memory, which torch warns of.
+        views = torch.tensor(batch)
+        if self._device.startswith("cuda"):
+            # From pinned memory the copy runs beside the computation of the batch before.
+            return views.pin_memory().to(self._device, non_blocking=True)
+        return views.to(self._device)
 
 
 class ImageTower:
@@ -26,37 +53,35 @@ class ImageTower:
         precision: str,
     ) -> None:
         self._embed = embed
-        self._device = device
         self._dtype = DTYPES[precision]
-        self._mean, self._std = _channels(mean, device), _channels(std, device)
+        self._pixels = Pixels(mean, std, device)
 
-    @torch.inference_mode()
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """Embed (n, r, r, c) uint8 views: (n, dim) float32, unit rows.
 
         A batch that the device has no memory for is done in halves.
         """
-        try:
-            return unit_rows(self._embed(self.pixels(batch).to(self._dtype)))
-        except torch.OutOfMemoryError:
-            if len(batch) == 1:
-                raise
-        # Outside of the handler, whose traceback would keep the failed tensors alive.
-        middle = len(batch) // 2
-        return np.concatenate([self(batch[:middle]), self(batch[middle:])])
+        return np.concatenate(in_halves(batch, self._rows))
 
-    def pixels(self, batch: np.ndarray) -> torch.Tensor:
-        """(n, r, r, c) uint8 views as normalized (n, c, r, r) float32 on the device."""
-        pixels = self._on_device(batch).permute(0, 3, 1, 2).float()
-        return pixels.div_(255).sub_(self._mean).div_(self._std)
+    @torch.inference_mode()
+    def _rows(self, batch: np.ndarray) -> np.ndarray:
+        return unit_rows(self._embed(self._pixels(batch).to(self._dtype)))
 
-    def _on_device(self, batch: np.ndarray) -> torch.Tensor:
-        # Copied, since a view that Pillow gave is read-only memory, which torch warns of.
-        views = torch.tensor(batch)
-        if self._device.startswith("cuda"):
-            # From pinned memory the copy runs beside the computation of the batch before.
-            return views.pin_memory().to(self._device, non_blocking=True)
-        return views.to(self._device)
+
+def in_halves(batch: np.ndarray, run: Callable[[np.ndarray], T]) -> list[T]:
+    """What `run` gives for a batch, in parts if the device has no memory for all of it at once.
+
+    Raises:
+        torch.OutOfMemoryError: there is none for a single picture.
+    """
+    try:
+        return [run(batch)]
+    except torch.OutOfMemoryError:
+        if len(batch) == 1:
+            raise
+    # Outside of the handler, whose traceback would keep the failed tensors alive.
+    middle = len(batch) // 2
+    return in_halves(batch[:middle], run) + in_halves(batch[middle:], run)
 
 
 def batch_size(device: str) -> int:

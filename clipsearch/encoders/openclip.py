@@ -65,7 +65,7 @@ class OpenClipEncoder:
         self.weights = weights
         self.preprocess = _describe(config, recipe.quick_gelu)
         self.resolution = self.prepare.size
-        self.context = int(getattr(self._model, "context_length", 0) or 77)
+        self.context = _context(recipe)
         self.device = device
         self.precision = precision
         self.batch_size = batch_size(device)
@@ -80,10 +80,6 @@ class OpenClipEncoder:
         A batch that the device has no memory for is done in halves.
         """
         return self._images(batch)
-
-    def pixels(self, batch: np.ndarray) -> torch.Tensor:
-        """Views, (n, resolution, resolution, 3) uint8, as the tower takes them, in float32."""
-        return self._images.pixels(batch)
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -134,6 +130,17 @@ def download(spec: Spec) -> Path:
     recipe = resolve(spec)
     from_hub(str(spec), lambda: open_clip.get_tokenizer(recipe.architecture))
     return recipe.checkpoint
+
+
+def bare(spec: Spec) -> tuple[Any, View]:
+    """The open_clip model of `spec` itself, and how pictures are brought to what it sees.
+
+    Raises:
+        ModelError, WeightsUnavailable: as `load`.
+    """
+    with quiet():
+        model = build(resolve(spec)).eval().requires_grad_(False)
+    return model, _view(model.visual.preprocess_cfg)
 
 
 def resolve(spec: Spec) -> Recipe:
@@ -293,6 +300,13 @@ def build(recipe: Recipe) -> Any:
         )
         _load_weights(model, recipe)
     return model
+
+
+def _context(recipe: Recipe) -> int:
+    """How many tokens the tokenizer gives at most; a tower of transformers' could take more."""
+    name = recipe.architecture
+    config = from_hub(name, lambda: open_clip.get_model_config(name))
+    return int(config["text_cfg"].get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH))
 
 
 def _load_weights(model: Any, recipe: Recipe) -> None:

@@ -20,6 +20,7 @@ from open_clip_train.train import train_one_epoch
 
 from clipsearch.encoders.aliases import OPEN_CLIP_FILES
 from clipsearch.encoders.hub import from_hub
+from clipsearch.encoders.images import Pixels
 from clipsearch.encoders.learning import Course, Lessons, pick_precision, save_weights, seeded
 from clipsearch.encoders.openclip import (
     CONFIG,
@@ -56,6 +57,8 @@ class OpenClipLearner:
             seeded(course.seed)
             self._model = _fresh(recipe) if course.from_scratch else build(recipe)
             self._encoder = OpenClipEncoder(recipe, "", device, "fp32", self._model.eval())
+        prepared = self._model.visual.preprocess_cfg
+        self._pixels = Pixels(prepared["mean"], prepared["std"], device)
         self.prepare = self._encoder.prepare
         self.batch_size = self._encoder.batch_size
         self._model.output_dict = True
@@ -107,7 +110,7 @@ class OpenClipLearner:
 
     def tensors(self, views: np.ndarray, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Views and texts as the model takes them."""
-        return self._encoder.pixels(views), self._encoder.tokenizer()(texts)
+        return self._pixels(views), self._encoder.tokenizer()(texts)
 
     def state(self) -> dict[str, Any]:
         """All that going on from here needs: the weights and the optimizer's moments."""

@@ -6,7 +6,7 @@ that come out are the interval. The draws are always the same, so the figures ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,13 +51,8 @@ def estimate_ranks(ranks: np.ndarray, images: np.ndarray, ks: Sequence[int]) -> 
     order = np.argsort(ranks, kind="stable")
     ranks, images = ranks[order], images[order]
     places = np.searchsorted(ranks, ks, side="right")  # so many ranks are up to each k
-    rng, count = np.random.default_rng(_SEED), int(images.max()) + 1
-    draws = [np.ones(count, np.int64)]  # first what was measured
-    draws += [
-        np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(RESAMPLES)
-    ]
     recalls, medians = [], []
-    for times in draws:
+    for times in _draws(int(images.max()) + 1):
         reached = np.concatenate([[0], times[images].cumsum()])
         recalls.append(reached[places] / reached[-1])
         middle = np.array([(reached[-1] - 1) // 2, reached[-1] // 2])
@@ -80,6 +75,14 @@ def estimate_shares(hits: np.ndarray, counts: np.ndarray) -> tuple[list[Estimate
     drawn = rng.binomial(counts, shares, (RESAMPLES, len(counts))) / counts
     rows = np.concatenate([shares[None], drawn])
     return [_estimate(column) for column in rows.T], _estimate(rows.mean(1))
+
+
+def _draws(count: int) -> Iterator[np.ndarray]:
+    """How often each of so many is drawn, (count,) int64: first what was measured, each once."""
+    rng = np.random.default_rng(_SEED)
+    yield np.ones(count, np.int64)
+    for _ in range(RESAMPLES):
+        yield np.bincount(rng.integers(count, size=count), minlength=count)
 
 
 def _estimate(figures: np.ndarray) -> Estimate:

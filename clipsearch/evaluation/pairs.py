@@ -107,7 +107,8 @@ def _rows(table: Path) -> tuple[list[_Row], bool]:
     image = _column(header, IMAGE_COLUMNS, table)
     caption = _column(header, CAPTION_COLUMNS, table)
     split = header.index(SPLIT_COLUMN) if SPLIT_COLUMN in header else len(header)
-    reader = csv.reader(io.StringIO(text.lstrip(), newline=""), delimiter=delimiter)
+    # Strict: a quotation mark that is not closed would swallow the rows that follow.
+    reader = csv.reader(io.StringIO(text.lstrip(), newline=""), delimiter=delimiter, strict=True)
     try:
         cells = [[cell.strip() for cell in row] for row in reader if row][1:]
     except csv.Error as error:
@@ -117,7 +118,8 @@ def _rows(table: Path) -> tuple[list[_Row], bool]:
     if not whole:
         raise InvalidInput(f"{table} holds no row with an image and a caption")
     if len(whole) < len(rows):
-        log.warning("left out %d rows without an image or a caption", len(rows) - len(whole))
+        lost = len(rows) - len(whole)
+        log.warning("rows without an image or a caption, which are left out: %d", lost)
     return whole, SPLIT_COLUMN in header
 
 

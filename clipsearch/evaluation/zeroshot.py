@@ -115,7 +115,7 @@ def read_classes(folder: str | os.PathLike[str]) -> ClassFolders:
         images.append(Path(root, found.path))
         owners.append(name)
     if strays:
-        log.warning("left out %d photos that lie in no class's folder", strays)
+        log.warning("photos that lie in no class's folder and are left out: %d", strays)
     classes = sorted(names)
     number = {name: place for place, name in enumerate(classes)}
     return ClassFolders(classes, images, np.array([number[name] for name in owners], np.int64))

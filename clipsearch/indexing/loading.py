@@ -9,11 +9,13 @@ import hashlib
 import os
 import tempfile
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from types import TracebackType
 from typing import Any
 
@@ -127,6 +129,18 @@ class Loaders:
         if not self._isolated:
             return self._pool.submit(load, path, view, self._limits).result  # type: ignore[no-any-return]
         return partial(_result, self._pool.start(load, path, view, self._limits))
+
+
+def load_ahead(
+    paths: Mapping[str, str], view: View, loaders: Loaders, ahead: int
+) -> Iterator[tuple[str, Loaded | Unread]]:
+    """What came of each file, by its key in `paths` and in their order; `ahead` are in flight."""
+    started = ((key, loaders.submit(path, view)) for key, path in paths.items())
+    waiting = deque(islice(started, ahead))
+    while waiting:
+        key, wait = waiting.popleft()
+        yield key, wait()
+        waiting.extend(islice(started, 1))
 
 
 def _result(wait: Callable[[], Loaded | Unread]) -> Loaded | Unread:

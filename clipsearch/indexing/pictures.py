@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 
 from clipsearch.errors import LibraryError
-from clipsearch.indexing.loading import Loaded, Loaders, Unread
+from clipsearch.indexing.loading import Loaded, Loaders, load_ahead
 from clipsearch.photos.view import View
 from clipsearch.store.catalog import Catalog
 from clipsearch.store.faults import explained
@@ -58,7 +56,7 @@ def _missing_pictures(
     found: dict[str, bytes] = {}
     fresh: dict[str, bytes] = {}
     progress(0, len(paths))
-    for done, (digest, result) in enumerate(_loaded(paths, loaders), 1):
+    for done, (digest, result) in enumerate(load_ahead(paths, _VIEW, loaders, _AHEAD), 1):
         if isinstance(result, Loaded) and result.digest == digest and result.phash is not None:
             found[digest] = fresh[digest] = result.phash
         if len(fresh) >= _A_COMMIT or done == len(paths):
@@ -66,15 +64,6 @@ def _missing_pictures(
             fresh = {}
         progress(done, len(paths))
     return found
-
-
-def _loaded(paths: Mapping[str, str], loaders: Loaders) -> Iterator[tuple[str, Loaded | Unread]]:
-    started = ((digest, loaders.submit(path, _VIEW)) for digest, path in paths.items())
-    waiting = deque(islice(started, _AHEAD))
-    while waiting:
-        digest, wait = waiting.popleft()
-        yield digest, wait()
-        waiting.extend(islice(started, 1))
 
 
 def _remember(folder: Path, catalog: Catalog, pictures: dict[str, bytes]) -> None:

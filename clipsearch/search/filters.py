@@ -105,10 +105,15 @@ def _places(folder: str, roots: Sequence[Root]) -> list[tuple[int, bytes]]:
             return [(root.id, b"" if below == "." else os.fsencode(below) + b"/")]
     inside = [(root.id, b"") for root in roots if is_below(root.path, real)]
     if not inside:
-        raise InvalidInput(
-            f"the index holds no photos below {folder}; clipsearch status lists its folders"
-        )
+        raise no_photos_below(folder)
     return inside
+
+
+def no_photos_below(folder: object) -> InvalidInput:
+    """What to raise for a folder of which the index holds nothing."""
+    return InvalidInput(
+        f"the index holds no photos below {folder}; clipsearch status lists its folders"
+    )
 
 
 def _taken(since: str | None, until: str | None) -> Selection | None:

@@ -21,7 +21,7 @@ import numpy as np
 from clipsearch.encoders.imagenet import class_names
 from clipsearch.errors import InvalidInput
 from clipsearch.models import TextEncoder
-from clipsearch.search.filters import Filters, select
+from clipsearch.search.filters import Filters, no_photos_below, select
 from clipsearch.search.results import Hit
 from clipsearch.search.scoring import probabilities
 from clipsearch.store.catalog import EVERYTHING, Catalog, Model, Selection
@@ -295,9 +295,7 @@ def _vectors_below(
     place = select(Filters(folder=[folder]), catalog) if folder is not None else None
     ids = np.array(catalog.vectors_of_photos(model.id, place or EVERYTHING), np.int64)
     if place and not len(ids):
-        raise InvalidInput(
-            f"the index holds no photos below {folder}; clipsearch status lists its folders"
-        )
+        raise no_photos_below(folder)
     return place or EVERYTHING, ids
 
 

@@ -11,11 +11,12 @@ import numpy as np
 
 from clipsearch.errors import InvalidInput
 from clipsearch.search.filters import Filters, select
+from clipsearch.search.hybrid import Written, fused_photos, read_written
 from clipsearch.search.neutral import NEUTRAL
 from clipsearch.search.query import Embedded, Space, check_k, nearest_photos
 from clipsearch.search.question import Term, combine, parse_question, parse_term
 from clipsearch.search.results import Hit, stands_out
-from clipsearch.store.catalog import EVERYTHING, Model, Selection
+from clipsearch.store.catalog import EVERYTHING, Catalog, Model, Selection
 
 if TYPE_CHECKING:
     from clipsearch.models import Models
@@ -38,6 +39,7 @@ class Question:
     filters: Filters | None = None
     leave_out: int | None = None  # the id of a photo not to be given
     relevant: bool = False  # only what stands out
+    hybrid: bool = False  # the words are looked for in what is written about photos too
 
     def terms(self) -> list[Term]:
         """Its parts, each with its weight.
@@ -57,7 +59,7 @@ class Answer(NamedTuple):
     """What a question finds."""
 
     hits: list[Hit]  # best first
-    total: int  # photos that the filters leave
+    total: int  # photos that the filters leave, and what must be written about them
 
 
 @dataclass(slots=True)
@@ -67,6 +69,7 @@ class _Asked:
     question: Question
     terms: list[Term]
     selection: Selection | None
+    written: Written | None  # what is looked for in words
     row: np.ndarray | None = None  # (dim,) float32 unit: what is looked for
     nearest: Matches | None = None  # among all photos
 
@@ -83,9 +86,7 @@ def answer_many(
     for place, question in enumerate(questions):
         try:
             check_k(question.k)
-            filters = question.filters
-            selection = select(filters, space.catalog) if filters else None
-            asked[place] = _Asked(question, question.terms(), selection)
+            asked[place] = _asked(question, space.catalog)
         except InvalidInput as error:
             answers[place] = error
     rows = _embedded(models, space.model, asked.values())
@@ -95,12 +96,23 @@ def answer_many(
         except InvalidInput as error:
             answers[place] = error
             del asked[place]
-    _search_together(space, [it for it in asked.values() if it.selection is None])
+    alike = [it for it in asked.values() if it.selection is None and it.written is None]
+    _search_together(space, alike)
     neutral = partial(models.embed_texts, space.model, NEUTRAL)
     for place, it in asked.items():
         total = space.count(it.selection or EVERYTHING)
         answers[place] = Answer(_hits(space, it, neutral), total)
     return [answers[place] for place in range(len(questions))]
+
+
+def _asked(question: Question, catalog: Catalog) -> _Asked:
+    terms = question.terms()
+    selection = select(question.filters, catalog) if question.filters else None
+    if not question.hybrid:
+        return _Asked(question, terms, selection, None)
+    written = read_written(terms)
+    terms = [term.without_quotes() for term in terms]
+    return _Asked(question, terms, written.narrowed(selection), written)
 
 
 def _embedded(models: Models, model: Model, asked: Iterable[_Asked]) -> dict[str, np.ndarray]:
@@ -126,8 +138,11 @@ def _hits(space: Space, it: _Asked, neutral: Embedded) -> list[Hit]:
     assert it.row is not None
     question = it.question
     scale = None if any(term.is_picture for term in it.terms) else neutral
-    hits = nearest_photos(
-        space, it.row, question.k + 1, it.selection, neutral=scale, first=it.nearest
-    )
+    if it.written is not None:
+        hits = fused_photos(space, it.row, question.k + 1, it.selection, it.written, neutral=scale)
+    else:
+        hits = nearest_photos(
+            space, it.row, question.k + 1, it.selection, neutral=scale, first=it.nearest
+        )
     hits = [hit for hit in hits if hit.id != question.leave_out][: question.k]
     return [hit for hit in hits if stands_out(hit)] if question.relevant else hits

@@ -31,6 +31,13 @@ class Term(NamedTuple):
     weight: float = 1.0
     is_picture: bool = False
     row: np.ndarray | None = None  # (dim,) float32 unit: its embedding, where that is known
+    quoted: tuple[str, ...] = ()  # what stands in double quotes
+
+    def without_quotes(self) -> Term:
+        """The same words with no quotes among them."""
+        if self.is_picture:
+            return self
+        return self._replace(content=" ".join(str(self.content).replace('"', " ").split()))
 
 
 def parse_question(text: str) -> list[Term]:
@@ -70,13 +77,14 @@ def parse_term(text: str, factor: float = 1.0) -> Term:
         factor *= check_weight(match[1])
         content = match[2].strip()
     is_picture = bool(_PLACE.match(content))
+    quoted = () if is_picture else tuple(re.findall(r'"([^"]*)"', content))
     if len(content) > 1 and content[0] == content[-1] == '"':
         content = content[1:-1].strip()
     if not content:
         part = text.strip()
         said = f": {part!r}" if part else "; after + and - go words or a picture"
         raise InvalidInput(f"a part of the query is empty{said}")
-    return Term(content, factor, is_picture)
+    return Term(content, factor, is_picture, quoted=quoted)
 
 
 def check_weight(weight: float | str) -> float:

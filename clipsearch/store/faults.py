@@ -34,6 +34,11 @@ def _explain(folder: Path, reason: str) -> str:
         return _full(folder)
     if "readonly" in reason or "unable to open" in reason:
         return _forbidden(folder, reason)
+    if "no such table" in reason:
+        return (
+            f"the index in {folder} is of an older clipsearch, and is brought up to date only where"
+            " it can be written: copy it to such a place, or open it once with the right to write"
+        )
     if "locked" in reason:
         return f"{folder} is being written by another process; try again when it is done"
     return (

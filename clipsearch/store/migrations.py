@@ -90,3 +90,22 @@ def m002_questions_and_pictures(db: Database) -> None:
         );
         """
     )
+
+
+@migrations()
+def m003_captions_and_words(db: Database) -> None:
+    """Captions that models wrote, and the full-text table, which is filled after migrating."""
+    db.executescript(
+        """
+        CREATE TABLE captions (
+            digest TEXT NOT NULL,
+            model TEXT NOT NULL,
+            text TEXT NOT NULL,
+            PRIMARY KEY (digest, model)
+        );
+        CREATE VIRTUAL TABLE words USING fts5 (
+            path, title, caption, keywords, generated,
+            tokenize = 'porter unicode61 remove_diacritics 2'
+        );
+        """
+    )

@@ -163,7 +163,7 @@ def _add_routes(api: FastAPI, server: _Server) -> None:
             return await _listed(server, asked)
         question = Question(
             asked.q, asked.minus, k=asked.offset + asked.k, filters=asked.filters(),
-            relevant=asked.relevant,
+            relevant=asked.relevant, hybrid=asked.hybrid,
         )  # fmt: skip
         return _found(asked, await server.asker.ask(question, asked.model))
 
@@ -186,7 +186,7 @@ def _add_routes(api: FastAPI, server: _Server) -> None:
         minus = [await _embedded(server, minus_image, asked.model)] if minus_image else []
         question = Question(
             asked.q, asked.minus, _known(rows), _known(minus), asked.offset + asked.k,
-            asked.filters(), relevant=asked.relevant,
+            asked.filters(), relevant=asked.relevant, hybrid=asked.hybrid,
         )  # fmt: skip
         return _found(asked, await server.asker.ask(question, asked.model))
 

@@ -57,6 +57,10 @@ class SearchForm(PageForm):
 
     q: Text = Field("", description='words, with parts as in "horse + 2*stripes - fence"')
     minus: Texts = Field([], description="what the photos should not show")
+    hybrid: bool = Field(
+        False,
+        description="look in names, captions and keywords too; quoted words must occur there",
+    )
 
 
 class PictureForm(SearchForm):

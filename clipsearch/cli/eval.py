@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipsearch.cli.index import note
 from clipsearch.cli.options import Device, Json
-from clipsearch.cli.output import print_json, print_rows, printable
+from clipsearch.cli.output import counted, print_json, print_rows, printable
 from clipsearch.cli.progress import counting
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     rich_markup_mode=None,
-    help="Measure how well models find, on photos with captions or sorted into folders.",
+    help="Measure how well models find captioned or sorted photos.",
 )
 
 Specs = Annotated[
@@ -34,11 +36,12 @@ Precision = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="bf16, fp16, or auto: as clipsearch index takes it on this machine.",
+        help="fp32 is the same everywhere; bf16, fp16, or auto, what an index here would have.",
     ),
 ]
 
 KS = (1, 5, 10)
+IN_PERCENT = "in percent, with 95% intervals"
 
 
 @app.command()
@@ -74,6 +77,7 @@ def retrieval(
     from clipsearch.photos.decode import take_over_pillow
 
     take_over_pillow()
+    _end_as_on_ctrl_c()
     captioned = read_pairs(pairs, images, split)
     chosen = candidates(models or (), device, precision)
     with counting("embedding") as progress:
@@ -83,6 +87,8 @@ def retrieval(
     else:
         columns = ("search", "model", *(f">R@{k}" for k in KS), ">median rank")
         print_rows(columns, list(_retrieval_rows(report)))
+        captions = counted(report.captions, "caption")
+        note(f"{captions} of {counted(report.images, 'image')}; {IN_PERCENT}")
 
 
 @app.command()
@@ -113,6 +119,7 @@ def zeroshot(
     from clipsearch.photos.decode import take_over_pillow
 
     take_over_pillow()
+    _end_as_on_ctrl_c()
     folders = read_classes(folder)
     chosen = candidates(models or (), device, precision)
     with counting("embedding") as progress:
@@ -123,6 +130,13 @@ def zeroshot(
         print_json(report.as_dict())
     else:
         print_rows(("class", ">photos", "model", ">top-1", ">top-5"), list(_class_rows(report)))
+        photos = counted(sum(report.images.values()), "photo")
+        note(f"{photos} of {len(report.images)} classes; {IN_PERCENT}")
+
+
+def _end_as_on_ctrl_c() -> None:
+    """Let SIGTERM, too, end the processes that decode before this one."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _retrieval_rows(report: RetrievalReport) -> Iterator[tuple[str, ...]]:

@@ -1,0 +1,82 @@
+"""`clipsearch caption`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipsearch.cli.index import note, progress, stop_on_signals
+from clipsearch.cli.options import Device, Index, Json
+from clipsearch.cli.output import counted, print_json, print_rows, printable
+
+if TYPE_CHECKING:
+    from clipsearch.library import Library
+
+
+def caption(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[PATH]...", help="Indexed folders. Default: all photos."),
+    ] = None,
+    show: Annotated[
+        Path | None,
+        typer.Option(metavar="PHOTO", help="Print the captions that a photo has, and write none."),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="blip, blip-large, vit-gpt2, coca, coca-large, ORG/NAME or FOLDER.",
+        ),
+    ] = "blip",
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Photos captioned at a time.")
+    ] = None,
+    index: Index = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Have a model write captions, which query --hybrid looks in.
+
+    They are kept in the index; the photos' files are never changed.
+    """
+    from clipsearch.library import Library
+
+    with Library.open(index, device=device, create=False) as library:
+        if show is not None:
+            _show(library, show, json)
+            return
+        with stop_on_signals() as stop, progress("loading the model", "captioning") as bar:
+            report = library.write_captions(
+                paths or (),
+                model=model,
+                batch_size=batch_size,
+                isolated=True,
+                progress=bar,
+                stopping=stop.is_set,
+            )
+    if json:
+        print_json(asdict(report))
+    else:
+        failed = f", {report.failed} failed" if report.failed else ""
+        print(f"{counted(report.written, 'caption')} written{failed}; {report.seconds:.1f} s")
+    if not (report.written or report.failed or report.left):
+        note(f"no photo is without a caption by {report.model}")
+    if report.left:
+        note(f"stopped with {report.left} photos left; the same command goes on from there.")
+        raise typer.Exit(130)
+
+
+def _show(library: Library, photo: Path, json: bool) -> None:
+    captions = library.captions(photo)
+    if json:
+        print_json([{"model": model, "caption": text} for model, text in captions.items()])
+    else:
+        rows = [(printable(model), printable(text)) for model, text in captions.items()]
+        print_rows(("model", "caption"), rows)
+    if not captions:
+        note("no model wrote a caption for this photo; to have one written: clipsearch caption")
+        raise typer.Exit(1)

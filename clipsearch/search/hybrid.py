@@ -1,0 +1,125 @@
+"""Words looked for twice: in what a picture shows, and in what is written about it.
+
+The two rankings are fused by the ranks alone, since a cosine and a BM25 have no common measure:
+reciprocal rank fusion (Cormack, Clarke and Büttcher, 2009), a photo's score being the sum of
+1 / (60 + its rank) over the rankings that it is in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from clipsearch.errors import InvalidInput
+from clipsearch.search.query import Embedded, Space, nearest_photos
+from clipsearch.search.question import Term
+from clipsearch.search.results import Hit
+from clipsearch.store.catalog import EVERYTHING, Selection
+from clipsearch.store.words import phrase
+
+K = 60  # the constant of the paper: how little the first ranks differ
+DEPTH = 1000  # ranks of the embeddings that count, as in the paper
+
+# They stand in nearly every caption, and so would rank captioned photos before all others.
+_ENGLISH = (
+    "a an and are as at by for from in into is it its near next of off on or out over some that"
+    " the their there this to two under up with"
+)
+COMMON = frozenset(_ENGLISH.split())
+
+_WITH_WORDS = "photos.id IN (SELECT rowid FROM words WHERE words MATCH ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a question looks for in the words of photos, in FTS5's language."""
+
+    any: str  # the more of these the better; "" for none
+    all: tuple[str, ...]  # these must occur
+    none: tuple[str, ...]  # and these must not
+
+    def narrowed(self, selection: Selection | None) -> Selection | None:
+        """The photos of a selection that have what must occur, and nothing that must not."""
+        parts = [selection] if selection else []
+        parts += [Selection(_WITH_WORDS, (it,)) for it in self.all]
+        parts += [Selection(_WITH_WORDS.replace(" IN ", " NOT IN ", 1), (it,)) for it in self.none]
+        if not parts:
+            return None
+        condition = " AND ".join(f"({part.condition})" for part in parts)
+        return Selection(condition, tuple(value for part in parts for value in part.values))
+
+
+def read_written(terms: Sequence[Term]) -> Written:
+    """What is looked for in words: those of the terms, where what stands in quotes must occur.
+
+    Of a term that counts against, what stands in quotes must not occur.
+
+    Raises:
+        InvalidInput: no words, or quotes with none in them.
+    """
+    wanted = [term for term in terms if not term.is_picture and term.weight > 0]
+    if not wanted:
+        raise InvalidInput("--hybrid looks for words; ask with some, as in: a birthday cake")
+    words = [word for term in wanted for word in str(term.content).lower().split()]
+    telling = [word for word in words if word not in COMMON] or words
+    quoted = [(term.weight > 0, _quoted(it)) for term in terms for it in term.quoted]
+    return Written(
+        " OR ".join(dict.fromkeys(filter(None, map(phrase, telling)))),
+        tuple(it for is_wanted, it in quoted if is_wanted),
+        tuple(it for is_wanted, it in quoted if not is_wanted),
+    )
+
+
+def fused_photos(
+    space: Space,
+    query: np.ndarray,
+    k: int | None,
+    selection: Selection | None,
+    written: Written,
+    exact: bool = False,
+    neutral: Embedded | None = None,
+) -> list[Hit]:
+    """The k photos that fit `query`, (dim,) float32 unit, and what is written, best first.
+
+    Only photos of the `selection`, which `written` has narrowed; the others are as for
+    `nearest_photos`.
+    """
+    nearest = partial(nearest_photos, space, query, exact=exact, neutral=neutral)
+    seen = nearest(None if k is None else max(k, DEPTH), selection)
+    read: list[tuple[int, float]] = []
+    if written.any:
+        of = selection or EVERYTHING
+        read = space.catalog.photos_with_words(space.model.id, written.any, of)
+    best = fuse([[(hit.id, -hit.score) for hit in seen], read])[:k]
+    hits = {hit.id: hit for hit in seen}
+    if others := [id for id in best if id not in hits]:
+        among = Selection("photos.id IN (SELECT value FROM json_each(?))", (json.dumps(others),))
+        hits |= {hit.id: hit for hit in nearest(None, among)}
+    return [hits[id] for id in best if id in hits]
+
+
+def fuse(rankings: Iterable[Sequence[tuple[int, float]]]) -> list[int]:
+    """Ids by the sum of 1 / (K + rank) over rankings of (id, value), lowest value first.
+
+    What has the same value shares the rank of the first; what has the same sum keeps the order of
+    the rankings.
+    """
+    sums: dict[int, float] = {}
+    for ranking in rankings:
+        rank, before = 0, None
+        for place, (id, value) in enumerate(ranking, 1):
+            if value != before:
+                rank, before = place, value
+            sums[id] = sums.get(id, 0.0) + 1 / (K + rank)
+    return sorted(sums, key=lambda id: -sums[id])
+
+
+def _quoted(text: str) -> str:
+    wanted = phrase(text)
+    if wanted is None:
+        raise InvalidInput(f'there is no word to look for in the quotes: "{text}"')
+    return wanted

@@ -1,0 +1,246 @@
+"""Words looked for in what is written about photos, and fused with what the photos show."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from unicodedata import normalize
+
+import pytest
+from conftest import Run, picture
+from tiny import open_tiny
+
+from clipsearch import InvalidInput, Library
+from clipsearch.search.filters import Filters
+from clipsearch.search.hybrid import K, fuse
+from clipsearch.store.catalog import FILE_NAME
+
+XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><r:RDF'
+    ' xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><r:Description'
+    ' xmlns:dc="http://purl.org/dc/elements/1.1/">{}</r:Description></r:RDF></x:xmpmeta>'
+)
+
+
+def save(file: Path, seed: int, **words: str) -> None:
+    """A picture with words in it: `description`, `title` or `subject`."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    told = "".join(
+        f"<dc:{name}><r:Bag><r:li>{text}</r:li></r:Bag></dc:{name}>" for name, text in words.items()
+    )
+    picture(seed).save(file, xmp=XMP.format(told).encode())
+
+
+@pytest.fixture
+def library(tmp_path: Path, index: Path) -> Iterator[Library]:
+    """Twenty plain photos and some with words."""
+    photos = tmp_path / "photos"
+    for seed in range(20):
+        save(photos / f"{seed:02}.jpg", seed)
+    save(photos / "trips" / "Zoë_at-the-Fjord.jpg", 20)
+    save(photos / "cake.jpg", 21, description="Grandma's birthday cake with candles")
+    save(photos / "party.jpg", 22, title="The birthday", subject="balloons")
+    save(photos / "tokyo.jpg", 23, description="東京都の夜")
+    save(photos / "seoul.jpg", 24, description=normalize("NFD", "부산에서"))
+    save(photos / "bangkok.jpg", 25, description="ที่กรุงเทพฯ")
+    save(photos / "moscow.jpg", 26, description="УЛИЦА в Москве")
+    with open_tiny(index) as library:
+        library.index([photos])
+        yield library
+
+
+def names(library: Library, text: str, k: int | None = 3, **options: object) -> list[str]:
+    return [hit.path.name for hit in library.query(text, k, hybrid=True, **options)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("zoe", "Zoë_at-the-Fjord.jpg"),  # without its dots, in a name
+        ("fjords", "Zoë_at-the-Fjord.jpg"),  # another form of the word
+        ("trips", "Zoë_at-the-Fjord.jpg"),  # a folder
+        ("candles", "cake.jpg"),
+        ("a balloon", "party.jpg"),
+        ("京都", "tokyo.jpg"),
+        ("부산", "seoul.jpg"),  # with an ending there, and written in parts as a Mac does
+        ("กรุงเทพ", "bangkok.jpg"),
+        ("улица", "moscow.jpg"),
+    ],
+)
+def test_words_that_are_written_about_a_photo_bring_it_to_the_top(
+    library: Library, text: str, name: str
+) -> None:
+    assert name in names(library, text)
+    assert library.query(text, 1)[0].path.name != name
+
+
+def test_photos_that_both_rankings_have_come_before_those_that_one_has(library: Library) -> None:
+    plain = [hit.path.name for hit in library.query("birthday", None)]
+    both = ["cake.jpg", "party.jpg"]
+    assert names(library, "birthday", 2) in (both, both[::-1])
+    # The others keep their order.
+    rest = [name for name in plain if name not in both]
+    assert [name for name in names(library, "birthday", None) if name not in both] == rest
+
+
+def test_the_score_stays_the_cosine(library: Library) -> None:
+    cosines = {hit.id: hit.score for hit in library.query("birthday cake", None)}
+    hits = library.query("birthday cake", None, hybrid=True)
+    assert {hit.id: hit.score for hit in hits} == pytest.approx(cosines)
+    assert hits[0].score < max(cosines.values())
+
+
+def test_quoted_words_must_occur(library: Library) -> None:
+    assert sorted(names(library, '"birthday" cake', None)) == ["cake.jpg", "party.jpg"]
+    assert names(library, '"birthday cake"', None) == ["cake.jpg"]
+    assert names(library, '"cake birthday"', None) == []
+    assert names(library, '"birthday" + "balloons"', None) == ["party.jpg"]
+    assert names(library, '"birthday" - "candles"', None) == ["party.jpg"]
+    assert names(library, '"東京"', None) == ["tokyo.jpg"]
+    assert names(library, '"東都"', None) == []
+
+
+def test_filters_hold_for_what_is_found_by_its_words_too(library: Library) -> None:
+    only = Filters(has=["caption"])
+    found = names(library, "birthday", None, filters=only)
+    assert found[0] == "cake.jpg"
+    assert set(found) == {f"{it}.jpg" for it in ("cake", "tokyo", "seoul", "bangkok", "moscow")}
+    assert names(library, '"birthday"', None, filters=only) == ["cake.jpg"]
+
+
+@pytest.mark.parametrize("text", ['"!!" dog', '"" dog', '- "dog"', "./photo.jpg"])
+def test_words_are_needed(library: Library, text: str) -> None:
+    with pytest.raises(InvalidInput, match=r"words|quotes"):
+        library.query(text, hybrid=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "NEAR(a b)", "title:x OR", "(", "a\0b", "— … dog*x", "\udcff é", "a\uff02b", "AND",
+        "^x {y}", "-a:b", 'an "unbalanced', "' ; --", "word " * 300,
+    ],
+)  # fmt: skip
+def test_any_words_can_be_looked_for(library: Library, text: str) -> None:
+    assert len(library.query(text, None, hybrid=True)) == 27
+    assert library.query(f'"x{text}"', None, hybrid=True) == []
+
+
+def test_a_question_of_many_words_is_answered(library: Library) -> None:
+    words = " ".join(f"w{number}" for number in range(3000))
+    assert names(library, f"{words} candles", 1) == ["cake.jpg"]
+
+
+def test_a_word_deep_in_the_ranking_of_pictures_is_found(tmp_path: Path, index: Path) -> None:
+    from clipsearch.search import hybrid
+
+    photos = tmp_path / "photos"
+    for seed in range(12):
+        save(photos / f"{seed:02}.jpg", seed)
+    with open_tiny(index) as library:
+        library.index([photos])
+        last = library.query("zebra", None)[-1].path
+        last.rename(last.with_name("zebra.jpg"))
+        library.index()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(hybrid, "DEPTH", 1)
+            hits = library.query("zebra", 2, hybrid=True)
+    assert "zebra.jpg" in [hit.path.name for hit in hits]
+
+
+def test_ranks_are_fused_as_the_paper_says() -> None:
+    first = [(1, 0.1), (2, 0.2), (3, 0.3)]
+    second = [(4, -5.0), (3, -4.0), (2, -3.0)]
+    sums = {1: 1 / 61, 2: 1 / 62 + 1 / 63, 3: 1 / 63 + 1 / 62, 4: 1 / 61}
+    assert K == 60
+    assert fuse([first, second]) == sorted(sums, key=lambda id: -sums[id]) == [2, 3, 1, 4]
+    # Equal values share a rank, so that the other ranking decides.
+    assert fuse([[(1, 0.1), (2, 0.2)], [(3, 1.0), (2, 1.0), (1, 1.0)]]) == [1, 2, 3]
+
+
+# Kept in step
+
+
+def written(index: Path) -> dict[str, tuple[str | None, ...]]:
+    """The full-text table, by the path of the photo."""
+    with sqlite3.connect(index / FILE_NAME) as db:
+        rows = db.execute(
+            "SELECT photos.path, words.path, words.title, words.caption, words.keywords"
+            " FROM words LEFT JOIN photos ON photos.id = words.rowid"
+        )
+        return {row[0]: row[1:] for row in rows}
+
+
+def test_the_words_follow_the_photos(tmp_path: Path, index: Path) -> None:
+    photos = tmp_path / "photos"
+    save(photos / "one.jpg", 1, title="First", subject="a b")
+    save(photos / "two.jpg", 2)
+    with open_tiny(index) as library:
+        library.index([photos])
+        assert written(index) == {
+            "one.jpg": ("one", "First", None, "a b"), "two.jpg": ("two", None, None, None)
+        }  # fmt: skip
+        os.replace(photos / "one.jpg", photos / "two.jpg")  # moved over another
+        library.index()
+        assert written(index) == {"two.jpg": ("two", "First", None, "a b")}
+        save(photos / "two.jpg", 3, description="Second")
+        library.index()
+        assert written(index) == {"two.jpg": ("two", None, "Second", None)}
+        library.index([tmp_path])  # the folder becomes part of a larger one
+        assert written(index) == {"photos/two.jpg": ("photos/two", None, "Second", None)}
+        library.forget(photos)
+        assert written(index) == {}
+
+
+def test_verify_writes_the_words_anew(library: Library, index: Path) -> None:
+    before = written(index)
+    with sqlite3.connect(index / FILE_NAME) as db:
+        db.execute("DELETE FROM words")
+    assert written(index) == {}
+    library.index(verify=True)
+    assert written(index) == before
+
+
+def test_an_older_index_gets_its_words_when_it_is_opened(library: Library, index: Path) -> None:
+    before = written(index)
+    library.close()
+    with sqlite3.connect(index / FILE_NAME) as db:
+        db.executescript(
+            "DROP TABLE words; DROP TABLE captions; PRAGMA user_version = 2;"
+            "DELETE FROM _sqlite_migrations WHERE name = 'm003_captions_and_words'"
+        )
+    Library.open(index).close()
+    assert written(index) == before
+
+
+def test_a_name_that_is_not_utf_8_has_words_too(tmp_path: Path, index: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    file = os.fsencode(photos) + b"/caf\xe9 terrace.jpg"
+    try:
+        with open(file, "wb") as stream:
+            picture(1).save(stream, "JPEG")
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    with open_tiny(index) as library:
+        library.index([photos])
+        assert len(library.query('"terrace"', hybrid=True)) == 1
+
+
+def test_the_command(clipsearch: Run, photos: Path) -> None:
+    (photos / "03.jpg").rename(photos / "a birthday cake.jpg")
+    assert clipsearch("index", photos, "--model", "pocket").returncode == 0
+    plain = json.loads(clipsearch("query", "birthday", "--json", "-k", "all").stdout)
+    found = clipsearch("query", '"birthday cakes" at night', "--hybrid", "--json")
+    (hit,) = json.loads(found.stdout)
+    assert Path(hit["path"]).name == "a birthday cake.jpg"
+    assert hit.keys() == plain[0].keys()
+    none = clipsearch("query", '"wedding" cake', "--hybrid")
+    assert (none.returncode, none.stdout) == (1, "")
+    assert "in quotes must occur" in none.stderr
+    wrong = clipsearch("query", "--image", photos / "00.jpg", "--hybrid")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "ask with some" in wrong.stderr
