@@ -67,6 +67,11 @@ class OpenClipLearner:
             _lock(self._model, course.unlock_groups)
         if course.grad_checkpointing:
             self._model.set_grad_checkpointing()
+        for part in (self._model.logit_scale, self._model.logit_bias):
+            if part is not None and course.accumulate > 1:
+                # open_clip goes back once for each batch, each time through the whole loss: what
+                # is no batch's own would get its gradient so many times.
+                part.register_hook(lambda gradient: gradient / course.accumulate)
         self._optimizer = torch.optim.AdamW(
             _groups(self._model, course.weight_decay), betas=BETAS, eps=EPS
         )
