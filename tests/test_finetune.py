@@ -23,6 +23,7 @@ from conftest import Run
 from open_clip.loss import ClipLoss, SigLipLoss
 from PIL import Image
 from safetensors.torch import load_file
+from test_docs import documented
 
 from clipsearch import ClipsearchError, InvalidInput, Library, ModelError
 from clipsearch.encoders import load, parse_spec, pocket_learning
@@ -473,3 +474,4 @@ def test_the_report_says_what_was_done(undisturbed: tuple[Path, Outcome]) -> Non
     report = json.loads((out / REPORT).read_text())
     assert report["options"]["lr"] == COURSE.lr
     assert {name: report[name] for name in outcome.as_dict()} == outcome.as_dict()
+    assert documented("finetune") == outcome.as_dict().keys()
