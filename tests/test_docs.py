@@ -17,8 +17,8 @@ from clipsearch.encoders.aliases import ALIASES
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "index" / "README.md"]
 COMMANDS = (
-    "caption|dupes|index|watch|query|similar|label|score|status|models|forget|mcp|optimize|serve"
-    "|eval retrieval|eval zeroshot|export onnx|doctor"
+    "caption|dupes|finetune|index|watch|query|similar|label|score|status|models|forget|mcp|optimize"
+    "|serve|eval retrieval|eval zeroshot|export onnx|doctor"
 )
 COMMAND = re.compile(rf"clipsearch ({COMMANDS})\b([^`\n]*)")
 

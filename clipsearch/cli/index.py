@@ -165,8 +165,11 @@ def stop_on_signals() -> Iterator[Event]:
 @contextmanager
 def progress(
     first: str = "looking", then: str = "indexing"
-) -> Iterator[Callable[[int, int], None] | None]:
-    """Draw a bar with rate and time left, if stderr is a terminal."""
+) -> Iterator[Callable[..., None] | None]:
+    """Draw a bar with rate and time left, if stderr is a terminal.
+
+    What it gives takes what is done, the total, and, where that is not `then`, what is being done.
+    """
     if not sys.stderr.isatty():
         yield None
         return
@@ -185,9 +188,10 @@ def progress(
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(first, total=None, rate="")
 
-        def show(done: int, total: int) -> None:
+        def show(done: int, total: int, what: str = then) -> None:
+            if what != bar.tasks[0].description:  # other work, with a rate of its own
+                bar.reset(task, description=what)
             speed = bar.tasks[0].speed
-            bar.update(task, description=then, completed=done, total=total,
-                       rate=f"{speed:.1f}/s" if speed else "")  # fmt: skip
+            bar.update(task, completed=done, total=total, rate=f"{speed:.1f}/s" if speed else "")
 
         yield show
