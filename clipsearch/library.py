@@ -114,6 +114,7 @@ class ModelStatus:
     vectors: int
     dim: int
     note: str | None
+    runtime: str  # what embeds pictures with it, "torch" or "onnx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +326,7 @@ class Library:
         raw_too: bool | None = None,
         max_megapixels: int | None = None,
         frames: int = 1,
+        runtime: str | None = None,
         isolated: bool = False,
         ray: str | None = None,
         ray_gpus: float | None = None,
@@ -345,6 +347,9 @@ class Library:
 
         A picture that takes more than `max_megapixels` (256) to decode is refused. Of an animation
         the first frame counts, or the mean embedding of `frames` evenly spaced ones.
+
+        `runtime` is what embeds pictures: "torch", or "onnx" for ONNX Runtime, to which the model
+        is exported first; it is remembered with the model, and None leaves it as it was.
 
         `progress` gets the number of files done and their total. `stopping` is asked after each
         file; once true, the run ends after committing what it has. With `isolated`, files are
@@ -388,6 +393,8 @@ class Library:
             try:
                 changes = RuleChanges(include, exclude, follow_links, raw_too)
                 change_rules(self._catalog, targets, changes)
+                if runtime is not None:
+                    self._models.run_by(runtime)
                 if verify:
                     self._catalog.rebuild_words()
                 report, _ = self._look(targets, Doubts(prune, verify, retry), how)
@@ -1015,7 +1022,7 @@ class Library:
         stopping = how.stopping or (lambda: False)
         with telling(self.folder, how.progress) as progress:
             pipeline = Pipeline(
-                self._catalog, model.id, vectors, partial(self._models.encoder, model),
+                self._catalog, model.id, vectors, partial(self._models.for_indexing, model),
                 how.batch_size, progress,
             )  # fmt: skip
             counts = pipeline.counts
@@ -1110,7 +1117,7 @@ class Library:
 
     def _model_status(self, model: Model) -> ModelStatus:
         count = self._catalog.fingerprint(model.id)[0]
-        return ModelStatus(model.spec, count, model.dim, model.note)
+        return ModelStatus(model.spec, count, model.dim, model.note, model.runtime)
 
 
 def score(

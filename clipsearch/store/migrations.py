@@ -109,3 +109,9 @@ def m003_captions_and_words(db: Database) -> None:
         );
         """
     )
+
+
+@migrations()
+def m004_runtimes(db: Database) -> None:
+    """What embeds pictures with a model."""
+    db.execute("ALTER TABLE models ADD COLUMN runtime TEXT NOT NULL DEFAULT 'torch'")
