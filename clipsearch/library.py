@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from clipsearch.search.query import Spaces
     from clipsearch.search.scoring import Scores
     from clipsearch.store.approximate import Optimized
+    from clipsearch.store.moving import Moved
 
 log = logging.getLogger("clipsearch")
 
@@ -126,6 +127,7 @@ class Status:
     bytes: dict[str, int]  # "catalog", "vectors" and "total"
     indexing: Run | None  # the index run that is under way
     captions: dict[str, int]  # contents that a model wrote about, by the model's name
+    store: str  # "faiss", or the address of the engine that the vectors are in
 
 
 def default_folder() -> Path:
@@ -323,6 +325,7 @@ class Library:
         raw_too: bool | None = None,
         max_megapixels: int | None = None,
         frames: int = 1,
+        store: str | None = None,
         isolated: bool = False,
         progress: Progress | None = None,
         stopping: Callable[[], bool] | None = None,
@@ -342,16 +345,20 @@ class Library:
         A picture that takes more than `max_megapixels` (256) to decode is refused. Of an animation
         the first frame counts, or the mean embedding of `frames` evenly spaced ones.
 
+        `store` says where a new index keeps its vectors for searching: "faiss", which is its own
+        folder, or "milvus:http://HOST:19530" (docs/scale.md). It is remembered; `move` changes it.
+
         `progress` gets the number of files done and their total. `stopping` is asked after each
         file; once true, the run ends after committing what it has. With `isolated`, files are
         decoded in processes of their own, so that one that crashes or hangs a decoder costs
         itself alone; as always with `multiprocessing`, a script must then guard its main part.
 
         Raises:
-            InvalidInput: a path that is no folder, or numbers that make no sense.
+            InvalidInput: a path that is no folder, numbers that make no sense, or a `store` that
+                is none or not the one where the vectors are.
             LibraryBusy: another process is writing to this index.
             ModelMismatch, WeightsUnavailable, ModelError: the model cannot be used.
-            LibraryError: the disk is full or read-only.
+            LibraryError: the disk is full or read-only, or the store does not answer.
         """
         from clipsearch.indexing.plan import Doubts
         from clipsearch.indexing.targets import (
@@ -370,6 +377,8 @@ class Library:
             roots = self._catalog.roots()
             targets = choose_targets(self._catalog, [os.fspath(path) for path in paths])
             try:
+                if store is not None:
+                    self._choose_store(store)
                 changes = RuleChanges(include, exclude, follow_links, raw_too)
                 change_rules(self._catalog, targets, changes)
                 if verify:
@@ -526,11 +535,34 @@ class Library:
 
         done = []
         with explained(self.folder), write_lock(self.folder):
+            if engine := self._catalog.engine():
+                raise InvalidInput(
+                    f"the vectors of this index are in {engine.address}, which keeps an"
+                    " approximate index by itself"
+                )
             for model in self._catalog.models():
                 vectors = vector_file(self.folder, model)
                 bring_up(self._catalog, model, vectors)
                 done.append(optimize(model.spec, vectors, force, progress))
         return tuple(done)
+
+    def move(self, store: str, *, progress: Progress | None = None) -> Moved:
+        """Bring the vectors to another store and search there from then on.
+
+        `store` is "faiss", the files of the index folder, or "milvus:http://HOST:19530". What is
+        there is read back and compared before the old place is cleared. A move that was stopped
+        goes on where it was, and one to where the vectors are already looks whether they are
+        right. `progress` gets the photos done and their total.
+
+        Raises:
+            InvalidInput: it is no store.
+            LibraryBusy: another process is writing to this index.
+            LibraryError: no engine answers there, or it does not hold what it was given.
+        """
+        from clipsearch.store.moving import move
+
+        with explained(self.folder), write_lock(self.folder, _PATIENCE):
+            return move(self.folder, self._catalog, store, progress)
 
     def export_texts(self) -> None:
         """Export the text towers of the index's models, unless that was done before.
@@ -784,7 +816,7 @@ class Library:
         """
         from clipsearch.search.labels import count_labels, read_labels
         from clipsearch.search.query import check_k
-        from clipsearch.store.sync import opened
+        from clipsearch.store.moving import opened
 
         check_k(k)
         with explained(self.folder):
@@ -826,7 +858,7 @@ class Library:
         """
         from clipsearch.search.labels import photos_labelled, read_labels
         from clipsearch.search.query import check_k
-        from clipsearch.store.sync import opened
+        from clipsearch.store.moving import opened
 
         check_k(k)
         with explained(self.folder):
@@ -912,6 +944,7 @@ class Library:
                 {"catalog": catalog, "vectors": vectors, "total": catalog + vectors},
                 running(self.folder),
                 self._catalog.count_captions(),
+                engine.address if (engine := self._catalog.engine()) else "faiss",
             )
 
     # The parts of an index run
@@ -978,12 +1011,11 @@ class Library:
         from clipsearch.indexing.pipeline import Pipeline, clean_up
         from clipsearch.indexing.plan import Counts
         from clipsearch.photos.decode import MAX_PIXELS
-        from clipsearch.store.sync import bring_up, vector_file
+        from clipsearch.store.moving import to_write
 
         if plan.work:
             model = model or self._models.add()
-            vectors = vector_file(self.folder, model)
-            bring_up(self._catalog, model, vectors)
+            vectors = to_write(self.folder, self._catalog, model)
             pixels = how.max_megapixels * 1_000_000 if how.max_megapixels else MAX_PIXELS
             limits = Limits(pixels, how.frames)
             workers = min(how.workers or usual_workers(), len(plan.work))
@@ -1002,14 +1034,20 @@ class Library:
         self._bring_up_vectors()
         return counts
 
+    def _choose_store(self, store: str) -> None:
+        from clipsearch.store.moving import choose
+
+        choose(self._catalog, store)
+
     def _bring_up_vectors(self) -> None:
         from clipsearch.store.approximate import renew
-        from clipsearch.store.sync import bring_up, vector_file
+        from clipsearch.store.moving import to_write
+        from clipsearch.store.vector_store import FileStore
 
         for model in self._catalog.models():
-            vectors = vector_file(self.folder, model)
-            bring_up(self._catalog, model, vectors)
-            renew(vectors)
+            vectors = to_write(self.folder, self._catalog, model)
+            if isinstance(vectors, FileStore):
+                renew(vectors.file)
 
     def _nearest(
         self,

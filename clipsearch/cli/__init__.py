@@ -24,7 +24,7 @@ UsageError: Any = typer.BadParameter.__base__
 # an `app` of several commands.
 COMMANDS = (
     "index", "watch", "query", "similar", "ls", "label", "caption", "score", "dupes", "serve",
-    "status", "forget", "mcp", "optimize", "models", "eval",
+    "status", "forget", "mcp", "optimize", "store", "models", "eval",
 )  # fmt: skip
 
 

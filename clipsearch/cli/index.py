@@ -74,6 +74,12 @@ def index(
         int,
         typer.Option(metavar="N", help="Frames of an animation to look at, not only the first."),
     ] = 1,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STORE", help="Where a new index keeps its vectors: milvus:http://HOST:19530."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Bring folders into the index, or all that it knows up to date.
@@ -99,6 +105,7 @@ def index(
                 raw_too=raw_too,
                 max_megapixels=max_megapixels,
                 frames=frames,
+                store=store,
                 progress=show,
                 stopping=stop.is_set,
             )

@@ -109,3 +109,21 @@ def m003_captions_and_words(db: Database) -> None:
         );
         """
     )
+
+
+@migrations()
+def m004_stores(db: Database) -> None:
+    """Engines that the vectors are in or on their way to, and the log of what they lack."""
+    db.executescript(
+        """
+        CREATE TABLE stores (
+            address TEXT PRIMARY KEY,
+            library TEXT NOT NULL,
+            ready INTEGER NOT NULL
+        );
+        CREATE TABLE changed (
+            revision INTEGER PRIMARY KEY AUTOINCREMENT,
+            photo_id INTEGER NOT NULL UNIQUE
+        );
+        """
+    )
