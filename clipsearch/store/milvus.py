@@ -43,7 +43,9 @@ MOST_ANSWERS = 16_384  # that Milvus gives at a time
 CONNECT_SECONDS = 10.0
 # After it was killed, an engine reads all back before it answers.
 ANSWER_SECONDS = 120.0
-INDEX_SECONDS = 24 * 3600.0
+# Without any progress of its graph it is taken as done.
+STILL_SECONDS = 10.0
+_GLANCE = 0.5
 
 PHOTOS_A_BATCH = 1000
 IDS_A_SEARCH = 10_000  # of vectors in one expression
@@ -213,14 +215,17 @@ class MilvusStore:
     def settle(self) -> None:
         """Wait until all that the engine was told is in its graph, which takes a while."""
         with _told(self.address):
-            self._client.flush(self.collection, timeout=INDEX_SECONDS)
-            deadline = time.monotonic() + INDEX_SECONDS
-            while time.monotonic() < deadline:
+            self._client.flush(self.collection, timeout=ANSWER_SECONDS)
+            before, waited = None, 0.0
+            while waited < STILL_SECONDS:
                 state = self._client.describe_index(self.collection, "vector")
-                if not state.get("pending_index_rows"):
+                now = state["indexed_rows"], state["pending_index_rows"]
+                if not now[1]:
                     break
-                time.sleep(0.5)
-            self._client.refresh_load(self.collection, timeout=INDEX_SECONDS)
+                # A part that is too small for a graph stays pending for ever.
+                waited = waited + _GLANCE if now == before and state["state"] == "Finished" else 0.0
+                before = now
+                time.sleep(_GLANCE)
 
     def differences(self, most: int) -> int:
         """How many of at most so many photos, evenly spread, the engine holds otherwise.
