@@ -1,8 +1,8 @@
 """A real Milvus server for the tests, in a process that leaves nothing behind.
 
-Run as a program, `python engine.py FOLDER [--with-token]`: it prints the address, kills and starts
-the server again for each line "kill" that it reads, and at the end of its input removes all. The
-server dies with it, and it ends with whoever writes to it, whatever happens to either.
+Run as a program, `python engine.py FOLDER`: it prints the address, kills and starts the server
+again for each line "kill" that it reads, and at the end of its input removes all. The server dies
+with it, and it ends with whoever writes to it, whatever happens to either.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 import pytest
 
@@ -49,12 +50,12 @@ class Engine:
 
 
 @contextmanager
-def engine(folder: Path, *options: str) -> Iterator[Engine]:
+def engine(folder: Path) -> Iterator[Engine]:
     """A server for a while, with its files in `folder`; skips the test where there is none."""
     for package in ("milvus", "pymilvus"):
         if find_spec(package) is None:
             pytest.skip(f"the package {package} is not installed")
-    command = [sys.executable, __file__, str(folder), *options]
+    command = [sys.executable, __file__, str(folder)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         try:
@@ -66,23 +67,31 @@ def engine(folder: Path, *options: str) -> Iterator[Engine]:
 class Server:
     """The server process."""
 
-    def __init__(self, folder: Path, with_token: bool) -> None:
+    def __init__(self, folder: Path) -> None:
         from milvus import MilvusServerConfig, _initialize_data_files
 
-        self._config = MilvusServerConfig(data_dir=str(folder))
-        self._config.set("authorization_enabled", with_token)
-        self._config.resolve()  # takes other ports where the usual ones are busy
-        self._metrics, socket = self._config.resolve_port(9091)
-        socket.close()
         self._folder = folder
+        config = MilvusServerConfig(data_dir=str(folder))
+        config.set("authorization_enabled", True)
+        config.resolve()  # takes other ports where the usual ones are busy
+        self.address = f"127.0.0.1:{config.get('proxy_port')}"
+        self._metrics = _free_port(config, 9091)
+        # Of its etcd it moves the clients alone to another port, and none of the servers.
+        clients = f"http://127.0.0.1:{config.get('etcd_port')}"
+        peers = f"http://127.0.0.1:{_free_port(config, 23800)}"
+        (folder / "etcd.yaml").write_text(
+            f"listen-client-urls: {clients}\nadvertise-client-urls: {clients}\n"
+            f"listen-peer-urls: {peers}\ninitial-advertise-peer-urls: {peers}\n"
+            f"initial-cluster: default={peers}\n"
+        )
         _initialize_data_files(str(folder))
-        self.address = f"127.0.0.1:{self._config.get('proxy_port')}"
 
     def start(self) -> None:
         """Start it, and wait until it is ready."""
         programs = self._folder / "bin"
         environment = os.environ | {
             "DEPLOY_MODE": "STANDALONE",
+            "ETCD_CONFIG_PATH": str(self._folder / "etcd.yaml"),
             "METRICS_PORT": str(self._metrics),
             "MILVUS_RUN_DIR": str(self._folder / "run"),
             "LD_LIBRARY_PATH": str(programs),
@@ -115,6 +124,12 @@ class Server:
             return False
 
 
+def _free_port(config: Any, first: int) -> int:
+    port, socket = config.resolve_port(first)
+    socket.close()
+    return int(port)
+
+
 def _die_with_parent() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
@@ -124,8 +139,9 @@ def main() -> None:
     """Serve until the input ends."""
     folder = Path(sys.argv[1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the input, too
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())
     try:
-        server = Server(folder, "--with-token" in sys.argv)
+        server = Server(folder)
         server.start()
         try:
             print(server.address, flush=True)

@@ -236,7 +236,8 @@ def _size(text: str | None) -> Selection | None:
         return Selection(condition, (shorter, longer), facts)
     if match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*mp", text, re.IGNORECASE):
         pixels = float(match[1]) * 1e6
-        return Selection("width * height >= ?", (pixels,), Is("pixels", ">=", pixels))
+        facts = Is("pixels", ">=", math.floor(min(pixels, 1e18)))
+        return Selection("width * height >= ?", (pixels,), facts)
     if re.fullmatch(r"\d+", text):
         side = int(text)
         facts = Either((Is("width", ">=", side), Is("height", ">=", side)))

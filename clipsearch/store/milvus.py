@@ -51,6 +51,11 @@ PHOTOS_A_BATCH = 1000
 IDS_A_SEARCH = 10_000  # of vectors in one expression
 _ROWS_AT_A_TIME = 4096
 
+# What it says meanwhile.
+_READING = re.compile(
+    r"not (fully )?loaded|not ready|no available|not available|recover|lag|channel not", re.I
+)
+
 _REVISION = "clipsearch.revision"
 _IDENTITY = ("weights", "preprocess", "dim")
 _MOST_TEXT = 65_535  # bytes, the most that Milvus allows
@@ -129,8 +134,8 @@ class MilvusStore:
 
     def _ask(self, queries: np.ndarray, wanted: int, expression: str) -> list[tuple[Matches, bool]]:
         """For each query the vectors of so many entities, and whether there are no more."""
-        answers = self._client.search(
-            self.collection,
+        answers = self._patiently(
+            self._client.search,
             data=list(queries.astype(np.float16 if self._half else np.float32)),
             limit=wanted,
             filter=expression,
@@ -281,8 +286,8 @@ class MilvusStore:
 
     def _entities(self, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
         with _told(self.address):
-            found = self._client.query(
-                self.collection,
+            found = self._patiently(
+                self._client.query,
                 filter=f"photo in {list(ids)}",
                 output_fields=["photo", "vector_id", "vector", *EngineFacts._fields],
                 consistency_level="Strong",
@@ -291,11 +296,25 @@ class MilvusStore:
         return {entity["photo"]: entity for entity in found}
 
     def _count(self) -> int:
-        (answer,) = self._client.query(
-            self.collection, filter="", output_fields=["count(*)"], consistency_level="Strong",
+        (answer,) = self._patiently(
+            self._client.query, filter="", output_fields=["count(*)"], consistency_level="Strong",
             timeout=ANSWER_SECONDS,
         )  # fmt: skip
         return int(answer["count(*)"])
+
+    def _patiently(self, ask: Callable[..., Any], **how: Any) -> Any:
+        """An answer; waits for an engine that is up again but has not read all back."""
+        from pymilvus.exceptions import MilvusException
+
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while True:
+            try:
+                return ask(self.collection, **how)
+            except MilvusException as error:
+                if not _READING.search(str(error)) or time.monotonic() > deadline:
+                    raise
+            time.sleep(_GLANCE)
+            self._load()
 
     def _revision(self) -> int:
         return int(self._client.describe_collection(self.collection)["properties"][_REVISION])
@@ -320,6 +339,10 @@ class MilvusStore:
                 f" {self._model.spec}, or not clipsearch's; it was left as it is. Drop it there,"
                 " or take another database"
             )
+        self._load()
+
+    def _load(self) -> None:
+        """Have the engine hold the collection in memory; it does so by itself after a restart."""
         if self._client.get_load_state(self.collection)["state"].name != "Loaded":
             self._client.load_collection(self.collection, timeout=ANSWER_SECONDS)
 
