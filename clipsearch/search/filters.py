@@ -236,8 +236,8 @@ def _size(text: str | None) -> Selection | None:
         return Selection(condition, (shorter, longer), facts)
     if match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*mp", text, re.IGNORECASE):
         pixels = float(match[1]) * 1e6
-        facts = Is("pixels", ">=", math.floor(min(pixels, 1e18)))
-        return Selection("width * height >= ?", (pixels,), facts)
+        enough = Is("pixels", ">=", math.floor(min(pixels, 1e18)))
+        return Selection("width * height >= ?", (pixels,), enough)
     if re.fullmatch(r"\d+", text):
         side = int(text)
         facts = Either((Is("width", ">=", side), Is("height", ">=", side)))

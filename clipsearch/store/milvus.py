@@ -35,16 +35,20 @@ TOKEN = "CLIPSEARCH_MILVUS_TOKEN"  # user:password, or a key; never written down
 OLDEST = (2, 3)  # the first that replaces entities (upsert)
 HALF_PRECISION = (2, 4)  # the first that keeps float16
 
-# Neighbours of each vector in the graph, and how many candidates its building and a search follow.
-BUILD = {"M": 16, "efConstruction": 128}
-CANDIDATES = 128
+# Vectors are sorted into cells, and those nearest to a question are looked at: the fewer photos a
+# filter leaves, the more cells, up to all of them. Graphs (HNSW) find two thirds of what a filter
+# leaves where that is a twelfth of the photos, and say nothing of it (docs/scale.md).
+CELLS = 1024
+CELLS_A_SEARCH = 128
+# What is not in cells yet is searched roughly by the engine once it is more than this.
+MOST_UNSORTED = 5000
 MOST_ANSWERS = 16_384  # that Milvus gives at a time
 
 CONNECT_SECONDS = 10.0
 # After it was killed, an engine reads all back before it answers.
 ANSWER_SECONDS = 120.0
-# Without any progress of its graph it is taken as done.
-STILL_SECONDS = 10.0
+# Sorting a part takes minutes; without any progress for longer, it is taken as done.
+STILL_SECONDS = 300.0
 _GLANCE = 0.5
 
 PHOTOS_A_BATCH = 1000
@@ -57,6 +61,7 @@ _READING = re.compile(
 )
 
 _REVISION = "clipsearch.revision"
+_SETTLED = "clipsearch.settled"  # the revision up to which all is in cells
 _IDENTITY = ("weights", "preprocess", "dim")
 _MOST_TEXT = 65_535  # bytes, the most that Milvus allows
 
@@ -105,7 +110,8 @@ class MilvusStore:
             return self._exactly(query, k, within)
         with _told(self.address):
             parts = [
-                self._distinct(query, k, expression) for expression in self._expressions(within)
+                self._distinct(query, k, expression, cells)
+                for expression, cells in self._expressions(within)
             ]
         held = self._among_held(query, within)
         return _once(k, held, *parts)
@@ -115,7 +121,7 @@ class MilvusStore:
         if k > MOST_ANSWERS or not len(queries):
             return [self.search(query, k) for query in queries]
         with _told(self.address):
-            found = self._ask(queries, k, "")
+            found = self._ask(queries, k, "", CELLS_A_SEARCH)
         answers = []
         for query, (matches, is_all) in zip(queries, found, strict=True):
             enough = is_all or len(matches.ids) >= k
@@ -123,16 +129,18 @@ class MilvusStore:
             answers.append(nearest if enough else self.search(query, k))
         return answers
 
-    def _distinct(self, query: np.ndarray, k: int, expression: str) -> Matches:
+    def _distinct(self, query: np.ndarray, k: int, expression: str, cells: int) -> Matches:
         """The k nearest vectors; copies of a picture have one, and several entities."""
         wanted = k
         while True:
-            ((matches, is_all),) = self._ask(query[None], wanted, expression)
+            ((matches, is_all),) = self._ask(query[None], wanted, expression, cells)
             if is_all or len(matches.ids) >= k or wanted == MOST_ANSWERS:
                 return matches
             wanted = min(2 * wanted, MOST_ANSWERS)
 
-    def _ask(self, queries: np.ndarray, wanted: int, expression: str) -> list[tuple[Matches, bool]]:
+    def _ask(
+        self, queries: np.ndarray, wanted: int, expression: str, cells: int
+    ) -> list[tuple[Matches, bool]]:
         """For each query the vectors of so many entities, and whether there are no more."""
         answers = self._patiently(
             self._client.search,
@@ -140,7 +148,7 @@ class MilvusStore:
             limit=wanted,
             filter=expression,
             output_fields=["vector_id"],
-            search_params={"params": {"ef": min(2 * MOST_ANSWERS, max(CANDIDATES, 2 * wanted))}},
+            search_params={"params": {"nprobe": cells}},
             # All that was written before it was opened; what is written later opens it anew.
             consistency_level="Bounded" if self._is_fresh else "Strong",
             timeout=ANSWER_SECONDS,
@@ -148,14 +156,16 @@ class MilvusStore:
         self._is_fresh = True
         return [(_matches(entities), len(entities) < wanted) for entities in answers]
 
-    def _expressions(self, within: Within | None) -> Iterator[str]:
+    def _expressions(self, within: Within | None) -> Iterator[tuple[str, int]]:
+        """What limits the search, and how many cells it takes; for each part of it."""
         if within is None:
-            yield ""
+            yield "", CELLS_A_SEARCH
         elif within.condition is not None:
-            yield expression(within.condition, self._catalog)
+            cells = CELLS_A_SEARCH / max(within.share, CELLS_A_SEARCH / CELLS)
+            yield expression(within.condition, self._catalog), round(cells)
         else:
             for start in range(0, len(within.ids), IDS_A_SEARCH):
-                yield f"vector_id in {within.ids[start : start + IDS_A_SEARCH].tolist()}"
+                yield f"vector_id in {within.ids[start : start + IDS_A_SEARCH].tolist()}", CELLS
 
     def _among_held(self, query: np.ndarray, within: Within | None) -> Matches:
         ids, rows = self._held
@@ -200,12 +210,13 @@ class MilvusStore:
         wanted = (self._catalog.count_embedded_photos(self._model.id), self._catalog.revision())
         if self.fingerprint()[1] > wanted[1]:
             # The catalog was put back from an older copy, and will use these revisions again.
-            self._make_anew()
+            self.make_anew()
         self.tell(progress)
         if self.fingerprint() != wanted:
             log.warning("%s holds something else than the catalog and is filled anew", self.address)
-            self._make_anew()
+            self.make_anew()
             self.tell(progress)
+        self._settle()
 
     def hold_missing(self) -> None:
         """Take what the engine was not told into memory, for a search that may not write."""
@@ -217,20 +228,26 @@ class MilvusStore:
         matrix = np.frombuffer(b"".join(rows[id] for id in ids.tolist()), np.float16)
         self._held = ids, matrix.reshape(-1, self.dim)
 
-    def settle(self) -> None:
-        """Wait until all that the engine was told is in its graph, which takes a while."""
+    def _settle(self) -> None:
+        """Wait until what the engine was told is in cells, which takes a while where it is much."""
         with _told(self.address):
+            revision = self._revision()
+            if revision - self._property(_SETTLED) <= MOST_UNSORTED:
+                return
             self._client.flush(self.collection, timeout=ANSWER_SECONDS)
-            before, waited = None, 0.0
-            while waited < STILL_SECONDS:
-                state = self._client.describe_index(self.collection, "vector")
-                now = state["indexed_rows"], state["pending_index_rows"]
-                if not now[1]:
+            before, still = None, time.monotonic()
+            while time.monotonic() - still < STILL_SECONDS:
+                # Its "state" is finished long before it is.
+                pending = self._client.describe_index(self.collection, "vector")[
+                    "pending_index_rows"
+                ]
+                if pending <= MOST_UNSORTED:
                     break
-                # A part that is too small for a graph stays pending for ever.
-                waited = waited + _GLANCE if now == before and state["state"] == "Finished" else 0.0
-                before = now
+                if pending != before:
+                    before, still = pending, time.monotonic()
                 time.sleep(_GLANCE)
+            self._client.refresh_load(self.collection, timeout=ANSWER_SECONDS)
+            self._client.alter_collection_properties(self.collection, {_SETTLED: str(revision)})
 
     def differences(self, most: int) -> int:
         """How many of at most so many photos, evenly spread, the engine holds otherwise.
@@ -317,14 +334,18 @@ class MilvusStore:
             self._load()
 
     def _revision(self) -> int:
-        return int(self._client.describe_collection(self.collection)["properties"][_REVISION])
+        return self._property(_REVISION)
+
+    def _property(self, name: str) -> int:
+        return int(self._client.describe_collection(self.collection)["properties"][name])
 
     def _remember(self, revision: int) -> None:
         self._client.alter_collection_properties(self.collection, {_REVISION: str(revision)})
 
     # The collection
 
-    def _make_anew(self) -> None:
+    def make_anew(self) -> None:
+        """Empty the collection; `bring_up` fills it."""
         with _told(self.address):
             self._client.drop_collection(self.collection)
             self._open()
@@ -365,13 +386,13 @@ class MilvusStore:
             size = {"max_length": _MOST_TEXT} if type is str else {}
             schema.add_field(name, types[type], **size)
         index = self._client.prepare_index_params()
-        index.add_index("vector", index_type="HNSW", metric_type="IP", params=BUILD)
+        index.add_index("vector", index_type="IVF_FLAT", metric_type="IP", params={"nlist": CELLS})
         self._client.create_collection(
             self.collection,
             schema=schema,
             index_params=index,
             properties={f"clipsearch.{name}": self._fact(name) for name in _IDENTITY}
-            | {_REVISION: "0"},
+            | {_REVISION: "0", _SETTLED: "0"},
             timeout=ANSWER_SECONDS,
         )
 
@@ -467,9 +488,8 @@ def _told(address: str) -> Iterator[None]:
 
 def _explained(address: str, error: Exception) -> str:
     reason = " ".join(str(getattr(error, "message", "") or error).split())
-    if re.search(
-        r"auth check failure|unauthenticated|permission deny|PrivilegeError", reason, re.I
-    ):
+    behind = f"{reason} {error.__cause__} {error.__context__}"  # where a wrong token is told
+    if re.search(r"auth check failure|unauthenticated|permission deny|privilege", behind, re.I):
         return (
             f"the engine at {address} does not take the token; put user:password, or a key that may"
             f" write there, into {TOKEN}"

@@ -156,7 +156,9 @@ def _fill(
     for model in models:
         store = MilvusStore(engine, catalog, model)
         store.bring_up(progress)
-        store.settle()
+        if store.differences(COMPARED):  # as after an older catalog was put back
+            store.make_anew()
+            store.bring_up(progress)
         count, _ = store.fingerprint()
         wrong = store.differences(COMPARED)
         if wrong or count != catalog.count_embedded_photos(model.id):

@@ -33,6 +33,12 @@ class Within:
         return self._selection.facts
 
     @cached_property
+    def share(self) -> float:
+        """How much of all photos are selected, 0 to 1."""
+        photos = self._catalog.count_photos()
+        return self._catalog.count_selected(self._selection) / photos if photos else 0.0
+
+    @cached_property
     def ids(self) -> np.ndarray:
         """The vectors' ids, (n,) int64, ascending."""
         return np.fromiter(
