@@ -16,6 +16,11 @@ A message is one or a few lines for a person: what happened, then what to do.
 from __future__ import annotations
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, in a line."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 class ClipsearchError(Exception):
     """The base of all errors that clipsearch raises on purpose."""
 

@@ -114,6 +114,7 @@ class ModelStatus:
     vectors: int
     dim: int
     note: str | None
+    runtime: str  # what embeds pictures with it, "torch" or "onnx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +326,7 @@ class Library:
         raw_too: bool | None = None,
         max_megapixels: int | None = None,
         frames: int = 1,
+        runtime: str | None = None,
         store: str | None = None,
         isolated: bool = False,
         progress: Progress | None = None,
@@ -344,6 +346,9 @@ class Library:
 
         A picture that takes more than `max_megapixels` (256) to decode is refused. Of an animation
         the first frame counts, or the mean embedding of `frames` evenly spaced ones.
+
+        `runtime` is what embeds pictures: "torch", or "onnx" for ONNX Runtime, to which the model
+        is exported first; it is remembered with the model, and None leaves it as it was.
 
         `store` says where a new index keeps its vectors for searching: "faiss", which is its own
         folder, or "milvus:http://HOST:19530" (docs/scale.md). It is remembered; `move` changes it.
@@ -381,6 +386,8 @@ class Library:
                     self._choose_store(store)
                 changes = RuleChanges(include, exclude, follow_links, raw_too)
                 change_rules(self._catalog, targets, changes)
+                if runtime is not None:
+                    self._models.run_by(runtime)
                 if verify:
                     self._catalog.rebuild_words()
                 report, _ = self._look(targets, Doubts(prune, verify, retry), how)
@@ -1024,7 +1031,7 @@ class Library:
                 telling(self.folder, how.progress) as progress,
             ):
                 pipeline = Pipeline(
-                    self._catalog, model.id, vectors, partial(self._models.encoder, model),
+                    self._catalog, model.id, vectors, partial(self._models.for_indexing, model),
                     how.batch_size, progress,
                 )  # fmt: skip
                 counts = pipeline.counts
@@ -1120,7 +1127,7 @@ class Library:
 
     def _model_status(self, model: Model) -> ModelStatus:
         count = self._catalog.fingerprint(model.id)[0]
-        return ModelStatus(model.spec, count, model.dim, model.note)
+        return ModelStatus(model.spec, count, model.dim, model.note, model.runtime)
 
 
 def score(

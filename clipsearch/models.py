@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("clipsearch")
 
 Identity = tuple[str, str]  # of a model: its weights and how pictures are prepared for it
+RUNTIMES = ("torch", "onnx")
 MOST_RECENT = 500  # texts; 2 KB each at 512 dimensions
 
 
@@ -64,6 +66,8 @@ class Models:
         self._encoders: dict[Identity, encoders.Encoder] = {}
         self._texts: dict[Identity, TextEncoder] = {}
         self._loading = threading.RLock()
+        self._runtime = "torch"  # of a model that is added
+        self._told: set[str] = set()  # models of which it was said what runs them
         # What was asked lately, in a process that stays; None in one that writes it down.
         self._recent: dict[tuple[Identity, str], bytes] | None = None
         if encoder is not None and (model := self._known(self._wanted)):
@@ -104,11 +108,65 @@ class Models:
             )
         return model
 
+    def run_by(self, runtime: str) -> None:
+        """From now on have pictures embedded by "torch" or "onnx", to which models are exported.
+
+        It holds for the models that an index run brings up to date, and is remembered with them.
+
+        Raises:
+            InvalidInput: neither of these, or torch for a model that is ONNX.
+            ModelError: a model cannot be exported.
+        """
+        if runtime not in RUNTIMES:
+            raise InvalidInput(f"--runtime is {' or '.join(RUNTIMES)}, not {runtime!r}")
+        held = [model for model in self.to_index() if model]
+        specs = [parse_spec(model.spec) for model in held]
+        if runtime == "torch" and any(it.family == "onnx" for it in specs):
+            raise InvalidInput("a model that was exported to ONNX cannot be run by torch")
+        self._runtime = runtime
+        for model in held:
+            if runtime == "onnx":
+                self._exported(model)
+            else:
+                self._encoders.pop(_identity(model), None)
+            self._catalog.set_runtime(model.id, runtime)
+
     def to_index(self) -> list[Model | None]:
         """The models that an index run brings up to date; None is one that is to be added."""
         if self._wanted is None and (held := self._catalog.models()):
             return list(held)
         return [self._known(self._wanted)]
+
+    def for_indexing(self, model: Model) -> encoders.Encoder:
+        """A model's encoder as pictures are indexed with it; exported first if ONNX runs it.
+
+        Raises:
+            As `encoder`, and InvalidInput: onnxruntime has no such device.
+        """
+        from clipsearch.encoders.onnx import OnnxEncoder
+
+        with self._loading:
+            encoder = self._exported(model) if model.runtime == "onnx" else self.encoder(model)
+            if isinstance(encoder, OnnxEncoder) and model.spec not in self._told:
+                log.warning("pictures are embedded by %s", encoder.runtime)
+                self._told.add(model.spec)
+            return encoder
+
+    def _exported(self, model: Model) -> encoders.Encoder:
+        from clipsearch.encoders.onnx import OnnxEncoder, open_cached
+        from clipsearch.encoders.onnx_export import export_to_cache
+
+        key = _identity(model)
+        loaded = self._encoders.get(key)
+        if isinstance(loaded, OnnxEncoder):
+            return loaded
+        spec = self._spec_of(model)
+        exported = open_cached(*key, self.device)
+        if exported is None and spec.family != "onnx":
+            loaded = loaded or _checked(encoders.load(spec, "cpu", "fp32"), model)
+            exported = export_to_cache(spec, loaded, self.device)
+        self._encoders[key] = exported or _checked(encoders.load(spec, self.device), model)
+        return self._encoders[key]
 
     def add(self) -> Model:
         """Load the model asked for, or the default, and add it to the index.
@@ -119,13 +177,20 @@ class Models:
         if self._given is not None:
             spec, encoder, note = self._wanted or parse_spec("default"), self._given, None
         else:
-            spec, encoder, note = encoders.load_first(self._wanted, self.device)
+            # To be exported, it is wanted as exact as it can be had.
+            is_onnx = self._wanted is not None and self._wanted.family == "onnx"
+            to_export = self._runtime == "onnx" and not is_onnx
+            how = ("cpu", "fp32") if to_export else (self.device, "auto")
+            spec, encoder, note = encoders.load_first(self._wanted, *how)
         identity = (encoder.weights, encoder.preprocess)
         for model in self._catalog.models():
             if identity == (model.weights, model.preprocess):  # it has another name there
                 break
         else:
             model = self._catalog.add_model(str(spec), *identity, encoder.dim, note)
+            if self._runtime != model.runtime:
+                self._catalog.set_runtime(model.id, self._runtime)
+                model = replace(model, runtime=self._runtime)
         self._encoders[_identity(model)] = encoder
         return model
 
@@ -141,8 +206,12 @@ class Models:
             return loaded
         with self._loading:
             if _identity(model) not in self._encoders:
-                named = self._wanted if self._wanted and _names(self._wanted, model) else None
-                encoder = encoders.load(named or parse_spec(model.spec), self.device)
+                encoder: encoders.Encoder | None = None
+                if model.runtime == "onnx":
+                    from clipsearch.encoders.onnx import open_cached
+
+                    encoder = open_cached(*_identity(model), self.device)
+                encoder = encoder or encoders.load(self._spec_of(model), self.device)
                 self._encoders[_identity(model)] = _checked(encoder, model)
             return self._encoders[_identity(model)]
 
@@ -241,6 +310,10 @@ class Models:
             except (ModelError, ModelMismatch) as error:  # queries will say so
                 log.debug("%s", error)
 
+    def _spec_of(self, model: Model) -> Spec:
+        named = self._wanted if self._wanted and _names(self._wanted, model) else None
+        return named or parse_spec(model.spec)
+
     def _known(self, wanted: Spec | None) -> Model | None:
         held = self._catalog.models()
         if wanted is None:
@@ -267,6 +340,10 @@ def _names(spec: Spec, model: Model) -> bool:
     """Whether `spec` names the model, also when the same weights file has another path."""
     if str(spec) == model.spec:
         return True
+    if spec.family == "onnx":
+        from clipsearch.encoders.onnx import identity_of
+
+        return identity_of(spec) == _identity(model)
     if not spec.file or spec.name != model.spec.partition(":")[0]:
         return False
     file = weights_in(Path(spec.file))

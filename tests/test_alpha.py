@@ -23,6 +23,7 @@ from clipsearch import InvalidInput, Library
 from clipsearch.encoders import Encoder, alpha, load, parse_spec
 from clipsearch.encoders.export import export_texts
 from clipsearch.encoders.images import ImageTower
+from clipsearch.encoders.onnx_export import export_model
 from clipsearch.encoders.openclip import Recipe
 from clipsearch.encoders.texts import open_exported
 from clipsearch.errors import ModelError, WeightsUnavailable
@@ -149,6 +150,17 @@ def test_a_masked_picture_is_embedded_as_the_paper_says(
     mask = normalized(masks, alpha.MEAN[3:], alpha.STD[3:])
     expected = written_out(torch.load(file, weights_only=True), pixels, mask)
     assert encoder.encode_images(masked(views, masks)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_as_onnx_it_sees_the_same(
+    encoder: Encoder, file: Path, views: np.ndarray, masks: np.ndarray, tmp_path: Path
+) -> None:
+    export_model(parse_spec(f"alpha-clip:{file}"), tmp_path / "onnx")
+    exported = load(parse_spec(f"onnx:{tmp_path / 'onnx'}"))
+    assert exported.prepare == encoder.prepare
+    for batch in (views, masked(views, masks)):
+        ours, theirs = exported.encode_images(batch), encoder.encode_images(batch)
+        assert (ours * theirs).sum(axis=1).min() >= 0.9999
 
 
 def test_a_mask_changes_what_is_seen(

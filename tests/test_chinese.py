@@ -15,6 +15,7 @@ from conftest import Run, picture
 from clipsearch import Library
 from clipsearch.encoders import Encoder, load, parse_spec
 from clipsearch.encoders.export import export_texts
+from clipsearch.encoders.onnx_export import export_model
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import Spec
 from clipsearch.encoders.texts import open_exported
@@ -280,3 +281,16 @@ def test_a_folder_without_preprocessing_is_seen_as_the_authors_do(
 ) -> None:
     (copied / "preprocessor_config.json").unlink()
     assert load_from(copied).preprocess == encoder.preprocess
+
+
+def test_as_onnx_it_gives_the_same_vectors(
+    encoder: Encoder, folder: Path, views: list[Any], tmp_path: Path
+) -> None:
+    export_model(parse_spec(f"chinese-clip:{folder}"), tmp_path / "onnx")
+    exported = load(parse_spec(f"onnx:{tmp_path / 'onnx'}"))
+    batch = np.stack([encoder.prepare(view) for view in views])
+    cosines = (exported.encode_images(batch) * encoder.encode_images(batch)).sum(axis=1)
+    assert cosines.min() >= 0.9999
+    texts = ["一只狗", "雪地里的狗和人"]
+    cosines = (exported.encode_texts(texts) * encoder.encode_texts(texts)).sum(axis=1)
+    assert cosines.min() >= 0.9999

@@ -17,9 +17,8 @@ from clipsearch.encoders.aliases import ALIASES
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "index" / "README.md"]
 COMMANDS = (
-    "caption|dupes|index|watch|query|similar|label|score|status|models|forget|mcp|optimize|serve"
-    "|store move"
-    "|eval retrieval|eval zeroshot"
+    "caption|dupes|finetune|index|watch|query|similar|label|score|status|models|forget|mcp|optimize"
+    "|serve|store move|eval retrieval|eval zeroshot|export onnx|doctor"
 )
 COMMAND = re.compile(rf"clipsearch ({COMMANDS})\b([^`\n]*)")
 
@@ -73,6 +72,7 @@ def test_the_json_of_each_command_has_the_keys_that_are_documented(
     assert documented("status") == set(json.loads(clipsearch("status", "--json").stdout))
     assert documented("index") == set(json.loads(clipsearch("index", "--json").stdout))
     assert documented("optimize") == set(json.loads(clipsearch("optimize", "--json").stdout)[0])
+    assert documented("doctor") == set(json.loads(clipsearch("doctor", "--json").stdout)[0])
     assert documented("models") == set(json.loads(clipsearch("models", "--json").stdout)[0])
 
 

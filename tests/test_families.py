@@ -22,8 +22,10 @@ from safetensors.torch import save_file
 from clipsearch import Library
 from clipsearch.encoders import Encoder, load, parse_spec
 from clipsearch.encoders.export import export_texts
+from clipsearch.encoders.onnx_export import export_model
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.texts import open_exported
+from clipsearch.errors import ModelError
 
 Config = dict[str, Any]
 
@@ -144,6 +146,7 @@ class Both:
     """A family's encoder, and the same weights as open_clip itself loads them."""
 
     family: Family
+    spec: str
     encoder: Encoder
     half: Encoder
     model: Any
@@ -176,8 +179,8 @@ def both(
         )
     spec = parse_spec(f"{name}:{weights}")
     return Both(
-        family, load(spec, "cpu", "fp32"), load(spec, "cpu", "bf16"), model.eval(), preprocess,
-        open_clip.get_tokenizer(name),
+        family, str(spec), load(spec, "cpu", "fp32"), load(spec, "cpu", "bf16"), model.eval(),
+        preprocess, open_clip.get_tokenizer(name),
     )  # fmt: skip
 
 
@@ -260,3 +263,21 @@ def test_the_text_tower_is_exported_exactly_or_not_at_all(both: Both) -> None:
         assert worst(exported.encode_texts(TEXTS), both.encoder.encode_texts(TEXTS)) >= 0.9999
         assert exported.logit_scale == both.encoder.logit_scale
         assert exported.logit_bias == both.encoder.logit_bias
+
+
+def test_both_towers_are_exported_exactly_or_not_at_all(
+    both: Both, images: list[Any], tmp_path: Path
+) -> None:
+    if both.family.exports is None or "fastvit" in str(both.family.config):
+        pytest.skip("exporting it takes long, and its parts are those of others here")
+    if both.family.exports is False:
+        with pytest.raises(ModelError, match="cannot be exported"):
+            export_model(parse_spec(both.spec), tmp_path / "onnx")
+        assert not any(tmp_path.iterdir())
+        return
+    export_model(parse_spec(both.spec), tmp_path / "onnx")
+    exported = load(parse_spec(f"onnx:{tmp_path / 'onnx'}"))
+    assert worst(embedded(exported, images), embedded(both.encoder, images)) >= 0.9999
+    assert worst(exported.encode_texts(TEXTS), both.encoder.encode_texts(TEXTS)) >= 0.9999
+    assert (exported.dim, exported.context) == (both.encoder.dim, both.encoder.context)
+    assert exported.logit_bias == both.encoder.logit_bias

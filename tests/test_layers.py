@@ -17,7 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Data moves in this direction; a room imports from those before it and from itself.
 ROOMS = [
     "errors", "cache", "photos", "encoders", "store", "models", "indexing", "search",
-    "evaluation", "library",
+    "evaluation", "tuning", "library", "doctor",
 ]  # fmt: skip
 
 # The faces stand behind all rooms, side by side; a command may start the face that it names.
@@ -29,6 +29,7 @@ OWNERS = {
     "torch": "encoders",
     "torchvision": "encoders",
     "open_clip": "encoders",
+    "open_clip_train": "encoders",
     "timm": "encoders",
     "transformers": "encoders",
     "safetensors": "encoders",

@@ -85,10 +85,7 @@ def retrieval(
     if json:
         print_json(report.as_dict())
     else:
-        columns = ("search", "model", *(f">R@{k}" for k in KS), ">median rank")
-        print_rows(columns, list(_retrieval_rows(report)))
-        captions = counted(report.captions, "caption")
-        note(f"{captions} of {counted(report.images, 'image')}; {IN_PERCENT}")
+        print_retrieval(report)
 
 
 @app.command()
@@ -137,6 +134,14 @@ def zeroshot(
 def _end_as_on_ctrl_c() -> None:
     """Let SIGTERM, too, end the processes that decode before this one."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def print_retrieval(report: RetrievalReport) -> None:
+    """Print what models find, a row a direction and model."""
+    columns = ("search", "model", *(f">R@{k}" for k in KS), ">median rank")
+    print_rows(columns, list(_retrieval_rows(report)))
+    captions = counted(report.captions, "caption")
+    note(f"{captions} of {counted(report.images, 'image')}; {IN_PERCENT}")
 
 
 def _retrieval_rows(report: RetrievalReport) -> Iterator[tuple[str, ...]]:

@@ -74,6 +74,10 @@ def index(
         int,
         typer.Option(metavar="N", help="Frames of an animation to look at, not only the first."),
     ] = 1,
+    runtime: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="torch, or onnx for ONNX Runtime. Kept with the model."),
+    ] = None,
     store: Annotated[
         str | None,
         typer.Option(
@@ -105,6 +109,7 @@ def index(
                 raw_too=raw_too,
                 max_megapixels=max_megapixels,
                 frames=frames,
+                runtime=runtime,
                 store=store,
                 progress=show,
                 stopping=stop.is_set,
@@ -167,8 +172,11 @@ def stop_on_signals() -> Iterator[Event]:
 @contextmanager
 def progress(
     first: str = "looking", then: str = "indexing"
-) -> Iterator[Callable[[int, int], None] | None]:
-    """Draw a bar with rate and time left, if stderr is a terminal."""
+) -> Iterator[Callable[..., None] | None]:
+    """Draw a bar with rate and time left, if stderr is a terminal.
+
+    What it gives takes what is done, the total, and, where that is not `then`, what is being done.
+    """
     if not sys.stderr.isatty():
         yield None
         return
@@ -187,9 +195,10 @@ def progress(
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(first, total=None, rate="")
 
-        def show(done: int, total: int) -> None:
+        def show(done: int, total: int, what: str = then) -> None:
+            if what != bar.tasks[0].description:  # other work, with a rate of its own
+                bar.reset(task, description=what)
             speed = bar.tasks[0].speed
-            bar.update(task, description=then, completed=done, total=total,
-                       rate=f"{speed:.1f}/s" if speed else "")  # fmt: skip
+            bar.update(task, completed=done, total=total, rate=f"{speed:.1f}/s" if speed else "")
 
         yield show

@@ -57,7 +57,8 @@ def _print(held: Status, folder: str) -> None:
             print(f"          {printable(rules)}")
     for model in held.models:
         count = counted(model.vectors, "embedding")
-        print(f"model     {model.spec}  {count} of {model.dim} numbers")
+        by = ", by ONNX Runtime" if model.runtime == "onnx" else ""
+        print(f"model     {model.spec}  {count} of {model.dim} numbers{by}")
         if model.note:
             print(f"          {model.note}")
     for name, captions in held.captions.items():

@@ -18,6 +18,7 @@ from clipsearch.errors import WeightsUnavailable
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
     from clipsearch.encoders.export import TextExport
     from clipsearch.photos.view import View
@@ -66,8 +67,19 @@ class Encoder(Protocol):
         """How many tokens `text` has, start and end tokens included."""
         ...
 
-    def text_export(self) -> TextExport | None:
-        """What can be exported, so that texts are embedded without torch; None for nothing."""
+    def text_export(self) -> TextExport | Path | None:
+        """What can be exported, so that texts are embedded without torch; None for nothing.
+
+        A path is the folder of what was exported already.
+        """
+        ...
+
+    def image_export(self) -> torch.nn.Module | None:
+        """What can be exported, so that pictures are embedded without torch; None for nothing.
+
+        From (n, resolution, resolution, channels) uint8 views to (n, dim) unit rows; it shares
+        the encoder's weights, device and precision.
+        """
         ...
 
 
@@ -81,11 +93,11 @@ def load(spec: Spec, device: str = "auto", precision: str = "auto") -> Encoder:
         WeightsUnavailable: the weights are not here and could not be downloaded.
         InvalidInput: the device does not exist on this machine.
     """
-    from clipsearch.encoders.device import pick_device, pick_precision
+    if spec.family != "onnx":  # which asks onnxruntime what devices there are, and not torch
+        from clipsearch.encoders.device import pick_device, pick_precision
 
-    device = pick_device(device)
-    if precision == "auto":
-        precision = pick_precision(device)
+        device = pick_device(device)
+        precision = pick_precision(device) if precision == "auto" else precision
     family = importlib.import_module(FAMILIES[spec.family])
     encoder: Encoder = family.load(spec, device, precision)
     return encoder

@@ -15,12 +15,12 @@ import torch
 from open_clip.factory import load_state_dict
 from open_clip.model import build_model_from_openai_state_dict
 
-from clipsearch.encoders.hub import first_line, weights_hash
+from clipsearch.encoders.hub import weights_hash
 from clipsearch.encoders.openclip import OpenClipEncoder, Recipe, resolve
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import Spec
-from clipsearch.errors import ModelError
-from clipsearch.photos.view import MaskedView
+from clipsearch.errors import ModelError, first_line
+from clipsearch.photos.view import MaskedView, with_all
 
 VISUAL, ALPHA, TEXT = "visual.", "conv1_alpha.weight", "token_embedding.weight"
 
@@ -55,10 +55,7 @@ class AlphaEncoder(OpenClipEncoder):
 
         The fourth channel is 255 where the part is that is meant, and 0 elsewhere.
         """
-        if batch.shape[3] == 3:
-            everything = np.full((*batch.shape[:3], 1), 255, np.uint8)
-            batch = np.concatenate([batch, everything], axis=3)
-        return super().encode_images(batch)
+        return super().encode_images(with_all(batch))
 
 
 class _Patches(torch.nn.Module):

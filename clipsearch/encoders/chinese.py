@@ -21,12 +21,12 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from clipsearch.encoders.export import TextExport
-from clipsearch.encoders.hub import first_line, from_hub, weights_hash
+from clipsearch.encoders.hub import from_hub, weights_hash
 from clipsearch.encoders.images import DTYPES, ImageTower, batch_size, unit_rows
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import TRANSFORMERS_FILES, Spec, weights_in
 from clipsearch.encoders.texts import TokenRules
-from clipsearch.errors import ModelError
+from clipsearch.errors import ModelError, first_line
 from clipsearch.photos.view import Fit, View
 
 CONTEXT = 52  # tokens; all of the authors' models were trained with so many
@@ -57,7 +57,7 @@ class ChineseEncoder:
         # Precision pays in the image tower alone, as with open_clip's models.
         for part in (self._model.vision_model, self._model.visual_projection):
             part.to(dtype=DTYPES[precision])
-        self._images = ImageTower(self._embed, mean, std, device, precision)
+        self._images = ImageTower(_Images(self._model), mean, std, device, precision)
         self.weights = weights
         facts = {"size": self.resolution, "mean": mean, "std": std, "resize_mode": fit}
         facts |= {"interpolation": self.prepare.resample.name.lower()}
@@ -95,11 +95,21 @@ class ChineseEncoder:
         bare.no_padding()
         return TextExport(_JointText(self._model), bare.to_str(), TokenRules(self.context, ""))
 
-    def _embed(self, pixels: torch.Tensor) -> torch.Tensor:
+    def image_export(self) -> torch.nn.Module:
+        """What `clipsearch.encoders.export` writes for pictures without torch."""
+        return self._images.whole()
+
+
+class _Images(torch.nn.Module):
+    """The image tower and its projection: (n, 3, r, r) pixels to (n, dim) embeddings."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
         # The parts by themselves, since what `get_image_features` gives changed between versions.
-        embeddings: torch.Tensor = self._model.visual_projection(
-            self._model.vision_model(pixel_values=pixels).pooler_output
-        )
+        self.tower, self.projection = model.vision_model, model.visual_projection
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        embeddings: torch.Tensor = self.projection(self.tower(pixel_values=pixels).pooler_output)
         return embeddings
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from clipsearch.errors import InvalidInput
@@ -30,13 +32,27 @@ def pick_device(wanted: str) -> str:
 
 def pick_precision(device: str) -> str:
     """The fastest precision that keeps an embedding's cosine to fp32 at 0.999 or more."""
+    return explain_precision(device)[0]
+
+
+def explain_precision(device: str) -> tuple[str, str]:
+    """What `pick_precision` gives, and why."""
     kind = torch.device(device).type
     if kind == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bf16", "the card computes in it"
+        return "fp16", "the card lacks bf16"
     if kind == "mps":
-        return "fp16"
+        return "fp16", "Apple's GPUs are fastest in it"
     if kind == "cpu":
-        # Without these instructions bf16 is emulated, and slower than fp32.
-        features = torch.cpu.get_capabilities()
-        return "bf16" if features.get("amx_bf16") or features.get("avx512_bf16") else "fp32"
-    return "fp32"
+        return precision_of_cpu(torch.cpu.get_capabilities())
+    return "fp32", f"half precision was never tried on {kind}"
+
+
+def precision_of_cpu(features: Mapping[str, bool | str]) -> tuple[str, str]:
+    """The precision for a processor by what torch says it can do, and why."""
+    for name in ("amx_bf16", "avx512_bf16"):
+        if features.get(name):
+            return "bf16", f"the processor has {name}"
+    # Without these instructions bf16 is emulated.
+    return "fp32", "the processor has neither amx_bf16 nor avx512_bf16, so bf16 would be slower"

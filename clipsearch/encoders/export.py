@@ -1,4 +1,4 @@
-"""Write a model's text tower as ONNX, so that a query need not import torch."""
+"""Write a model's towers as ONNX: of each its text tower, so that a query need not import torch."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.texts import (
@@ -20,8 +21,10 @@ from clipsearch.encoders.texts import (
     TokenRules,
     folder_of,
 )
+from clipsearch.errors import ClipsearchError, ModelError, first_line
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from clipsearch.encoders import Encoder
@@ -85,25 +88,91 @@ def export_texts(encoder: Encoder) -> bool:
 
 def _export_into(folder: Path, encoder: Encoder) -> bool:
     try:
-        tower = encoder.text_export()
-        if tower is None:
-            return False
-        (folder / TOKENIZER).write_text(tower.tokenizer, "utf-8")
-        logits = {"logit_scale": encoder.logit_scale, "logit_bias": encoder.logit_bias}
-        (folder / RULES).write_text(json.dumps(asdict(tower.rules) | logits), "utf-8")
-        _write_tower(tower, folder)
-        exported = ExportedTexts(folder).encode_texts(PROBES)
-    except OSError:
+        (least,) = write_texts(folder, encoder)
+        log.debug("the exported text tower's least cosine with torch's is %.6f", least)
+    except ClipsearchError as error:
+        log.debug("%s", error)
+        return False
+    return True
+
+
+def write_texts(
+    folder: Path, encoder: Encoder, smaller: Callable[[Path, Path], None] | None = None
+) -> tuple[float, ...]:
+    """Write an encoder's text tower and what it reads into a folder.
+
+    Gives the least cosine of its embeddings with torch's. `smaller` makes another file of the
+    tower's, to be kept in its place; the least cosine of that one is then given too.
+
+    Raises:
+        ModelError: it cannot be exported, or gives other vectors than torch.
+    """
+    found = encoder.text_export()
+    if isinstance(found, Path):  # done elsewhere, and measured there
+        shutil.copytree(found, folder, dirs_exist_ok=True)
+        return (1.0,)
+    if found is None:
+        raise ModelError("a text tower of its kind cannot be exported")
+    (folder / TOKENIZER).write_text(found.tokenizer, "utf-8")
+    logits = {"logit_scale": encoder.logit_scale, "logit_bias": encoder.logit_bias}
+    (folder / RULES).write_text(json.dumps(asdict(found.rules) | logits), "utf-8")
+    plain, quantized = folder / "plain.onnx", folder / "smaller.onnx"
+    try:
+        _trace_texts(found, plain)
+        _optimize(plain, folder / TOWER)
+        expected = encoder.encode_texts(PROBES)
+        least = [least_cosine(ExportedTexts(folder).encode_texts(PROBES), expected)]
+        check("text", least[0])
+        if smaller:
+            smaller(plain, quantized)
+            _optimize(quantized, folder / TOWER)
+            least.append(least_cosine(ExportedTexts(folder).encode_texts(PROBES), expected))
+    except (OSError, ClipsearchError):
         raise
     except Exception as error:  # an operator that ONNX lacks, a tokenizer of another kind
-        log.debug("the text tower cannot be exported: %s", error)
-        return False
-    cosines = (exported * encoder.encode_texts(PROBES)).sum(axis=1)
-    log.debug("the exported text tower's least cosine with torch's is %.6f", cosines.min())
-    return bool(cosines.min() >= LEAST_COSINE)
+        raise ModelError(f"the text tower cannot be exported: {first_line(error)}") from error
+    for file in (*folder.glob("plain.*"), *folder.glob("smaller.*")):
+        file.unlink()
+    return tuple(least)
 
 
-def _write_tower(tower: TextExport, folder: Path) -> None:
+def least_cosine(rows: np.ndarray, expected: np.ndarray) -> float:
+    """The least cosine of (n, dim) unit rows with those that stand in the same places."""
+    return float((rows * expected).sum(axis=1).min())
+
+
+def check(tower: str, least: float) -> None:
+    """Refuse a tower, "text" or "image", whose vectors are not those of torch.
+
+    Raises:
+        ModelError: the least cosine is too low.
+    """
+    if not least >= LEAST_COSINE:
+        raise ModelError(
+            f"the exported {tower} tower gives other embeddings than torch: the least cosine is"
+            f" {least:.5f}, and {LEAST_COSINE} is asked for"
+        )
+
+
+def trace(module: torch.nn.Module, example: torch.Tensor, name: str, dims: Any, to: Path) -> None:
+    """Write a module as ONNX: from the input `name`, whose sizes in `dims` are free."""
+    import torch
+
+    with quiet():
+        torch.onnx.export(
+            module,
+            (example,),
+            to,
+            input_names=[name],
+            output_names=["embeddings"],
+            dynamic_shapes=(dims,),
+            external_data=True,
+            dynamo=True,
+            verbose=False,
+        )
+
+
+def _trace_texts(tower: TextExport, to: Path) -> None:
     import torch
 
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length", max=tower.rules.context)
@@ -112,22 +181,7 @@ def _write_tower(tower: TextExport, folder: Path) -> None:
     else:
         example = torch.ones((2, tower.rules.context), dtype=torch.int64)
         dims = {0: batch}
-    plain = folder / "plain.onnx"
-    with quiet():
-        torch.onnx.export(
-            tower.module,
-            (example,),
-            plain,
-            input_names=["tokens"],
-            output_names=["embeddings"],
-            dynamic_shapes=(dims,),
-            external_data=True,
-            dynamo=True,
-            verbose=False,
-        )
-    _optimize(plain, folder / TOWER)
-    for file in folder.glob("plain.*"):
-        file.unlink()
+    trace(tower.module, example, "tokens", dims, to)
 
 
 def _optimize(plain: Path, optimized: Path) -> None:

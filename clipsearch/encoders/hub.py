@@ -14,7 +14,7 @@ from huggingface_hub import constants as hub_constants
 
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import sha256_of
-from clipsearch.errors import ModelError, WeightsUnavailable
+from clipsearch.errors import ModelError, WeightsUnavailable, first_line
 
 T = TypeVar("T")
 
@@ -35,22 +35,37 @@ def from_hub(what: str, get: Callable[[], T], ways_on: str = "") -> T:
                 _no_weights(what, "HF_HUB_OFFLINE is set", ways_on)
             ) from cached
     try:
-        _reach_hub()
+        reach_hub()
         return get()
     except (OSError, RuntimeError, ValueError) as error:
         raise WeightsUnavailable(_no_weights(what, first_line(error), ways_on)) from error
 
 
-def _reach_hub() -> None:
+def reach_hub(patience: float = 10) -> str:
+    """See within so many seconds that the hub answers; gives its address.
+
+    Raises:
+        OSError: it does not, or HF_HUB_OFFLINE forbids to ask.
+    """
     # The hub's client tries six times for each file before it says that there is no network.
+    address = str(hub_constants.ENDPOINT)
+    if hub_constants.HF_HUB_OFFLINE:
+        raise OSError(f"{address} is not asked: HF_HUB_OFFLINE is set")
     try:
         urllib.request.urlopen(
-            urllib.request.Request(hub_constants.ENDPOINT, method="HEAD"), timeout=10
+            urllib.request.Request(address, method="HEAD"), timeout=patience
         ).close()
     except urllib.error.HTTPError:
-        return  # it answered
+        pass  # it answered
     except urllib.error.URLError as error:
-        raise OSError(f"{hub_constants.ENDPOINT} cannot be reached ({error.reason})") from error
+        reason = getattr(error.reason, "strerror", None) or error.reason
+        raise OSError(f"{address} cannot be reached ({reason})") from error
+    return address
+
+
+def cache_of_hub() -> Path:
+    """Where the hub's client keeps what it downloaded."""
+    return Path(hub_constants.HF_HUB_CACHE)
 
 
 def _no_weights(what: str, reason: str, ways_on: str) -> str:
@@ -91,8 +106,3 @@ def weights_hash(file: Path) -> str:
     if re.fullmatch(r"[0-9a-f]{64}", name):
         return name
     return sha256_of(file)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in a line."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -21,12 +21,12 @@ class Pixels:
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], device: str) -> None:
         self._device = device
-        self._mean, self._std = _channels(mean, device), _channels(std, device)
+        self.mean, self.std = _channels(mean, device), _channels(std, device)
 
     def __call__(self, batch: np.ndarray) -> torch.Tensor:
         """The pixels of a batch of views."""
         pixels = self._on_device(batch).permute(0, 3, 1, 2).float()
-        return pixels.div_(255).sub_(self._mean).div_(self._std)
+        return pixels.div_(255).sub_(self.mean).div_(self.std)
 
     def _on_device(self, batch: np.ndarray) -> torch.Tensor:
         # Copied, since a view that Pillow gave is read-only memory, which torch warns of.
@@ -40,19 +40,19 @@ class Pixels:
 class ImageTower:
     """An image tower with what its pixels go through before it.
 
-    `embed` takes (n, c, r, r) pixels in `precision`, of which `mean` and `std` tell c, and gives
+    `tower` takes (n, c, r, r) pixels in `precision`, of which `mean` and `std` tell c, and gives
     (n, dim) embeddings.
     """
 
     def __init__(
         self,
-        embed: Callable[[torch.Tensor], torch.Tensor],
+        tower: torch.nn.Module,
         mean: Sequence[float],
         std: Sequence[float],
         device: str,
         precision: str,
     ) -> None:
-        self._embed = embed
+        self._tower = tower
         self._dtype = DTYPES[precision]
         self._pixels = Pixels(mean, std, device)
 
@@ -65,7 +65,14 @@ class ImageTower:
 
     @torch.inference_mode()
     def _rows(self, batch: np.ndarray) -> np.ndarray:
-        return unit_rows(self._embed(self._pixels(batch).to(self._dtype)))
+        return unit_rows(self._tower(self._pixels(batch).to(self._dtype)))
+
+    def whole(self) -> torch.nn.Module:
+        """The tower with all that is around it as one module, to be exported.
+
+        It takes (n, r, r, c) uint8 views and gives (n, dim) unit rows.
+        """
+        return _Whole(self._tower, self._pixels.mean, self._pixels.std)
 
 
 def in_halves(batch: np.ndarray, run: Callable[[np.ndarray], T]) -> list[T]:
@@ -82,6 +89,21 @@ def in_halves(batch: np.ndarray, run: Callable[[np.ndarray], T]) -> list[T]:
     # Outside of the handler, whose traceback would keep the failed tensors alive.
     middle = len(batch) // 2
     return in_halves(batch[:middle], run) + in_halves(batch[middle:], run)
+
+
+class _Whole(torch.nn.Module):
+    def __init__(self, tower: torch.nn.Module, mean: torch.Tensor, std: torch.Tensor) -> None:
+        super().__init__()
+        self.tower = tower
+        self.mean: torch.Tensor
+        self.std: torch.Tensor
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+
+    def forward(self, views: torch.Tensor) -> torch.Tensor:
+        pixels = views.permute(0, 3, 1, 2).float()
+        pixels = pixels.div(255).sub(self.mean).div(self.std)
+        return torch.nn.functional.normalize(self.tower(pixels), dim=-1)
 
 
 def batch_size(device: str) -> int:

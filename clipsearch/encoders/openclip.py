@@ -16,17 +16,21 @@ import torch
 from open_clip.factory import load_state_dict
 from PIL import Image
 
+from clipsearch.encoders.aliases import OPEN_CLIP_FILES
 from clipsearch.encoders.export import TextExport
-from clipsearch.encoders.hub import first_line, from_hub, offline, weights_hash
+from clipsearch.encoders.hub import from_hub, offline, weights_hash
 from clipsearch.encoders.images import DTYPES, ImageTower, batch_size, unit_rows
 from clipsearch.encoders.openclip_text import text_export
 from clipsearch.encoders.quiet import quiet
-from clipsearch.encoders.spec import HUB, Spec
-from clipsearch.errors import ModelError
+from clipsearch.encoders.spec import HUB, Spec, weights_in
+from clipsearch.errors import ModelError, first_line
 from clipsearch.photos.view import View
 
 # Only OpenAI's own state dicts hold these, as leftovers of their TorchScript archives.
 OPENAI_KEYS = frozenset({"input_resolution", "context_length", "vocab_size"})
+
+CONFIG = "open_clip_config.json"  # beside weights: the architecture and how pictures are prepared
+LOCAL = "local-dir:"  # what open_clip calls a folder of both
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class OpenClipEncoder:
     ) -> None:
         """`model` is what `recipe` builds, where it is built already."""
         self._recipe = recipe
-        self._model = (model or _build(recipe)).to(device)
+        self._model = (model or build(recipe).eval().requires_grad_(False)).to(device)
         # The image tower runs on batches, so precision pays there; a query is one sentence,
         # and fp32 keeps it exact.
         self._model.visual.to(dtype=DTYPES[precision])
@@ -55,9 +59,8 @@ class OpenClipEncoder:
         config = self._model.visual.preprocess_cfg
         self.prepare = _view(config)
         self._images = ImageTower(
-            lambda pixels: self._model.encode_image(pixels),
-            config["mean"], config["std"], device, precision,
-        )  # fmt: skip
+            _Images(self._model), config["mean"], config["std"], device, precision
+        )
         self.weights = weights
         self.preprocess = _describe(config, recipe.quick_gelu)
         self.resolution = self.prepare.size
@@ -80,21 +83,26 @@ class OpenClipEncoder:
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts: (n, dim) float32, unit rows. Tokens past `context` are cut."""
-        tokens = self._loaded_tokenizer()(list(texts)).to(self.device)
+        tokens = self.tokenizer()(list(texts)).to(self.device)
         return unit_rows(self._model.encode_text(tokens))
 
     def count_tokens(self, text: str) -> int:
         """How many tokens `text` has, start and end tokens included."""
-        tokenizer = self._loaded_tokenizer()
+        tokenizer = self.tokenizer()
         if isinstance(tokenizer, open_clip.SimpleTokenizer):
             return len(tokenizer.encode(text)) + 2
         return len(tokenizer.tokenizer(text)["input_ids"])
 
     def text_export(self) -> TextExport | None:
         """What `clipsearch.encoders.export` writes for queries without torch."""
-        return text_export(self._model, self._loaded_tokenizer(), self.context)
+        return text_export(self._model, self.tokenizer(), self.context)
 
-    def _loaded_tokenizer(self) -> Any:
+    def image_export(self) -> torch.nn.Module:
+        """What `clipsearch.encoders.export` writes for pictures without torch."""
+        return self._images.whole()
+
+    def tokenizer(self) -> Any:
+        """open_clip's tokenizer of the model, read when it is first needed."""
         # Indexing needs none, and a tokenizer from the hub imports transformers.
         if self._tokenizer is None:
             self._tokenizer = from_hub(
@@ -106,6 +114,18 @@ class OpenClipEncoder:
     def _embedding_size(self) -> int:
         black = np.zeros((1, self.resolution, self.resolution, 3), np.uint8)
         return int(self.encode_images(black).shape[1])
+
+
+class _Images(torch.nn.Module):
+    """The image tower: (n, c, r, r) pixels to (n, dim) embeddings."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        embeddings: torch.Tensor = self.model.encode_image(pixels)
+        return embeddings
 
 
 def load(spec: Spec, device: str, precision: str) -> OpenClipEncoder:
@@ -134,7 +154,7 @@ def bare(spec: Spec) -> tuple[Any, View]:
         ModelError, WeightsUnavailable: as `load`.
     """
     with quiet():
-        model = _build(resolve(spec))
+        model = build(resolve(spec)).eval().requires_grad_(False)
     return model, _view(model.visual.preprocess_cfg)
 
 
@@ -152,7 +172,21 @@ def resolve(spec: Spec) -> Recipe:
     """
     if spec.hub:
         return _resolve_hub(spec)
-    return _resolve_file(spec) if spec.file else _resolve_tag(spec)
+    if spec.file:
+        return _resolve_folder(spec) if spec.name == spec.family else _resolve_file(spec)
+    return _resolve_tag(spec)
+
+
+def _resolve_folder(spec: Spec) -> Recipe:
+    folder = Path(spec.file)
+    weights = weights_in(folder) if folder.is_dir() else None
+    if weights is None or not (folder / CONFIG).is_file():
+        raise ModelError(
+            f"{folder} is no folder with {CONFIG} and {OPEN_CLIP_FILES[0]} in it;"
+            " for a weights file write NAME:FILE"
+        )
+    config = _config_beside(weights).get("model_cfg", {})
+    return Recipe(LOCAL + spec.file, weights, bool(config.get("quick_gelu")), None)
 
 
 def _resolve_hub(spec: Spec) -> Recipe:
@@ -163,7 +197,7 @@ def _resolve_hub(spec: Spec) -> Recipe:
 
 
 def _resolve_tag(spec: Spec) -> Recipe:
-    config = _architecture(spec.name)
+    config = architecture(spec.name)
     entry = open_clip.get_pretrained_cfg(spec.name, spec.tag)
     if not entry:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(spec.name)) or "none"
@@ -180,7 +214,7 @@ def _resolve_file(spec: Spec) -> Recipe:
     name, suffix = spec.name, ""
     if name.endswith("-gelu"):
         name, suffix = name.removesuffix("-gelu"), "-gelu"
-    config = _architecture(name)
+    config = architecture(name)
     stored = _config_beside(Path(spec.file))
     if config.get("quick_gelu"):
         quick_gelu = True
@@ -190,13 +224,13 @@ def _resolve_file(spec: Spec) -> Recipe:
         quick_gelu = bool(stored["model_cfg"].get("quick_gelu"))
     else:
         quick_gelu = _trained_with_quick_gelu(name, spec.file)
-    preprocess = stored.get("preprocess_cfg") or _usual_preprocess(name)
+    preprocess = stored.get("preprocess_cfg") or usual_preprocess(name)
     return Recipe(name, Path(spec.file), quick_gelu, preprocess)
 
 
 def _config_beside(file: Path) -> dict[str, dict[str, Any]]:
     """The configuration that the hub keeps beside weights, if it was copied with them."""
-    beside = file.with_name("open_clip_config.json")
+    beside = file.with_name(CONFIG)
     if not beside.is_file():
         return {}
     try:
@@ -234,7 +268,12 @@ def _keys(file: str) -> set[str]:
         return set()
 
 
-def _architecture(name: str) -> dict[str, Any]:
+def architecture(name: str) -> dict[str, Any]:
+    """open_clip's configuration of an architecture.
+
+    Raises:
+        ModelError: there is none of that name.
+    """
     config: dict[str, Any] | None = open_clip.get_model_config(name)
     if config is None:
         near = difflib.get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.5)
@@ -243,7 +282,7 @@ def _architecture(name: str) -> dict[str, Any]:
     return config
 
 
-def _usual_preprocess(name: str) -> dict[str, Any]:
+def usual_preprocess(name: str) -> dict[str, Any]:
     """The preprocessing that most published weights of an architecture share."""
     tags = open_clip.list_pretrained_tags_by_model(name)
     entries = [open_clip.get_pretrained_cfg(name, tag) for tag in tags]
@@ -252,7 +291,13 @@ def _usual_preprocess(name: str) -> dict[str, Any]:
     return dict(usual.most_common(1)[0][0]) if usual else {}
 
 
-def _build(recipe: Recipe) -> Any:
+def build(recipe: Recipe) -> Any:
+    """The open_clip model of a recipe, in float32 on the CPU, as open_clip makes it.
+
+    Raises:
+        ModelError: the weights do not fit.
+        WeightsUnavailable: the configuration of a text tower could not be downloaded.
+    """
     if recipe.architecture.startswith(HUB):
         with offline():
             model = open_clip.create_model(recipe.architecture, require_pretrained=True)
@@ -262,13 +307,14 @@ def _build(recipe: Recipe) -> Any:
             recipe.architecture,
             lambda: open_clip.create_model(
                 recipe.architecture,
+                load_weights=False,
                 pretrained_text=False,
                 force_preprocess_cfg=recipe.preprocess,
                 quick_gelu=recipe.quick_gelu,
             ),
         )
         _load_weights(model, recipe)
-    return model.eval().requires_grad_(False)
+    return model
 
 
 def _context(recipe: Recipe) -> int:

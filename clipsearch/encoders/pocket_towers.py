@@ -83,6 +83,12 @@ def _fold(owner: Any, conv_name: str, norm_name: str) -> None:
     setattr(owner, norm_name, norm.act)
 
 
+def pixels_of(views: Tensor) -> Tensor:
+    """(n, 260, 260, 3) uint8 views to (n, 3, 260, 260) float32 in [-1, 1]."""
+    pixels = views.permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
 class TextTower(nn.Module):
     """all-MiniLM-L6-v2: a six-layer BERT, written out here because importing one takes seconds."""
 
@@ -124,6 +130,21 @@ class JointText(nn.Module):
         """(n, t) int64 tokens to (n, dim) float32 unit rows."""
         present = torch.ones_like(tokens, dtype=torch.bool)
         return self.heads.text(self.tower(tokens, present), present)
+
+
+class JointPhoto(nn.Module):
+    """The image tower and the heads as one module."""
+
+    def __init__(self, tower: ImageTower, heads: Heads) -> None:
+        super().__init__()
+        self.tower = tower
+        self.heads = heads
+
+    def forward(self, views: Tensor) -> Tensor:
+        """(n, 260, 260, 3) uint8 views to (n, dim) float32 unit rows."""
+        maps, pooled = self.tower(pixels_of(views))
+        # The heads are small and stay in float32: only the tower has a precision.
+        return self.heads.photo(maps, pooled, self.tower.classify(pooled))
 
 
 class _TextLayer(nn.Module):

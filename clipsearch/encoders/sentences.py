@@ -12,10 +12,10 @@ import torch
 from huggingface_hub import constants
 from PIL import Image
 
-from clipsearch.encoders.hub import first_line, from_hub, offline
+from clipsearch.encoders.hub import from_hub, offline
 from clipsearch.encoders.images import Pixels, in_halves
 from clipsearch.encoders.quiet import quiet
-from clipsearch.errors import ModelError
+from clipsearch.errors import ModelError, first_line
 from clipsearch.photos.view import View
 
 BEAMS = 3  # the captions that BLIP's paper reports were searched for with as many

@@ -7,21 +7,22 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipsearch.encoders.aliases import ALIASES
+from clipsearch.encoders.aliases import ALIASES, OPEN_CLIP_FILES
 from clipsearch.errors import ModelError
 
 HUB = "hf-hub:"
 
 # The module of each family, imported only when it is needed: its `load(spec, device, precision)`
-# gives an `Encoder`, its `download(spec)` the weights file. A model of any family but the first
-# two is named FAMILY:FILE, FAMILY:FOLDER or FAMILY:ORG/NAME, whichever the family reads.
+# gives an `Encoder`, its `download(spec)` the weights file. A model of any family can be named
+# FAMILY:FILE, FAMILY:FOLDER or FAMILY:ORG/NAME, whichever the family reads.
 FAMILIES = {
     "open_clip": "clipsearch.encoders.openclip",
     "pocket": "clipsearch.encoders.pocket",
     "chinese-clip": "clipsearch.encoders.chinese",
     "alpha-clip": "clipsearch.encoders.alpha",
+    "onnx": "clipsearch.encoders.onnx",
 }
-_UNPREFIXED = ("open_clip", "pocket")
+_LOCAL = ("open_clip", "pocket")  # whose prefix stands before a place on this machine alone
 
 # The weights of a folder that transformers wrote, in the order in which they are looked for.
 TRANSFORMERS_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -35,7 +36,7 @@ class Spec:
     name: str  # open_clip's architecture, "" if the hub tells it; else the family
     tag: str = ""  # open_clip's pretrained tag
     hub: str = ""  # a Hugging Face repository, ORG/NAME
-    file: str = ""  # absolute path of a weights file, or of a folder that transformers wrote
+    file: str = ""  # absolute path of a weights file, or of a folder that holds one
 
     def __str__(self) -> str:
         if self.hub:
@@ -62,7 +63,7 @@ def parse_spec(text: str) -> Spec:
             raise ModelError(f"{text!r} names no repository: write {HUB}ORG/NAME")
         return Spec("open_clip", "", hub=hub)
     name, colon, file = text.partition(":")
-    if colon and name in FAMILIES and name not in _UNPREFIXED:
+    if colon and name in FAMILIES:
         return _of_family(name, file)
     if colon:
         return Spec("open_clip", name, file=_existing(file))
@@ -72,7 +73,7 @@ def parse_spec(text: str) -> Spec:
     raise ModelError(
         f"{text!r} names no model. Write one of the aliases {', '.join(ALIASES)}, or\n"
         "NAME/PRETRAINED (as ViT-B-32-256/datacomp_s34b_b86k), hf-hub:ORG/NAME, NAME:FILE,\n"
-        "chinese-clip:ORG/NAME or alpha-clip:FILE."
+        "open_clip:FOLDER, pocket:FILE, chinese-clip:ORG/NAME, alpha-clip:FILE or onnx:FOLDER."
     )
 
 
@@ -80,15 +81,18 @@ def _of_family(family: str, where: str) -> Spec:
     path = Path(where).expanduser()
     if where and path.exists():
         return Spec(family, family, file=str(path.resolve()))
+    if family in _LOCAL:
+        raise ModelError(f"there is no file or folder {where!r}")
     if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", where):
         return Spec(family, family, hub=where)
     raise ModelError(f"there is no file or folder {where!r}, and it names no repository (ORG/NAME)")
 
 
 def weights_in(path: Path) -> Path | None:
-    """The weights file at a path: itself, or the one of a folder that transformers wrote."""
+    """The weights file at a path: itself, or that of a folder as the hub has them."""
     if path.is_dir():
-        return next((path / name for name in TRANSFORMERS_FILES if (path / name).is_file()), None)
+        names = (*OPEN_CLIP_FILES, *TRANSFORMERS_FILES)
+        return next((path / name for name in names if (path / name).is_file()), None)
     return path if path.is_file() else None
 
 

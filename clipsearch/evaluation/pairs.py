@@ -83,6 +83,16 @@ def read_pairs(
     )
 
 
+def splits_of(file: str | os.PathLike[str]) -> set[str]:
+    """The names in a table's column "split", in lower case; none where there is no such column.
+
+    Raises:
+        InvalidInput: as `read_pairs`.
+    """
+    rows, _ = _rows(Path(os.path.expanduser(file)))
+    return {row.split.lower() for row in rows if row.split}
+
+
 def _rows(table: Path) -> tuple[list[_Row], bool]:
     """The rows that hold an image and a caption, and whether there is a column of splits."""
     try:

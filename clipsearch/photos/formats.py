@@ -8,15 +8,22 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
+import PIL
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from clipsearch.errors import PhotoError
+from clipsearch.errors import PhotoError, first_line
 
 # Of all that Pillow opens, what photos are kept in. The rest stays shut: an EPS file, whatever
 # its name, would start Ghostscript.
 _PILLOW = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "BMP", "DIB", "JPEG2000", "PPM")
+
+# Those of them that Pillow reads by a library, which a build of it may lack.
+_LIBRARIES = {
+    "JPEG": "jpg", "PNG": "zlib", "WebP": "webp", "TIFF": "libtiff", "AVIF": "avif",
+    "JPEG 2000": "jpg_2000",
+}  # fmt: skip
 
 # Brands of the ISO container that HEIF, AVIF, Canon's RAW and videos share.
 _AVIF = {b"avif", b"avis"}
@@ -296,6 +303,29 @@ def _what_it_is(content: bytes, brands: set[bytes]) -> str:
     if content[:4] == b"RIFF" and content[8:12] in (b"AVI ", b"WAVE"):
         return "a sound or video, not a picture"
     return "not an image that can be read"
+
+
+class Decoder(NamedTuple):
+    """What reads a kind of pictures; without a version there is none that works."""
+
+    name: str
+    version: str | None
+    fault: str = ""
+    group: str = ""  # the optional group that brings it
+
+
+def decoders() -> Iterator[Decoder]:
+    """What reads each kind of pictures that needs a library."""
+    from PIL import features
+
+    for name, part in _LIBRARIES.items():
+        version = features.version(part) or "here" if features.check(part) else None
+        yield Decoder(name, version, f"this build of Pillow {PIL.__version__} lacks it")
+    for name, group, module in (("HEIC", "heic", "pillow_heif"), ("camera RAW", "raw", "rawpy")):
+        try:
+            yield Decoder(name, str(importlib.import_module(module).__version__))
+        except ImportError as error:
+            yield Decoder(name, None, first_line(error), group)
 
 
 def _group(module: str, group: str, kind: str) -> ModuleType:

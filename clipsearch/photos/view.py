@@ -68,3 +68,11 @@ class MaskedView(View):
         whole = replace(self, fit="longest")
         soft = replace(whole, resample=Image.Resampling.BILINEAR)
         return np.concatenate([whole(image), soft(mask.convert("RGB"))[..., :1]], axis=2)
+
+
+def with_all(batch: np.ndarray) -> np.ndarray:
+    """(n, size, size, 3 or 4) uint8 views with four channels: without a mask all is meant."""
+    if batch.shape[3] == 4:
+        return batch
+    everything = np.full((*batch.shape[:3], 1), 255, np.uint8)
+    return np.concatenate([batch, everything], axis=3)

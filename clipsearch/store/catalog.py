@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 FILE_NAME = "catalog.db"
 APPLICATION_ID = 0x636C6970  # "clip", so that `file` and we can tell whose database it is
-SCHEMA_VERSION = 4  # the number of migrations
+SCHEMA_VERSION = 5  # the number of migrations
 MOST_QUESTIONS = 10_000  # that are remembered; the oldest go first
 _MANY = 500  # parameters in one statement; SQLite's oldest limit is 999
 
@@ -43,6 +43,7 @@ class Model:
     preprocess: str
     dim: int
     note: str | None  # why this model, where nobody chose it
+    runtime: str = "torch"  # what embeds pictures with it, "torch" or "onnx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +219,18 @@ class Catalog:
         (others,) = self._db.execute("PRAGMA data_version").fetchone()
         return int(others), self._db.total_changes
 
+    def check(self) -> list[str]:
+        """What SQLite finds wrong with the file, a line each; the whole of it is read."""
+        (found,) = zip(*self._db.execute("PRAGMA quick_check(10)"), strict=True)
+        orphans = self._db.execute("PRAGMA foreign_key_check").fetchall()
+        lost = [f"{len(orphans)} rows belong to others that are not there"] if orphans else []
+        return [line for line in found if line != "ok"] + lost
+
     # Models
 
     def models(self) -> list[Model]:
         """The models of this index, its main one first."""
-        columns = "id, spec, weights, preprocess, dim, note"
+        columns = "id, spec, weights, preprocess, dim, note, runtime"
         return [
             Model(*row) for row in self._db.execute(f"SELECT {columns} FROM models ORDER BY id")
         ]
@@ -237,6 +245,11 @@ class Catalog:
                 (spec, weights, preprocess, dim, note),
             )
         return Model(int(cursor.lastrowid or 0), spec, weights, preprocess, dim, note)
+
+    def set_runtime(self, model_id: int, runtime: str) -> None:
+        """Remember what embeds pictures with a model from now on, "torch" or "onnx"."""
+        with self.transaction():
+            self._db.execute("UPDATE models SET runtime = ? WHERE id = ?", (runtime, model_id))
 
     def remove_model(self, model_id: int) -> None:
         """Forget a model with its vectors."""

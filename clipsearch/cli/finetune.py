@@ -1,0 +1,199 @@
+"""`clipsearch finetune`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipsearch.cli.index import note, progress, stop_on_signals
+from clipsearch.cli.options import Device, Json
+from clipsearch.cli.output import counted, end_with_the_reader, print_json
+
+if TYPE_CHECKING:
+    from clipsearch.tuning.recall import Recall
+    from clipsearch.tuning.run import Epoch, Outcome
+
+
+def finetune(
+    pairs: Annotated[
+        Path, typer.Argument(metavar="CSV", help="A table with an image and a caption in a row.")
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", metavar="SPEC", help="What to begin with: a model of open_clip's, or pocket."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="A new folder, for the result.")
+    ],
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="The folder that names are relative to. Default: the table's own."
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Learn from rows with it in the column split, or images that NAME.txt lists."
+            " Default: train, if there are splits.",
+        ),
+    ] = None,
+    val: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE|SHARE",
+            help="Validate with a split, another table, or a share of the photos. Default: the"
+            " split val or dev, or 0.1.",
+        ),
+    ] = None,
+    epochs: Annotated[int, typer.Option(metavar="N", help="Passes over all photos.")] = 5,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Photos at a time. Default: 64; for pocket 500."),
+    ] = None,
+    accumulate: Annotated[
+        int, typer.Option(metavar="N", help="So many batches count as one large one.")
+    ] = 1,
+    lr: Annotated[
+        float | None,
+        typer.Option(metavar="RATE", help="The highest learning rate. Default: as suits."),
+    ] = None,
+    warmup: Annotated[
+        float, typer.Option(metavar="SHARE", help="Of all steps, while the rate rises.")
+    ] = 0.1,
+    weight_decay: Annotated[float, typer.Option(metavar="X", help="AdamW's.")] = 0.1,
+    precision: Annotated[
+        str, typer.Option(metavar="P", help="bf16 (autocast), fp32, or auto: what pays.")
+    ] = "auto",
+    grad_checkpointing: Annotated[
+        bool, typer.Option("--grad-checkpointing", help="Less memory for more time.")
+    ] = False,
+    lock_image: Annotated[
+        bool, typer.Option("--lock-image", help="Leave the image tower as it is (LiT).")
+    ] = False,
+    unlock_groups: Annotated[
+        int, typer.Option(metavar="N", help="But not its last N groups of layers.")
+    ] = 0,
+    from_scratch: Annotated[
+        bool,
+        typer.Option(
+            "--from-scratch",
+            help="Begin with no weights: SPEC is an architecture, a JSON file of one, or pocket.",
+        ),
+    ] = False,
+    patience: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Stop when N epochs in a row brought nothing better."),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="What chance depends on.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the run in DIR was stopped.")
+    ] = False,
+    device: Device = "auto",
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", help="Photos decoded at a time.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Teach a model your photos and captions.
+
+    The result is a model for clipsearch index --model. After each epoch all is kept that --resume
+    needs; so Ctrl-C loses one epoch at most.
+    """
+    from clipsearch.encoders.learning import Course
+    from clipsearch.photos.decode import take_over_pillow
+    from clipsearch.tuning.run import finetune as run
+
+    take_over_pillow()
+    course = Course(
+        epochs=epochs,
+        batch_size=batch_size,
+        accumulate=accumulate,
+        lr=lr,
+        warmup=warmup,
+        weight_decay=weight_decay,
+        precision=precision,
+        grad_checkpointing=grad_checkpointing,
+        lock_image=lock_image,
+        unlock_groups=unlock_groups,
+        from_scratch=from_scratch,
+        seed=seed,
+    )
+    with stop_on_signals() as stop, _bar() as show:
+        outcome = run(
+            pairs,
+            out,
+            model,
+            course,
+            images=images,
+            split=split,
+            val=val,
+            patience=patience,
+            resume=resume,
+            device=device,
+            workers=workers,
+            isolated=True,
+            progress=show,
+            after_epoch=lambda epoch: _tell(epoch, epochs),
+            stopping=stop.is_set,
+        )
+    if json:
+        print_json(outcome.as_dict())
+    elif outcome.complete:
+        _summarize(outcome)
+    if not outcome.complete:
+        kept = f"{counted(len(outcome.epochs) - 1, 'epoch')} kept" if outcome.best else "none kept"
+        note(f"stopped; {kept}. To go on: the same command with --resume")
+        raise typer.Exit(130)
+
+
+def _tell(epoch: Epoch, of: int) -> None:
+    """One line an epoch, on stderr."""
+    name = f"epoch {epoch.number}/{of}" if epoch.number else "before"
+    loss = "" if epoch.loss is None else f"loss {epoch.loss:.3f}; "
+    found = "" if epoch.recall is None else f"{_recalls(epoch.recall)}; "
+    print(f"{name}: {loss}{found}{epoch.seconds:.0f} s", file=sys.stderr)
+
+
+def _recalls(recall: Recall) -> str:
+    def shown(shares: tuple[float, ...]) -> str:
+        return "/".join(f"{share * 100:.1f}" for share in shares)
+
+    return (
+        f"recall@1/5/10 text to image {shown(recall.text_to_image)},"
+        f" image to text {shown(recall.image_to_text)}"
+    )
+
+
+def _summarize(outcome: Outcome) -> None:
+    end_with_the_reader()
+    before, best = outcome.epochs[0], outcome.epochs[outcome.best]
+    print(f"learnt   {counted(outcome.photos, 'photo')}, {counted(outcome.captions, 'caption')}")
+    if before.recall and best.recall:
+        print(f"before   {_recalls(before.recall)}")
+        print(f"epoch {best.number:<2} {_recalls(best.recall)}")
+        if best.recall.mean <= before.recall.mean:
+            note("no epoch was better than the model before; try a smaller --lr, or more photos")
+    print(f"model    {outcome.spec}")
+    print(f"next     clipsearch index FOLDER --model {_quoted(outcome.spec)}")
+
+
+def _quoted(spec: str | None) -> str:
+    import shlex
+
+    return shlex.quote(spec or "")
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[str, int, int], None]]:
+    """What draws a bar with rate and time left, if stderr is a terminal."""
+    with progress("loading") as show:
+        yield lambda what, done, total: show(done, total, what) if show else None

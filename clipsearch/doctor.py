@@ -1,0 +1,207 @@
+"""What can be wrong, or better, with an installation and an index, each with what helps."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipsearch.cache import cache_folder
+from clipsearch.encoders.spec import parse_spec
+from clipsearch.errors import InvalidInput, LibraryError, ModelError, first_line
+from clipsearch.library import default_folder
+from clipsearch.store.catalog import FILE_NAME, Catalog
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+OK, ABSENT, BROKEN = "ok", "absent", "broken"
+PACKAGE = "clipsearch"
+HUB_PATIENCE = 3.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    area: str  # "devices", "packages", "decoders", "caches", "hub" or "index"
+    name: str
+    state: str  # "ok"; "absent", which nothing needs; or "broken"
+    what: str
+    remedy: str | None = None
+
+
+def examine(
+    folder: Path | None = None, device: str = "auto", offline: bool = False
+) -> Iterator[Finding]:
+    """Look at everything: the devices first and at last the index in `folder`.
+
+    `offline` leaves out the model hub, the one thing that needs a network. Nothing is written.
+    """
+    yield from _devices(device)
+    about = importlib.metadata.metadata(PACKAGE)
+    extras = about.get_all("Provides-Extra") or []
+    yield from groups(importlib.metadata.requires(PACKAGE) or [], extras, _version_of)
+    yield from _decoders()
+    yield from _caches()
+    yield _hub(offline)
+    yield from examine_index(folder or default_folder())
+
+
+def _devices(device: str) -> Iterator[Finding]:
+    from clipsearch.encoders.machine import seen, this_machine
+
+    for one in seen(this_machine()):
+        yield Finding("devices", one.name, ABSENT if one.remedy else OK, one.what, one.remedy)
+    from clipsearch.encoders.device import explain_precision, pick_device
+    from clipsearch.encoders.images import batch_size
+
+    try:
+        picked = pick_device(device)
+    except InvalidInput as error:
+        what, _, remedy = str(error).partition("\n")
+        yield Finding("devices", "used", BROKEN, what, remedy)
+        return
+    precision, why = explain_precision(picked)
+    what = f"{picked}, {precision} ({why}), {batch_size(picked)} photos at a time"
+    yield Finding("devices", "used", OK, what)
+
+
+def groups(
+    requirements: Iterable[str], names: Iterable[str], version_of: Callable[[str], str | None]
+) -> Iterator[Finding]:
+    """What a package needs, and its optional groups `names`: whether all of each is installed."""
+    from packaging.requirements import Requirement
+
+    parsed = [Requirement(line) for line in requirements]
+    for name in ("", *sorted(names)):
+        wanted = [it for it in parsed if _is_wanted(it, name) and (not name or it.marker)]
+        if name:
+            wanted = [it for it in wanted if not _is_wanted(it, "")]
+        found = {it.name: version_of(it.name) for it in wanted}
+        missing = [package for package, version in found.items() if version is None]
+        unfit = [
+            f"{it.name} is {version} and not {it.specifier}"
+            for it in wanted
+            if (version := found[it.name]) and not it.specifier.contains(version, prereleases=True)
+        ]
+        if missing or unfit:
+            lacks = [f"lacks {', '.join(missing)}"] if missing else []
+            state = BROKEN if unfit or not name else ABSENT
+            group = f"[{name}]" if name else ""
+            remedy = f"pip install --upgrade '{PACKAGE}{group}'"
+            yield Finding("packages", name or "needed", state, "; ".join(unfit + lacks), remedy)
+        elif name:
+            has = ", ".join(f"{package} {version}" for package, version in found.items())
+            yield Finding("packages", name, OK, has)
+        else:
+            yield Finding("packages", "needed", OK, f"all {len(found)} are here")
+
+
+def _is_wanted(requirement: Requirement, group: str) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": group})
+
+
+def _version_of(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _decoders() -> Iterator[Finding]:
+    from clipsearch.photos.formats import decoders
+
+    for one in decoders():
+        if one.version is not None:
+            yield Finding("decoders", one.name, OK, one.version)
+        elif one.group:
+            remedy = f"pip install '{PACKAGE}[{one.group}]', then clipsearch index --retry"
+            yield Finding("decoders", one.name, ABSENT, one.fault, remedy)
+        else:
+            remedy = "pip install --force-reinstall pillow"
+            yield Finding("decoders", one.name, BROKEN, one.fault, remedy)
+
+
+def _caches() -> Iterator[Finding]:
+    from clipsearch.encoders.hub import cache_of_hub
+
+    places = (
+        ("clipsearch", cache_folder(), "CLIPSEARCH_CACHE"),
+        ("models", cache_of_hub(), "HF_HOME"),
+    )
+    for name, folder, variable in places:
+        if not folder.exists():
+            yield Finding("caches", name, ABSENT, f"{folder} is not there yet")
+        elif os.access(folder, os.W_OK):
+            yield Finding("caches", name, OK, f"{folder}, {_size(folder) / 1e6:.1f} MB")
+        else:
+            what = f"{folder} cannot be written"
+            yield Finding("caches", name, BROKEN, what, f"name another with {variable}")
+
+
+def _size(folder: Path) -> int:
+    """The bytes that a folder's files take; those that are linked to count once."""
+    return sum(
+        entry.stat().st_size
+        for entry in folder.rglob("*")
+        if entry.is_file() and not entry.is_symlink()
+    )
+
+
+def _hub(offline: bool) -> Finding:
+    if offline:
+        return Finding("hub", "hub", ABSENT, "not asked")
+    from clipsearch.encoders.hub import reach_hub
+
+    try:
+        return Finding("hub", "hub", OK, reach_hub(HUB_PATIENCE))
+    except OSError as error:
+        remedy = "docs/models.md tells how to bring models here; pocket needs none"
+        return Finding("hub", "hub", ABSENT, str(error), remedy)
+
+
+def examine_index(folder: Path) -> Iterator[Finding]:
+    """Whether the index in a folder is sound."""
+    from clipsearch.store.faults import explained
+    from clipsearch.store.soundness import faults_of
+
+    if not (folder / FILE_NAME).is_file():
+        what = f"{folder} holds no index yet"
+        yield Finding("index", "index", ABSENT, what, "clipsearch index FOLDER")
+        return
+    try:
+        with explained(folder):
+            catalog = Catalog.open(folder)
+            try:
+                faults = list(faults_of(folder, catalog))
+                models, photos = catalog.models(), catalog.count_photos()
+                waiting = {it.spec: len(catalog.digests_without_vector(it.id)) for it in models}
+            finally:
+                catalog.close()
+    except LibraryError as error:
+        what, _, remedy = str(error).partition("\n")
+        yield Finding("index", "catalog", BROKEN, what, remedy or None)
+        return
+    for fault in faults:
+        yield Finding("index", "index", BROKEN, fault.what, fault.remedy)
+    if not faults:
+        yield Finding("index", "index", OK, f"{folder} is sound, {photos} photos")
+    for spec, count in waiting.items():
+        yield _model(spec, count)
+
+
+def _model(spec: str, waiting: int) -> Finding:
+    """Whether a model of the index can be loaded, as far as its name tells, and is up to date."""
+    try:
+        parse_spec(spec)
+    except ModelError as error:
+        what = f"its files are gone: {first_line(error)}"
+        return Finding("index", spec, BROKEN, what, "bring them back to their place")
+    if waiting:
+        what = f"{waiting} contents have no embedding of it yet"
+        return Finding("index", spec, ABSENT, what, "clipsearch index")
+    return Finding("index", spec, OK, "every photo has its embedding")

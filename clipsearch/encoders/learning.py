@@ -1,0 +1,205 @@
+"""Models that can be taught: what a family offers to fine-tuning, and what it is given.
+
+A family that can be taught is one file here and one line in `LEARNERS`. Which photos there are,
+in what order they come, and when to stop is not known here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from clipsearch.errors import InvalidInput, ModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from clipsearch.photos.view import View
+
+# The module of each family that can be taught: its `learner(model, course, device)` gives one.
+LEARNERS = {
+    "open_clip": "clipsearch.encoders.openclip_learning",
+    "pocket": "clipsearch.encoders.pocket_learning",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a model is taught. What is None or "auto" the family chooses.
+
+    Raises:
+        InvalidInput: a value that makes no sense.
+    """
+
+    epochs: int = 5
+    batch_size: int | None = None  # photos whose gradients are in memory at a time
+    accumulate: int = 1  # batches that make one step, as one large batch
+    lr: float | None = None
+    warmup: float = 0.1  # share of all steps in which the rate rises
+    weight_decay: float = 0.1
+    precision: str = "auto"  # "bf16" for autocast, "fp32", or "auto" for what pays
+    grad_checkpointing: bool = False
+    lock_image: bool = False
+    unlock_groups: int = 0  # of a locked image tower, so many layer groups at its end learn
+    from_scratch: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.lock_image and self.unlock_groups:
+            raise InvalidInput("--unlock-groups is for a locked image tower: add --lock-image")
+        for name, least in (("epochs", 1), ("batch_size", 2), ("accumulate", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InvalidInput(f"--{name.replace('_', '-')} must be {least} or more")
+        if self.lr is not None and not 0 < self.lr < 1:
+            raise InvalidInput("--lr must be between 0 and 1")
+        if not 0 <= self.warmup <= 1:
+            raise InvalidInput("--warmup is a share of all steps, between 0 and 1")
+        if self.weight_decay < 0:
+            raise InvalidInput("--weight-decay must be 0 or more")
+        if self.precision not in ("auto", "bf16", "fp32"):
+            raise InvalidInput("--precision must be auto, bf16 or fp32")
+
+
+class Lessons(Protocol):
+    """What a learner learns from."""
+
+    captions: Sequence[Sequence[str]]  # of each photo, at least one
+    folder: Path  # where large files may be for a while
+
+    @property
+    def steps(self) -> int:
+        """How many steps an epoch has; each is `accumulate` batches."""
+
+    def batches(self, epoch: int) -> Iterator[tuple[np.ndarray, list[str]]]:
+        """An epoch's photos with a caption each: (n, r, r, 3) uint8 views and n texts."""
+        ...
+
+    def photos(self) -> Iterator[tuple[list[int], np.ndarray]]:
+        """All photos once as they are, in batches: their numbers and (n, r, r, 3) uint8 views."""
+        ...
+
+    def tick(self, done: int, total: int) -> None:
+        """Say how far an epoch is, where no batches are drawn; ends it if it shall stop."""
+
+
+class Learner(Protocol):
+    """A model while it learns."""
+
+    course: Course  # with what the family chose
+    prepare: View
+    batch_size: int  # views that `encode_images` likes at a time
+
+    def begin(self, lessons: Lessons, state: dict[str, Any] | None) -> None:
+        """Get ready, once, before anything is encoded or learnt; from a state, if there is one."""
+
+    def encode_images(self, batch: np.ndarray) -> np.ndarray:
+        """Embed (n, r, r, 3) uint8 views with what is learnt so far: (n, dim) unit rows."""
+        ...
+
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Embed texts with what is learnt so far: (n, dim) float32, unit rows."""
+        ...
+
+    def learn(self, epoch: int, lessons: Lessons) -> float:
+        """Go through one epoch, counted from 1; gives the mean loss."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """All that going on from here needs, as tensors and plain values."""
+        ...
+
+    def write(self, folder: Path) -> None:
+        """Write the model as it is now into a folder."""
+
+    def spec_in(self, folder: Path) -> str:
+        """The model spec of what was written into a folder."""
+        ...
+
+
+def learner(model: str, course: Course, device: str = "auto") -> Learner:
+    """What teaches the model that a spec names, or, from scratch, an architecture.
+
+    Raises:
+        ModelError: no such model, or one that is not taught.
+        WeightsUnavailable: its weights are not here and could not be downloaded.
+        InvalidInput: the device does not exist on this machine.
+    """
+    from clipsearch.encoders.device import pick_device
+    from clipsearch.encoders.spec import parse_spec
+
+    family = "open_clip"
+    if not course.from_scratch or model == "pocket":
+        family = parse_spec(model).family
+    if family not in LEARNERS:
+        raise ModelError(
+            f"models of the family {family} are not fine-tuned; those of open_clip are, and pocket"
+        )
+    made: Learner = importlib.import_module(LEARNERS[family]).learner(
+        model, course, pick_device(device)
+    )
+    return made
+
+
+def pick_precision(wanted: str, device: str) -> str:
+    """The precision to learn in: "bf16", with weights in float32, or "fp32"."""
+    from clipsearch.encoders.device import pick_precision
+
+    fastest = pick_precision(device) if wanted == "auto" else wanted
+    return fastest if fastest == "bf16" else "fp32"
+
+
+def seeded(*numbers: int) -> None:
+    """Have whatever torch draws at random depend on these numbers alone."""
+    import torch
+
+    torch.manual_seed(int.from_bytes(bytes(str(numbers), "ascii")) % (1 << 63))
+
+
+def save_checkpoint(file: Path, content: dict[str, Any]) -> None:
+    """Write tensors and plain values, all or nothing."""
+    import torch
+
+    # A sum of floats depends on how many threads share it.
+    content = {"threads": torch.get_num_threads()} | content
+    part = file.with_name(file.name + ".part")
+    with part.open("wb") as stream:
+        torch.save(content, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(part, file)
+
+
+def load_checkpoint(file: Path) -> dict[str, Any]:
+    """What `save_checkpoint` wrote; torch uses as many threads from here on as it did then.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    import torch
+
+    try:
+        content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        torch.set_num_threads(content["threads"])
+    except Exception as error:  # unpickling and unpacking damaged bytes raise nearly anything
+        raise ModelError(f"{file} cannot be read; begin anew in another folder") from error
+    return content
+
+
+def save_weights(
+    file: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write tensors as safetensors, all or nothing."""
+    from safetensors.torch import save_file
+
+    part = file.with_name(file.name + ".part")
+    save_file(tensors, part, metadata=metadata)
+    part.chmod(0o644)  # save_file makes files for their owner alone
+    with part.open("rb") as stream:
+        os.fsync(stream.fileno())
+    os.replace(part, file)

@@ -1,0 +1,109 @@
+"""What this machine has to run models with, as torch and onnxruntime see it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipsearch.encoders.onnx import pick_provider
+
+_REINSTALL = "install the build of torch that pytorch.org names for it"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Plain facts; what they mean is told by functions of them."""
+
+    torch: str  # its version
+    cuda: str | None  # the version of CUDA that torch was built for
+    hip: str | None  # the version of HIP, AMD's CUDA, that torch was built for
+    cards: tuple[str, ...]  # by name, what torch reaches as "cuda"
+    mps: bool  # Apple's GPU
+    xpu: tuple[str, ...]  # Intel's GPUs by name
+    cpu: str  # the instructions that torch's own kernels use
+    features: frozenset[str]  # of the processor, as torch names them
+    drivers: frozenset[str]  # "nvidia", "amd": what the system has a driver of
+    onnxruntime: str  # its version
+    providers: tuple[str, ...]  # onnxruntime's, the first is preferred
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One thing that there is, or that should be; a remedy says that it is not as it could be."""
+
+    name: str
+    what: str
+    remedy: str | None = None
+
+
+def this_machine() -> Machine:
+    """The facts of this machine; imports torch and onnxruntime."""
+    import onnxruntime
+    import torch
+
+    cards = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    xpu = range(torch.xpu.device_count() if torch.xpu.is_available() else 0)
+    told = torch.cpu.get_capabilities()
+    drivers = {"nvidia": "/proc/driver/nvidia/version", "amd": "/dev/kfd"}
+    return Machine(
+        torch.__version__,
+        torch.version.cuda,
+        torch.version.hip,
+        tuple(torch.cuda.get_device_name(number) for number in cards),
+        torch.backends.mps.is_available(),
+        tuple(torch.xpu.get_device_name(number) for number in xpu),
+        torch.backends.cpu.get_cpu_capability(),
+        frozenset(name for name, has in told.items() if has is True),
+        frozenset(name for name, file in drivers.items() if Path(file).exists()),
+        onnxruntime.__version__,
+        tuple(onnxruntime.get_available_providers()),
+    )
+
+
+def seen(machine: Machine) -> list[Seen]:
+    """What the facts come to, for a person."""
+    processor = ", ".join([machine.cpu, *_notable(machine.features)])
+    found = [Seen("torch", machine.torch), Seen("processor", processor)]
+    found += [Seen(f"cuda:{n}", f"{_platform(machine)}, {c}") for n, c in enumerate(machine.cards)]
+    found += [Seen(f"xpu:{n}", card) for n, card in enumerate(machine.xpu)]
+    if machine.mps:
+        found.append(Seen("mps", "Apple's GPU"))
+    if not machine.cards:
+        found += _unused(machine)
+    taken, _ = pick_provider("auto", machine.providers)
+    what = f"{machine.onnxruntime}, takes {taken} of {', '.join(machine.providers)}"
+    return [*found, Seen("onnxruntime", what)]
+
+
+def _platform(machine: Machine) -> str:
+    """What torch calls "cuda" and may be AMD's ROCm."""
+    if machine.hip:
+        return f"ROCm (HIP {_short(machine.hip)})"
+    return f"CUDA {machine.cuda}"
+
+
+def _unused(machine: Machine) -> list[Seen]:
+    """Cards that the system has a driver of, and torch does not reach."""
+    builds = {"nvidia": ("NVIDIA", machine.cuda), "amd": ("AMD", machine.hip)}
+    found = []
+    for driver in sorted(machine.drivers):
+        maker, build = builds[driver]
+        if build is None:
+            why, remedy = f"this torch was not built for {maker}'s cards", _REINSTALL
+        else:
+            why = "torch cannot use the card"
+            remedy = f"see that the driver is new enough for {_short(build)}, or {_REINSTALL}"
+        found.append(Seen("GPU", f"there is a driver of {maker}'s, but {why}", remedy))
+    return found
+
+
+def _notable(features: Sequence[str] | frozenset[str]) -> list[str]:
+    """What makes models faster: matrix units, and wide vectors with bf16 or int8."""
+    kinds = ("amx", "avx512_bf16", "avx512_vnni", "avx_vnni", "sve", "neon", "bf16", "i8mm", "dot")
+    return sorted(name for name in features if name.startswith(kinds))
+
+
+def _short(version: str) -> str:
+    return ".".join(re.split(r"[.-]", version)[:2])

@@ -1,0 +1,310 @@
+"""A model as ONNX, run by onnxruntime on whatever it can use; torch is not imported.
+
+`clipsearch.encoders.onnx_export` writes such a model, into a folder that a person names or into
+the user's cache. The image tower takes views as they are: normalizing them is a part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from clipsearch.cache import cache_folder
+from clipsearch.encoders.spec import Spec, sha256_of
+from clipsearch.encoders.texts import RULES, ExportedTexts, folder_of
+from clipsearch.errors import InvalidInput, ModelError, first_line
+from clipsearch.photos.view import MaskedView, View, with_all
+
+if TYPE_CHECKING:
+    import numpy as np
+
+log = logging.getLogger("clipsearch")
+
+FORMAT = 1  # raised when an older version could not use what is written here
+FACTS, IMAGES, TEXTS = "model.json", "images.onnx", "text"
+
+CPU = "CPUExecutionProvider"
+
+# What onnxruntime calls the devices that torch knows, the first that there is being taken; and
+# further names, for what torch has no name for. AMD's GPUs are "cuda" to torch.
+_AMD = ("MIGraphXExecutionProvider", "ROCMExecutionProvider")
+_PROVIDERS = {
+    "cpu": (CPU,),
+    "cuda": ("CUDAExecutionProvider", *_AMD),
+    "mps": ("CoreMLExecutionProvider",),
+    "xpu": ("OpenVINOExecutionProvider",),
+    "rocm": _AMD,
+    "openvino": ("OpenVINOExecutionProvider",),
+    "tensorrt": ("TensorrtExecutionProvider",),
+}
+# TensorRT is for those who name it: it builds an engine for minutes at each new size of a batch.
+_BEST = (*_PROVIDERS["cuda"], *_PROVIDERS["mps"], *_PROVIDERS["openvino"], CPU)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a folder says of its model, as JSON in `model.json`."""
+
+    format: int
+    spec: str  # the model that was exported
+    weights: str  # of the identity: torch's for fp32, and of these files for int8
+    preprocess: str  # of the identity
+    precision: str  # "fp32" or "int8"
+    dim: int
+    resolution: int
+    context: int
+    logit_scale: float
+    logit_bias: float | None
+    view: Mapping[str, Any]  # how a picture is brought to the model's square
+    files: Mapping[str, str]  # SHA-256 of each file, by its path in the folder
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What tells whether vectors are of one and the same model."""
+        return self.weights, self.preprocess
+
+
+class OnnxEncoder:
+    """A model that was exported, as an `Encoder`; each tower is read when it is first needed."""
+
+    def __init__(
+        self, folder: Path, facts: Facts, texts: Path, device: str, checked: bool = True
+    ) -> None:
+        """`texts` is the folder of its text tower; `checked` compares files with their hashes."""
+        import onnxruntime
+
+        self._folder, self._facts, self._text_folder = folder, facts, texts
+        self._checks = checked
+        self._insists = device != "auto"
+        self._provider = pick_provider(device, onnxruntime.get_available_providers())
+        self.device = "cpu" if self._provider[0] == CPU else self._provider[0]
+        self.prepare = view_from(facts.view)
+        self.weights, self.preprocess = facts.identity
+        self.precision, self.dim = facts.precision, facts.dim
+        self.resolution, self.context = facts.resolution, facts.context
+        self.logit_scale, self.logit_bias = facts.logit_scale, facts.logit_bias
+        # As with torch: a GPU wants much at once, a CPU's cache little.
+        self.batch_size = 64 if self._provider[0] == CPU else 128
+
+    def encode_images(self, batch: np.ndarray) -> np.ndarray:
+        """Embed (n, resolution, resolution, 3) uint8 views: (n, dim) float32, unit rows.
+
+        Where `prepare` is a `MaskedView`, also (n, resolution, resolution, 4).
+
+        Raises:
+            ModelError: the tower's file is damaged, or a batch is too large for the device.
+        """
+        if isinstance(self.prepare, MaskedView):
+            batch = with_all(batch)
+        tower = self._images
+        try:
+            rows: np.ndarray = tower.run(None, {"views": batch})[0]
+        except Exception as error:  # what onnxruntime raises has no common base
+            raise ModelError(
+                f"ONNX Runtime could not embed {len(batch)} pictures at once:"
+                f" {first_line(error)}\nIf memory is short, a smaller --batch-size helps."
+            ) from error
+        return rows
+
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Embed texts: (n, dim) float32, unit rows. Tokens past `context` are cut."""
+        return self._texts.encode_texts(texts)
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens `text` has, start and end tokens included."""
+        return self._texts.count_tokens(text)
+
+    def text_export(self) -> Path:
+        """The folder of the text tower, which is exported already."""
+        self._check(self._text_folder)
+        return self._text_folder
+
+    def image_export(self) -> None:
+        """Nothing: it is exported already."""
+
+    @property
+    def runtime(self) -> str:
+        """What runs the image tower, for a person; it is loaded for that."""
+        import onnxruntime
+
+        (first, *_) = self._images.get_providers()
+        return f"ONNX Runtime {onnxruntime.__version__} ({first}, {self.precision})"
+
+    @cached_property
+    def _images(self) -> Any:
+        import onnxruntime
+
+        self._check(self._folder / IMAGES)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        name, settings = self._provider
+        try:
+            session = onnxruntime.InferenceSession(
+                self._folder / IMAGES,
+                options,
+                providers=[(name, settings)] if name == CPU else [(name, settings), CPU],
+            )
+        except Exception as error:  # what onnxruntime raises has no common base
+            raise ModelError(
+                f"the image tower in {self._folder} cannot be used: {first_line(error)}"
+            ) from error
+        if self._insists and session.get_providers()[0] != name:
+            raise InvalidInput(
+                f"ONNX Runtime has {name}, but cannot use it here; is its driver installed?\n"
+                "Use --device auto to take the best one there is."
+            )
+        return session
+
+    @cached_property
+    def _texts(self) -> ExportedTexts:
+        self._check(self._text_folder)
+        try:
+            return ExportedTexts(self._text_folder)
+        except Exception as error:  # what onnxruntime and tokenizers raise varies
+            raise ModelError(
+                f"the text tower in {self._text_folder} cannot be used: {first_line(error)}"
+            ) from error
+
+    def _check(self, part: Path) -> None:
+        """Compare the files of a tower, as those of `part` are named, with their hashes."""
+        if not self._checks:
+            return
+        start = part.relative_to(self._folder).as_posix()
+        for name, expected in self._facts.files.items():
+            if name.startswith(start) and sha256_of(_existing(self._folder / name)) != expected:
+                raise ModelError(
+                    f"{self._folder / name} is not what was exported, so its embeddings would"
+                    " mean something else.\nExport the model again: clipsearch export onnx"
+                )
+
+
+def load(spec: Spec, device: str, precision: str) -> OnnxEncoder:
+    """The encoder of a folder that `clipsearch export onnx` wrote.
+
+    Raises:
+        ModelError: it is no such folder.
+        InvalidInput: onnxruntime has no such device here.
+    """
+    del precision  # that of the folder
+    folder = _folder(spec)
+    return OnnxEncoder(folder, facts_in(folder), folder / TEXTS, device)
+
+
+def download(spec: Spec) -> Path:
+    """The image tower's file, which is never fetched.
+
+    Raises:
+        ModelError: it is not there.
+    """
+    return _existing(_folder(spec) / IMAGES)
+
+
+def identity_of(spec: Spec) -> tuple[str, str] | None:
+    """Whose vectors the model in a folder gives; None if it cannot be told."""
+    try:
+        return facts_in(_folder(spec)).identity
+    except ModelError:
+        return None
+
+
+def open_cached(weights: str, preprocess: str, device: str) -> OnnxEncoder | None:
+    """The model of this identity as it was exported to the cache; None if it was not.
+
+    Raises:
+        InvalidInput: onnxruntime has no such device here.
+    """
+    folder, texts = cached_folder(weights, preprocess), folder_of(weights, preprocess)
+    if not (folder / FACTS).is_file() or not (texts / RULES).is_file():
+        return None
+    try:
+        encoder = OnnxEncoder(folder, facts_in(folder), texts, device, checked=False)
+        log.debug("images are embedded by %s", encoder.runtime)
+    except ModelError as error:
+        log.debug("%s", error)
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    return encoder
+
+
+def cached_folder(weights: str, preprocess: str) -> Path:
+    """Where a model's image tower is exported to, in the cache folder."""
+    identity = hashlib.sha256(f"{FORMAT} {weights} {preprocess}".encode()).hexdigest()
+    return cache_folder() / "onnx" / identity[:16]
+
+
+def facts_in(folder: Path) -> Facts:
+    """What a folder says of its model.
+
+    Raises:
+        ModelError: it was not written by an export, or by that of a newer version.
+    """
+    file = _existing(folder / FACTS)
+    try:
+        told = json.loads(file.read_text("utf-8"))
+        if told["format"] == FORMAT:
+            facts = Facts(**told)
+            view_from(facts.view)
+            return facts
+        reason = f"format {told['format']}, this version reads {FORMAT}"
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        reason = first_line(error)
+    raise ModelError(f"{file} cannot be used: {reason}; export the model again")
+
+
+def view_from(told: Mapping[str, Any]) -> View:
+    """The view that `view_as_json` told of."""
+    rest = dict(told)
+    kind = MaskedView if rest.pop("masked") else View
+    return kind(**rest | {"resample": Image.Resampling[rest["resample"].upper()]})
+
+
+def view_as_json(view: View) -> dict[str, Any]:
+    """A view as plain values."""
+    masked = isinstance(view, MaskedView)
+    return asdict(view) | {"resample": view.resample.name.lower(), "masked": masked}
+
+
+def pick_provider(device: str, available: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """The execution provider for a device, of those that onnxruntime has, and its options.
+
+    `device` is torch's name for it, as "cuda:1", or "rocm", "openvino" or "tensorrt"; "auto"
+    takes the best.
+
+    Raises:
+        InvalidInput: no such device, or none here.
+    """
+    kind, _, number = device.partition(":")
+    wanted = _BEST if device == "auto" else _PROVIDERS.get(kind, ())
+    name = next((name for name in wanted if name in available), None)
+    if name is None or not (number.isdigit() or device in ("auto", kind)):
+        raise InvalidInput(
+            f"the device {device!r} is not available to ONNX Runtime here; it has"
+            f" {', '.join(available)}.\nUse --device auto to take the best one there is."
+        )
+    options = {"device_id": number} if number and kind != "cpu" else {}
+    return name, options | ({"device_type": "GPU"} if kind == "xpu" else {})
+
+
+def _folder(spec: Spec) -> Path:
+    folder = Path(spec.file)
+    if spec.hub or not folder.is_dir():
+        raise ModelError(f"there is no folder {spec.hub or spec.file!r} with an exported model")
+    return folder
+
+
+def _existing(file: Path) -> Path:
+    if not file.is_file():
+        raise ModelError(
+            f"{file.parent} is no exported model, or not all of one: {file.name} is missing.\n"
+            "Write one: clipsearch export onnx --model SPEC --out FOLDER"
+        )
+    return file

@@ -1,0 +1,222 @@
+"""Write a whole model as ONNX: into a folder for `onnx:FOLDER`, or into the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clipsearch.encoders import Encoder, load
+from clipsearch.encoders.export import check, export_texts, least_cosine, trace, write_texts
+from clipsearch.encoders.onnx import (
+    FACTS,
+    FORMAT,
+    IMAGES,
+    TEXTS,
+    Facts,
+    OnnxEncoder,
+    cached_folder,
+    open_cached,
+    view_as_json,
+)
+from clipsearch.encoders.quiet import quiet
+from clipsearch.encoders.spec import Spec, sha256_of
+from clipsearch.errors import InvalidInput, ModelError, first_line
+from clipsearch.photos.view import MaskedView
+
+# Batches of the made pictures that an exported tower is checked with: no size is built in.
+BATCHES = (1, 3, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Tower:
+    """One exported tower, and how far its embeddings agree with those of torch in fp32."""
+
+    name: str  # "image" or "text"
+    precision: str  # "fp32" or "int8"
+    cosine: float  # the least, over made pictures or probing texts
+    bytes: int | None  # None for what was measured on the way and not kept
+
+
+def export_model(spec: Spec, folder: Path, int8: bool = False) -> tuple[Tower, ...]:
+    """Write both towers of a model into a folder; gives how they agree with torch.
+
+    With `int8` the weights of its matrices are kept in 8 bits, and their inputs are quantized as
+    they come: a model of its own, whose embeddings are not those of the full one.
+
+    Raises:
+        InvalidInput: the folder holds something.
+        ModelError: a tower cannot be exported, or gives other vectors than torch.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InvalidInput(f"{folder} is there already and not an empty folder; name another")
+    encoder = _loaded(spec)
+    with _scratch(folder) as scratch:
+        (scratch / TEXTS).mkdir()
+        cosines = {
+            "image": _write_images(scratch, encoder, int8),
+            "text": write_texts(scratch / TEXTS, encoder, quantize if int8 else None),
+        }
+        facts = _facts(scratch, spec, encoder, int8)
+        (scratch / FACTS).write_text(json.dumps(asdict(facts), indent=2), "utf-8")
+        for file in scratch.rglob("*.data"):  # which quantizing leaves to their owner alone
+            shutil.copymode(scratch / FACTS, file)
+        os.replace(scratch, folder)
+    sizes = {"image": _size(folder, IMAGES + "*"), "text": _size(folder / TEXTS, "tower*")}
+    return tuple(
+        Tower(name, precision, cosine, sizes[name] if precision == facts.precision else None)
+        for name, found in cosines.items()
+        for precision, cosine in zip(("fp32", "int8"), found, strict=False)
+    )
+
+
+def export_to_cache(spec: Spec, encoder: Encoder, device: str) -> OnnxEncoder:
+    """A model's ONNX form from the cache, written there first if need be.
+
+    `encoder` is the model as torch has it.
+
+    Raises:
+        ModelError: a tower cannot be exported, or gives other vectors than torch.
+        InvalidInput: onnxruntime has no such device here.
+    """
+    identity = encoder.weights, encoder.preprocess
+    if found := open_cached(*identity, device):
+        return found
+    if encoder.device != "cpu" or encoder.precision != "fp32":
+        encoder = _loaded(spec)
+    if not export_texts(encoder):
+        raise ModelError(f"the text tower of {spec} cannot be run as ONNX; use --runtime torch")
+    folder = cached_folder(*identity)
+    with _scratch(folder) as scratch:
+        _write_images(scratch, encoder)
+        facts = _facts(scratch, spec, encoder, int8=False)
+        (scratch / FACTS).write_text(json.dumps(asdict(facts)), "utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(scratch, folder)
+    exported = open_cached(*identity, device)
+    if exported is None:
+        raise ModelError(f"{spec} was exported to {folder}, but cannot be read back from there")
+    return exported
+
+
+def quantize(plain: Path, smaller: Path) -> None:
+    """Write a tower with its matrices in 8 bits; what multiplies them is quantized as it comes."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    model = onnx.load(plain)
+    # Told of tensors that quantizing transposes, which then contradicts it; it finds them itself.
+    del model.graph.value_info[:]
+    with quiet():
+        quantize_dynamic(
+            model,
+            smaller,
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            # Not convolutions: onnxruntime's in 8 bits are slower than those in full.
+            op_types_to_quantize=["MatMul", "Gemm"],
+            use_external_data_format=True,
+        )
+
+
+def made_views(encoder: Encoder, count: int) -> np.ndarray:
+    """Pictures made up for a check, as the model sees them: (count, r, r, channels) uint8.
+
+    From single colours over smooth patterns to noise.
+    """
+    rng = np.random.default_rng(0)
+    side, channels = encoder.resolution, 4 if isinstance(encoder.prepare, MaskedView) else 3
+    views = []
+    for number in range(count):
+        cells = (1, 2, 5, 16, 64, side)[number % 6]
+        coarse = rng.integers(0, 256, (cells, cells, channels))
+        step = -(-side // cells)
+        views.append(coarse.repeat(step, 0).repeat(step, 1)[:side, :side])
+    return np.stack(views).astype(np.uint8)
+
+
+def _loaded(spec: Spec) -> Encoder:
+    if spec.family == "onnx":
+        raise InvalidInput(f"{spec} is exported already; name the model that it was made of")
+    return load(spec, "cpu", "fp32")
+
+
+def _write_images(folder: Path, encoder: Encoder, int8: bool = False) -> tuple[float, ...]:
+    """Write the image tower; gives its least cosine with torch's, and that in 8 bits."""
+    import torch
+
+    module = encoder.image_export()
+    if module is None:
+        raise ModelError("an image tower of its kind cannot be exported")
+    views = made_views(encoder, sum(BATCHES))
+    expected = encoder.encode_images(views)
+    file = folder / IMAGES
+    try:
+        dims = {0: torch.export.Dim("batch")}
+        trace(module.eval(), torch.tensor(views[:2]), "views", dims, file)
+        least = [_measured(file, views, expected)]
+        check("image", least[0])
+        if int8:
+            # In a folder of its own, since the name of the file with its weights stands in it.
+            with tempfile.TemporaryDirectory(dir=folder) as beside:
+                quantize(file, Path(beside) / IMAGES)
+                for smaller in Path(beside).iterdir():
+                    smaller.replace(folder / smaller.name)
+            least.append(_measured(file, views, expected))
+    except (OSError, ModelError):
+        raise
+    except Exception as error:  # an operator that ONNX lacks
+        raise ModelError(f"the image tower cannot be exported: {first_line(error)}") from error
+    return tuple(least)
+
+
+def _measured(file: Path, views: np.ndarray, expected: np.ndarray) -> float:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    ends = np.cumsum(BATCHES)
+    rows = [session.run(None, {"views": batch})[0] for batch in np.split(views, ends[:-1])]
+    return least_cosine(np.concatenate(rows), expected)
+
+
+def _facts(folder: Path, spec: Spec, encoder: Encoder, int8: bool) -> Facts:
+    names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.*"))
+    files = {name: sha256_of(folder / name) for name in names}
+    weights = encoder.weights
+    if int8:  # what quantizing gives depends on who does it, so these very files are the model
+        weights = hashlib.sha256("".join(files.values()).encode()).hexdigest()
+    return Facts(
+        FORMAT, str(spec), weights, encoder.preprocess, "int8" if int8 else "fp32",
+        encoder.dim, encoder.resolution, encoder.context, encoder.logit_scale,
+        encoder.logit_bias,         view_as_json(encoder.prepare), files,
+    )  # fmt: skip
+
+
+def _size(folder: Path, pattern: str) -> int:
+    return sum(file.stat().st_size for file in folder.glob(pattern))
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder beside the one that it is to become; taken away if it does not."""
+    scratch = folder.with_name(f".new-{folder.name}-{os.getpid()}")
+    try:
+        scratch.mkdir(parents=True)
+    except OSError as error:
+        raise InvalidInput(f"{folder} cannot be written: {error.strerror}") from error
+    try:
+        yield scratch
+    except OSError as error:
+        raise InvalidInput(f"{folder} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

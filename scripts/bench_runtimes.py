@@ -1,0 +1,100 @@
+"""How fast one model is, and how exact, as torch and as ONNX Runtime run it.
+
+    python scripts/bench_runtimes.py --model ViT-B-32-256:b32.safetensors
+
+The model is exported twice, in full and in 8 bits. Torch in fp32, torch in bf16, ONNX in fp32 and
+ONNX in int8 then embed the same batches of views and the same captions, in turns, so that a slow
+minute of the machine is one for all of them. Told are medians, their ratio to torch in fp32, and
+the cosines with what that gave. Random weights have the speed of trained ones; their cosines say
+nothing about those of trained ones in 8 bits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from clipsearch.encoders import Encoder, load, parse_spec
+from clipsearch.encoders.onnx_export import export_model, made_views
+from clipsearch.encoders.texts import ExportedTexts
+
+WORDS = ("a", "dog", "on", "the", "beach", "two", "children", "play", "near", "red", "car", "sea")
+
+
+def captions(count: int) -> list[str]:
+    """Made-up captions of 4 to 15 words."""
+    rng = np.random.default_rng(0)
+    return [" ".join(rng.choice(WORDS, 4 + number % 12)) for number in range(count)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--batch", type=int, default=32, help="views, and texts, at a time")
+    parser.add_argument("--rounds", type=int, default=7)
+    given = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as folder:
+        full, small = Path(folder) / "full", Path(folder) / "int8"
+        for place, int8 in ((full, False), (small, True)):
+            for tower in export_model(parse_spec(given.model), place, int8):
+                print(f"{tower.name} {tower.precision}: least cosine {tower.cosine:.5f}")
+        runners = {
+            "torch fp32": load(parse_spec(given.model), "cpu", "fp32"),
+            "torch bf16": load(parse_spec(given.model), "cpu", "bf16"),
+            "ONNX fp32": load(parse_spec(f"onnx:{full}"), "cpu"),
+            "ONNX int8": load(parse_spec(f"onnx:{small}"), "cpu"),
+        }
+        views, texts = made_views(runners["torch fp32"], given.batch), captions(given.batch)
+        print(f"\n{given.model}, batches of {given.batch}, medians of {given.rounds} rounds\n")
+        # Texts as a process that stays reads them, which packs the weights once.
+        staying = {"ONNX fp32": full, "ONNX int8": small}
+        text_runners = {
+            name: ExportedTexts(staying[name] / "text", stay=True) if name in staying else runner
+            for name, runner in runners.items()
+        }
+        table("images", {n: encode(runner, views) for n, runner in runners.items()}, given)
+        table("one image", {n: encode(runner, views[:1]) for n, runner in runners.items()}, given)
+        table("texts", {n: encode_texts(it, texts) for n, it in text_runners.items()}, given)
+        table("one text", {n: encode_texts(it, texts[:1]) for n, it in text_runners.items()}, given)
+
+
+def encode(runner: Encoder, views: np.ndarray) -> Callable[[], np.ndarray]:
+    return lambda: runner.encode_images(views)
+
+
+def encode_texts(runner: Encoder | ExportedTexts, texts: list[str]) -> Callable[[], np.ndarray]:
+    return lambda: runner.encode_texts(texts)
+
+
+def table(what: str, calls: dict[str, Callable[[], np.ndarray]], given: argparse.Namespace) -> None:
+    """Print a row a runtime: rate, ratio to the first, least and mean cosine with the first."""
+    rows = {name: call() for name, call in calls.items()}  # which also warms up
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(given.rounds):
+        for name, call in calls.items():
+            begun = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - begun)
+    first, *_ = rows
+    base = statistics.median(seconds[first])
+    print(f"| {what} | per second | times torch fp32 | least cosine | mean cosine |")
+    print("|---|---|---|---|---|")
+    for name, found in rows.items():
+        took = statistics.median(seconds[name])
+        cosines = (found * rows[first]).sum(axis=1)
+        print(
+            f"| {name} | {len(found) / took:.1f} | {base / took:.2f} |"
+            f" {cosines.min():.5f} | {cosines.mean():.5f} |"
+        )
+    print()
+
+
+if __name__ == "__main__":
+    main()
