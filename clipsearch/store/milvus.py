@@ -39,7 +39,7 @@ HALF_PRECISION = (2, 4)  # the first that keeps float16
 # filter leaves, the more cells, up to all of them. Graphs (HNSW) find two thirds of what a filter
 # leaves where that is a twelfth of the photos, and say nothing of it (docs/scale.md).
 CELLS = 1024
-CELLS_A_SEARCH = 128
+CELLS_A_SEARCH = 64
 # What is not in cells yet is searched roughly by the engine once it is more than this.
 MOST_UNSORTED = 5000
 MOST_ANSWERS = 16_384  # that Milvus gives at a time
