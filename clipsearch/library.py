@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from clipsearch.search.query import Spaces
     from clipsearch.search.scoring import Scores
     from clipsearch.store.approximate import Optimized
+    from clipsearch.store.moving import Moved
 
 log = logging.getLogger("clipsearch")
 
@@ -128,6 +129,7 @@ class Status:
     bytes: dict[str, int]  # "catalog", "vectors" and "total"
     indexing: Run | None  # the index run that is under way
     captions: dict[str, int]  # contents that a model wrote about, by the model's name
+    store: str  # "faiss", or the address of the engine that the vectors are in
 
 
 def default_folder() -> Path:
@@ -327,6 +329,7 @@ class Library:
         max_megapixels: int | None = None,
         frames: int = 1,
         runtime: str | None = None,
+        store: str | None = None,
         isolated: bool = False,
         ray: str | None = None,
         ray_gpus: float | None = None,
@@ -351,6 +354,9 @@ class Library:
         `runtime` is what embeds pictures: "torch", or "onnx" for ONNX Runtime, to which the model
         is exported first; it is remembered with the model, and None leaves it as it was.
 
+        `store` says where a new index keeps its vectors for searching: "faiss", which is its own
+        folder, or "milvus:http://HOST:19530" (docs/scale.md). It is remembered; `move` changes it.
+
         `progress` gets the number of files done and their total. `stopping` is asked after each
         file; once true, the run ends after committing what it has. With `isolated`, files are
         decoded in processes of their own, so that one that crashes or hangs a decoder costs
@@ -362,11 +368,12 @@ class Library:
         lie at the same place on all machines (see docs/scale.md).
 
         Raises:
-            InvalidInput: a path that is no folder, or numbers that make no sense.
+            InvalidInput: a path that is no folder, numbers that make no sense, or a `store` that
+                is none or not the one where the vectors are.
             ClusterError: the cluster cannot be used, or does not see the folders.
             LibraryBusy: another process is writing to this index.
             ModelMismatch, WeightsUnavailable, ModelError: the model cannot be used.
-            LibraryError: the disk is full or read-only.
+            LibraryError: the disk is full or read-only, or the store does not answer.
         """
         from clipsearch.indexing.plan import Doubts
         from clipsearch.indexing.targets import (
@@ -391,6 +398,8 @@ class Library:
             roots = self._catalog.roots()
             targets = choose_targets(self._catalog, [os.fspath(path) for path in paths])
             try:
+                if store is not None:
+                    self._choose_store(store)
                 changes = RuleChanges(include, exclude, follow_links, raw_too)
                 change_rules(self._catalog, targets, changes)
                 if runtime is not None:
@@ -549,11 +558,34 @@ class Library:
 
         done = []
         with explained(self.folder), write_lock(self.folder):
+            if engine := self._catalog.engine():
+                raise InvalidInput(
+                    f"the vectors of this index are in {engine.address}, which keeps an"
+                    " approximate index by itself"
+                )
             for model in self._catalog.models():
                 vectors = vector_file(self.folder, model)
                 bring_up(self._catalog, model, vectors)
                 done.append(optimize(model.spec, vectors, force, progress))
         return tuple(done)
+
+    def move(self, store: str, *, progress: Progress | None = None) -> Moved:
+        """Bring the vectors to another store and search there from then on.
+
+        `store` is "faiss", the files of the index folder, or "milvus:http://HOST:19530". What is
+        there is read back and compared before the old place is cleared. A move that was stopped
+        goes on where it was, and one to where the vectors are already looks whether they are
+        right. `progress` gets the photos done and their total.
+
+        Raises:
+            InvalidInput: it is no store.
+            LibraryBusy: another process is writing to this index.
+            LibraryError: no engine answers there, or it does not hold what it was given.
+        """
+        from clipsearch.store.moving import move
+
+        with explained(self.folder), write_lock(self.folder, _PATIENCE):
+            return move(self.folder, self._catalog, store, progress)
 
     def export_texts(self) -> None:
         """Export the text towers of the index's models, unless that was done before.
@@ -807,7 +839,7 @@ class Library:
         """
         from clipsearch.search.labels import count_labels, read_labels
         from clipsearch.search.query import check_k
-        from clipsearch.store.sync import opened
+        from clipsearch.store.moving import opened
 
         check_k(k)
         with explained(self.folder):
@@ -849,7 +881,7 @@ class Library:
         """
         from clipsearch.search.labels import photos_labelled, read_labels
         from clipsearch.search.query import check_k
-        from clipsearch.store.sync import opened
+        from clipsearch.store.moving import opened
 
         check_k(k)
         with explained(self.folder):
@@ -935,6 +967,7 @@ class Library:
                 {"catalog": catalog, "vectors": vectors, "total": catalog + vectors},
                 running(self.folder),
                 self._catalog.count_captions(),
+                engine.address if (engine := self._catalog.engine()) else "faiss",
             )
 
     # The parts of an index run
@@ -1013,10 +1046,9 @@ class Library:
         from clipsearch.indexing.loading import Limits, Loaders, usual_workers
         from clipsearch.indexing.pipeline import Pipeline
         from clipsearch.photos.decode import MAX_PIXELS
-        from clipsearch.store.sync import bring_up, vector_file
+        from clipsearch.store.moving import to_write
 
-        vectors = vector_file(self.folder, model)
-        bring_up(self._catalog, model, vectors)
+        vectors = to_write(self.folder, self._catalog, model)
         pixels = how.max_megapixels * 1_000_000 if how.max_megapixels else MAX_PIXELS
         limits = Limits(pixels, how.frames)
         stopping = how.stopping or (lambda: False)
@@ -1037,14 +1069,20 @@ class Library:
                     counts.complete = pipeline.run(plan, loaders, stopping)
         return counts
 
+    def _choose_store(self, store: str) -> None:
+        from clipsearch.store.moving import choose
+
+        choose(self._catalog, store)
+
     def _bring_up_vectors(self) -> None:
         from clipsearch.store.approximate import renew
-        from clipsearch.store.sync import bring_up, vector_file
+        from clipsearch.store.moving import to_write
+        from clipsearch.store.vector_store import FileStore
 
         for model in self._catalog.models():
-            vectors = vector_file(self.folder, model)
-            bring_up(self._catalog, model, vectors)
-            renew(vectors)
+            vectors = to_write(self.folder, self._catalog, model)
+            if isinstance(vectors, FileStore):
+                renew(vectors.file)
 
     def _nearest(
         self,

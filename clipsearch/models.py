@@ -279,7 +279,7 @@ class Models:
         Raises:
             InvalidInput: the index has no such model, or no other.
         """
-        from clipsearch.store.sync import vector_file
+        from clipsearch.store.moving import remove
 
         held = self._catalog.models()
         model = next((model for model in held if _names(spec, model)), None)
@@ -292,8 +292,8 @@ class Models:
                 " another first: clipsearch index --model SPEC"
             )
         count, _ = self._catalog.fingerprint(model.id)
+        remove(folder, self._catalog, model)
         self._catalog.remove_model(model.id)
-        vector_file(folder, model).delete()
         return count
 
     def export_texts(self, texts: Sequence[str]) -> None:

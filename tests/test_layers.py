@@ -35,6 +35,8 @@ OWNERS = {
     "safetensors": "encoders",
     "huggingface_hub": "encoders",
     "faiss": "store",
+    "pymilvus": "store",
+    "grpc": "store",
     "sqlite3": "store",
     "sqlite_utils": "store",
     "pathspec": "photos",

@@ -86,6 +86,12 @@ def index(
         float | None,
         typer.Option(metavar="N", help="GPUs for one of its processes, such as 0.5. Default: 1."),
     ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STORE", help="Where a new index keeps its vectors: milvus:http://HOST:19530."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Bring folders into the index, or all that it knows up to date.
@@ -114,6 +120,7 @@ def index(
                 runtime=runtime,
                 ray=ray,
                 ray_gpus=ray_gpus,
+                store=store,
                 progress=show,
                 stopping=stop.is_set,
             )

@@ -63,6 +63,8 @@ def _print(held: Status, folder: str) -> None:
             print(f"          {model.note}")
     for name, captions in held.captions.items():
         print(f"captions  {captions} by {printable(name)}")
+    if held.store != "faiss":
+        print(f"store     {held.store}")
     sizes = held.bytes
     print(
         f"on disk   {_megabytes(sizes['total'])}"

@@ -27,7 +27,7 @@ from clipsearch.indexing.loading import Loaded, Loaders, Unread, hash_file
 from clipsearch.indexing.plan import Counts, Gone, Plan, Work
 from clipsearch.photos.facts import Facts
 from clipsearch.store.catalog import Catalog, Changes, Failure, NewPhoto
-from clipsearch.store.vectors import VectorFile
+from clipsearch.store.vector_store import VectorStore
 
 # Photos read ahead by before a model is loaded; a run that embeds nothing loads none.
 USUAL_BATCH = 64
@@ -79,7 +79,7 @@ class Pipeline:
         self,
         catalog: Catalog,
         model_id: int,
-        vectors: VectorFile,
+        vectors: VectorStore,
         encoder: Callable[[], Encoder],
         batch_size: int | None,
         progress: Callable[[int, int], None],
@@ -253,8 +253,8 @@ class Pipeline:
             ],
         )
         added = self._catalog.write(self._model_id, changes)
-        # Only after the commit: the catalog is the truth, the vector file follows.
-        self._vectors.add([id for id, _ in added], _matrix(added, self._vectors.dim))
+        # Only after the commit: the catalog is the truth, the vectors' store follows.
+        self._vectors.follow(added)
         self.counts.failed += len(batch.failures)
         self.counts.embedded += len(embedded)
         self._embedded.update(embedded)
@@ -339,7 +339,3 @@ def _failure(item: Work, unread: Unread) -> Failure:
     # A size that no file has: it is tried again at every run.
     size = item.found.size if unread.lasting else -1
     return Failure(item.root.id, item.found.path, size, item.found.mtime_ns, unread.reason)
-
-
-def _matrix(added: list[tuple[int, bytes]], dim: int) -> np.ndarray:
-    return np.frombuffer(b"".join(row for _, row in added), np.float16).reshape(-1, dim)

@@ -13,6 +13,7 @@ from clipsearch.store.catalog import Catalog, Selection
 # hexadecimal, since names that are no text are kept as bytes.
 _BYTES = "CAST(photos.path AS BLOB)"
 _FOLDER = f"hex(roots.path) || ' ' || hex(substr({_BYTES}, 1, instr({_BYTES}, x'2f')))"
+_PLACED = PROPERTIES["gps"].condition
 _MONTH = "substr(taken_at, 1, 7)"
 _NAME = "CAST(photos.path AS TEXT)"
 _EXTENSION = f"lower(replace({_NAME}, rtrim({_NAME}, replace({_NAME}, '.', '')), ''))"
@@ -41,7 +42,9 @@ def count_facets(catalog: Catalog, selection: Selection) -> Facets:
             _known(catalog.tally("camera", selection)),
             tuple(sorted(_known(catalog.tally(_MONTH, selection)))),
             tuple(sorted(types.items(), key=lambda it: (-it[1], it[0]))),
-            sum(count for has, count in catalog.tally(PROPERTIES["gps"], selection) if has),
+            sum(
+                count for has, count in catalog.tally(PROPERTIES["gps"].condition, selection) if has
+            ),
         )
 
 

@@ -13,6 +13,16 @@ from clipsearch.errors import InvalidInput
 from clipsearch.photos.scan import EXTENSIONS, RAW_EXTENSIONS
 from clipsearch.search.dates import parse_date
 from clipsearch.store.catalog import Catalog, Root, Selection, is_below
+from clipsearch.store.conditions import (
+    NOWHERE,
+    All,
+    Condition,
+    Either,
+    Is,
+    OtherFact,
+    moment,
+    printable,
+)
 
 KINDS = {
     "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -24,16 +34,21 @@ KINDS = {
 
 # The condition on a photo's row that says that it has something.
 PROPERTIES = {
-    "gps": "latitude IS NOT NULL AND longitude IS NOT NULL",
-    "date": "taken_from = 'exif'",
-    "camera": "camera IS NOT NULL",
-    "lens": "lens IS NOT NULL",
-    "title": "title IS NOT NULL",
-    "caption": "caption IS NOT NULL",
-    "keywords": "keywords IS NOT NULL",
-}
+    "gps": Selection("latitude IS NOT NULL AND longitude IS NOT NULL", (),
+                     Is("latitude", "<", NOWHERE)),
+    "date": Selection("taken_from = 'exif'", (), Is("dated", "==", True)),
+    "camera": Selection("camera IS NOT NULL", (), Is("camera", ">", "")),
+    "lens": Selection("lens IS NOT NULL", ()),
+    "title": Selection("title IS NOT NULL", ()),
+    "caption": Selection("caption IS NOT NULL", ()),
+    "keywords": Selection("keywords IS NOT NULL", ()),
+}  # fmt: skip
 
-SHAPES = {"landscape": "width > height", "portrait": "width < height", "square": "width = height"}
+SHAPES = {
+    "landscape": Selection("width > height", (), Is("width", ">", OtherFact("height"))),
+    "portrait": Selection("width < height", (), Is("height", ">", OtherFact("width"))),
+    "square": Selection("width = height", (), Is("width", "==", OtherFact("height"))),
+}
 
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(km|m|mi)?", re.IGNORECASE)
 _KM = {"km": 1.0, "m": 0.001, "mi": 1.609344}
@@ -78,8 +93,18 @@ def select(filters: Filters, catalog: Catalog) -> Selection | None:
     used = [part for part in parts if part is not None]
     if not used:
         return None
-    condition = " AND ".join(f"({part.condition})" for part in used)
-    return Selection(condition, tuple(value for part in used for value in part.values))
+    return all_of(used)
+
+
+def all_of(parts: Sequence[Selection]) -> Selection:
+    """What all of several selections select."""
+    condition = " AND ".join(f"({part.condition})" for part in parts)
+    facts = [part.facts for part in parts if part.facts is not None]
+    return Selection(
+        condition,
+        tuple(value for part in parts for value in part.values),
+        All(tuple(facts)) if len(facts) == len(parts) else None,
+    )
 
 
 def _folders(folders: Sequence[str | os.PathLike[str]], roots: Sequence[Root]) -> Selection | None:
@@ -91,7 +116,11 @@ def _folders(folders: Sequence[str | os.PathLike[str]], roots: Sequence[Root]) -
     values: list[Any] = []
     for root_id, prefix in places:
         values += [root_id, len(prefix), prefix]
-    return Selection(" OR ".join([below] * len(places)), tuple(values))
+    facts = (
+        All((Is("root", "==", root_id), Is("folder", "below", printable(prefix))))
+        for root_id, prefix in places
+    )
+    return Selection(" OR ".join([below] * len(places)), tuple(values), Either(tuple(facts)))
 
 
 def _places(folder: str, roots: Sequence[Root]) -> list[tuple[int, bytes]]:
@@ -118,16 +147,22 @@ def no_photos_below(folder: object) -> InvalidInput:
 
 def _taken(since: str | None, until: str | None) -> Selection | None:
     # The time on the clock where it was taken, which is what people remember.
-    conditions, values = [], []
+    conditions, values, relations = [], [], []
     if since is not None:
         conditions.append("substr(taken_at, 1, 19) >= ?")
         values.append(parse_date(since).start.isoformat(timespec="seconds"))
+        relations.append(">=")
     if until is not None:
         conditions.append("substr(taken_at, 1, 19) < ?")
         values.append(parse_date(until).end.isoformat(timespec="seconds"))
+        relations.append("<")
     if len(values) == 2 and values[0] >= values[1]:
         raise InvalidInput(f"--since {since} is not before the end of --until {until}")
-    return Selection(" AND ".join(conditions), tuple(values)) if conditions else None
+    if not conditions:
+        return None
+    facts = [Is("taken", how, moment(text)) for how, text in zip(relations, values, strict=True)]
+    known = Is("taken", ">=", 0)
+    return Selection(" AND ".join(conditions), tuple(values), All((known, *facts)))
 
 
 def _camera(name: str | None) -> Selection | None:
@@ -135,7 +170,8 @@ def _camera(name: str | None) -> Selection | None:
         return None
     if not name.strip():
         raise InvalidInput("--camera is empty; give a part of its name, such as 'canon'")
-    return Selection("instr(lower(camera), ?) > 0", (name.strip().lower(),))
+    part = name.strip().lower()
+    return Selection("instr(lower(camera), ?) > 0", (part,), Is("camera", "contains", part))
 
 
 def _place(near: str | None, within: str | None) -> Selection | None:
@@ -157,7 +193,22 @@ def _place(near: str | None, within: str | None) -> Selection | None:
     return Selection(
         "latitude BETWEEN ? AND ? AND kilometres(latitude, longitude, ?, ?) <= ?",
         (latitude - band, latitude + band, latitude, longitude, reach),
-    )
+        All((
+            Is("latitude", ">=", latitude - band), Is("latitude", "<", latitude + band),
+            *_meridians(latitude, longitude, band),
+        )),
+    )  # fmt: skip
+
+
+def _meridians(latitude: float, longitude: float, band: float) -> Sequence[Condition]:
+    """What the longitudes of a circle lie between; nothing near a pole or the date line."""
+    farthest = abs(latitude) + band
+    if farthest >= 89:
+        return ()
+    width = 1.01 * band / math.cos(math.radians(farthest))
+    if abs(longitude) + width >= 180:
+        return ()
+    return Is("longitude", ">=", longitude - width), Is("longitude", "<", longitude + width)
 
 
 def _kilometres(text: str) -> float:
@@ -167,28 +218,38 @@ def _kilometres(text: str) -> float:
     return float(match[1]) * _KM[(match[2] or "km").lower()]
 
 
-def _one_of(name: str | None, conditions: dict[str, str], option: str) -> Selection | None:
+def _one_of(name: str | None, conditions: dict[str, Selection], option: str) -> Selection | None:
     if name is None:
         return None
     if name.lower() not in conditions:
         raise InvalidInput(f"{option} {name!r} is unknown; it can be {', '.join(conditions)}")
-    return Selection(conditions[name.lower()], ())
+    return conditions[name.lower()]
 
 
 def _size(text: str | None) -> Selection | None:
     if text is None:
         return None
     if match := re.fullmatch(r"(\d+)x(\d+)", text):
-        sides = sorted(map(int, match.groups()))
-        return Selection("min(width, height) >= ? AND max(width, height) >= ?", tuple(sides))
+        shorter, longer = sorted(map(int, match.groups()))
+        facts = Either((_at_least(shorter, longer), _at_least(longer, shorter)))
+        condition = "min(width, height) >= ? AND max(width, height) >= ?"
+        return Selection(condition, (shorter, longer), facts)
     if match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*mp", text, re.IGNORECASE):
-        return Selection("width * height >= ?", (float(match[1]) * 1e6,))
+        pixels = float(match[1]) * 1e6
+        enough = Is("pixels", ">=", math.floor(min(pixels, 1e18)))
+        return Selection("width * height >= ?", (pixels,), enough)
     if re.fullmatch(r"\d+", text):
-        return Selection("max(width, height) >= ?", (int(text),))
+        side = int(text)
+        facts = Either((Is("width", ">=", side), Is("height", ">=", side)))
+        return Selection("max(width, height) >= ?", (side,), facts)
     raise InvalidInput(
         f"--min-size {text!r} is no size; write one such as 1920x1080, 2000 (the longer side)"
         " or 8MP"
     )
+
+
+def _at_least(width: int, height: int) -> Condition:
+    return All((Is("width", ">=", width), Is("height", ">=", height)))
 
 
 def _kinds(names: Sequence[str]) -> Selection | None:
@@ -197,7 +258,7 @@ def _kinds(names: Sequence[str]) -> Selection | None:
     endings = tuple(ending for name in names for ending in _endings(name))
     test = "substr(lower(CAST(photos.path AS TEXT)), -?) = ?"
     values = tuple(value for ending in endings for value in (len(ending), ending))
-    return Selection(" OR ".join([test] * len(endings)), values)
+    return Selection(" OR ".join([test] * len(endings)), values, Is("type", "in", endings))
 
 
 def _endings(name: str) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from clipsearch.search.results import Hit
 from clipsearch.search.scoring import probabilities
 from clipsearch.store.catalog import EVERYTHING, Catalog, Model, Selection
 from clipsearch.store.label_rows import LabelRows, read_label_rows, write_label_rows
-from clipsearch.store.vectors import VectorFile
+from clipsearch.store.vector_store import VectorStore
 
 log = logging.getLogger("clipsearch")
 
@@ -185,7 +185,7 @@ def best_labels(vector: np.ndarray, labels: LabelSet, k: int) -> list[Label]:
 def count_labels(
     catalog: Catalog,
     model: Model,
-    vectors: VectorFile,
+    vectors: VectorStore,
     labels: Sequence[str],
     embed: Callable[[Sequence[str]], LabelSet],
     folder: str | os.PathLike[str] | None,
@@ -215,7 +215,7 @@ def count_labels(
 def photos_labelled(
     catalog: Catalog,
     model: Model,
-    vectors: VectorFile,
+    vectors: VectorStore,
     labels: Sequence[str],
     embed: Callable[[Sequence[str]], LabelSet],
     label: str,
@@ -251,7 +251,7 @@ class _Best(NamedTuple):
     probabilities: np.ndarray  # (n,) float32
 
 
-def _best_of_each(vectors: VectorFile, ids: np.ndarray, labels: LabelSet) -> _Best:
+def _best_of_each(vectors: VectorStore, ids: np.ndarray, labels: LabelSet) -> _Best:
     columns = np.ascontiguousarray(labels.vectors.T)
     nothing = np.empty(0, np.int64)
     parts = [_Best(nothing, nothing, nothing.astype(np.float32), nothing.astype(np.float32))]

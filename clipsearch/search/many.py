@@ -130,7 +130,7 @@ def _search_together(space: Space, asked: Sequence[_Asked]) -> None:
         some = [it for it in asked if it.question.k == count]
         rows = np.stack([it.row for it in some if it.row is not None])
         # One more for the photo left out, and one more as `nearest_photos` looks for.
-        for it, matches in zip(some, space.fast.search_many(rows, count + 2), strict=True):
+        for it, matches in zip(some, space.vectors.search_many(rows, count + 2), strict=True):
             it.nearest = matches
 
 

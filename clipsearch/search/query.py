@@ -20,10 +20,10 @@ from clipsearch.search.relevance import (
     relevance,
 )
 from clipsearch.search.results import Hit
-from clipsearch.store.approximate import ApproximateIndex, faster
 from clipsearch.store.catalog import EVERYTHING, Catalog, Model, PhotoRow, Selection
-from clipsearch.store.sync import opened
-from clipsearch.store.vectors import Matches, VectorFile
+from clipsearch.store.moving import opened
+from clipsearch.store.vector_store import VectorStore, Within
+from clipsearch.store.vectors import Matches
 
 # Photos looked up at a time: where all are asked for, their rows do not all stand beside the hits.
 _ROWS = 10_000
@@ -38,12 +38,7 @@ class Space:
 
     catalog: Catalog
     model: Model
-    vectors: VectorFile
-
-    @cached_property
-    def fast(self) -> VectorFile | ApproximateIndex:
-        """The vectors by their approximate index, where there is one."""
-        return faster(self.vectors)
+    vectors: VectorStore
 
     @cached_property
     def scale_of_pictures(self) -> Calibration:
@@ -104,14 +99,11 @@ def nearest_photos(
     picture in it has None. `first` is what a search for k + 1 vectors has found already.
     """
     catalog = space.catalog
-    within = None
-    if selection is not None:
-        within = np.fromiter(catalog.selected_vectors(space.model.id, selection), np.int64)
+    within = Within(catalog, space.model, selection) if selection is not None else None
     reach = sys.maxsize if k is None else k + 1  # one for the photo left out
     judge = _judge(space, query, neutral)
-    searched = space.vectors if exact else space.fast
     while True:
-        matches = first or searched.search(query, reach, within)
+        matches = first or space.vectors.search(query, reach, within, exact)
         hits = list(_hits(catalog, matches, judge, selection or EVERYTHING, leave_out))
         # Vectors of photos that are gone may still be in the file: look further then.
         if k is None or len(hits) >= k or len(matches.ids) < reach:

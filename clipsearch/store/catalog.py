@@ -20,14 +20,15 @@ from clipsearch.errors import LibraryError
 from clipsearch.photos.facts import Facts, with_file_time
 from clipsearch.photos.opening import Place
 from clipsearch.photos.scan import ScanRules
-from clipsearch.store import words
+from clipsearch.store import changes, words
+from clipsearch.store.conditions import Condition, EngineFacts, engine_facts
 from clipsearch.store.lock import write_lock
 
 T = TypeVar("T")
 
 FILE_NAME = "catalog.db"
 APPLICATION_ID = 0x636C6970  # "clip", so that `file` and we can tell whose database it is
-SCHEMA_VERSION = 4  # the number of migrations
+SCHEMA_VERSION = 5  # the number of migrations
 MOST_QUESTIONS = 10_000  # that are remembered; the oldest go first
 _MANY = 500  # parameters in one statement; SQLite's oldest limit is 999
 
@@ -80,6 +81,15 @@ class StoredPhoto(NamedTuple):
     place: Place
 
 
+class EnginePhoto(NamedTuple):
+    """A photo as an engine holds it for one model."""
+
+    id: int
+    vector_id: int
+    vector: bytes  # float16 row
+    facts: EngineFacts
+
+
 class PhotoFile(NamedTuple):
     """What tells a photo's file from its duplicates."""
 
@@ -122,6 +132,17 @@ class Selection:
 
     condition: str
     values: tuple[Any, ...]
+    # The same, or a little less strict, for an engine; None where it cannot be told by its facts.
+    facts: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """An engine outside the index folder that holds the vectors, or is being given them."""
+
+    address: str  # "milvus:http://..."
+    library: str  # what tells this index from others there
+    ready: bool  # whether it has them all
 
 
 EVERYTHING = Selection("1", ())
@@ -708,7 +729,87 @@ class Catalog:
         ).fetchone()
         return row[0] if row else None
 
+    def rows_of(self, ids: Sequence[int]) -> dict[int, bytes]:
+        """The float16 rows of vectors, by their ids."""
+        rows = self._db.execute(
+            "SELECT id, vector FROM vectors WHERE id IN (SELECT value FROM json_each(?))",
+            (json.dumps(ids),),
+        )
+        return dict(rows)
 
+    # The engine that the vectors are in, where it is not the files of the index folder
+
+    def engine(self) -> Engine | None:
+        """The engine that is searched; None where that is done in the index folder's files."""
+        return next((engine for engine in self.engines() if engine.ready), None)
+
+    def engines(self) -> list[Engine]:
+        """The engine that is searched and those that the vectors are on their way to."""
+        rows = self._db.execute("SELECT address, library, ready FROM stores ORDER BY address")
+        return [Engine(address, library, bool(ready)) for address, library, ready in rows]
+
+    def add_engine(self, engine: Engine) -> None:
+        """Remember an engine; from then on the log of changes is kept for it."""
+        with self.transaction():
+            values = (engine.address, engine.library, engine.ready)
+            self._db.execute("INSERT INTO stores VALUES (?, ?, ?)", values)
+            changes.start(self._db)
+
+    def keep_engine(self, address: str | None) -> None:
+        """Search this engine from now on, None for the files, and forget all others."""
+        with self.transaction():
+            self._db.execute("DELETE FROM stores WHERE address IS NOT ?", (address,))
+            self._db.execute("UPDATE stores SET ready = 1")
+            if address is None:
+                changes.stop(self._db)
+
+    def revision(self) -> int:
+        """The latest revision of the log of changes."""
+        return changes.last(self._db)
+
+    def changed_after(self, revision: int, limit: int) -> Sequence[tuple[int, int]]:
+        """The (revision, photo id) of what changed after a revision, the oldest first."""
+        return changes.after(self._db, revision, limit)
+
+    def engine_photos(self, model_id: int, ids: Sequence[int]) -> list[EnginePhoto]:
+        """Those of these photos that a model has embedded, by id."""
+        rows = self._db.execute(
+            f"SELECT photos.id, vectors.id, vector, {', '.join(_ENGINE_COLUMNS)} FROM photos"
+            " JOIN vectors ON vectors.digest = photos.digest AND model_id = ?"
+            " WHERE photos.id IN (SELECT value FROM json_each(?)) ORDER BY photos.id",
+            (model_id, json.dumps(ids)),
+        )
+        return [
+            EnginePhoto(id, vector_id, row, _as_engine_facts(facts))
+            for id, vector_id, row, *facts in rows
+        ]
+
+    def embedded_photos(self, model_id: int) -> Iterator[int]:
+        """The ids of the photos that a model has embedded, ascending."""
+        rows = self._db.execute(
+            f"SELECT id FROM photos WHERE EXISTS ({_VECTOR_OF_PHOTO} AND model_id = ?) ORDER BY id",
+            (model_id,),
+        )
+        return (id for (id,) in rows)
+
+    def count_embedded_photos(self, model_id: int) -> int:
+        """How many photos a model has embedded."""
+        (count,) = self._db.execute(
+            f"SELECT count(*) FROM photos WHERE EXISTS ({_VECTOR_OF_PHOTO} AND model_id = ?)",
+            (model_id,),
+        ).fetchone()
+        return int(count)
+
+    def cameras(self) -> list[str]:
+        """The names of all cameras."""
+        rows = self._db.execute("SELECT DISTINCT camera FROM photos WHERE camera IS NOT NULL")
+        return [camera for (camera,) in rows]
+
+
+_ENGINE_COLUMNS = (
+    "root_id", "path", "taken_at", "taken_from", "camera", "latitude", "longitude", "width",
+    "height",
+)  # fmt: skip
 _VECTOR_OF_PHOTO = "SELECT 1 FROM vectors WHERE vectors.digest = photos.digest"
 _PHOTO_AT = "SELECT id FROM photos WHERE root_id = ? AND path = ?"
 _WRITE_PICTURE = "INSERT OR REPLACE INTO pictures VALUES (?, ?)"
@@ -718,6 +819,10 @@ _WRITE_PHOTO = (
     f"INSERT OR REPLACE INTO photos (id, root_id, path, digest, size, mtime_ns, {_FACTS})"
     f" VALUES (?, ?, ?, ?, ?, ?, {', '.join('?' * len(_FACT_NAMES))})"
 )
+
+
+def _as_engine_facts(values: Sequence[Any]) -> EngineFacts:
+    return engine_facts(dict(zip(_ENGINE_COLUMNS, values, strict=True)))
 
 
 def _rules(text: str | None) -> ScanRules:

@@ -115,3 +115,21 @@ def m003_captions_and_words(db: Database) -> None:
 def m004_runtimes(db: Database) -> None:
     """What embeds pictures with a model."""
     db.execute("ALTER TABLE models ADD COLUMN runtime TEXT NOT NULL DEFAULT 'torch'")
+
+
+@migrations()
+def m005_stores(db: Database) -> None:
+    """Engines that the vectors are in or on their way to, and the log of what they lack."""
+    db.executescript(
+        """
+        CREATE TABLE stores (
+            address TEXT PRIMARY KEY,
+            library TEXT NOT NULL,
+            ready INTEGER NOT NULL
+        );
+        CREATE TABLE changed (
+            revision INTEGER PRIMARY KEY AUTOINCREMENT,
+            photo_id INTEGER NOT NULL UNIQUE
+        );
+        """
+    )

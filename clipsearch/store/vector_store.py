@@ -1,0 +1,147 @@
+"""What a search needs of wherever a model's vectors are, and the two things that give it.
+
+`FileStore` is the files of the index folder, searched by FAISS; `clipsearch.store.milvus` has the
+other. Both hold what the catalog holds, and are brought up to it when they are behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from clipsearch.store.approximate import ApproximateIndex, faster
+from clipsearch.store.catalog import Catalog, Model, Selection
+from clipsearch.store.conditions import Condition
+from clipsearch.store.sync import bring_up
+from clipsearch.store.vectors import Ids, Matches, VectorFile
+
+
+class Within:
+    """The vectors that a search is limited to: those of the selected photos."""
+
+    def __init__(self, catalog: Catalog, model: Model, selection: Selection) -> None:
+        self._catalog = catalog
+        self._model = model
+        self._selection = selection
+
+    @property
+    def condition(self) -> Condition | None:
+        """The selection as a condition on what an engine knows, None where it knows too little."""
+        return self._selection.facts
+
+    @cached_property
+    def share(self) -> float:
+        """How much of all photos are selected, 0 to 1."""
+        photos = self._catalog.count_photos()
+        return self._catalog.count_selected(self._selection) / photos if photos else 0.0
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """The vectors' ids, (n,) int64, ascending."""
+        return np.fromiter(
+            self._catalog.selected_vectors(self._model.id, self._selection), np.int64
+        )
+
+
+class VectorStore(Protocol):
+    """The vectors of one model, brought up to the catalog when they were opened."""
+
+    dim: int
+
+    def search(
+        self, query: np.ndarray, k: int, within: Within | None = None, exact: bool = False
+    ) -> Matches:
+        """The k vectors nearest to `query`, (dim,) float32 unit, of those `within`, best first.
+
+        The answer is shorter than k when there are not as many. It may hold vectors that are gone
+        from the catalog by now, and some of photos that are not selected. Nearly all that is found
+        is right unless `exact`, and then all of it.
+        """
+
+    def search_many(self, queries: np.ndarray, k: int) -> list[Matches]:
+        """As `search` for each of `queries`, (n, dim) float32, at less cost than one by one."""
+
+    def rows_of(self, ids: Ids) -> np.ndarray:
+        """The vectors of ids that were found, in their order: (n, dim) float16 unit rows."""
+
+    def spread(self, most: int) -> tuple[np.ndarray, int]:
+        """At most about so many rows, evenly spread, (n, dim) float16; and how many there are."""
+
+    def blocks(self, within: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The vectors of the ids `within`, (n,) int64, ascending and about `size` at a time.
+
+        A block is (n,) int64 ids and (n, dim) float16 unit rows.
+        """
+
+    def follow(self, added: Sequence[tuple[int, bytes]]) -> None:
+        """Take what was committed to the catalog just now: ids and float16 rows of new vectors."""
+
+    def bring_up(self) -> None:
+        """Become as the catalog is. The caller holds the index's lock."""
+
+
+class FileStore:
+    """The files of the index folder, searched by FAISS."""
+
+    def __init__(self, catalog: Catalog, model: Model, file: VectorFile) -> None:
+        self.dim = model.dim
+        self.file = file
+        self._catalog = catalog
+        self._model = model
+        self.rows_of, self.spread, self.blocks = file.rows_of, file.spread, file.blocks
+
+    def search(
+        self, query: np.ndarray, k: int, within: Within | None = None, exact: bool = False
+    ) -> Matches:
+        """As `VectorStore.search`; exact unless there is an approximate index."""
+        searched = self.file if exact else self._fast
+        return searched.search(query, k, within.ids if within else None)
+
+    def search_many(self, queries: np.ndarray, k: int) -> list[Matches]:
+        """As `VectorStore.search_many`."""
+        return self._fast.search_many(queries, k)
+
+    def follow(self, added: Sequence[tuple[int, bytes]]) -> None:
+        """Append the new vectors."""
+        rows = np.frombuffer(b"".join(row for _, row in added), np.float16)
+        self.file.add([id for id, _ in added], rows.reshape(-1, self.dim))
+
+    def bring_up(self) -> None:
+        """Append what the files lack, or write them anew."""
+        bring_up(self._catalog, self._model, self.file)
+
+    @cached_property
+    def _fast(self) -> VectorFile | ApproximateIndex:
+        return faster(self.file)
+
+
+class CatalogRows:
+    """The vectors as the catalog keeps them: each can be had, and to search is to read them all."""
+
+    def __init__(self, catalog: Catalog, model: Model) -> None:
+        self._catalog = catalog
+        self._model = model
+
+    def rows_of(self, ids: Ids) -> np.ndarray:
+        """The vectors of these ids, (n, dim) float16; zeros for one that is gone."""
+        wanted = np.asarray(ids).tolist()
+        found, nothing = self._catalog.rows_of(wanted), bytes(2 * self._model.dim)
+        return self._matrix([found.get(id, nothing) for id in wanted])
+
+    def spread(self, most: int) -> tuple[np.ndarray, int]:
+        """As `VectorStore.spread`."""
+        ids = np.fromiter(self._catalog.vector_ids(self._model.id), np.int64)
+        return self.rows_of(ids[:: max(1, -(-len(ids) // most))]), len(ids)
+
+    def blocks(self, within: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """As `VectorStore.blocks`."""
+        for start in range(0, len(within), size):
+            found = sorted(self._catalog.rows_of(within[start : start + size].tolist()).items())
+            if found:
+                yield np.array([id for id, _ in found]), self._matrix([row for _, row in found])
+
+    def _matrix(self, rows: Sequence[bytes]) -> np.ndarray:
+        return np.frombuffer(b"".join(rows), np.float16).reshape(-1, self._model.dim)
