@@ -88,9 +88,13 @@ def architecture(tmp_path_factory: pytest.TempPathFactory) -> str:
 def undisturbed(
     pairs: Path, architecture: str, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Outcome]:
-    """The folder and the outcome of a run that nothing disturbed."""
+    """The folder and the outcome of a run that nothing disturbed, on one thread."""
     out = tmp_path_factory.mktemp("undisturbed") / "out"
-    return out, finetune(pairs, out, architecture, COURSE, workers=1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    outcome = finetune(pairs, out, architecture, COURSE, workers=1)
+    torch.set_num_threads(threads)
+    return out, outcome
 
 
 @dataclass
@@ -314,6 +318,7 @@ def test_an_interrupted_and_resumed_run_equals_an_undisturbed_one(
     process = subprocess.Popen(
         [*command, "--model", architecture, *options],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     try:
         end = time.monotonic() + 120

@@ -7,6 +7,7 @@ in what order they come, and when to stop is not known here.
 from __future__ import annotations
 
 import importlib
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -194,12 +195,25 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
 def save_weights(
     file: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None
 ) -> None:
-    """Write tensors as safetensors, all or nothing."""
-    from safetensors.torch import save_file
+    """Write tensors as safetensors, all or nothing, and the same bytes for the same content."""
+    from safetensors.torch import save, save_file
 
     part = file.with_name(file.name + ".part")
-    save_file(tensors, part, metadata=metadata)
+    if metadata and len(metadata) > 1:
+        part.write_bytes(_in_order(save(tensors, metadata)))
+    else:
+        save_file(tensors, part, metadata=metadata)
     part.chmod(0o644)  # save_file makes files for their owner alone
     with part.open("rb") as stream:
         os.fsync(stream.fileno())
     os.replace(part, file)
+
+
+def _in_order(content: bytes) -> bytes:
+    """A safetensors file with its metadata sorted; the library's order is another each time."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    ordered = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    ordered += b" " * (-len(ordered) % 8)  # tensors begin at a multiple of 8
+    return len(ordered).to_bytes(8, "little") + ordered + content[8 + size :]
