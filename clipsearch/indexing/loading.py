@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from filelock import FileLock
@@ -28,6 +28,8 @@ from clipsearch.photos.facts import Facts
 from clipsearch.photos.isolated import Interrupted, Processes
 from clipsearch.photos.phash import LEAST_SIDE, perceptual_hash
 from clipsearch.photos.view import View
+
+K = TypeVar("K")
 
 # Held while a large picture is decoded: between threads a lock, between processes a file's.
 _turn: AbstractContextManager[Any] = threading.Lock()
@@ -132,8 +134,8 @@ class Loaders:
 
 
 def load_ahead(
-    paths: Mapping[str, str], view: View, loaders: Loaders, ahead: int
-) -> Iterator[tuple[str, Loaded | Unread]]:
+    paths: Mapping[K, str], view: View, loaders: Loaders, ahead: int
+) -> Iterator[tuple[K, Loaded | Unread]]:
     """What came of each file, by its key in `paths` and in their order; `ahead` are in flight."""
     started = ((key, loaders.submit(path, view)) for key, path in paths.items())
     waiting = deque(islice(started, ahead))
