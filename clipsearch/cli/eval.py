@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.index import note
-from clipsearch.cli.options import Device, Json
+from clipsearch.cli.options import Device, ImagesFolder, Json, Pairs
 from clipsearch.cli.output import counted, print_json, print_rows, printable
 from clipsearch.cli.progress import counting
 
@@ -46,16 +46,9 @@ IN_PERCENT = "in percent, with 95% intervals"
 
 @app.command()
 def retrieval(
-    pairs: Annotated[
-        Path, typer.Argument(metavar="CSV", help="A table with an image and a caption in a row.")
-    ],
+    pairs: Pairs,
     models: Specs = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="The folder that names are relative to. Default: the table's own."
-        ),
-    ] = None,
+    images: ImagesFolder = None,
     split: Annotated[
         str | None,
         typer.Option(

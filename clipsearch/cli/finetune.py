@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.index import note, progress, stop_on_signals
-from clipsearch.cli.options import Device, Json
+from clipsearch.cli.options import Device, ImagesFolder, Json, Pairs, Workers
 from clipsearch.cli.output import counted, end_with_the_reader, print_json
 
 if TYPE_CHECKING:
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 
 def finetune(
-    pairs: Annotated[
-        Path, typer.Argument(metavar="CSV", help="A table with an image and a caption in a row.")
-    ],
+    pairs: Pairs,
     model: Annotated[
         str,
         typer.Option(
@@ -32,12 +30,7 @@ def finetune(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="A new folder, for the result.")
     ],
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="The folder that names are relative to. Default: the table's own."
-        ),
-    ] = None,
+    images: ImagesFolder = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -98,9 +91,7 @@ def finetune(
         bool, typer.Option("--resume", help="Go on where the run in DIR was stopped.")
     ] = False,
     device: Device = "auto",
-    workers: Annotated[
-        int | None, typer.Option(metavar="N", help="Photos decoded at a time.")
-    ] = None,
+    workers: Workers = None,
     json: Json = False,
 ) -> None:
     """Teach a model your photos and captions.

@@ -7,14 +7,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from threading import Event
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipsearch.cli.options import Device, Index, Json, ModelSpec
+from clipsearch.cli.options import Device, Folders, Index, Json, ModelSpec, Workers
 from clipsearch.cli.output import end_with_the_reader, print_json
 
 if TYPE_CHECKING:
@@ -27,19 +26,14 @@ COUNTS = ("added", "updated", "moved", "removed", "unchanged", "failed")
 
 
 def index(
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[PATH]...", help="Folders. Default: all that the index knows."),
-    ] = None,
+    paths: Folders = None,
     index: Index = None,
     model: ModelSpec = None,
     device: Device = "auto",
     batch_size: Annotated[
         int | None, typer.Option(metavar="N", help="Photos embedded at a time.")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(metavar="N", help="Photos decoded at a time.")
-    ] = None,
+    workers: Workers = None,
     prune: Annotated[
         bool,
         typer.Option("--prune", help="Remove also what a missing or empty folder held."),

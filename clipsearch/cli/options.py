@@ -19,6 +19,20 @@ def _count(value: str | int) -> int | None:
         raise typer.BadParameter(f"{value!r} is neither a number nor all") from None
 
 
+Folders = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[PATH]...", help="Folders. Default: all that the index knows."),
+]
+Pairs = Annotated[
+    Path, typer.Argument(metavar="CSV", help="A table with an image and a caption in a row.")
+]
+ImagesFolder = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="The folder that names are relative to. Default: the table's own."
+    ),
+]
+Workers = Annotated[int | None, typer.Option(metavar="N", help="Photos decoded at a time.")]
 Index = Annotated[
     Path | None,
     typer.Option(

@@ -6,7 +6,6 @@ import json as json_format
 import os
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,7 +19,7 @@ from clipsearch.cli.index import (
     stop_on_signals,
     summary,
 )
-from clipsearch.cli.options import Device, Index, Json, ModelSpec
+from clipsearch.cli.options import Device, Folders, Index, Json, ModelSpec
 from clipsearch.cli.output import counted
 
 if TYPE_CHECKING:
@@ -28,10 +27,7 @@ if TYPE_CHECKING:
 
 
 def watch(
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[PATH]...", help="Folders. Default: all that the index knows."),
-    ] = None,
+    paths: Folders = None,
     index: Index = None,
     model: ModelSpec = None,
     device: Device = "auto",

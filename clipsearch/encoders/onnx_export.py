@@ -198,7 +198,7 @@ def _facts(folder: Path, spec: Spec, encoder: Encoder, int8: bool) -> Facts:
     return Facts(
         FORMAT, str(spec), weights, encoder.preprocess, "int8" if int8 else "fp32",
         encoder.dim, encoder.resolution, encoder.context, encoder.logit_scale,
-        encoder.logit_bias,         view_as_json(encoder.prepare), files,
+        encoder.logit_bias, view_as_json(encoder.prepare), files,
     )  # fmt: skip
 
 

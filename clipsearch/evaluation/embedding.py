@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -16,7 +15,7 @@ from clipsearch import encoders
 from clipsearch.encoders import Encoder
 from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import InvalidInput
-from clipsearch.indexing.loading import Loaded, Loaders, Unread
+from clipsearch.indexing.loading import Loaders, Unread, load_ahead
 from clipsearch.search.labels import ensembles
 
 log = logging.getLogger("clipsearch")
@@ -89,7 +88,8 @@ class Embedder:
         rows: list[np.ndarray] = []
         kept: list[int] = []
         unread: list[LeftOut] = []
-        loaded = self._loaded(paths, encoder)
+        files = {place: str(path) for place, path in enumerate(paths)}
+        loaded = load_ahead(files, encoder.prepare, self._loaders, 2 * encoder.batch_size)
         while batch := list(islice(loaded, encoder.batch_size)):
             views: list[np.ndarray] = []
             for place, result in batch:
@@ -128,19 +128,6 @@ class Embedder:
             rows.append(ensembles(some, templates, encoder))
             self._count(len(some) * len(templates))
         return np.concatenate(rows)
-
-    def _loaded(
-        self, paths: Sequence[Path], encoder: Encoder
-    ) -> Iterator[tuple[int, Loaded | Unread]]:
-        """What came of each file, in order; two batches are decoded ahead of the encoder."""
-        ahead: deque[tuple[int, Callable[[], Loaded | Unread]]] = deque()
-        for place, path in enumerate(paths):
-            ahead.append((place, self._loaders.submit(str(path), encoder.prepare)))
-            if len(ahead) > 2 * encoder.batch_size:
-                at, wait = ahead.popleft()
-                yield at, wait()
-        for at, wait in ahead:
-            yield at, wait()
 
     def _judge(self, unread: list[LeftOut], name: str, total: int) -> None:
         if not unread:

@@ -29,7 +29,7 @@ from clipsearch.photos.isolated import Interrupted, Processes
 from clipsearch.photos.phash import LEAST_SIDE, perceptual_hash
 from clipsearch.photos.view import View
 
-Key = TypeVar("Key")
+K = TypeVar("K")
 
 # Held while a large picture is decoded: between threads a lock, between processes a file's.
 _turn: AbstractContextManager[Any] = threading.Lock()
@@ -43,7 +43,6 @@ class Loaded:
     views: np.ndarray | None = None  # (frames, resolution, resolution, 3) uint8
     facts: Facts | None = None
     phash: bytes | None = None  # as `perceptual_hash` gives it
-    embedding: np.ndarray | None = None  # (dim,) float16, where that was made of the views
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +134,8 @@ class Loaders:
 
 
 def load_ahead(
-    paths: Mapping[Key, str], view: View, loaders: Loaders, ahead: int
-) -> Iterator[tuple[Key, Loaded | Unread]]:
+    paths: Mapping[K, str], view: View, loaders: Loaders, ahead: int
+) -> Iterator[tuple[K, Loaded | Unread]]:
     """What came of each file, by its key in `paths` and in their order; `ahead` are in flight."""
     started = ((key, loaders.submit(path, view)) for key, path in paths.items())
     waiting = deque(islice(started, ahead))

@@ -368,14 +368,16 @@ class Catalog:
         self, model_id: int | None, root_id: int, below: str = "", deep: bool = True
     ) -> set[str]:
         """The paths of a root's photos that a model has not embedded yet; for None, of all."""
-        digests = self.digests_without_vector(model_id)
-        if not digests:
+        # Of a whole root hardly ever one lacks it, which the digests in their order tell sooner.
+        if deep and not below and not self.digests_without_vector(model_id):
             return set()
+        lacking = f" AND NOT EXISTS ({_VECTOR_OF_PHOTO} AND model_id = ?)"
         return {
             _from_db(path)
-            for where in _lying(root_id, below, deep)
-            for path, digest in self._select("path, digest", "photos", where)
-            if digest in digests
+            for condition, values in map(astuple, _lying(root_id, below, deep))
+            for (path,) in self._select(
+                "path", "photos", Selection(condition + lacking, (*values, model_id))
+            )
         }
 
     def _select(self, columns: str, table: str, where: Selection) -> Iterable[Any]:
