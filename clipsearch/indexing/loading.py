@@ -43,6 +43,7 @@ class Loaded:
     views: np.ndarray | None = None  # (frames, resolution, resolution, 3) uint8
     facts: Facts | None = None
     phash: bytes | None = None  # as `perceptual_hash` gives it
+    embedding: np.ndarray | None = None  # (dim,) float16, where that was made of the views
 
 
 @dataclass(frozen=True, slots=True)
