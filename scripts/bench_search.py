@@ -55,26 +55,28 @@ class Photos:
     that of 40 even directions; of Flickr8k's, embedded with pocket, it is 32.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, dim: int = DIM) -> None:
+        self.dim = dim
         self.rng = rng = np.random.default_rng(count)
-        numbers = np.arange(DIM, dtype=np.float32)
+        numbers = np.arange(dim, dtype=np.float32)
         self.wide = unit((numbers + 4) ** -0.75)
         self.narrow = unit((numbers + 20) ** -0.5)
-        turn = np.linalg.qr(rng.standard_normal((DIM, DIM)))[0]
+        turn = np.linalg.qr(rng.standard_normal((dim, dim)))[0]
         self.turn = turn.astype(np.float32)
         clusters = max(20, count // 50)
-        self.centers = rng.standard_normal((clusters, DIM), np.float32) * self.wide
+        self.centers = rng.standard_normal((clusters, dim), np.float32) * self.wide
         sizes = (np.arange(clusters) + 1.0) ** -0.7
         self.shares = np.cumsum(sizes / sizes.sum())
-        self.photo_cone, self.word_cone = unit(rng.standard_normal((2, DIM))).astype(np.float32)
+        self.photo_cone, self.word_cone = unit(rng.standard_normal((2, dim))).astype(np.float32)
 
     def photos(self, count: int) -> np.ndarray:
-        """Unit rows, (count, DIM) float32."""
+        """Unit rows, (count, dim) float32."""
         return unit(0.7 * self.photo_cone + 0.7 * self._contents(count))
 
     def words(self, count: int) -> np.ndarray:
-        """Unit rows, (count, DIM) float32."""
-        noise = self.rng.standard_normal((count, DIM), np.float32) / np.float32(DIM**0.5)
+        """Unit rows, (count, dim) float32."""
+        noise = self.rng.standard_normal((count, self.dim), np.float32)
+        noise /= np.float32(self.dim**0.5)
         cones = 0.25 * self.photo_cone + 0.8 * self.word_cone
         return unit(cones + 0.35 * self._contents(count) + 0.35 * noise)
 
@@ -84,9 +86,9 @@ class Photos:
             np.searchsorted(self.shares, rng.random(count) * self.shares[-1], "right")
         ]
         alone = rng.random(count) < 0.15
-        rows[alone] = rng.standard_normal((int(alone.sum()), DIM), np.float32) * self.wide
+        rows[alone] = rng.standard_normal((int(alone.sum()), self.dim), np.float32) * self.wide
         spread = rng.uniform(0.3, 0.8, (count, 1)).astype(np.float32)
-        noise = rng.standard_normal((count, DIM), np.float32) * self.narrow
+        noise = rng.standard_normal((count, self.dim), np.float32) * self.narrow
         return (np.sqrt(1 - spread**2) * rows + spread * noise) @ self.turn
 
 
