@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -151,6 +152,21 @@ def test_adding_in_pieces_equals_adding_at_once(pieces: list[int], tmp_path: Pat
         file.add(numbered(100)[span], unit_rows(100)[span])
     assert contents(file) == contents(filled(tmp_path / "at once", 100))
     assert contents(VectorFile(tmp_path / "m", DIM)) == contents(file)
+
+
+def test_a_small_batch_costs_no_copy_of_all_ids(tmp_path: Path) -> None:
+    count = 200_000
+    file = VectorFile(tmp_path / "m", 2)
+    file.add(np.arange(count) + 1, np.ones((count, 2), np.float16))
+    file.add([count + 1], np.ones((1, 2), np.float16))
+    tracemalloc.start()
+    try:
+        file.add([count + 2], np.ones((1, 2), np.float16))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < count  # bytes; a copy would be 8 times as large
+    assert file.fingerprint() == (count + 2, count + 2)
 
 
 def test_what_is_added_is_found_at_once(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ class VectorFile:
         self.ids_path = stem.with_name(stem.name + ".ids")
         self.ann_path = stem.with_name(stem.name + ".ann")  # see approximate.py
         self.dim = dim
-        self.ids = np.empty(0, np.int64)
+        self.ids = self._room = np.empty(0, np.int64)
         self._open()
         self._unsaved = Unsaved(np.empty(0, np.int64), np.empty((0, dim), np.float16))
 
@@ -90,7 +90,7 @@ class VectorFile:
         with _open_at(self.ids_path, IDS_START + 8 * len(self.ids)) as file:
             file.write(np.asarray(ids, np.int64).tobytes())
             _sync(file)
-        self.ids = np.concatenate([self.ids, np.asarray(ids, np.int64)])
+        self._take_in(ids)
         self._forget_view()
 
     def hold(self, ids: Ids, rows: np.ndarray) -> None:
@@ -286,6 +286,16 @@ class VectorFile:
 
     def _row_offset(self, row: int) -> int:
         return ROWS_START + row * self.dim * 2
+
+    def _take_in(self, ids: Ids) -> None:
+        """Put ids behind those that are known, in room that is made for many batches at once."""
+        known, total = len(self.ids), len(self.ids) + len(ids)
+        if self.ids.base is not self._room or total > len(self._room):
+            room = np.empty(total + total // 8, np.int64)
+            room[:known] = self.ids
+            self._room = room
+        self._room[known:total] = ids
+        self.ids = self._room[:total]
 
     def _forget_view(self) -> None:
         for name in ("rows", "_views", "_maps"):
