@@ -24,18 +24,18 @@ What does not fit into the free memory or on the disk is not tried: a line says 
 The embeddings are those of `bench_search.Photos`, to which `--like INDEX` compares an index of
 real photos. What they resemble, each checked by that table:
 
-- a cone: half of a photo's length is the same for all photos, so that two of them have a cosine
-  of 0.5 (OpenAI's CLIP has 0.56 for photos of COCO: Liang and others, Mind the Gap, 2022). The
-  `pocket` model has no cone, so the rest is compared with the mean taken off;
-- anisotropy: the variance around the mean is that of some 40 directions, not 512 (for Flickr8k and
-  `pocket` 32);
+- a cone, as CLIPs have (Liang and others, Mind the Gap, 2022): two photos have a cosine of 0.5 by
+  what all photos have in common. The `pocket` model has none, so the rest is compared with the
+  mean taken off;
+- anisotropy: the variance around the mean is that of about 30 directions and not of 512, and half
+  of it lies in the largest ten. So it is with Flickr8k and `pocket`;
 - clusters of all sizes: 50 photos each on average, the n-th largest as large as n to the power of
-  -0.7, and 15 % of the photos in none; each photo as far from its cluster's middle as chance will.
-  So the nearest neighbours' cosines spread as widely as those of real photos;
-- words lie on a cone of their own, at cosines of about 0.2 to any photo and 0.4 to the best.
-
-Half a terabyte of real photos would have duplicates and series of shots besides, which are easier
-to find.
+  -0.7, and 15 % of the photos in none; each photo as near to its cluster's middle as chance will.
+  The nearest neighbours' cosines spread more widely than those of Flickr8k, and some photos are
+  the neighbours of more others; libraries of people, who take the same thing often, lie closer
+  than Flickr8k, whose photos were chosen;
+- words lie on a cone of their own, at cosines of about 0.2 to any photo and 0.4 to the best. No
+  CLIP was at hand to compare these with.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ from clipsearch.photos.facts import Facts
 from clipsearch.search.filters import Filters, select
 from clipsearch.store import approximate
 from clipsearch.store.catalog import Catalog, Changes, NewPhoto
-from clipsearch.store.sync import vector_file
+from clipsearch.store.sync import opened
 from clipsearch.store.vector_store import Within
 from clipsearch.store.vectors import Matches, VectorFile
 
@@ -177,9 +177,7 @@ def write_vectors(stem: Path, count: int, dim: int, questions: int) -> tuple[flo
         timed(lambda first=first: file.add(np.arange(first, first + APPENDED), rows[:APPENDED]))[0]
         for first in range(count + 1, count + 1 + 9 * APPENDED, APPENDED)
     ]
-    np.savez(
-        questions_of(stem), pictures=photos.photos(questions), words=photos.words(questions)
-    )
+    np.savez(questions_of(stem), pictures=photos.photos(questions), words=photos.words(questions))
     return seconds, 1000 * median(appended), most
 
 
@@ -360,7 +358,10 @@ def ask_catalog(folder: Path, count: int) -> dict[str, Asked]:
 
         return ids
 
-    questions = {"seeing whether vectors are missing": opening, "ten photos of an answer": filling_in}
+    questions = {
+        "seeing whether vectors are missing": opening,
+        "ten photos of an answer": filling_in,
+    }
     questions |= {f"ids of the latest {share} %": selecting(share) for share in SHARES[1:]}
     return {name: asked_of(folder, ask) for name, ask in questions.items()}
 
@@ -394,7 +395,7 @@ def show_resemblance(folder: Path) -> None:
     """Real embeddings beside as many made-up ones."""
     with closing(Catalog.open(folder)) as catalog:
         model = catalog.models()[0]
-        real = vector_file(folder, model).rows.astype(np.float32)
+        real = opened(folder, catalog, model).rows.astype(np.float32)
     made = Photos(len(real), real.shape[1])
     even = unit(np.random.default_rng(0).standard_normal(real.shape, np.float32))
     print(f"\n## {len(real):,} photos of {model.spec}, and as many made up\n")

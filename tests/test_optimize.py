@@ -118,7 +118,19 @@ def test_the_number_of_cores_and_of_scans_changes_no_answer(
         assert_same(faster(reopened(original)).search(question, 10), matches)
 
 
-def test_scores_are_exact(original: VectorFile) -> None:
+@pytest.mark.parametrize("limits", [(), (70,), (200, 300)])
+def test_the_steps_in_which_candidates_are_counted_change_little(
+    limits: tuple[int, ...], built: VectorFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, recall = approximate.build(built)
+    monkeypatch.setattr(approximate, "LIMITS", limits)
+    again, same = approximate.build(built)
+    # Rows whose codes score the same come in any order.
+    assert again.header.candidates == pytest.approx(index.header.candidates, rel=0.1)
+    assert same == pytest.approx(recall, abs=0.01)
+
+
+def test_scores_are_exact(built: VectorFile) -> None:
     matches = faster(original).search(words(1)[0], 10)
     places = np.searchsorted(original.ids, matches.ids)
     assert matches.scores == pytest.approx(original.rows[places].astype(np.float32) @ words(1)[0])

@@ -17,6 +17,7 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ NEAREST = 10
 # What is reached with those questions before the candidates are doubled for good measure.
 RECALL = 0.995
 MIN_CANDIDATES = 64
+LIMITS = (1000, 4000, 16_000, 64_000)  # of candidates that are tried, in turn
 # With more candidates than this share of the rows, exact search does as well.
 MAX_SHARE = 1 / 16
 # How much nearer than to chance a question in words is to what it asks for, as a cosine.
@@ -349,25 +351,40 @@ def _measured(index: ApproximateIndex, show: Progress) -> tuple[int, float]:
     """How many candidates to rank exactly, and the recall@10 that they give."""
     vectors, count = index.vectors, index.header.count
     questions = _questions(vectors.rows[_sample(count, QUESTIONS)].astype(np.float32))
-    limit = min(max(1000, count // 100), int(MAX_SHARE * count))
-    ranks = np.full((len(questions), NEAREST), limit)
+    worst = []
     for number, question in enumerate(questions):
         show(count + count * number // len(questions), 2 * count)
         # The file's last rows, less than a block, are not in the index.
         true = vectors.search(question, NEAREST + BLOCK)
-        worst = true.scores[true.ids <= index.header.last_id][:NEAREST][-1]
-        near = scored(question, vectors.ids, vectors.rows, index.candidates(question, limit))
-        # By score, not by id: of photos that score the same any will do.
-        good = np.flatnonzero(near.scores >= worst - 1e-6)[:NEAREST]
-        ranks[number, : len(good)] = good
-    needed = int(np.quantile(ranks, RECALL)) + 1
+        worst.append(true.scores[true.ids <= index.header.last_id][:NEAREST][-1])
+    # Few at first: a scan takes the longer the more it is to give.
+    most = min(max(1000, count // 100), int(MAX_SHARE * count))
+    for limit in [*takewhile(lambda limit: limit < most, LIMITS), most]:
+        asked = zip(questions, worst, strict=True)
+        ranks = np.stack([_ranks(index, *question, limit) for question in asked])
+        needed = int(np.quantile(ranks, RECALL)) + 1
+        candidates = max(2 * needed, MIN_CANDIDATES)
+        if candidates <= limit:
+            break
     if needed > limit:
         raise LibraryError(
             "an approximate index of these vectors would miss too many photos, so exact search"
             " stays in use"
         )
-    candidates = max(2 * needed, MIN_CANDIDATES)
     return candidates, float((ranks < min(candidates, limit)).mean())
+
+
+def _ranks(index: ApproximateIndex, question: np.ndarray, worst: float, limit: int) -> np.ndarray:
+    """Where the NEAREST stand by their codes, (NEAREST,) int64; `limit` for what is not before it.
+
+    `worst` is the score of the last of them.
+    """
+    vectors, ranks = index.vectors, np.full(NEAREST, limit)
+    near = scored(question, vectors.ids, vectors.rows, index.candidates(question, limit))
+    # By score, not by id: of photos that score the same any will do.
+    good = np.flatnonzero(near.scores >= worst - 1e-6)[:NEAREST]
+    ranks[: len(good)] = good
+    return ranks
 
 
 def _questions(rows: np.ndarray) -> np.ndarray:
