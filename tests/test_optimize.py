@@ -130,7 +130,7 @@ def test_the_steps_in_which_candidates_are_counted_change_little(
     assert same == pytest.approx(recall, abs=0.01)
 
 
-def test_scores_are_exact(built: VectorFile) -> None:
+def test_scores_are_exact(original: VectorFile) -> None:
     matches = faster(original).search(words(1)[0], 10)
     places = np.searchsorted(original.ids, matches.ids)
     assert matches.scores == pytest.approx(original.rows[places].astype(np.float32) @ words(1)[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -123,6 +124,23 @@ def test_a_filter_searches_exactly_among_what_it_allows(
     assert_exact(file.search(query(), 10, within=ids), ids, rows, query(), 10)
 
 
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="only Linux tells what was read")
+def test_a_few_rows_are_read_from_disk_without_those_between(tmp_path: Path) -> None:
+    file = VectorFile(tmp_path / "m", 512)
+    file.add(numbered(30_000), np.zeros((30_000, 512), np.float16))
+    with file.rows_path.open("rb") as written:
+        os.posix_fadvise(written.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    before = bytes_read()
+    VectorFile(tmp_path / "m", 512).rows_of(numbered(30_000)[::1500])
+    assert bytes_read() - before < 1_000_000  # 20 rows of 1 KB, and a page or two for each
+
+
+def bytes_read() -> int:
+    """What this process had read from disks."""
+    (line,) = re.findall(r"^read_bytes: (\d+)", Path("/proc/self/io").read_text(), re.MULTILINE)
+    return int(line)
+
+
 @pytest.mark.parametrize("count", [0, 100, 20_001])
 def test_a_filter_that_allows_nothing_finds_nothing(count: int, tmp_path: Path) -> None:
     matches = filled(tmp_path / "m", count).search(query(), 10, within=np.empty(0, np.int64))
@@ -218,6 +236,7 @@ def test_what_is_held_is_searched_and_not_written(
     )
     allowed = None if within is None else ids[part]
     assert_exact(file.search(query(), 15, allowed), ids[part], rows[part], query(), 15)
+    assert file.rows_of(ids).tobytes() == rows.tobytes()
     assert VectorFile(tmp_path / "m", DIM).fingerprint()[0] == saved
 
 

@@ -104,7 +104,7 @@ class ApproximateIndex:
         if within is not None or wanted > MAX_SHARE * self.header.count:
             return self.vectors.search(query, k, within)
         places = self.candidates(query, wanted)
-        near = scored(query, self.vectors.ids, self.vectors.rows, places)
+        near = scored(query, self.vectors.ids, self.vectors.scattered, places)
         return best(k, near, self.vectors.search(query, k, start=self.header.count))
 
     def search_many(self, queries: np.ndarray, k: int) -> list[Matches]:
@@ -141,7 +141,7 @@ class ApproximateIndex:
         chosen = np.linspace(0, len(self._codes) - 1, 4, dtype=int)
         places = (chosen[:, None] * BLOCK + np.arange(BLOCK)).ravel()
         decoded = _Scanner(self._centroids).decode(self._codes[chosen])[:, : self.vectors.dim]
-        rows = self.vectors.rows[places].astype(np.float32)
+        rows = self.vectors.scattered[places].astype(np.float32)
         cosines = (decoded * rows).sum(1) / np.linalg.norm(decoded, axis=1).clip(1e-9)
         return bool(cosines.mean() > 0.8)
 
@@ -192,7 +192,7 @@ def optimize(
         InvalidInput, LibraryError: the vectors are too few, or cannot be told apart by codes.
     """
     count, started = len(vectors.ids), time.monotonic()
-    questions = vectors.rows[_sample(count, 7)].astype(np.float32)
+    questions = vectors.scattered[_sample(count, 7)].astype(np.float32)
     exact_ms = _milliseconds(vectors.search, questions)
     if exact_ms <= FAST_ENOUGH_MS and not force:
         return Optimized(spec, count, exact_ms, False)
@@ -313,7 +313,7 @@ def build(vectors: VectorFile, progress: Progress | None = None) -> tuple[Approx
 
 def _trained(vectors: VectorFile) -> np.ndarray:
     """Centroids, (dim / 2, 16, 2) float32, of a sample of the rows."""
-    rows = vectors.rows[_sample(len(vectors.ids), ROWS_TO_TRAIN)]
+    rows = vectors.scattered[_sample(len(vectors.ids), ROWS_TO_TRAIN)]
     index = _new_index(vectors.dim)
     with threads(1) as pool:
         pool.submit(index.train, _padded(rows.astype(np.float32))).result()
@@ -350,7 +350,7 @@ def _write_header(path: Path, header: Header, centroids: np.ndarray) -> None:
 def _measured(index: ApproximateIndex, show: Progress) -> tuple[int, float]:
     """How many candidates to rank exactly, and the recall@10 that they give."""
     vectors, count = index.vectors, index.header.count
-    questions = _questions(vectors.rows[_sample(count, QUESTIONS)].astype(np.float32))
+    questions = _questions(vectors.scattered[_sample(count, QUESTIONS)].astype(np.float32))
     worst = []
     for number, question in enumerate(questions):
         show(count + count * number // len(questions), 2 * count)
@@ -380,7 +380,8 @@ def _ranks(index: ApproximateIndex, question: np.ndarray, worst: float, limit: i
     `worst` is the score of the last of them.
     """
     vectors, ranks = index.vectors, np.full(NEAREST, limit)
-    near = scored(question, vectors.ids, vectors.rows, index.candidates(question, limit))
+    places = index.candidates(question, limit)
+    near = scored(question, vectors.ids, vectors.scattered, places)
     # By score, not by id: of photos that score the same any will do.
     good = np.flatnonzero(near.scores >= worst - 1e-6)[:NEAREST]
     ranks[: len(good)] = good

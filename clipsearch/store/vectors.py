@@ -10,6 +10,7 @@ an index header is put, in memory only, right before the rows (see `_view`).
 
 from __future__ import annotations
 
+import mmap
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
@@ -60,6 +61,7 @@ class Maps(NamedTuple):
     """A file of rows in memory, all maps of one and the same file."""
 
     whole: np.ndarray  # (bytes,) uint8
+    scattered: np.ndarray  # the same, of which the system reads no more than is asked for
     # The rows from start to stop, and the ROWS_START bytes before them.
     stretches: list[tuple[tuple[int, int], np.ndarray]]
 
@@ -143,6 +145,17 @@ class VectorFile:
         content = self._maps.whole[ROWS_START : self._row_offset(count)]
         return content.view(np.float16).reshape(-1, self.dim)
 
+    @cached_property
+    def scattered(self) -> np.ndarray:
+        """As `rows`, to take a few from here and there: what is around them is not read ahead.
+
+        Where a system reads megabytes ahead, a thousand rows would be gigabytes.
+        """
+        if not len(self.ids):
+            return self.rows
+        content = self._maps.scattered[ROWS_START : self._row_offset(len(self.ids))]
+        return content.view(np.float16).reshape(-1, self.dim)
+
     @property
     def pair(self) -> bytes:
         """The 8 random bytes that the two files share; a rewritten file has others."""
@@ -164,7 +177,7 @@ class VectorFile:
         places = np.searchsorted(self.ids, ids)
         saved = places < len(self.ids)
         rows = np.empty((len(places), self.dim), np.float16)
-        rows[saved] = self.rows[places[saved]]
+        rows[saved] = self.scattered[places[saved]]
         unsaved = np.asarray(ids)[~saved]
         rows[~saved] = self._unsaved.rows[np.searchsorted(self._unsaved.ids, unsaved)]
         return rows
@@ -207,7 +220,7 @@ class VectorFile:
             return self._search_stretches(query[None], k, None)[0]
         places = start + _positions(self.ids[start:], within)
         if len(places) < SMALL_SHARE * len(self.ids):
-            return best(k, scored(query, self.ids, self.rows, places))
+            return best(k, scored(query, self.ids, self.scattered, places))
         allowed = np.zeros(len(self.ids), bool)
         allowed[places] = True
         bitmap = np.packbits(allowed, bitorder="little")
@@ -254,6 +267,7 @@ class VectorFile:
         # Copy-on-write: `_views` writes a header over our copy of the page before a stretch.
         return Maps(
             np.memmap(file, np.uint8, "c"),
+            _scattered(file),
             [
                 (span, np.memmap(file, np.uint8, "c", self._row_offset(span[0]) - ROWS_START,
                                  self._row_offset(span[1] - span[0])))
@@ -301,7 +315,7 @@ class VectorFile:
         self.ids = self._room[:total]
 
     def _forget_view(self) -> None:
-        for name in ("rows", "_views", "_maps"):
+        for name in ("rows", "scattered", "_views", "_maps"):
             self.__dict__.pop(name, None)
 
     def _start(self) -> None:
@@ -353,9 +367,10 @@ def _positions(ids: np.ndarray, within: np.ndarray | None) -> np.ndarray:
         return np.arange(len(ids))
     if len(within) > FEW * len(ids):
         return np.flatnonzero(np.isin(ids, within))
-    places = np.searchsorted(ids, within)
+    places: np.ndarray = np.searchsorted(ids, within)
     places = places[: np.searchsorted(places, len(ids))]  # without those that are above all
-    return places[ids[places] == within[: len(places)]]
+    found: np.ndarray = places[ids[places] == within[: len(places)]]
+    return found
 
 
 def scored(query: np.ndarray, ids: np.ndarray, rows: np.ndarray, places: np.ndarray) -> Matches:
@@ -376,6 +391,13 @@ def _faiss() -> Any:
     import faiss
 
     return faiss
+
+
+def _scattered(file: BinaryIO) -> np.ndarray:
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if hasattr(mmap, "MADV_RANDOM"):
+        mapped.madvise(mmap.MADV_RANDOM)
+    return np.frombuffer(mapped, np.uint8)
 
 
 def _spans(count: int, step: int) -> Iterator[tuple[int, int]]:
