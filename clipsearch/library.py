@@ -524,6 +524,7 @@ class Library:
         _check_positive("--batch-size", batch_size)
         name = captioner_name(model)
         with explained(self.folder):
+            self._catalog.check_writable()
             selection = self._selected(Filters(folder=folders))
             if folders and not self._catalog.count_selected(selection):
                 raise no_photos_below(" or ".join(map(str, folders)))

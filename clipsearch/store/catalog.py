@@ -394,9 +394,11 @@ class Catalog:
         lacking = f" AND NOT EXISTS ({_VECTOR_OF_PHOTO} AND model_id = ?)"
         return {
             from_db(path)
-            for condition, values in map(astuple, _lying(root_id, below, deep))
+            for lying in _lying(root_id, below, deep)
             for (path,) in self._select(
-                "path", "photos", Selection(condition + lacking, (*values, model_id))
+                "path",
+                "photos",
+                Selection(lying.condition + lacking, (*lying.values, model_id)),
             )
         }
 
