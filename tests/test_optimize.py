@@ -414,7 +414,7 @@ def test_a_copy_of_the_index_has_it_too(optimized: Made, tmp_path: Path) -> None
 
     def found(made: Made) -> set[int]:
         with open_wide(made.folder) as library:
-            return ids(library.query("a dog", 20))
+            return ids(library.query("a dog"))
 
     def renew() -> None:
         with open_wide(optimized.folder) as library:
