@@ -583,7 +583,10 @@ def test_a_copy_that_becomes_an_index_has_its_vectors_in_files(tmp_path: Path, m
         library.move(milvus)
         library.copy(tmp_path / "copy")
     with open_tiny(tmp_path / "copy") as copy:
-        copy.copy(tmp_path / "own" / "index", own=True)
+        left = copy.copy(tmp_path / "own" / "index", own=True).left
+    (name,) = collections(milvus, shelf)
+    assert left is not None
+    assert name.startswith(left.rpartition(" ")[2].removesuffix("..."))
     with open_tiny(tmp_path / "own" / "index") as own:
         assert own.status().store == "faiss"
     assert all_found(shelf, folder=tmp_path / "own" / "index") == sorted(shelf.photos)
