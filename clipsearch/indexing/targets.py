@@ -10,7 +10,8 @@ from pathlib import Path
 from clipsearch.errors import InvalidInput
 from clipsearch.indexing.plan import Target
 from clipsearch.photos.scan import ScanRules
-from clipsearch.store.catalog import Catalog, Root, is_below
+from clipsearch.store.catalog import Catalog, Root
+from clipsearch.store.database import is_below
 
 
 def choose_targets(catalog: Catalog, paths: Sequence[str]) -> list[Target]:

@@ -12,7 +12,7 @@ from typing import Any
 from clipsearch.errors import InvalidInput
 from clipsearch.photos.scan import EXTENSIONS, RAW_EXTENSIONS
 from clipsearch.search.dates import parse_date
-from clipsearch.store.catalog import Catalog, Root, Selection, is_below
+from clipsearch.store.catalog import Catalog, Root, Selection
 from clipsearch.store.conditions import (
     NOWHERE,
     All,
@@ -23,6 +23,7 @@ from clipsearch.store.conditions import (
     moment,
     printable,
 )
+from clipsearch.store.database import is_below
 
 KINDS = {
     "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
