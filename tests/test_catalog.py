@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,12 +15,14 @@ import sqlite_utils
 from clipsearch.errors import LibraryError
 from clipsearch.photos.facts import Facts
 from clipsearch.store.catalog import (
+    EVERYTHING,
     Catalog,
     Changes,
     Failure,
     Model,
     NewPhoto,
     Root,
+    Selection,
 )
 from clipsearch.store.database import APPLICATION_ID, FILE_NAME, SCHEMA_VERSION, is_below
 from clipsearch.store.migrations import migrations
@@ -296,6 +299,52 @@ def test_copies_share_a_vector(catalog: Catalog, model: Model, root: Root) -> No
     (copies,) = catalog.photos_of_vectors(vectors).values()
     assert [Path(row.path).name for row in copies] == ["a.jpg", "b.jpg", "c.jpg"]
     assert catalog.fingerprint(model.id) == (1, vectors[0])
+
+
+def test_the_vectors_of_a_model_are_counted_apart_from_those_of_others(
+    catalog: Catalog, model: Model, root: Root
+) -> None:
+    assert catalog.fingerprint(model.id) == (0, 0)
+    mine = embed(catalog, model, photo(root, "a.jpg"), photo(root, "b.jpg"))
+    other = catalog.add_model("ViT-L-14/openai", "others", "preprocess", 2, None)
+    assert catalog.fingerprint(model.id) == (2, mine[-1])
+    assert catalog.fingerprint(other.id) == (0, 0)
+    theirs = embed(catalog, other, photo(root, "a.jpg"))
+    assert catalog.fingerprint(model.id) == (2, mine[-1])
+    assert catalog.fingerprint(other.id) == (1, theirs[-1])
+
+
+def test_selected_vectors_ascend_and_copies_are_given_once(
+    catalog: Catalog, model: Model, root: Root
+) -> None:
+    # The order of the digests is not that of the vectors.
+    vectors = embed(catalog, model, *(photo(root, f"{n}.jpg", f"{9 - n}") for n in range(9)))
+    assert embed(catalog, model, photo(root, "copy of 4.jpg", "5")) == []
+    other = catalog.add_model("ViT-L-14/openai", "others", "preprocess", 2, None)
+    embed(catalog, other, photo(root, "4.jpg", "5"))
+    some = Selection("path IN (?, ?, ?)", ("7.jpg", "4.jpg", "copy of 4.jpg"))
+    assert list(catalog.selected_vectors(model.id, EVERYTHING)) == vectors
+    assert list(catalog.selected_vectors(model.id, some)) == [vectors[4], vectors[7]]
+
+
+def test_few_vectors_are_selected_without_a_look_at_all(
+    catalog: Catalog, model: Model, root: Root
+) -> None:
+    embed(catalog, model, *(photo(root, f"{number}.jpg") for number in range(3000)))
+    one = Selection("photos.path = ?", ("7.jpg",))
+    finding = steps(catalog, lambda: catalog.count_selected(one))
+    assert steps(catalog, lambda: list(catalog.selected_vectors(model.id, one))) < 1.1 * finding
+    assert steps(catalog, lambda: catalog.vectors_of_photos(model.id, one)) < 1.1 * finding
+    assert steps(catalog, lambda: catalog.fingerprint(model.id)) < 100
+
+
+def steps(catalog: Catalog, ask: Callable[[], object]) -> int:
+    """How many instructions SQLite needs for an answer."""
+    counted = itertools.count()
+    catalog._db.set_progress_handler(lambda: next(counted) * 0, 1)
+    ask()
+    catalog._db.set_progress_handler(None, 1)
+    return next(counted)
 
 
 def test_a_sweep_removes_only_vectors_that_no_photo_has(

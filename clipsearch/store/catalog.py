@@ -522,17 +522,19 @@ class Catalog:
 
     def selected_vectors(self, model_id: int, selection: Selection) -> Iterator[int]:
         """The ids of a model's vectors of the selected photos, ascending."""
+        # CROSS, so that the photos come first: the other way round all vectors would be looked at.
         rows = self._db.execute(
-            "SELECT id FROM vectors WHERE model_id = ? AND digest IN"
-            f" (SELECT digest FROM photos WHERE {selection.condition}) ORDER BY id",
-            (model_id, *selection.values),
+            "SELECT DISTINCT vectors.id FROM (SELECT digest FROM photos WHERE"
+            f" {selection.condition}) AS chosen CROSS JOIN vectors"
+            " ON vectors.digest = chosen.digest AND model_id = ? ORDER BY vectors.id",
+            (*selection.values, model_id),
         )
         return (id for (id,) in rows)
 
     def vectors_of_photos(self, model_id: int, selection: Selection = EVERYTHING) -> list[int]:
         """The id of each selected photo's vector; that of copies is given for each of them."""
         rows = self._db.execute(
-            "SELECT vectors.id FROM photos JOIN vectors ON vectors.digest = photos.digest"
+            "SELECT vectors.id FROM photos CROSS JOIN vectors ON vectors.digest = photos.digest"
             f" AND model_id = ? WHERE {selection.condition}",
             (model_id, *selection.values),
         )
@@ -721,8 +723,15 @@ class Catalog:
 
     def fingerprint(self, model_id: int) -> tuple[int, int]:
         """How many vectors a model has, and the highest id among them (0 for none)."""
+        # Every query asks. All rows are counted many times as fast as those of a model, and mostly
+        # there is one model.
+        others = "SELECT 1 FROM vectors WHERE model_id"
         count, highest = self._db.execute(
-            "SELECT count(*), coalesce(max(id), 0) FROM vectors WHERE model_id = ?", (model_id,)
+            f"SELECT CASE WHEN EXISTS ({others} < ?1) OR EXISTS ({others} > ?1)"
+            " THEN (SELECT count(*) FROM vectors WHERE model_id = ?1)"
+            " ELSE (SELECT count(*) FROM vectors) END,"
+            " (SELECT coalesce(max(id), 0) FROM vectors WHERE model_id = ?1)",
+            (model_id,),
         ).fetchone()
         return int(count), int(highest)
 
