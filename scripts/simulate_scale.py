@@ -24,7 +24,7 @@ What does not fit into the free memory or on the disk is not tried: a line says 
 The embeddings are those of `bench_search.Photos`, to which `--like INDEX` compares an index of
 real photos. What they resemble, each checked by that table:
 
-- a cone, as CLIPs have (Liang and others, Mind the Gap, 2022): two photos have a cosine of 0.5 by
+- a cone, as CLIPs have (Levi and Gilboa, The Double-Ellipsoid Geometry of CLIP, 2025): two photos have a cosine of 0.5 by
   what all photos have in common. The `pocket` model has none, so the rest is compared with the
   mean taken off;
 - anisotropy: the variance around the mean is that of about 30 directions and not of 512, and half
@@ -32,8 +32,7 @@ real photos. What they resemble, each checked by that table:
 - clusters of all sizes: 50 photos each on average, the n-th largest as large as n to the power of
   -0.7, and 15 % of the photos in none; each photo as near to its cluster's middle as chance will.
   The nearest neighbours' cosines spread more widely than those of Flickr8k, and some photos are
-  the neighbours of more others; libraries of people, who take the same thing often, lie closer
-  than Flickr8k, whose photos were chosen;
+  the neighbours of more others: they are somewhat more clustered;
 - words lie on a cone of their own, at cosines of about 0.2 to any photo and 0.4 to the best. No
   CLIP was at hand to compare these with.
 """
