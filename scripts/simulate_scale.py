@@ -24,9 +24,9 @@ What does not fit into the free memory or on the disk is not tried: a line says 
 The embeddings are those of `bench_search.Photos`, to which `--like INDEX` compares an index of
 real photos. What they resemble, each checked by that table:
 
-- a cone, as CLIPs have (Levi and Gilboa, The Double-Ellipsoid Geometry of CLIP, 2025): two photos have a cosine of 0.5 by
-  what all photos have in common. The `pocket` model has none, so the rest is compared with the
-  mean taken off;
+- a cone, as CLIPs have (Levi and Gilboa, The Double-Ellipsoid Geometry of CLIP, 2025): two photos
+  have a cosine of 0.5 by what all photos have in common. The `pocket` model has none, so the rest
+  is compared with the mean taken off;
 - anisotropy: the variance around the mean is that of about 30 directions and not of 512, and half
   of it lies in the largest ten. So it is with Flickr8k and `pocket`;
 - clusters of all sizes: 50 photos each on average, the n-th largest as large as n to the power of

@@ -177,7 +177,8 @@ class VectorFile:
         places = np.searchsorted(self.ids, ids)
         saved = places < len(self.ids)
         rows = np.empty((len(places), self.dim), np.float16)
-        rows[saved] = self.scattered[places[saved]]
+        together = len(places) and np.ptp(places) < 16 * len(places)
+        rows[saved] = (self.rows if together else self.scattered)[places[saved]]
         unsaved = np.asarray(ids)[~saved]
         rows[~saved] = self._unsaved.rows[np.searchsorted(self._unsaved.ids, unsaved)]
         return rows
