@@ -129,14 +129,16 @@ def _places(folder: str, roots: Sequence[Root]) -> list[tuple[int, bytes]]:
     if "\0" in folder:
         raise InvalidInput("--folder: no folder has such a name")
     real = os.path.realpath(os.path.expanduser(folder))
-    for root in roots:
-        if is_below(real, root.path):
+    places = []
+    for root in roots:  # several, where some are mounted inside others
+        if is_below(root.path, real):
+            places.append((root.id, b""))
+        elif is_below(real, root.path):
             below = os.path.relpath(real, root.path).replace(os.sep, "/")
-            return [(root.id, b"" if below == "." else os.fsencode(below) + b"/")]
-    inside = [(root.id, b"") for root in roots if is_below(root.path, real)]
-    if not inside:
+            places.append((root.id, os.fsencode(below) + b"/"))
+    if not places:
         raise no_photos_below(folder)
-    return inside
+    return places
 
 
 def no_photos_below(folder: object) -> InvalidInput:
