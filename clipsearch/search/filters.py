@@ -11,6 +11,7 @@ from typing import Any
 
 from clipsearch.errors import InvalidInput
 from clipsearch.photos.scan import EXTENSIONS, RAW_EXTENSIONS
+from clipsearch.photos.urls import is_url, normal, path_below
 from clipsearch.search.dates import parse_date
 from clipsearch.store.catalog import Catalog, Root, Selection, is_below
 from clipsearch.store.conditions import (
@@ -127,11 +128,11 @@ def _places(folder: str, roots: Sequence[Root]) -> list[tuple[int, bytes]]:
     """The roots that hold a folder or lie in it, and what paths below them begin with."""
     if "\0" in folder:
         raise InvalidInput("--folder: no folder has such a name")
-    real = os.path.realpath(os.path.expanduser(folder))
+    real = normal(folder) if is_url(folder) else os.path.realpath(os.path.expanduser(folder))
     for root in roots:
         if is_below(real, root.path):
-            below = os.path.relpath(real, root.path).replace(os.sep, "/")
-            return [(root.id, b"" if below == "." else os.fsencode(below) + b"/")]
+            part = path_below(real, root.path)
+            return [(root.id, os.fsencode(part) + b"/" if part else b"")]
     inside = [(root.id, b"") for root in roots if is_below(root.path, real)]
     if not inside:
         raise no_photos_below(folder)

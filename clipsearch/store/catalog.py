@@ -20,6 +20,7 @@ from clipsearch.errors import LibraryError
 from clipsearch.photos.facts import Facts, with_file_time
 from clipsearch.photos.opening import Place
 from clipsearch.photos.scan import ScanRules
+from clipsearch.photos.urls import joined, path_below
 from clipsearch.store import changes, words
 from clipsearch.store.conditions import Condition, EngineFacts, engine_facts
 from clipsearch.store.lock import write_lock
@@ -51,7 +52,7 @@ class Root:
     """A folder that is indexed with all below it."""
 
     id: int
-    path: str  # absolute
+    path: str  # absolute, or a URL
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +284,7 @@ class Catalog:
             self._db.execute("DELETE FROM roots WHERE id = ?", (root_id,))
 
     def _absorb(self, old: Root, root: Root) -> None:
-        prefix = os.path.relpath(old.path, root.path).replace(os.sep, "/") + "/"
+        prefix = path_below(old.path, root.path) + "/"
         for table in ("photos", "failures", "excluded"):
             rows = self._db.execute(
                 f"SELECT rowid, path FROM {table} WHERE root_id = ?", (old.id,)
@@ -374,9 +375,11 @@ class Catalog:
         lacking = f" AND NOT EXISTS ({_VECTOR_OF_PHOTO} AND model_id = ?)"
         return {
             _from_db(path)
-            for condition, values in map(astuple, _lying(root_id, below, deep))
+            for where in _lying(root_id, below, deep)
             for (path,) in self._select(
-                "path", "photos", Selection(condition + lacking, (*values, model_id))
+                "path",
+                "photos",
+                Selection(where.condition + lacking, (*where.values, model_id)),
             )
         }
 
@@ -970,7 +973,7 @@ def _from_db(path: str | bytes) -> str:
 
 
 def _join(root: str | bytes, path: str | bytes) -> str:
-    return os.path.join(_from_db(root), *_from_db(path).split("/"))
+    return joined(_from_db(root), _from_db(path))
 
 
 def _chunks(values: Sequence[int]) -> Iterator[Sequence[int]]:
