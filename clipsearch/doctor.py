@@ -13,7 +13,8 @@ from clipsearch.cache import cache_folder
 from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import InvalidInput, LibraryError, ModelError, first_line
 from clipsearch.library import default_folder
-from clipsearch.store.catalog import FILE_NAME, Catalog
+from clipsearch.store.catalog import Catalog
+from clipsearch.store.database import FILE_NAME
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement

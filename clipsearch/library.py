@@ -11,8 +11,8 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -33,14 +33,13 @@ from clipsearch.photos.urls import Url, is_url, joined, normal, photo_path
 from clipsearch.search.results import Hit, Photo
 from clipsearch.store.catalog import (
     EVERYTHING,
-    FILE_NAME,
     Catalog,
     Model,
     Root,
     Selection,
     StoredPhoto,
-    is_below,
 )
+from clipsearch.store.database import FILE_NAME, Origin, is_below
 from clipsearch.store.faults import explained
 from clipsearch.store.lock import write_lock
 from clipsearch.store.running import Run, running, telling
@@ -64,6 +63,7 @@ if TYPE_CHECKING:
     from clipsearch.search.query import Spaces
     from clipsearch.search.scoring import Scores
     from clipsearch.store.approximate import Optimized
+    from clipsearch.store.copying import Copied
     from clipsearch.store.moving import Moved
 
 log = logging.getLogger("clipsearch")
@@ -134,6 +134,7 @@ class Status:
     indexing: Run | None  # the index run that is under way
     captions: dict[str, int]  # contents that a model wrote about, by the model's name
     store: str  # "faiss", or the address of the engine that the vectors are in
+    copy_of: Origin | None  # the index that this is a copy of
 
 
 def default_folder() -> Path:
@@ -167,10 +168,17 @@ class Library:
     time; `twin` gives others theirs.
     """
 
-    def __init__(self, folder: Path, catalog: Catalog, models: Models) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        catalog: Catalog,
+        models: Models,
+        mounted: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self._catalog = catalog
         self._models = models
+        self._mounted = mounted
         self._identity = _identity_of(folder)
 
     @classmethod
@@ -182,6 +190,7 @@ class Library:
         device: str = "auto",
         create: bool = True,
         encoder: encoders.Encoder | None = None,
+        mounted: Mapping[str, StrPath] | None = None,
     ) -> Library:
         """Open an index folder, made first if there is none and `create` is true.
 
@@ -189,7 +198,12 @@ class Library:
         first, or for a new index the default. `device` is "auto" or a torch device. The model is
         loaded when it is needed, unless an `encoder` of it is given that is loaded already.
 
+        `mounted` tells where indexed folders, or folders above them, are on this machine, if they
+        are elsewhere than where they were indexed; all paths are then those of this machine, and
+        nothing can be written.
+
         Raises:
+            InvalidInput: `mounted` names no indexed folder, or a place that is none.
             LibraryError: the folder is no index, or cannot be used.
             ModelError: `model` names no model.
             ModelMismatch: `encoder` is not the one that made the index's vectors.
@@ -202,7 +216,12 @@ class Library:
                 catalog = Catalog.create(path)
             else:
                 catalog = Catalog.open(path)
-        return cls(path, catalog, Models(catalog, spec, device, encoder))
+            places = None
+            if mounted:
+                places = _checked_places(catalog, mounted)
+                catalog.close()
+                catalog = Catalog.open(path, places)
+        return cls(path, catalog, Models(catalog, spec, device, encoder), places)
 
     def __enter__(self) -> Library:
         return self
@@ -224,12 +243,16 @@ class Library:
     def twin(self) -> Library:
         """The same index opened once more, for another thread; models are loaded once for both."""
         with explained(self.folder):
-            catalog = Catalog.open(self.folder)
-        return Library(self.folder, catalog, self._models.on(catalog))
+            catalog = Catalog.open(self.folder, self._mounted)
+        return Library(self.folder, catalog, self._models.on(catalog), self._mounted)
 
     def is_replaced(self) -> bool:
         """Whether another index, or none, stands by now where this one was opened."""
         return _identity_of(self.folder) != self._identity
+
+    def check_writable(self) -> None:
+        """Raise LibraryError if this is a copy of an index, or opened with `mounted` folders."""
+        self._catalog.check_writable()
 
     def stay(self) -> None:
         """Prepare for many questions: models are loaded to answer fast, not to start fast.
@@ -398,7 +421,7 @@ class Library:
             how = how._replace(cluster=Cluster(ray, ray_gpus))
         elif ray_gpus is not None:
             raise InvalidInput("--ray-gpus is for the machines of --ray, which is not given")
-        with explained(self.folder), write_lock(self.folder, _PATIENCE):
+        with self._writing(_PATIENCE):
             roots = self._catalog.roots()
             targets = choose_targets(self._catalog, [os.fspath(path) for path in paths])
             try:
@@ -464,6 +487,7 @@ class Library:
             return plan
 
         with explained(self.folder):
+            self._catalog.check_writable()
             folders, added = self._folders_to_watch(paths, stop)
             try:
                 Watcher(self._catalog, folders, look, poll).run(stop)
@@ -503,6 +527,7 @@ class Library:
         _check_positive("--batch-size", batch_size)
         name = captioner_name(model)
         with explained(self.folder):
+            self._catalog.check_writable()
             selection = self._selected(Filters(folder=folders))
             if folders and not self._catalog.count_selected(selection):
                 raise no_photos_below(" or ".join(map(str, folders)))
@@ -536,7 +561,7 @@ class Library:
         """
         from clipsearch.indexing.targets import forget
 
-        with explained(self.folder), write_lock(self.folder, _PATIENCE):
+        with self._writing(_PATIENCE):
             taken = forget(self._catalog, os.fspath(path))
             self._bring_up_vectors()
         return taken
@@ -559,7 +584,7 @@ class Library:
         from clipsearch.store.sync import bring_up, vector_file
 
         done = []
-        with explained(self.folder), write_lock(self.folder):
+        with self._writing():
             if engine := self._catalog.engine():
                 raise InvalidInput(
                     f"the vectors of this index are in {engine.address}, which keeps an"
@@ -586,8 +611,28 @@ class Library:
         """
         from clipsearch.store.moving import move
 
-        with explained(self.folder), write_lock(self.folder, _PATIENCE):
+        with self._writing(_PATIENCE):
             return move(self.folder, self._catalog, store, progress)
+
+    def copy(
+        self, folder: StrPath, *, own: bool = False, progress: Progress | None = None
+    ) -> Copied:
+        """Copy the index to another folder, as it is at one moment, also while it is written.
+
+        A copy that is there already is replaced when the new one is complete. It can only be
+        read, there by any number of machines; with `own` the folder gets an index of its own, as
+        where a copy was a back-up. Photos are not copied. `progress` gets bytes.
+
+        Raises:
+            InvalidInput: something else is there.
+            LibraryBusy: another process is writing there.
+            LibraryError: the disk is full or read-only.
+        """
+        from clipsearch.store.copying import copy
+
+        show = progress or (lambda done, total: None)
+        with explained(self.folder):
+            return copy(self.folder, self._catalog, _expanded(folder), own, show)
 
     def export_texts(self) -> None:
         """Export the text towers of the index's models, unless that was done before.
@@ -606,7 +651,7 @@ class Library:
         Raises:
             InvalidInput: the index has no such model, or no other.
         """
-        with explained(self.folder), write_lock(self.folder, _PATIENCE):
+        with self._writing(_PATIENCE):
             return self._models.remove(parse_spec(spec), self.folder)
 
     # Asking
@@ -971,6 +1016,7 @@ class Library:
                 running(self.folder),
                 self._catalog.count_captions(),
                 engine.address if (engine := self._catalog.engine()) else "faiss",
+                self._catalog.origin,
             )
 
     # The parts of an index run
@@ -1071,6 +1117,14 @@ class Library:
                 with Loaders(workers, how.isolated, limits) as loaders:
                     counts.complete = pipeline.run(plan, loaders, stopping)
         return counts
+
+    @contextmanager
+    def _writing(self, wait: float = 0) -> Iterator[None]:
+        """Hold the right to write to the index."""
+        with explained(self.folder):
+            self._catalog.check_writable()
+            with write_lock(self.folder, wait):
+                yield
 
     def _choose_store(self, store: str) -> None:
         from clipsearch.store.moving import choose
@@ -1230,6 +1284,19 @@ def _place_of(image: StrPath) -> PhotoPath:
     if is_url(image):
         return Url(normal(os.fspath(image)))
     return _expanded(image).resolve()
+
+
+def _checked_places(catalog: Catalog, mounted: Mapping[str, StrPath]) -> dict[str, str]:
+    """Where folders of the index are on this machine, with absolute paths."""
+    places = {os.path.normpath(folder): os.path.abspath(it) for folder, it in mounted.items()}
+    roots = [root.path for root in catalog.roots()]
+    for folder, place in places.items():
+        if not any(is_below(root, folder) for root in roots):
+            known = ", ".join(roots) or "none"
+            raise InvalidInput(f"{folder} is no folder of this index; its folders are: {known}")
+        if not os.path.isdir(place):
+            raise InvalidInput(f"there is no folder {place} for {folder}; is it mounted?")
+    return places
 
 
 def _expanded(path: StrPath) -> Path:

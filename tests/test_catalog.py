@@ -14,17 +14,14 @@ import sqlite_utils
 from clipsearch.errors import LibraryError
 from clipsearch.photos.facts import Facts
 from clipsearch.store.catalog import (
-    APPLICATION_ID,
-    FILE_NAME,
-    SCHEMA_VERSION,
     Catalog,
     Changes,
     Failure,
     Model,
     NewPhoto,
     Root,
-    is_below,
 )
+from clipsearch.store.database import APPLICATION_ID, FILE_NAME, SCHEMA_VERSION, is_below
 from clipsearch.store.migrations import migrations
 
 NOT_UTF_8 = os.fsdecode(b"caf\xe9/\xff.jpg")

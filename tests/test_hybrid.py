@@ -16,7 +16,7 @@ from tiny import open_tiny
 from clipsearch import InvalidInput, Library
 from clipsearch.search.filters import Filters
 from clipsearch.search.hybrid import K, fuse
-from clipsearch.store.catalog import FILE_NAME
+from clipsearch.store.database import FILE_NAME
 
 XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><r:RDF'

@@ -409,6 +409,32 @@ def test_when_much_is_gone_it_is_built_again(optimized: Made) -> None:
         assert library.query("a dog") == library.query("a dog", exact=True)
 
 
+def test_a_copy_of_the_index_has_it_too(optimized: Made, tmp_path: Path) -> None:
+    copy = Made(tmp_path / "copy")
+
+    def found(made: Made) -> set[int]:
+        with open_wide(made.folder) as library:
+            return ids(library.query("a dog"))
+
+    def renew() -> None:
+        with open_wide(optimized.folder) as library:
+            library.copy(copy.folder)
+
+    renew()
+    assert copy.ann_files[0].read_bytes() == optimized.ann_files[0].read_bytes()
+    assert found(copy) == found(optimized)
+    copy.break_most_codes()
+    assert found(copy) != found(optimized)  # it is used
+    before = copy.ann_files[0].stat()
+    renew()
+    assert copy.ann_files[0].stat().st_ino == before.st_ino  # what fits is not copied again
+    with open_wide(optimized.folder) as library:
+        library.forget(Path(PHOTOS, "old"))  # so much that it is built again
+    renew()
+    assert copy.ann_files[0].read_bytes() == optimized.ann_files[0].read_bytes()
+    assert found(copy) == found(optimized)
+
+
 def test_a_small_library_is_left_as_it_is(made: Made) -> None:
     with open_wide(made.folder) as library:
         (report,) = library.optimize()

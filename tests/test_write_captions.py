@@ -22,7 +22,7 @@ from tiny import open_tiny
 from clipsearch import InvalidInput, Library, ModelError, WeightsUnavailable
 from clipsearch.encoders.captioning import captioner_name, load_captioner, load_matcher
 from clipsearch.search.filters import Filters
-from clipsearch.store.catalog import FILE_NAME
+from clipsearch.store.database import FILE_NAME
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,9 +65,9 @@ def load(spec: Spec, device: str, precision: str) -> TinyEncoder:
     return BlindEncoder() if spec.hub.endswith("/blind") else TinyEncoder()
 
 
-def open_tiny(folder: Path) -> Library:
+def open_tiny(folder: Path, **how: Any) -> Library:
     """A library whose model is the tiny one."""
-    return Library.open(folder, model="pocket", encoder=TinyEncoder())
+    return Library.open(folder, model="pocket", encoder=TinyEncoder(), **how)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from clipsearch.library import Library
-from clipsearch.store.catalog import FILE_NAME
+from clipsearch.store.database import FILE_NAME
 
 T = TypeVar("T")
 

@@ -24,8 +24,8 @@ UsageError: Any = typer.BadParameter.__base__
 # an `app` of several commands.
 COMMANDS = (
     "index", "watch", "query", "similar", "ls", "label", "caption", "score", "dupes", "serve",
-    "status", "doctor", "forget", "mcp", "optimize", "store", "models", "finetune", "export",
-    "eval",
+    "status", "doctor", "forget", "mcp", "optimize", "copy", "store", "models", "finetune",
+    "export", "eval",
 )  # fmt: skip
 
 

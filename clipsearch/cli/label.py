@@ -83,7 +83,7 @@ def _is_photo(path: str) -> bool:
 
     name = os.path.basename(path)
     return not os.path.isdir(path) and (
-        os.path.exists(path) or (bool(name) and is_photo_name(name))
+        os.path.exists(path) or (name != "" and is_photo_name(name))
     )
 
 

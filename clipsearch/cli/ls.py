@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clipsearch.cli.options import Count, Index
+from clipsearch.cli.options import Count, Index, Mounted, places_of
 from clipsearch.cli.output import Output, Table, answer, printable
 from clipsearch.cli.query import nothing_found
 
@@ -15,11 +15,18 @@ if TYPE_CHECKING:
 COLUMNS = ("taken", ">width", ">height", "camera", "path")
 
 
-def ls(k: Count = None, index: Index = None, *, filters: Filters, output: Output) -> None:
+def ls(
+    k: Count = None,
+    index: Index = None,
+    mounted: Mounted = None,
+    *,
+    filters: Filters,
+    output: Output,
+) -> None:
     """List indexed photos, the latest taken first."""
     from clipsearch.library import Library
 
-    with Library.open(index, create=False) as library:
+    with Library.open(index, create=False, mounted=places_of(mounted)) as library:
         photos = library.photos(filters, k)
     table = Table(COLUMNS, [_row(photo) for photo in photos])
     answer(photos, output, "photos", nothing_found(filters), table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from clipsearch.cli.options import AllowUrl, Device, Index, ModelSpec
+from clipsearch.cli.options import AllowUrl, Device, Index, ModelSpec, Mounted, places_of
 from clipsearch.errors import InvalidInput, LibraryError
 
 log = logging.getLogger("clipsearch")
@@ -13,6 +13,7 @@ log = logging.getLogger("clipsearch")
 
 def mcp(
     index: Index = None,
+    mounted: Mounted = None,
     model: ModelSpec = None,
     device: Device = "auto",
     allow_url: AllowUrl = False,
@@ -32,8 +33,10 @@ def mcp(
 
     folder = index.expanduser() if index else default_folder()
 
+    places = places_of(mounted)
+
     def open_library() -> Library:
-        return Library.open(folder, model=model, device=device, create=False)
+        return Library.open(folder, model=model, device=device, create=False, mounted=places)
 
     take_over_pillow()
     engine = Engine(folder, open_library)

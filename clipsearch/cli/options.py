@@ -9,6 +9,8 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from clipsearch.errors import InvalidInput
+
 
 def _count(value: str | int) -> int | None:
     if value == "all":
@@ -44,6 +46,14 @@ Index = Annotated[
         help="The index folder. Default: $CLIPSEARCH_INDEX, or the user's data folder.",
     ),
 ]
+Mounted = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mounted",
+        metavar="FOLDER=PLACE",
+        help="Where an indexed folder is on this machine, if elsewhere. Repeatable.",
+    ),
+]
 ModelSpec = Annotated[
     str | None,
     typer.Option(
@@ -70,6 +80,19 @@ Relevant = Annotated[
 AllowUrl = Annotated[
     bool, typer.Option("--allow-url", help="Fetch a picture that is given as a URL.")
 ]
+
+
+def places_of(mounted: list[str] | None) -> dict[str, str]:
+    """What --mounted said, as `Library.open` takes it.
+
+    Raises:
+        InvalidInput: it is no two folders.
+    """
+    pairs = [text.partition("=")[::2] for text in mounted or ()]
+    for folder, place in pairs:
+        if not folder or not place:
+            raise InvalidInput("--mounted takes two folders: --mounted /photos=/mnt/nas/photos")
+    return dict(pairs)
 
 
 def _option(kind: Any, help: str, metavar: str | None = None, *names: str) -> Any:

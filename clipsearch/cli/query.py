@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.options import AllowUrl, Count, Device, Exact, Index, ModelSpec, Relevant
+from clipsearch.cli.options import (
+    AllowUrl,
+    Count,
+    Device,
+    Exact,
+    Index,
+    ModelSpec,
+    Mounted,
+    Relevant,
+    places_of,
+)
 from clipsearch.cli.output import Output, answer
 from clipsearch.errors import InvalidInput
 
@@ -53,6 +63,7 @@ def query(
     ] = None,
     exact: Exact = False,
     index: Index = None,
+    mounted: Mounted = None,
     model: ModelSpec = None,
     device: Device = "auto",
     *,
@@ -64,7 +75,9 @@ def query(
 
     if weight is not None and not image:
         raise InvalidInput("--weight is that of pictures: give one with --image; words: '2*dog'")
-    with Library.open(index, model=model, device=device, create=False) as library:
+    with Library.open(
+        index, model=model, device=device, create=False, mounted=places_of(mounted)
+    ) as library:
         hits = library.query(
             text,
             k,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clipsearch.cli.options import Device, Index, ModelSpec
+from clipsearch.cli.options import Device, Index, ModelSpec, Mounted, places_of
 from clipsearch.errors import InvalidInput
 
 
@@ -28,6 +28,7 @@ def serve(
     ] = None,
     open: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     index: Index = None,
+    mounted: Mounted = None,
     model: ModelSpec = None,
     device: Device = "auto",
 ) -> None:
@@ -41,10 +42,14 @@ def serve(
 
     take_over_pillow()
 
-    def opened() -> Library:
-        return Library.open(index, model=model, device=device, create=False)
+    places = places_of(mounted)
 
-    opened().close()  # before anything else is said
+    def opened() -> Library:
+        return Library.open(index, model=model, device=device, create=False, mounted=places)
+
+    with opened() as library:  # before anything else is said
+        if watch:
+            library.check_writable()
     access = server.check_access(host, token, allow_origin or [])
     listening = server.listen(host, port)
     address = server.address_of(listening, access)

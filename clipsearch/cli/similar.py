@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.options import AllowUrl, Count, Device, Exact, Index, ModelSpec, Relevant
+from clipsearch.cli.options import (
+    AllowUrl,
+    Count,
+    Device,
+    Exact,
+    Index,
+    ModelSpec,
+    Mounted,
+    Relevant,
+    places_of,
+)
 from clipsearch.cli.output import Output, answer
 from clipsearch.cli.query import nothing_found
 
@@ -37,6 +47,7 @@ def similar(
     relevant: Relevant = False,
     exact: Exact = False,
     index: Index = None,
+    mounted: Mounted = None,
     model: ModelSpec = None,
     device: Device = "auto",
     *,
@@ -48,7 +59,9 @@ def similar(
     from clipsearch.photos.decode import take_over_pillow
 
     take_over_pillow()
-    with Library.open(index, model=model, device=device, create=False) as library:
+    with Library.open(
+        index, model=model, device=device, create=False, mounted=places_of(mounted)
+    ) as library:
         hits = library.similar(
             image,
             k,

@@ -46,6 +46,8 @@ def _as_json(held: Status, folder: str) -> dict[str, object]:
 
 def _print(held: Status, folder: str) -> None:
     print(f"index     {printable(folder)}")
+    if held.copy_of:
+        print(f"copy of   {printable(held.copy_of.folder)}, made {held.copy_of.made}")
     print(f"photos    {held.photos}")
     if run := held.indexing:
         left = f", {run.seconds_left:.0f} s left" if run.seconds_left is not None else ""

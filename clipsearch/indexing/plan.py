@@ -17,7 +17,8 @@ from clipsearch.photos.scan import (
     walk_folders,
 )
 from clipsearch.photos.urls import is_url, joined
-from clipsearch.store.catalog import Catalog, Known, Root, is_below
+from clipsearch.store.catalog import Catalog, Known, Root
+from clipsearch.store.database import is_below
 
 # Whether a new or changed file, by its absolute path and as it was found, can be read now.
 Ready = Callable[[str, Found], bool]

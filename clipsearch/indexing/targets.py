@@ -11,7 +11,8 @@ from clipsearch.errors import InvalidInput
 from clipsearch.indexing.plan import Target
 from clipsearch.photos.scan import ScanRules, is_photo_name
 from clipsearch.photos.urls import is_url, joined, normal, path_below
-from clipsearch.store.catalog import Catalog, Root, is_below
+from clipsearch.store.catalog import Catalog, Root
+from clipsearch.store.database import is_below
 
 
 def choose_targets(catalog: Catalog, paths: Sequence[str]) -> list[Target]:

@@ -23,7 +23,8 @@ from clipsearch.indexing.plan import Anchor, Plan, Ready, Target
 from clipsearch.photos.mounts import network_type
 from clipsearch.photos.scan import Identity, identity_of
 from clipsearch.photos.urls import is_url, joined, parts_of, path_below
-from clipsearch.store.catalog import Catalog, Root, is_below
+from clipsearch.store.catalog import Catalog, Root
+from clipsearch.store.database import is_below
 
 log = logging.getLogger("clipsearch")
 

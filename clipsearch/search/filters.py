@@ -13,7 +13,7 @@ from clipsearch.errors import InvalidInput
 from clipsearch.photos.scan import EXTENSIONS, RAW_EXTENSIONS
 from clipsearch.photos.urls import is_url, normal, path_below
 from clipsearch.search.dates import parse_date
-from clipsearch.store.catalog import Catalog, Root, Selection, is_below
+from clipsearch.store.catalog import Catalog, Root, Selection
 from clipsearch.store.conditions import (
     NOWHERE,
     All,
@@ -24,6 +24,7 @@ from clipsearch.store.conditions import (
     moment,
     printable,
 )
+from clipsearch.store.database import is_below
 
 KINDS = {
     "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),

@@ -14,22 +14,18 @@ from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import quote
 
 from clipsearch.errors import LibraryError
 from clipsearch.photos.facts import Facts, with_file_time
 from clipsearch.photos.opening import Place
 from clipsearch.photos.scan import ScanRules
 from clipsearch.photos.urls import joined, path_below
-from clipsearch.store import changes, words
+from clipsearch.store import changes, database, words
 from clipsearch.store.conditions import Condition, EngineFacts, engine_facts
-from clipsearch.store.lock import write_lock
+from clipsearch.store.database import Origin, from_db, is_below, to_db
 
 T = TypeVar("T")
 
-FILE_NAME = "catalog.db"
-APPLICATION_ID = 0x636C6970  # "clip", so that `file` and we can tell whose database it is
-SCHEMA_VERSION = 5  # the number of migrations
 MOST_QUESTIONS = 10_000  # that are remembered; the oldest go first
 _MANY = 500  # parameters in one statement; SQLite's oldest limit is 999
 
@@ -163,32 +159,58 @@ class Changes:
 class Catalog:
     """The SQLite file of one index folder."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, mounted: Mapping[str, str] | None = None
+    ) -> None:
+        """`mounted` is where roots, or folders that hold some, are on this machine, if elsewhere.
+
+        A copy, and one with such places, can only be read.
+        """
         self._db = connection
+        self._mounted = mounted
         connection.create_function("kilometres", 4, _kilometres, deterministic=True)
+        self.origin: Origin | None = database.origin(connection)
+        if mounted:
+            database.mount(connection, mounted)
+        self.is_read_only = bool(mounted or self.origin)
+        if self.is_read_only:
+            connection.execute("PRAGMA query_only = ON")
 
     @classmethod
-    def create(cls, folder: Path) -> Catalog:
+    def create(cls, folder: Path, mounted: Mapping[str, str] | None = None) -> Catalog:
         """Open the catalog of `folder`, made or migrated first where that is needed.
 
         Raises:
             LibraryError: the file there is not ours, or a newer version made it.
         """
-        return cls(_writable(folder))
+        return cls(database.made(folder), mounted)
 
     @classmethod
-    def open(cls, folder: Path) -> Catalog:
+    def open(cls, folder: Path, mounted: Mapping[str, str] | None = None) -> Catalog:
         """Open the catalog of `folder`, which must exist; a read-only disk will do.
 
         Raises:
             LibraryError: there is none, it is not ours, or a newer version made it.
         """
-        if not (folder / FILE_NAME).is_file():
-            raise LibraryError(f"{folder} holds no index; make one: clipsearch index FOLDER")
-        try:
-            return cls(_writable(folder))
-        except sqlite3.OperationalError:
-            return cls(_read_only(folder))
+        return cls(database.opened(folder), mounted)
+
+    def check_writable(self) -> None:
+        """Raise LibraryError if this is a copy, or its roots are elsewhere here."""
+        if self.origin:
+            raise LibraryError(
+                f"this is a copy of {self.origin.folder}, to be read only; write to that, or make"
+                " an index of its own from it: clipsearch copy --own FOLDER"
+            )
+        if self._mounted:
+            raise LibraryError("an index is written only where its folders have their own paths")
+
+    def copy(self, file: Path, source: Path | None, progress: Callable[[int, int], None]) -> None:
+        """Write the catalog as it is at this moment to a new file, a copy of the index `source`.
+
+        Without one it is the catalog of an index of its own, whose vectors are in no engine.
+        `progress` gets the bytes written and their total.
+        """
+        database.copy(self._db, file, source, progress)
 
     def close(self) -> None:
         """Close the file."""
@@ -264,13 +286,13 @@ class Catalog:
     def roots(self) -> list[Root]:
         """The folders of this index, by path."""
         rows = self._db.execute("SELECT id, path FROM roots ORDER BY path")
-        return [Root(id, _from_db(path)) for id, path in rows]
+        return [Root(id, from_db(path)) for id, path in rows]
 
     def add_root(self, path: str) -> Root:
         """Remember a folder; roots below it become part of it, their photos kept."""
         with self.transaction():
             inner = [root for root in self.roots() if is_below(root.path, path)]
-            cursor = self._db.execute("INSERT INTO roots (path) VALUES (?)", (_to_db(path),))
+            cursor = self._db.execute("INSERT INTO roots (path) VALUES (?)", (to_db(path),))
             root = Root(int(cursor.lastrowid or 0), path)
             for old in inner:
                 self._absorb(old, root)
@@ -291,7 +313,7 @@ class Catalog:
             ).fetchall()
             self._db.executemany(
                 f"UPDATE {table} SET root_id = ?, path = ? WHERE rowid = ?",
-                [(root.id, _to_db(prefix + _from_db(path)), rowid) for rowid, path in rows],
+                [(root.id, to_db(prefix + from_db(path)), rowid) for rowid, path in rows],
             )
         words.renew(self._db, "root_id = ?", [(root.id,)])
         self._db.execute("DELETE FROM roots WHERE id = ?", (old.id,))
@@ -311,20 +333,18 @@ class Catalog:
     def exclusions(self, root_id: int) -> set[str]:
         """Paths below a root that were forgotten by hand and are not to come back."""
         rows = self._db.execute("SELECT path FROM excluded WHERE root_id = ?", (root_id,))
-        return {_from_db(path) for (path,) in rows}
+        return {from_db(path) for (path,) in rows}
 
     def exclude(self, root_id: int, path: str) -> None:
         """Keep a path below a root out of later runs."""
         with self.transaction():
-            self._db.execute(
-                "INSERT OR IGNORE INTO excluded VALUES (?, ?)", (root_id, _to_db(path))
-            )
+            self._db.execute("INSERT OR IGNORE INTO excluded VALUES (?, ?)", (root_id, to_db(path)))
 
     def include(self, root_id: int, path: str) -> None:
         """Take back the exclusion of a path."""
         with self.transaction():
             self._db.execute(
-                "DELETE FROM excluded WHERE root_id = ? AND path = ?", (root_id, _to_db(path))
+                "DELETE FROM excluded WHERE root_id = ? AND path = ?", (root_id, to_db(path))
             )
 
     # Photos
@@ -341,7 +361,7 @@ class Catalog:
     def known(self, root_id: int, below: str = "", deep: bool = True) -> dict[str, Known]:
         """What is known of each photo of a root, by its path below the root."""
         return {
-            _from_db(path): Known(*rest)
+            from_db(path): Known(*rest)
             for where in _lying(root_id, below, deep)
             for path, *rest in self._select("path, id, size, mtime_ns, digest", "photos", where)
         }
@@ -352,7 +372,7 @@ class Catalog:
         columns = "path, size, mtime_ns"
         stamps: set[tuple[str, int, int]] = set(self._select(columns, "photos", text))
         for path, size, mtime_ns in self._select(columns, "photos", raw):
-            stamps.add((_from_db(path), size, mtime_ns))
+            stamps.add((from_db(path), size, mtime_ns))
         return stamps
 
     def failed(
@@ -360,7 +380,7 @@ class Catalog:
     ) -> dict[str, tuple[int, int]]:
         """The (size, mtime_ns) at which each failed file of a root failed, by its path."""
         return {
-            _from_db(path): (size, mtime_ns)
+            from_db(path): (size, mtime_ns)
             for where in _lying(root_id, below, deep)
             for path, size, mtime_ns in self._select("path, size, mtime_ns", "failures", where)
         }
@@ -374,12 +394,12 @@ class Catalog:
             return set()
         lacking = f" AND NOT EXISTS ({_VECTOR_OF_PHOTO} AND model_id = ?)"
         return {
-            _from_db(path)
-            for where in _lying(root_id, below, deep)
+            from_db(path)
+            for lying in _lying(root_id, below, deep)
             for (path,) in self._select(
                 "path",
                 "photos",
-                Selection(where.condition + lacking, (*where.values, model_id)),
+                Selection(lying.condition + lacking, (*lying.values, model_id)),
             )
         }
 
@@ -479,7 +499,7 @@ class Catalog:
         if row is None:
             return None
         id, digest, root, path, size, mtime_ns, rules, *facts = row
-        place = Place(_from_db(root), _from_db(path), size, mtime_ns, _rules(rules).follow_links)
+        place = Place(from_db(root), from_db(path), size, mtime_ns, _rules(rules).follow_links)
         return StoredPhoto(PhotoRow(id, _join(root, path), digest, _facts(facts)), place)
 
     def count_selected(self, selection: Selection) -> int:
@@ -521,10 +541,9 @@ class Catalog:
 
     def write(self, model_id: int, changes: Changes) -> list[tuple[int, bytes]]:
         """Write a batch in one transaction; gives the new vectors with their ids."""
-        done = [(photo.root_id, _to_db(photo.path)) for photo in changes.photos]
+        done = [(photo.root_id, to_db(photo.path)) for photo in changes.photos]
         failed = [
-            (it.root_id, _to_db(it.path), it.size, it.mtime_ns, it.reason)
-            for it in changes.failures
+            (it.root_id, to_db(it.path), it.size, it.mtime_ns, it.reason) for it in changes.failures
         ]
         with self.transaction():
             added = [self._add_vector(model_id, *new) for new in changes.vectors]
@@ -552,7 +571,7 @@ class Catalog:
         with self.transaction():
             self._db.executemany(
                 "DELETE FROM failures WHERE root_id = ? AND path = ?",
-                [(root_id, _to_db(path)) for root_id, path in paths],
+                [(root_id, to_db(path)) for root_id, path in paths],
             )
 
     def sweep(self, digests: Iterable[str] | None = None) -> None:
@@ -842,7 +861,7 @@ def _photo_values(photo: NewPhoto) -> tuple[Any, ...]:
     facts = astuple(with_file_time(photo.facts, photo.mtime_ns))
     keywords = json.dumps(facts[-1], ensure_ascii=False) if facts[-1] else None
     return (
-        photo.id, photo.root_id, _to_db(photo.path), photo.digest, photo.size, photo.mtime_ns,
+        photo.id, photo.root_id, to_db(photo.path), photo.digest, photo.size, photo.mtime_ns,
         *facts[:-1], keywords,
     )  # fmt: skip
 
@@ -852,21 +871,13 @@ def _facts(row: Sequence[Any]) -> Facts:
     return Facts(*[*row[:-1], keywords])
 
 
-def is_below(path: str, folder: str) -> bool:
-    """Whether `path` is `folder` or lies below it; "" holds everything."""
-    if not folder or path == folder:
-        return True
-    separators = ("/", os.sep)
-    return path.startswith(folder) and (folder[-1] in separators or path[len(folder)] in separators)
-
-
 def _lying(root_id: int, below: str, deep: bool) -> tuple[Selection, Selection]:
     """Rows by where in a root they lie: those whose path is text, and those where it is bytes."""
     return _lying_as("text", root_id, below, deep), _lying_as("blob", root_id, below, deep)
 
 
 def _lying_as(kind: str, root_id: int, below: str, deep: bool) -> Selection:
-    encode: Callable[[str], str | bytes] = _to_db if kind == "text" else os.fsencode
+    encode: Callable[[str], str | bytes] = to_db if kind == "text" else os.fsencode
     # Bytes come after all texts, so that an index finds either without a look at the other.
     condition = f"root_id = ? AND path {'<' if kind == 'text' else '>='} x''"
     values: list[int | str | bytes] = [root_id]
@@ -889,91 +900,8 @@ def _kilometres(latitude: float, longitude: float, other: float, further: float)
     return 2 * 6371.0088 * math.asin(math.sqrt(min(1.0, half)))
 
 
-def _writable(folder: Path) -> sqlite3.Connection:
-    file = folder / FILE_NAME
-    # Another process's short write is waited for, not reported as "database is locked".
-    connection = sqlite3.connect(file, timeout=30, isolation_level=None, check_same_thread=False)
-    try:
-        if _version(connection, file) < SCHEMA_VERSION:
-            # Somebody else may be making this very file: wait, and look again.
-            with write_lock(folder, wait=60):
-                if _version(connection, file) < SCHEMA_VERSION:
-                    _migrate(connection)
-        # With less, a power cut could take back commits, and with them ids already in use.
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _read_only(folder: Path) -> sqlite3.Connection:
-    file = folder / FILE_NAME
-    # A WAL database on a read-only disk opens only with the promise that nobody writes to it.
-    connection = sqlite3.connect(
-        f"file:{quote(os.fsencode(file.absolute()))}?immutable=1",
-        uri=True, isolation_level=None, check_same_thread=False,
-    )  # fmt: skip
-    _version(connection, file)
-    return connection
-
-
-def _version(connection: sqlite3.Connection, file: Path) -> int:
-    try:
-        # One transaction, since another process may be making the file between two looks.
-        connection.execute("BEGIN")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        connection.execute("COMMIT")
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError as error:
-        raise LibraryError(
-            f"{file} is damaged or not a database ({error}).\n"
-            "Restore it from a backup, or move the folder away and index again."
-        ) from error
-    if tables and application != APPLICATION_ID:
-        raise LibraryError(f"{file} was not made by clipsearch; name another folder with --index")
-    if version > SCHEMA_VERSION:
-        raise LibraryError(
-            f"{file} was made by a newer clipsearch (format {version}, this one knows"
-            f" {SCHEMA_VERSION}).\nUpdate it: pip install --upgrade clipsearch"
-        )
-    return int(version)
-
-
-def _migrate(connection: sqlite3.Connection) -> None:
-    from sqlite_utils import Database
-
-    from clipsearch.store.migrations import migrations
-
-    # First the name, last the version: a file that was left half-made is ours and migrated on.
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute("PRAGMA journal_mode = WAL")
-    migrations.apply(Database(connection, execute_plugins=False))
-    connection.execute("BEGIN")
-    words.rebuild(connection)
-    connection.execute("COMMIT")
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-
-def _to_db(path: str) -> str | bytes:
-    """Text, or the raw bytes of a name that is not valid UTF-8."""
-    try:
-        path.encode()
-        return path
-    except UnicodeEncodeError:
-        return os.fsencode(path)
-
-
-def _from_db(path: str | bytes) -> str:
-    return path if isinstance(path, str) else os.fsdecode(path)
-
-
 def _join(root: str | bytes, path: str | bytes) -> str:
-    return joined(_from_db(root), _from_db(path))
+    return joined(from_db(root), from_db(path))
 
 
 def _chunks(values: Sequence[int]) -> Iterator[Sequence[int]]:

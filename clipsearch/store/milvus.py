@@ -352,6 +352,11 @@ class MilvusStore:
 
     def _open(self) -> None:
         if not self._client.has_collection(self.collection):
+            if self._catalog.is_read_only:
+                raise LibraryError(
+                    f"the engine at {self.address} has no vectors of this index any more; whatever"
+                    " asks or writes to the index itself, not to a copy of it, fills it again"
+                )
             self._create()
         properties = self._client.describe_collection(self.collection)["properties"]
         if any(properties.get(f"clipsearch.{name}") != self._fact(name) for name in _IDENTITY):

@@ -41,8 +41,11 @@ def opened(folder: Path, catalog: Catalog, model: Model) -> VectorStore:
     store = MilvusStore(engine, catalog, model)
     if store.is_behind():
         try:
-            with write_lock(folder):
-                store.tell()
+            if catalog.is_read_only:  # who writes to the index tells the engine
+                store.hold_missing()
+            else:
+                with write_lock(folder):
+                    store.tell()
         except (LibraryBusy, OSError):
             store.hold_missing()
     return store

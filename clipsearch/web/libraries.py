@@ -13,9 +13,9 @@ class Libraries:
     """Openings of one index, lent to one thread each; they share the models that are loaded."""
 
     def __init__(self, open: Callable[[], Library]) -> None:
-        self._open = open
         self._lock = threading.Lock()
-        self._first = self._opened()
+        self._first = open()
+        self._first.stay()
         self._free: list[Library] = []
         self._lent: set[Library] = set()
 
@@ -40,15 +40,10 @@ class Libraries:
             self._free.clear()
             self._lent.clear()
 
-    def _opened(self) -> Library:
-        library = self._open()
-        library.stay()
-        return library
-
     def _take(self) -> Library:
         with self._lock:
             if self._first.is_replaced():
-                fresh = self._opened()
+                fresh = self._first.twin()  # what is loaded stays so
                 for library in (self._first, *self._free):
                     library.close()
                 self._first = fresh

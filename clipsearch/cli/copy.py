@@ -1,0 +1,42 @@
+"""`clipsearch copy`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clipsearch.cli.options import Index, Json
+from clipsearch.cli.output import counted, print_json, printable
+from clipsearch.cli.progress import counting
+
+
+def copy(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the copy goes.")],
+    own: Annotated[
+        bool, typer.Option("--own", help="Make an index of its own, which can be written.")
+    ] = False,
+    index: Index = None,
+    json: Json = False,
+) -> None:
+    """Copy the index, for other machines to search or as a back-up.
+
+    A copy is replaced by the next one, and can only be read. Photos are not copied.
+    """
+    from clipsearch.library import Library
+
+    with Library.open(index, create=False) as library:
+        try:
+            with counting("copying") as progress:
+                copied = library.copy(folder, own=own, progress=progress)
+        except KeyboardInterrupt:
+            print("clipsearch: stopped; what was there before is as it was", file=sys.stderr)
+            raise typer.Exit(130) from None
+    if json:
+        print_json(asdict(copied))
+    else:
+        size = f"{copied.bytes / 1e6:.1f} MB"
+        print(f"{counted(copied.photos, 'photo')} in {printable(copied.folder)}  ({size})")

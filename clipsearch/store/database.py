@@ -1,0 +1,231 @@
+"""The catalog's file, a SQLite database: made, opened, and copied as a whole.
+
+SQLite's write-ahead log is for the processes of one machine. A copy has none: it is a file that
+nobody writes to until the next copy takes its place, so that many machines can read it where it
+lies. It says itself what it is a copy of.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from clipsearch.errors import LibraryError
+from clipsearch.store import changes, words
+from clipsearch.store.lock import write_lock
+
+FILE_NAME = "catalog.db"
+APPLICATION_ID = 0x636C6970  # "clip", so that `file` and we can tell whose database it is
+SCHEMA_VERSION = 5  # the number of migrations
+
+_STEPS_A_LOOK = 200_000  # of SQLite's virtual machine: some hundred looks a second
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a copy is of."""
+
+    folder: str  # the index folder
+    made: str  # "2024-05-01T12:00:00", local time where it was made
+
+
+def made(folder: Path) -> sqlite3.Connection:
+    """The database of `folder`, made or migrated first where that is needed.
+
+    Raises:
+        LibraryError: the file there is not ours, or a newer version made it.
+    """
+    file = folder / FILE_NAME
+    # Another process's short write is waited for, not reported as "database is locked".
+    connection = sqlite3.connect(file, timeout=30, isolation_level=None, check_same_thread=False)
+    try:
+        if _version(connection, file) < SCHEMA_VERSION:
+            # Somebody else may be making this very file: wait, and look again.
+            with write_lock(folder, wait=60):
+                if _version(connection, file) < SCHEMA_VERSION:
+                    _migrate(connection)
+        # With less, a power cut could take back commits, and with them ids already in use.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def opened(folder: Path) -> sqlite3.Connection:
+    """The database of `folder`, which must exist; a read-only disk will do.
+
+    Raises:
+        LibraryError: there is none, it is not ours, or a newer version made it.
+    """
+    if not (folder / FILE_NAME).is_file():
+        raise LibraryError(f"{folder} holds no index; make one: clipsearch index FOLDER")
+    try:
+        return made(folder)
+    except sqlite3.OperationalError:
+        return _read_only(folder)
+
+
+def origin(connection: sqlite3.Connection) -> Origin | None:
+    """What the database is a copy of, None where it is none."""
+    if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'copied'").fetchone():
+        return None
+    return Origin(*connection.execute("SELECT folder, made FROM copied").fetchone())
+
+
+def mount(connection: sqlite3.Connection, places: Mapping[str, str]) -> None:
+    """Have all questions answered with roots, or folders that hold some, at other places.
+
+    From here on nothing about roots can be written.
+    """
+
+    def place(path: str | bytes) -> str | bytes:
+        name = from_db(path)
+        holders = [folder for folder in places if is_below(name, folder)]
+        if not holders:
+            return path
+        holder = max(holders, key=len)
+        return to_db(places[holder].rstrip("/") + name[len(holder) :])
+
+    connection.create_function("mounted", 1, place, deterministic=True)
+    # What is temporary is found before what has the same name in the file.
+    connection.execute(
+        "CREATE TEMP VIEW roots AS SELECT id, mounted(path) AS path, rules FROM main.roots"
+    )
+
+
+def copy(
+    connection: sqlite3.Connection, file: Path, source: Path | None, progress: Progress
+) -> None:
+    """Write the database as it is at this moment to a new file, whatever is written meanwhile.
+
+    With a `source`, an index folder, the file is marked as a copy of it; without, it is the
+    database of an index of its own, whose vectors are in no engine yet. `progress` gets bytes.
+    """
+    (total,) = connection.execute(
+        "SELECT (page_count - freelist_count) * page_size"
+        " FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+    ).fetchone()
+    stopped: list[BaseException] = []
+
+    def look() -> bool:
+        try:
+            progress(min(file.stat().st_size, total) if file.exists() else 0, total)
+        except BaseException as error:  # SQLite would say no more of it than "interrupted"
+            stopped.append(error)
+        return bool(stopped)
+
+    (locked,) = connection.execute("PRAGMA query_only").fetchone()
+    connection.execute("PRAGMA query_only = OFF")  # which counts this as writing
+    connection.set_progress_handler(look, _STEPS_A_LOOK)
+    try:
+        connection.execute("VACUUM INTO ?", (os.fspath(file),))
+    except sqlite3.OperationalError:
+        if stopped:
+            raise stopped[0] from None
+        raise
+    finally:
+        connection.set_progress_handler(None, 0)
+        connection.execute(f"PRAGMA query_only = {locked}")
+    with closing(sqlite3.connect(file, isolation_level=None)) as fresh:
+        _mark(fresh, source)
+
+
+def _mark(fresh: sqlite3.Connection, source: Path | None) -> None:
+    # VACUUM INTO leaves it to the system when the file is on the disk; this commit does not.
+    fresh.execute("PRAGMA synchronous = FULL")
+    fresh.execute("BEGIN")
+    fresh.execute("DROP TABLE IF EXISTS copied")
+    if source is not None:
+        fresh.execute("CREATE TABLE copied (folder TEXT NOT NULL, made TEXT NOT NULL)")
+        now = datetime.now().isoformat(timespec="seconds")
+        fresh.execute("INSERT INTO copied VALUES (?, ?)", (os.fspath(source), now))
+    else:
+        fresh.execute("DELETE FROM stores")
+        changes.stop(fresh)
+    fresh.execute("COMMIT")
+    if source is None:
+        fresh.execute("PRAGMA journal_mode = WAL")
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Whether `path` is `folder` or lies below it; "" holds everything."""
+    if not folder or path == folder:
+        return True
+    separators = ("/", os.sep)
+    return path.startswith(folder) and (folder[-1] in separators or path[len(folder)] in separators)
+
+
+def to_db(path: str) -> str | bytes:
+    """Text, or the raw bytes of a name that is not valid UTF-8."""
+    try:
+        path.encode()
+        return path
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+
+
+def from_db(path: str | bytes) -> str:
+    """The opposite of `to_db`."""
+    return path if isinstance(path, str) else os.fsdecode(path)
+
+
+def _read_only(folder: Path) -> sqlite3.Connection:
+    file = folder / FILE_NAME
+    # A WAL database on a read-only disk opens only with the promise that nobody writes to it.
+    connection = sqlite3.connect(
+        f"file:{quote(os.fsencode(file.absolute()))}?immutable=1",
+        uri=True, isolation_level=None, check_same_thread=False,
+    )  # fmt: skip
+    _version(connection, file)
+    return connection
+
+
+def _version(connection: sqlite3.Connection, file: Path) -> int:
+    try:
+        # One transaction, since another process may be making the file between two looks.
+        connection.execute("BEGIN")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        connection.execute("COMMIT")
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        raise LibraryError(
+            f"{file} is damaged or not a database ({error}).\n"
+            "Restore it from a backup, or move the folder away and index again."
+        ) from error
+    if tables and application != APPLICATION_ID:
+        raise LibraryError(f"{file} was not made by clipsearch; name another folder with --index")
+    if version > SCHEMA_VERSION:
+        raise LibraryError(
+            f"{file} was made by a newer clipsearch (format {version}, this one knows"
+            f" {SCHEMA_VERSION}).\nUpdate it: pip install --upgrade clipsearch"
+        )
+    return int(version)
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    from sqlite_utils import Database
+
+    from clipsearch.store.migrations import migrations
+
+    # First the name, last the version: a file that was left half-made is ours and migrated on.
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    if origin(connection) is None:
+        connection.execute("PRAGMA journal_mode = WAL")
+    migrations.apply(Database(connection, execute_plugins=False))
+    connection.execute("BEGIN")
+    words.rebuild(connection)
+    connection.execute("COMMIT")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

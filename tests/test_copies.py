@@ -1,0 +1,359 @@
+"""A copy of an index is read by other machines, where its folders may be at other places."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+from conftest import Run, picture
+from fastapi.testclient import TestClient
+from tiny import open_tiny
+
+from clipsearch import InvalidInput, Library, LibraryBusy, LibraryError
+from clipsearch.search.filters import Filters
+from clipsearch.store.lock import write_lock
+from clipsearch.web.app import create_app
+
+ALL = 100
+
+
+@pytest.fixture
+def indexed(photos: Path, index: Path) -> Path:
+    with open_tiny(index) as library:
+        library.index([photos])
+    return index
+
+
+@pytest.fixture
+def copied(indexed: Path, tmp_path: Path) -> Path:
+    """A copy of an index of 12 photos."""
+    folder = tmp_path / "copy"
+    renew(indexed, folder)
+    return folder
+
+
+def renew(index: Path, copy: Path, **how: Any) -> None:
+    with open_tiny(index) as library:
+        library.copy(copy, **how)
+
+
+def found(folder: Path, **how: Any) -> list[tuple[str, float]]:
+    with open_tiny(folder, create=False) as library:
+        return [(str(hit.path), hit.score) for hit in library.query("a boat", ALL, **how)]
+
+
+# Copying
+
+
+def test_a_copy_answers_as_the_index_does(indexed: Path, copied: Path, photos: Path) -> None:
+    in_trip = Filters(folder=[photos / "trip"])
+    assert found(copied) == found(indexed)
+    assert found(copied, filters=in_trip) == found(indexed, filters=in_trip)
+    with open_tiny(copied) as library:
+        held = library.status()
+    assert held.copy_of is not None
+    assert Path(held.copy_of.folder) == indexed
+    assert held.photos == 12
+
+
+def test_a_copy_needs_no_right_to_write(copied: Path, indexed: Path) -> None:
+    for place in (*copied.rglob("*"), copied):
+        place.chmod(0o555 if place.is_dir() else 0o444)
+    assert found(copied) == found(indexed)
+    assert sorted(os.listdir(copied)) == ["catalog.db", "index.lock", "vectors"]
+
+
+def test_the_next_copy_takes_its_place_and_is_searched_by_who_has_the_old_one_open(
+    indexed: Path, copied: Path, photos: Path
+) -> None:
+    with open_tiny(copied) as library:
+        assert len(library.query("a boat", ALL)) == 12
+        (photos / "00.jpg").unlink()
+        picture(99).save(photos / "new.jpg")
+        with open_tiny(indexed) as original:
+            original.index()
+        assert not library.is_replaced()
+        renew(indexed, copied)
+        assert library.is_replaced()
+        assert len(library.query("a boat", ALL)) == 12  # of the old one, which it has open
+        with library.twin() as fresh:
+            names = {hit.path.name for hit in fresh.query("a boat", ALL)}
+    assert "new.jpg" in names
+    assert "00.jpg" not in names
+    assert found(copied) == found(indexed)
+
+
+def test_a_copy_made_while_the_index_is_written_is_of_one_moment(
+    photos: Path, index: Path, tmp_path: Path
+) -> None:
+    with open_tiny(index) as library:
+        library.index([photos / "trip"])
+    copies: list[int] = []
+    copying = threading.Event()
+
+    def copy_once(done: int, total: int) -> None:
+        if done and not copying.is_set():
+            copying.set()
+            renew(index, tmp_path / "copy")
+            copies.append(done)
+
+    with open_tiny(index) as library:
+        library.index([photos], batch_size=1, progress=copy_once)
+    assert copies
+    with open_tiny(tmp_path / "copy") as library:
+        count = library.status().photos
+        assert 4 <= count < 12
+        assert len(library.query("a boat", ALL)) == count
+
+
+def test_a_copy_that_is_stopped_leaves_the_old_one(
+    indexed: Path, copied: Path, photos: Path
+) -> None:
+    before = found(copied)
+    picture(99).save(photos / "new.jpg")
+    with open_tiny(indexed) as library:
+        library.index()
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    # So small an index is copied between two looks, unless there is much of something in it.
+    with open_tiny(indexed) as library:
+        library._catalog.add_pictures((f"{n:064}", bytes(64)) for n in range(60_000))
+        with pytest.raises(KeyboardInterrupt):
+            library.copy(copied, progress=stop)
+    assert found(copied) == before
+    assert sorted(os.listdir(copied)) == ["catalog.db", "index.lock", "vectors"]
+    assert list(copied.glob("vectors/*.copy")) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["index"], ["index", "{photos}"], ["forget", "{photos}"], ["watch"], ["serve", "--watch"],
+     ["optimize", "--force"], ["store", "move", "faiss"], ["caption"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_nothing_is_written_to_a_copy(
+    arguments: list[str], copied: Path, indexed: Path, photos: Path, clipsearch: Run
+) -> None:
+    before = (copied / "catalog.db").read_bytes()
+    words = [word.format(photos=photos) for word in arguments]
+    done = clipsearch(*words, "--index", copied)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"clipsearch: this is a copy of {indexed}, to be read only")
+    assert (copied / "catalog.db").read_bytes() == before
+
+
+def test_a_copy_becomes_an_index_again(copied: Path, photos: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    renew(copied, own, own=True)
+    picture(99).save(photos / "new.jpg")
+    with open_tiny(own) as library:
+        assert library.status().copy_of is None
+        report = library.index()
+        assert (report.added, report.unchanged) == (1, 12)
+        assert len(library.query("a boat", ALL)) == 13
+
+
+def test_a_copy_goes_to_an_empty_place_or_that_of_the_last_one(
+    indexed: Path, copied: Path, photos: Path, tmp_path: Path, clipsearch: Run
+) -> None:
+    other = tmp_path / "other"
+    with open_tiny(other) as library:
+        library.index([photos / "trip"])
+    file = tmp_path / "file"
+    file.touch()
+    for place, what in (
+        (indexed, "an index"), (other, "an index"), (photos, "other files (00.jpg...)"),
+        (file, "a file"),
+    ):  # fmt: skip
+        before = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
+        refused = clipsearch("copy", place)
+        assert refused.returncode == 2
+        message = f"clipsearch: {place} is or holds {what}; name a new or an empty folder\n"
+        assert refused.stderr == message
+        assert {path: path.stat().st_mtime_ns for path in place.rglob("*")} == before
+    with open_tiny(other) as library, pytest.raises(InvalidInput, match=f"a copy of {indexed}"):
+        library.copy(copied)
+    with open_tiny(indexed) as library:
+        with pytest.raises(InvalidInput, match="name a new"):
+            library.copy(copied, own=True)
+        with write_lock(copied), pytest.raises(LibraryBusy):
+            library.copy(copied)
+
+
+def test_the_command_tells_what_it_copied(indexed: Path, tmp_path: Path, clipsearch: Run) -> None:
+    told = clipsearch("copy", tmp_path / "copy")
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith(f"12 photos in {tmp_path / 'copy'}  (")
+    copied = json.loads(clipsearch("copy", tmp_path / "copy", "--json").stdout)
+    assert copied.keys() == {"folder", "photos", "bytes"}
+    held = json.loads(clipsearch("status", "--json", "--index", tmp_path / "copy").stdout)
+    assert held["copy_of"].keys() == {"folder", "made"}
+    assert "copy of" in clipsearch("status", "--index", tmp_path / "copy").stdout
+
+
+# Folders that are elsewhere on this machine
+
+
+@pytest.fixture
+def elsewhere(indexed: Path, photos: Path, tmp_path: Path) -> Path:
+    """Where the photos are by now."""
+    place = tmp_path / "mnt" / "nas"
+    place.parent.mkdir()
+    shutil.move(photos, place)
+    return place
+
+
+def test_a_folder_that_is_mounted_elsewhere_is_found_there(
+    indexed: Path, photos: Path, elsewhere: Path, clipsearch: Run
+) -> None:
+    with open_tiny(indexed, mounted={str(photos): elsewhere}) as library:
+        hits = library.query("a boat", ALL)
+        assert {hit.path for hit in hits} == set(elsewhere.rglob("*.jpg"))
+        in_trip = library.query("a boat", ALL, filters=Filters(folder=[elsewhere / "trip"]))
+        assert {hit.path for hit in in_trip} == set(elsewhere.glob("trip/*.jpg"))
+        with pytest.raises(InvalidInput, match="no photos below"):
+            library.query("a boat", filters=Filters(folder=[photos]))
+        assert {photo.path for photo in library.photos()} == set(elsewhere.rglob("*.jpg"))
+        best, second = library.similar(elsewhere / "00.jpg", 2)
+        assert best.path != elsewhere / "00.jpg" != second.path
+        (root,) = library.status().roots
+        assert (root.path, root.present, root.photos) == (str(elsewhere), True, 12)
+    # Any folder above will do, and the longest one counts.
+    places = {str(photos.parent): elsewhere.parent, str(photos): elsewhere}
+    with open_tiny(indexed, mounted=places) as library:
+        assert {hit.path for hit in library.query("a boat", ALL)} == {hit.path for hit in hits}
+    listed = clipsearch("ls", "--paths", "--mounted", f"{photos}={elsewhere}")
+    assert {Path(line) for line in listed.stdout.splitlines()} == {hit.path for hit in hits}
+
+
+def test_nothing_is_written_where_folders_are_elsewhere(
+    indexed: Path, photos: Path, elsewhere: Path
+) -> None:
+    with open_tiny(indexed, mounted={str(photos): elsewhere}) as library:
+        for write in (library.index, lambda: library.forget(elsewhere)):
+            with pytest.raises(LibraryError, match="only where its folders have their own paths"):
+                write()
+    assert len(found(indexed)) == 12
+
+
+@pytest.mark.parametrize(
+    ("mounted", "message"),
+    [
+        ("{photos}", "--mounted takes two folders: --mounted /photos=/mnt/nas/photos"),
+        ("={photos}", "--mounted takes two folders: --mounted /photos=/mnt/nas/photos"),
+        ("{photos}=/nowhere", "there is no folder /nowhere for {photos}; is it mounted?"),
+        ("/other=/tmp", "/other is no folder of this index; its folders are: {photos}"),
+    ],
+)
+def test_a_place_that_makes_no_sense_is_refused(
+    mounted: str, message: str, indexed: Path, photos: Path, clipsearch: Run
+) -> None:
+    refused = clipsearch("ls", "--mounted", mounted.format(photos=photos))
+    assert refused.returncode == 2
+    assert refused.stderr == f"clipsearch: {message.format(photos=photos)}\n"
+
+
+# Many servers
+
+
+@contextmanager
+def served(open: Callable[[], Library]) -> Iterator[TestClient]:
+    app = create_app(open)
+    with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 5)) as client:
+        yield client
+
+
+def test_servers_of_a_copy_show_its_photos_from_their_own_mounts(
+    copied: Path, indexed: Path, photos: Path, tmp_path: Path
+) -> None:
+    mounts = [tmp_path / "one", tmp_path / "two"]
+    for mount in mounts:
+        shutil.copytree(photos, mount)
+    loads: list[Path] = []
+
+    def opening(mount: Path) -> Callable[[], Library]:
+        def open() -> Library:
+            loads.append(mount)
+            return open_tiny(copied, create=False, mounted={str(photos): mount})
+
+        return open
+
+    with ExitStack() as stack:
+        clients = [stack.enter_context(served(opening(mount))) for mount in mounts]
+        answers = [client.get("/api/search", params={"q": "a boat"}).json() for client in clients]
+        assert [len(answer["hits"]) for answer in answers] == [12, 12]
+        ids = [[hit["id"] for hit in answer["hits"]] for answer in answers]
+        assert ids[0] == ids[1]
+        for client, mount, answer in zip(clients, mounts, answers, strict=True):
+            assert all(Path(hit["path"]).is_relative_to(mount) for hit in answer["hits"])
+            hit = answer["hits"][0]
+            original = client.get(f"/api/photos/{hit['id']}/original")
+            assert original.content == Path(hit["path"]).read_bytes()
+            thumbnail = client.get(f"/api/photos/{hit['id']}/thumbnail")
+            assert thumbnail.headers["content-type"] == "image/webp"
+
+        picture(99).save(photos / "new.jpg")
+        with open_tiny(indexed) as original_index:
+            original_index.index()
+        renew(indexed, copied)
+        for client in clients:
+            hits = client.get("/api/search", params={"q": "a boat"}).json()["hits"]
+            assert "new.jpg" in {Path(hit["path"]).name for hit in hits}
+    assert loads == mounts  # once each: a new copy is opened, and no model loaded again
+
+
+# As `clipsearch serve`, but with the tiny model.
+SERVER = """
+import sys
+from pathlib import Path
+from tiny import open_tiny
+from clipsearch.web import server
+_, index, photos, mount = sys.argv
+access, listening = server.check_access("127.0.0.1", None, []), server.listen("127.0.0.1", 0)
+server.run(
+    lambda: open_tiny(Path(index), create=False, mounted={photos: mount}),
+    listening, access, ready=lambda: print(server.address_of(listening, access), flush=True),
+)
+"""
+
+
+def test_a_server_that_dies_takes_no_other_with_it(
+    copied: Path, photos: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(photos, tmp_path / "mount")
+    command = [sys.executable, "-c", SERVER, copied, photos, tmp_path / "mount"]
+    servers = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent)
+        for _ in range(2)
+    ]
+    try:
+        addresses = [server.stdout.readline().strip() for server in servers if server.stdout]
+
+        def ask(address: str) -> int:
+            with urlopen(f"{address}api/search?q=boat", timeout=60) as answer:
+                return len(json.load(answer)["hits"])
+
+        assert [ask(address) for address in addresses] == [12, 12]
+        servers[0].send_signal(signal.SIGKILL)
+        servers[0].wait()
+        with pytest.raises(URLError):
+            ask(addresses[0])
+        assert ask(addresses[1]) == 12
+    finally:
+        for server in servers:
+            server.kill()
+            server.communicate()
