@@ -60,6 +60,8 @@ def check_root(url: str) -> None:
         raise InvalidInput(f"{url} is on this machine; name the folder without {protocol}://")
     try:
         is_empty = next(iter(entries(url, "")), None) is None
+    except FileNotFoundError as error:
+        raise InvalidInput(f"there is no bucket or folder {url}") from error
     except OSError as error:
         raise InvalidInput(f"{url} cannot be indexed: {error.strerror}") from error
     if is_empty and name:  # a store knows no folder but as a beginning of names
@@ -227,7 +229,7 @@ def _told(url: str) -> Iterator[Any]:
     try:
         yield system
     except FileNotFoundError as error:
-        raise FileNotFoundError(errno.ENOENT, _reason(protocol, error)) from error
+        raise FileNotFoundError(errno.ENOENT, "it is not there") from error
     except Exception as error:  # every store has exceptions of its own
         raise OSError(errno.EIO, _reason(protocol, error)) from error
 

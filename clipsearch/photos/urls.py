@@ -67,14 +67,14 @@ def normal(url: str) -> str:
     Raises:
         InvalidInput: there is a user or a password in it, or no bucket or host.
     """
-    protocol, authority, _ = parts_of(url)
+    protocol, authority, name = parts_of(url)
     if "@" in authority:  # not repeated here: what is said ends in logs
         raise InvalidInput(
             f"a {protocol}:// URL with a user or a password in it is not taken, for URLs are"
             " written down\nLeave it out; credentials are found in the environment"
             " (docs/scale.md)"
         )
-    if not authority:
+    if not (authority or name.strip("/")):
         raise InvalidInput(f"{url} names no bucket or host")
     protocol = protocol.lower()
     rest = url.partition("://")[2].rstrip("/")
