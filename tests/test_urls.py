@@ -6,9 +6,11 @@ import importlib
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +25,7 @@ from urllib.request import Request, urlopen
 import pytest
 from conftest import picture
 from PIL import Image
+from test_ray import RayCluster, needs_ray
 from tiny import TinyEncoder, open_tiny
 
 from clipsearch import InvalidInput, Library
@@ -652,16 +655,30 @@ def test_a_run_without_urls_imports_no_fsspec(photos: Path, index: Path) -> None
 
 
 @needs_s3
-@pytest.mark.skipif(not find_spec("ray"), reason="pip install 'clipsearch[ray]'")
-def test_machines_of_a_cluster_read_from_the_bucket(
-    bucket: Bucket, command: Callable[..., Any], at: Server
+@needs_ray
+def test_machines_of_a_cluster_read_by_themselves(
+    bucket: Bucket, at: Server, index: Path, tmp_path: Path
 ) -> None:
     bucket.put("2020/copy.jpg", jpeg(0))
-    at.asked()
-    done = command(
-        "index", bucket.url, "--model", "tiny:a/b", "--json", "--ray", "local", "--workers", "1"
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    report = json.loads(done.stdout)
-    assert (report["added"], report["failed"]) == (7, 0)
-    assert len(set(at.files_read())) == 7
+    own = {name: os.environ.pop(name) for name in list(os.environ) if "_ACCESS_KEY" in name}
+    credentials = tmp_path / "credentials"
+    os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(credentials)
+    scratch = Path(tempfile.mkdtemp(prefix="clipsearch-ray-"))  # the paths of sockets are short
+    cluster = None
+    try:
+        cluster = RayCluster(scratch)
+        out, err = cluster.index(bucket.url, index, **own).communicate(timeout=120)
+        assert out == ""
+        assert f"cannot read {bucket.url}, which this one can: no credentials were found" in err
+        assert err.count("\n") == 2
+        lines = [f"{name.lower()} = {value}" for name, value in own.items()]
+        credentials.write_text("\n".join(["[default]", *lines]))
+        at.asked()
+        out, err = cluster.index(bucket.url, index, **own).communicate(timeout=120)
+        assert err == ""
+        assert json.loads(out)["added"] == 7
+        assert len(set(at.files_read())) == 7
+    finally:
+        if cluster:
+            cluster.kill()
+        shutil.rmtree(scratch, ignore_errors=True)
