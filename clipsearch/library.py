@@ -179,6 +179,8 @@ class Library:
         self._catalog = catalog
         self._models = models
         self._mounted = mounted
+        if mounted:
+            catalog.mount(mounted)
         self._identity = _identity_of(folder)
 
     @classmethod
@@ -216,11 +218,7 @@ class Library:
                 catalog = Catalog.create(path)
             else:
                 catalog = Catalog.open(path)
-            places = None
-            if mounted:
-                places = _checked_places(catalog, mounted)
-                catalog.close()
-                catalog = Catalog.open(path, places)
+            places = _checked_places(catalog, mounted or {})
         return cls(path, catalog, Models(catalog, spec, device, encoder), places)
 
     def __enter__(self) -> Library:
@@ -243,7 +241,7 @@ class Library:
     def twin(self) -> Library:
         """The same index opened once more, for another thread; models are loaded once for both."""
         with explained(self.folder):
-            catalog = Catalog.open(self.folder, self._mounted)
+            catalog = Catalog.open(self.folder)
         return Library(self.folder, catalog, self._models.on(catalog), self._mounted)
 
     def is_replaced(self) -> bool:

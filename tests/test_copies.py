@@ -199,7 +199,7 @@ def test_the_command_tells_what_it_copied(indexed: Path, tmp_path: Path, clipsea
     assert told.returncode == 0, told.stderr
     assert told.stdout.startswith(f"12 photos in {tmp_path / 'copy'}  (")
     copied = json.loads(clipsearch("copy", tmp_path / "copy", "--json").stdout)
-    assert copied.keys() == {"folder", "photos", "bytes"}
+    assert copied.keys() == {"folder", "photos", "bytes", "left"}
     held = json.loads(clipsearch("status", "--json", "--index", tmp_path / "copy").stdout)
     assert held["copy_of"].keys() == {"folder", "made"}
     assert "copy of" in clipsearch("status", "--index", tmp_path / "copy").stdout

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "index" / "README.md"]
 COMMANDS = (
     "caption|dupes|finetune|index|watch|query|similar|label|score|status|models|forget|mcp|optimize"
-    "|serve|store move|eval retrieval|eval zeroshot|export onnx|doctor"
+    "|serve|copy|store move|eval retrieval|eval zeroshot|export onnx|doctor"
 )
 COMMAND = re.compile(rf"clipsearch ({COMMANDS})\b([^`\n]*)")
 

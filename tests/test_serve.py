@@ -462,6 +462,20 @@ def test_another_site_may_ask_where_that_was_allowed(indexed: Path, photos: Path
 # The index changes
 
 
+def test_behind_a_proxy_it_goes_by_the_name_that_was_allowed(indexed: Path, photos: Path) -> None:
+    name = "photos.example:8443"
+    with serving(indexed, photos, token=TOKEN, origins=[f"https://{name}"]) as server:
+        server.client.headers |= {"Authorization": f"Bearer {TOKEN}", "Host": name}
+        assert server.get("/api/search", q="boat")["total"] == 12
+        image = (photos / "00.jpg").read_bytes()
+        sent = server.client.post(
+            "/api/search", files={"image": image}, headers={"Origin": f"https://{name}"}
+        )
+        assert sent.status_code == 200
+        other = server.client.get("/api/search", headers={"Host": "other.example"})
+        assert other.status_code == 400
+
+
 def test_photos_that_come_and_go_are_seen_at_once(served: Served) -> None:
     assert served.get("/api/search", q="boat", k=100)["total"] == 12
     picture(70).save(served.photos / "new.jpg")

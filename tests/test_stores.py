@@ -366,8 +366,10 @@ def test_several_questions_at_once_get_the_answers_of_each(shelf: Shelf) -> None
             )
 
 
-def all_found(shelf: Shelf, filters: Filters | None = None) -> list[str]:
-    with shelf.library() as library:
+def all_found(
+    shelf: Shelf, filters: Filters | None = None, folder: Path | None = None
+) -> list[str]:
+    with open_tiny(folder or shelf.folder) as library:
         return sorted(shelf.below(asked(library, questions()[0], 1000, filters)))
 
 
@@ -457,6 +459,13 @@ def collections(milvus: str, shelf: Shelf) -> list[str]:
     return [name for name in names if any(it in name for it in mine)]
 
 
+def revision_of(milvus: str, shelf: Shelf) -> int:
+    """Up to where the engine was told of the catalog's changes."""
+    (name,) = collections(milvus, shelf)
+    with closing(client_of(milvus)) as client:
+        return int(client.describe_collection(name)["properties"]["clipsearch.revision"])
+
+
 def client_of(milvus: str) -> Any:
     from pymilvus import MilvusClient
 
@@ -536,7 +545,73 @@ def test_two_indexes_share_an_engine(tmp_path: Path, milvus: str) -> None:
         assert all_found(shelf) == sorted(shelf.photos)
 
 
+# Copies of an index whose vectors are in an engine
+
+
+def test_a_copy_asks_the_engine_and_never_tells_it(tmp_path: Path, milvus: str) -> None:
+    shelf = Shelf(tmp_path / "index", 100)
+    copies = [tmp_path / "older" / "index", tmp_path / "newer" / "index"]
+    with shelf.library() as library:
+        library.move(milvus)
+        library.copy(copies[0])
+    assert list(copies[0].glob("vectors/*")) == []
+    older = sorted(shelf.photos)
+    shelf.add(range(100, 130))
+    gone = made_up(3)[0]
+    shelf.remove(gone)
+    with shelf.library() as library:
+        library.copy(copies[1])  # the engine knows nothing of these yet
+    revision = revision_of(milvus, shelf)
+    assert all_found(shelf, folder=copies[1]) == sorted(shelf.photos)
+    assert all_found(shelf, folder=copies[0]) == older
+    assert revision_of(milvus, shelf) == revision
+    assert all_found(shelf) == sorted(shelf.photos)
+    assert revision_of(milvus, shelf) > revision
+    # What is gone from the engine by now is missing in an older copy, and nothing else.
+    assert all_found(shelf, folder=copies[0]) == [path for path in older if path != gone]
+    (name,) = collections(milvus, shelf)
+    with closing(client_of(milvus)) as client:
+        client.drop_collection(name)
+    with pytest.raises(LibraryError, match="has no vectors of this index any more"):
+        all_found(shelf, folder=copies[1])
+    assert collections(milvus, shelf) == []
+
+
+def test_a_copy_that_becomes_an_index_has_its_vectors_in_files(tmp_path: Path, milvus: str) -> None:
+    shelf = Shelf(tmp_path / "index", 100)
+    with shelf.library() as library:
+        library.move(milvus)
+        library.copy(tmp_path / "copy")
+    with open_tiny(tmp_path / "copy") as copy:
+        left = copy.copy(tmp_path / "own" / "index", own=True).left
+    (name,) = collections(milvus, shelf)
+    assert left is not None
+    assert name.startswith(left.rpartition(" ")[2].removesuffix("..."))
+    with open_tiny(tmp_path / "own" / "index") as own:
+        assert own.status().store == "faiss"
+    assert all_found(shelf, folder=tmp_path / "own" / "index") == sorted(shelf.photos)
+
+
 # When the engine dies
+
+
+def test_an_index_run_goes_on_while_the_engine_is_killed(
+    photos: Path, index: Path, engine: Engine, milvus: str
+) -> None:
+    killed = False
+
+    def kill(done: int, total: int) -> None:
+        nonlocal killed
+        if done >= 6 and not killed:
+            killed = True
+            engine.kill()
+
+    with open_tiny(index) as library:
+        report = library.index([photos], store=milvus, batch_size=2, progress=kill)
+        assert (report.added, report.failed, report.complete) == (12, 0, True)
+    assert killed
+    with open_tiny(index) as library:
+        assert len(library.query("a dog", 20)) == 12
 
 
 def test_all_is_found_again_after_the_engine_was_killed(

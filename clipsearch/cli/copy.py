@@ -40,3 +40,5 @@ def copy(
     else:
         size = f"{copied.bytes / 1e6:.1f} MB"
         print(f"{counted(copied.photos, 'photo')} in {printable(copied.folder)}  ({size})")
+    if copied.left:
+        print(f"clipsearch: {copied.left}", file=sys.stderr)

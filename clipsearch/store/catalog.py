@@ -159,40 +159,40 @@ class Changes:
 class Catalog:
     """The SQLite file of one index folder."""
 
-    def __init__(
-        self, connection: sqlite3.Connection, mounted: Mapping[str, str] | None = None
-    ) -> None:
-        """`mounted` is where roots, or folders that hold some, are on this machine, if elsewhere.
-
-        A copy, and one with such places, can only be read.
-        """
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
-        self._mounted = mounted
         connection.create_function("kilometres", 4, _kilometres, deterministic=True)
         self.origin: Origin | None = database.origin(connection)
-        if mounted:
-            database.mount(connection, mounted)
-        self.is_read_only = bool(mounted or self.origin)
-        if self.is_read_only:
-            connection.execute("PRAGMA query_only = ON")
+        self.is_read_only = False
+        if self.origin:
+            self._read_only()
 
     @classmethod
-    def create(cls, folder: Path, mounted: Mapping[str, str] | None = None) -> Catalog:
+    def create(cls, folder: Path) -> Catalog:
         """Open the catalog of `folder`, made or migrated first where that is needed.
 
         Raises:
             LibraryError: the file there is not ours, or a newer version made it.
         """
-        return cls(database.made(folder), mounted)
+        return cls(database.made(folder))
 
     @classmethod
-    def open(cls, folder: Path, mounted: Mapping[str, str] | None = None) -> Catalog:
+    def open(cls, folder: Path) -> Catalog:
         """Open the catalog of `folder`, which must exist; a read-only disk will do.
 
         Raises:
             LibraryError: there is none, it is not ours, or a newer version made it.
         """
-        return cls(database.opened(folder), mounted)
+        return cls(database.opened(folder))
+
+    def mount(self, places: Mapping[str, str]) -> None:
+        """Have roots, or folders that hold some, at other places of this machine, read only."""
+        database.mount(self._db, places)
+        self._read_only()
+
+    def _read_only(self) -> None:
+        self.is_read_only = True
+        self._db.execute("PRAGMA query_only = ON")
 
     def check_writable(self) -> None:
         """Raise LibraryError if this is a copy, or its roots are elsewhere here."""
@@ -201,7 +201,7 @@ class Catalog:
                 f"this is a copy of {self.origin.folder}, to be read only; write to that, or make"
                 " an index of its own from it: clipsearch copy --own FOLDER"
             )
-        if self._mounted:
+        if self.is_read_only:
             raise LibraryError("an index is written only where its folders have their own paths")
 
     def copy(self, file: Path, source: Path | None, progress: Callable[[int, int], None]) -> None:

@@ -34,6 +34,7 @@ class Copied:
     folder: str
     photos: int
     bytes: int  # on disk
+    left: str | None  # where more of it is, which is not the copy's
 
 
 def copy(folder: Path, catalog: Catalog, target: Path, own: bool, progress: Progress) -> Copied:
@@ -63,7 +64,7 @@ def copy(folder: Path, catalog: Catalog, target: Path, own: bool, progress: Prog
             catalog.copy(waiting[-1][0], None if own else source, progress)
             for draft, place in waiting:
                 os.replace(draft, place)
-            return _finished(folder, target)
+            return _finished(folder, target, _left(catalog) if own else None)
 
 
 def _check_place(source: Path, target: Path, own: bool) -> None:
@@ -109,7 +110,17 @@ def _copy_file(source: Path, place: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _finished(folder: Path, target: Path) -> Copied:
+def _left(catalog: Catalog) -> str | None:
+    engine = catalog.engine()
+    if engine is None:
+        return None
+    return (
+        f"its vectors are in its own files; those in {engine.address} stay with the index that was"
+        f" copied, in collections named clipsearch_{engine.library}_..."
+    )
+
+
+def _finished(folder: Path, target: Path, left: str | None) -> Copied:
     """Remove what the index has no more, and append the vectors that came in between."""
     for file in (target / "vectors").iterdir():
         if not (folder / "vectors" / file.name).exists():
@@ -120,4 +131,4 @@ def _finished(folder: Path, target: Path) -> Copied:
                 bring_up(catalog, model, vector_file(target, model))
         files = [target / FILE_NAME, *(target / "vectors").iterdir()]
         size = sum(file.stat().st_size for file in files)
-        return Copied(os.fspath(target), catalog.count_photos(), size)
+        return Copied(os.fspath(target), catalog.count_photos(), size, left)

@@ -53,6 +53,8 @@ class Guard:
         self._host = host.strip("[]").lower()
         self._token = token
         self._origins = set(origins)
+        # They may ask in any case, so it does no harm if this server goes by their name.
+        self._names = {urlsplit(origin).hostname for origin in origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -91,7 +93,7 @@ class Guard:
             raise Refused(413, f"more than {MOST_BYTES >> 20} MB; send a smaller picture")
 
     def _is_known(self, name: str) -> bool:
-        if name in _HERE or name == self._host:
+        if name in _HERE or name == self._host or name in self._names:
             return True
         if self._host not in _EVERYWHERE:
             return False
