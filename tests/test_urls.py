@@ -379,6 +379,27 @@ def test_a_folder_and_a_bucket_are_in_one_index(
     assert {root.path for root in library.status().roots} == {str(photos), whole}
 
 
+def test_other_stores_are_listed_by_fsspec(library: Library) -> None:
+    import fsspec
+
+    store = fsspec.filesystem("memory")
+    store.store.clear()
+    for number, name in enumerate(("2019/a b#1.jpg", "2019/c.jpg", ".hidden/d.jpg", "e.txt")):
+        store.pipe_file(f"/bucket/photos/{name}", jpeg(number))
+    root = "memory://bucket/photos"
+    with pytest.raises(InvalidInput, match="there is no bucket or folder"):
+        library.index(["memory://bucket/other"])
+    assert counts(library.index([root])) == {"added": 2}
+    assert paths(library) == {f"{root}/2019/a b#1.jpg", f"{root}/2019/c.jpg"}
+    store.pipe_file("/bucket/photos/2019/f.jpg", jpeg(9))
+    store.rm("/bucket/photos/2019/c.jpg")
+    assert counts(library.index()) == {"added": 1, "removed": 1, "unchanged": 1}
+    store.store.clear()
+    report = library.index()
+    assert report.removed == 0
+    assert len(report.problems) == 1
+
+
 # What goes away
 
 

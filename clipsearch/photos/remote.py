@@ -29,7 +29,7 @@ _CREDENTIALS = {
 }
 
 # Where stores write when an object changed, and what tells its content from others.
-_TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified")
+_TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
 _CHECKSUMS = ("ETag", "etag", "md5Hash", "crc32c", "content_md5", "checksum")
 
 _BLOCK = 4 << 20  # bytes fetched at a time where a file is read in parts
