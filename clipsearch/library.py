@@ -1172,7 +1172,8 @@ class Library:
 
         if isinstance(image, (str, os.PathLike)) and is_url(image):
             url = normal(os.fspath(image))
-            allow_url |= any(is_below(url, root.path) for root in self._catalog.roots())
+            if ".." not in url.split("/"):  # which some stores take for the folder above
+                allow_url |= any(is_below(url, root.path) for root in self._catalog.roots())
         return read_picture(image, allow_url)
 
     def _reranked(self, hits: list[Hit], sentence: str, model: str, isolated: bool) -> list[Hit]:

@@ -85,7 +85,7 @@ class Report:
 
     machine: str
     results: dict[int, Result] = field(default_factory=dict)  # by the file's place in the plan
-    # Those whose folder is not there, or empty, and what is wrong with a URL.
+    # Those of whose folder nothing can be had, and why.
     unseen: dict[int, str] = field(default_factory=dict)
     fault: str | None = None  # why this machine can do none
 
@@ -464,7 +464,7 @@ def _fault_of(folder: str) -> str | None:
         with os.scandir(folder) as inside:
             return None if next(inside, None) else "it is empty"
     except OSError as error:
-        return error.strerror
+        return error.strerror or str(error)
 
 
 def _name_of_this_machine() -> str:
