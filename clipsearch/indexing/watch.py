@@ -163,9 +163,9 @@ class Watcher:
         except OSError as error:
             self._start_to_poll(place, f"cannot be watched ({error.strerror})")
 
-    def _start_to_poll(self, place: _Place, reason: str, poll: float = USUAL_POLL) -> None:
-        place.poll = poll
-        self._tell(f"{place.path} {reason}: looking for changes every {poll:.0f} s")
+    def _start_to_poll(self, place: _Place, reason: str, poll: float | None = None) -> None:
+        place.poll = poll or USUAL_POLL
+        self._tell(f"{place.path} {reason}: looking for changes every {place.poll:.0f} s")
 
     def _is_remote(self, path: str) -> bool:
         return any(it.is_remote and is_below(path, it.path) for it in self._places.values())
