@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 import math
 import os
-import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ from clipsearch.store.catalog import (
     Selection,
     StoredPhoto,
 )
-from clipsearch.store.database import FILE_NAME, Origin, is_below
+from clipsearch.store.database import FILE_NAME, Origin, is_below, is_ours, place_of
 from clipsearch.store.faults import explained
 from clipsearch.store.lock import write_lock
 from clipsearch.store.running import Run, running, telling
@@ -70,9 +70,6 @@ log = logging.getLogger("clipsearch")
 
 StrPath = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
-
-# What may lie in a folder that becomes an index; anything else there is somebody's own.
-_HARMLESS = re.compile(r"README\.md|index\.(lock|pid|progress|new)|catalog\.db.*|vectors|\..*")
 
 # A watcher writes for a moment, and then others may.
 _PATIENCE = 3.0  # seconds
@@ -219,7 +216,7 @@ class Library:
             else:
                 catalog = Catalog.open(path)
             places = _checked_places(catalog, mounted or {})
-        return cls(path, catalog, Models(catalog, spec, device, encoder), places)
+            return cls(path, catalog, Models(catalog, spec, device, encoder), places)
 
     def __enter__(self) -> Library:
         return self
@@ -242,7 +239,7 @@ class Library:
         """The same index opened once more, for another thread; models are loaded once for both."""
         with explained(self.folder):
             catalog = Catalog.open(self.folder)
-        return Library(self.folder, catalog, self._models.on(catalog), self._mounted)
+            return Library(self.folder, catalog, self._models.on(catalog), self._mounted)
 
     def is_replaced(self) -> bool:
         """Whether another index, or none, stands by now where this one was opened."""
@@ -1270,7 +1267,7 @@ def _make_folder(folder: Path) -> None:
         raise LibraryError(f"{folder} is or lies in a file; name a folder with --index") from error
     if (folder / FILE_NAME).exists():
         return
-    others = [name for name in os.listdir(folder) if not _HARMLESS.fullmatch(name)]
+    others = [name for name in os.listdir(folder) if not is_ours(name)]
     if others:
         raise LibraryError(
             f"{folder} is no index and holds other files ({others[0]}...); name an empty or a"
@@ -1286,15 +1283,20 @@ def _place_of(image: StrPath) -> PhotoPath:
 
 
 def _checked_places(catalog: Catalog, mounted: Mapping[str, StrPath]) -> dict[str, str]:
-    """Where folders of the index are on this machine, with absolute paths."""
-    places = {os.path.normpath(folder): os.path.abspath(it) for folder, it in mounted.items()}
+    """Where folders of the index are on this machine, both with absolute paths."""
     roots = [root.path for root in catalog.roots()]
-    for folder, place in places.items():
+    places = {}
+    for name, place in mounted.items():
+        folder, real = os.path.normpath(name), os.path.realpath(_expanded(place))
         if not any(is_below(root, folder) for root in roots):
             known = ", ".join(roots) or "none"
             raise InvalidInput(f"{folder} is no folder of this index; its folders are: {known}")
-        if not os.path.isdir(place):
-            raise InvalidInput(f"there is no folder {place} for {folder}; is it mounted?")
+        if not os.path.isdir(real):
+            raise InvalidInput(f"there is no folder {real} for {folder}; is it mounted?")
+        places[folder] = real
+    there = Counter(place_of(root, places) for root in roots)
+    if twice := [place for place, count in there.items() if count > 1]:
+        raise InvalidInput(f"two folders of the index cannot both be at {twice[0]}")
     return places
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -22,7 +22,10 @@ from fastapi.testclient import TestClient
 from tiny import open_tiny
 
 from clipsearch import InvalidInput, Library, LibraryBusy, LibraryError
+from clipsearch.library import StrPath
 from clipsearch.search.filters import Filters
+from clipsearch.store.catalog import Catalog
+from clipsearch.store.database import place_of
 from clipsearch.store.lock import write_lock
 from clipsearch.web.app import create_app
 
@@ -75,6 +78,20 @@ def test_a_copy_needs_no_right_to_write(copied: Path, indexed: Path) -> None:
     assert sorted(os.listdir(copied)) == ["catalog.db", "index.lock", "vectors"]
 
 
+def test_who_has_the_last_copy_open_writes_nothing_to_the_next_one(
+    indexed: Path, copied: Path, photos: Path
+) -> None:
+    with open_tiny(copied) as library:
+        picture(99).save(photos / "new.jpg")
+        with open_tiny(indexed) as original:
+            original.index()
+        renew(indexed, copied)
+        before = {file: file.read_bytes() for file in copied.glob("vectors/*")}
+        assert len(library.query("a boat", ALL)) == 12
+        assert {file: file.read_bytes() for file in copied.glob("vectors/*")} == before
+    assert len(found(copied)) == 13
+
+
 def test_the_next_copy_takes_its_place_and_is_searched_by_who_has_the_old_one_open(
     indexed: Path, copied: Path, photos: Path
 ) -> None:
@@ -113,9 +130,21 @@ def test_a_copy_made_while_the_index_is_written_is_of_one_moment(
         library.index([photos], batch_size=1, progress=copy_once)
     assert copies
     with open_tiny(tmp_path / "copy") as library:
-        count = library.status().photos
-        assert 4 <= count < 12
-        assert len(library.query("a boat", ALL)) == count
+        held = library.status()
+        assert 4 <= held.photos < 12
+        assert len(library.query("a boat", ALL)) == held.photos
+    (ids,) = tmp_path.glob("copy/vectors/*.ids")
+    assert ids.stat().st_size == 16 + 8 * held.models[0].vectors  # complete on the disk
+
+
+def fill(index: Path) -> None:
+    """Make copying take a while."""
+    with closing(Catalog.open(index)) as catalog:
+        catalog.add_pictures((f"{n:064}", bytes(64)) for n in range(60_000))
+
+
+def stop(done: int, total: int) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_copy_that_is_stopped_leaves_the_old_one(
@@ -125,18 +154,55 @@ def test_a_copy_that_is_stopped_leaves_the_old_one(
     picture(99).save(photos / "new.jpg")
     with open_tiny(indexed) as library:
         library.index()
-
-    def stop(done: int, total: int) -> None:
-        raise KeyboardInterrupt
-
-    # So small an index is copied between two looks, unless there is much of something in it.
-    with open_tiny(indexed) as library:
-        library._catalog.add_pictures((f"{n:064}", bytes(64)) for n in range(60_000))
-        with pytest.raises(KeyboardInterrupt):
-            library.copy(copied, progress=stop)
+    fill(indexed)
+    with pytest.raises(KeyboardInterrupt):
+        renew(indexed, copied, progress=stop)
     assert found(copied) == before
     assert sorted(os.listdir(copied)) == ["catalog.db", "index.lock", "vectors"]
-    assert list(copied.glob("vectors/*.copy")) == []
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_a_first_copy_that_was_stopped_is_made_by_the_same_command(
+    how: str, indexed: Path, tmp_path: Path
+) -> None:
+    fill(indexed)
+    copy = tmp_path / "copy"
+    if how == "stopped":
+        with pytest.raises(KeyboardInterrupt):
+            renew(indexed, copy, progress=stop)
+    else:
+        code = (
+            "import os, signal, sys; from pathlib import Path; from tiny import open_tiny\n"
+            "kill = lambda done, total: os.kill(os.getpid(), signal.SIGKILL)\n"
+            "open_tiny(Path(sys.argv[1])).copy(sys.argv[2], progress=kill)"
+        )
+        command = [sys.executable, "-c", code, indexed, copy]
+        killed = subprocess.run(command, cwd=Path(__file__).parent)
+        assert killed.returncode == -signal.SIGKILL
+    renew(indexed, copy)
+    assert found(copy) == found(indexed)
+    assert not (copy / ".draft").exists()
+
+
+def test_the_files_of_the_copy_before_stay_until_the_next(
+    indexed: Path, copied: Path, photos: Path
+) -> None:
+    first = (copied / "catalog.db").stat().st_ino
+    renew(indexed, copied)
+    assert (copied / "catalog.db.before").stat().st_ino == first
+    renew(indexed, copied)
+    assert (copied / "catalog.db.before").stat().st_ino != first
+
+
+def test_another_index_at_the_same_place_does_not_replace_the_copy(
+    indexed: Path, copied: Path, photos: Path
+) -> None:
+    shutil.rmtree(indexed)
+    with open_tiny(indexed) as library:
+        library.index([photos / "trip"])
+        with pytest.raises(InvalidInput, match="but of another index than this"):
+            library.copy(copied)
+    assert len(found(copied)) == 12
 
 
 @pytest.mark.parametrize(
@@ -176,16 +242,18 @@ def test_a_copy_goes_to_an_empty_place_or_that_of_the_last_one(
     file = tmp_path / "file"
     file.touch()
     for place, what in (
-        (indexed, "an index"), (other, "an index"), (photos, "other files (00.jpg...)"),
+        (indexed, "an index"),
+        (other, "an index"),
+        (photos, "other files (00.jpg...)"),
         (file, "a file"),
-    ):  # fmt: skip
+    ):
         before = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
         refused = clipsearch("copy", place)
         assert refused.returncode == 2
         message = f"clipsearch: {place} is or holds {what}; name a new or an empty folder\n"
         assert refused.stderr == message
         assert {path: path.stat().st_mtime_ns for path in place.rglob("*")} == before
-    with open_tiny(other) as library, pytest.raises(InvalidInput, match=f"a copy of {indexed}"):
+    with open_tiny(other) as library, pytest.raises(InvalidInput, match="of another index"):
         library.copy(copied)
     with open_tiny(indexed) as library:
         with pytest.raises(InvalidInput, match="name a new"):
@@ -203,6 +271,16 @@ def test_the_command_tells_what_it_copied(indexed: Path, tmp_path: Path, clipsea
     held = json.loads(clipsearch("status", "--json", "--index", tmp_path / "copy").stdout)
     assert held["copy_of"].keys() == {"folder", "made"}
     assert "copy of" in clipsearch("status", "--index", tmp_path / "copy").stdout
+
+
+@pytest.mark.parametrize("place", ["/etc/passwd/copy", "/proc/copy"])
+def test_a_copy_that_cannot_be_made_is_told_in_a_line(
+    place: str, indexed: Path, clipsearch: Run
+) -> None:
+    refused = clipsearch("copy", place)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"clipsearch: {place} cannot be made (")
+    assert refused.stderr.count("\n") == 1
 
 
 # Folders that are elsewhere on this machine
@@ -238,6 +316,48 @@ def test_a_folder_that_is_mounted_elsewhere_is_found_there(
         assert {hit.path for hit in library.query("a boat", ALL)} == {hit.path for hit in hits}
     listed = clipsearch("ls", "--paths", "--mounted", f"{photos}={elsewhere}")
     assert {Path(line) for line in listed.stdout.splitlines()} == {hit.path for hit in hits}
+
+
+@pytest.mark.parametrize(
+    ("root", "folder", "place", "there"),
+    [
+        ("/photos/a", "/", "/mnt/host", "/mnt/host/photos/a"),
+        ("/photos", "/photos", "/", "/"),
+        ("/photos/a", "/photos", "/", "/a"),
+        ("/photos2", "/photos", "/mnt", "/photos2"),
+    ],
+)
+def test_the_root_of_the_file_system_is_a_folder_like_any_other(
+    root: str, folder: str, place: str, there: str
+) -> None:
+    assert place_of(root, {folder: place}) == there
+
+
+def test_folders_that_are_mounted_inside_each_other_are_searched_together(
+    tmp_path: Path, index: Path
+) -> None:
+    for name, seeds in (("one", range(3)), ("two", range(3, 5))):
+        (tmp_path / name).mkdir()
+        for seed in seeds:
+            picture(seed).save(tmp_path / name / f"{seed}.jpg")
+    with open_tiny(index) as library:
+        library.index([tmp_path / "one", tmp_path / "two"])
+    inner = tmp_path / "mnt" / "archive"
+    inner.mkdir(parents=True)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "mnt")
+    mounted: dict[str, StrPath] = {
+        str(tmp_path / "one"): link, str(tmp_path / "two"): link / "archive"
+    }  # fmt: skip
+    with open_tiny(index, mounted=mounted) as library:
+
+        def count(folder: Path) -> int:
+            return len(library.query("a boat", ALL, filters=Filters(folder=[folder])))
+
+        assert [count(folder) for folder in (link, link / "archive", inner)] == [5, 2, 2]
+    same = dict.fromkeys(mounted, inner)
+    with pytest.raises(InvalidInput, match=r"two folders .* cannot both be at"):
+        open_tiny(index, mounted=same)
 
 
 def test_nothing_is_written_where_folders_are_elsewhere(

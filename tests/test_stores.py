@@ -30,11 +30,13 @@ from clipsearch import Hit, InvalidInput, Library, LibraryError
 from clipsearch.photos.facts import Facts
 from clipsearch.search.filters import Filters
 from clipsearch.search.many import Answer, Question
+from clipsearch.store import milvus as store
 from clipsearch.store.catalog import Catalog, Changes, Model, NewPhoto
 from clipsearch.store.lock import write_lock
 
 DIM = TinyEncoder.dim
 COUNT = 10_000
+NOWHERE = "milvus:http://127.0.0.1:9"
 K = 10
 QUESTIONS = 15
 
@@ -46,6 +48,7 @@ FOLDERS = (
     "new\nline", "ünï/漢字", "100%_x", os.fsdecode(b"byt\xe9s/in"),
 )  # fmt: skip
 CAMERAS = (None, "Canon EOS 5D", "CANON PowerShot", "NIKON Z 6", 'A "quoted" one', "Ünique ÜX")
+ONE_SIDED = "Leica M"
 ENDINGS = (".jpg", ".JPG", ".png", ".heic", ".nef", ".tiff")
 PLACES = (None, (48.858, 2.294), (48.86, 2.35), (-17.7, 179.99), (-17.7, -179.99), (89.9, 10.0))
 
@@ -98,6 +101,8 @@ class Shelf:
         for number in numbers:
             path, facts = made_up(number, folder)
             row = rows[number - number % 7] if number % 7 == 1 else rows[number]  # some are copies
+            if row[0] > 0.13:  # a third of them, on one side
+                facts = replace(facts, camera=ONE_SIDED)
             self.photos[path] = facts, row.astype(np.float32)
             digest = hashlib.sha256(row.tobytes()).hexdigest()
             new.append((digest, row.tobytes(), path, facts))
@@ -328,6 +333,25 @@ def test_only_photos_that_satisfy_a_filter_are_found(name: str, shelf: Shelf) ->
     else:
         with shelf.library() as library:
             assert asked(library, questions()[0], filters=filters) == []
+
+
+@pytest.mark.parametrize("k", [10, 100, 2000])
+def test_what_a_filter_leaves_is_found_far_from_the_question(k: int, shelf: Shelf) -> None:
+    query = -np.eye(DIM, dtype=np.float32)[0]
+    with shelf.library() as library:
+        hits = asked(library, query, k, Filters(camera="leica"))
+    paths, scores = shelf.nearest(query, k, lambda path, facts: facts.camera == ONE_SIDED)
+    assert len(hits) == len(paths) == k
+    assert [hit.score for hit in hits] == pytest.approx(scores, abs=2e-3)
+
+
+@pytest.mark.parametrize("k", [3000, 9000])
+def test_long_answers_are_long(k: int, shelf: Shelf) -> None:
+    with shelf.library() as library:
+        hits = asked(library, questions()[0], k)
+    assert len(hits) == k
+    scores = shelf.nearest(questions()[0], k)[1]
+    assert hits[-1].score == pytest.approx(scores[-1], abs=0.01)
 
 
 @pytest.mark.parametrize("filters", [None, Filters(type=["png"])], ids=["all", "filtered"])
@@ -592,50 +616,73 @@ def test_a_copy_that_becomes_an_index_has_its_vectors_in_files(tmp_path: Path, m
     assert all_found(shelf, folder=tmp_path / "own" / "index") == sorted(shelf.photos)
 
 
-# When the engine dies
+# When the engine dies, or is not there
 
 
-def test_an_index_run_goes_on_while_the_engine_is_killed(
-    photos: Path, index: Path, engine: Engine, milvus: str
+def test_the_index_is_written_also_while_no_engine_answers(
+    photos: Path, index: Path, milvus: str, clipsearch: Run
 ) -> None:
-    killed = False
-
-    def kill(done: int, total: int) -> None:
-        nonlocal killed
-        if done >= 6 and not killed:
-            killed = True
-            engine.kill()
-
-    with open_tiny(index) as library:
-        report = library.index([photos], store=milvus, batch_size=2, progress=kill)
-        assert (report.added, report.failed, report.complete) == (12, 0, True)
-    assert killed
-    with open_tiny(index) as library:
-        assert len(library.query("a dog", 20)) == 12
-
-
-def test_all_is_found_again_after_the_engine_was_killed(
-    photos: Path, index: Path, engine: Engine, milvus: str
-) -> None:
-    only_trip = Filters(folder=[photos / "trip"])
     with open_tiny(index) as library:
         library.index([photos], store=milvus)
+    with closing(sqlite3.connect(index / "catalog.db")) as catalog, catalog:
+        catalog.execute("UPDATE stores SET address = ?", (NOWHERE,))
+    picture(99).save(photos / "new.jpg")
+    with open_tiny(index) as library:
+        report = library.index()
+        assert (report.added, report.complete) == (1, True)
+    forgotten = clipsearch("forget", photos / "trip")
+    assert forgotten.returncode == 0
+    assert f"no engine answers at {NOWHERE}" in forgotten.stderr
+    assert "The index is written all the same" in forgotten.stderr
+    with closing(sqlite3.connect(index / "catalog.db")) as catalog, catalog:
+        catalog.execute("UPDATE stores SET address = ?", (milvus,))
+    with open_tiny(index) as library:
+        found = {hit.path for hit in library.query("a dog", 20)}
+    assert found == set(photos.glob("*.jpg"))
+
+
+def test_who_asks_does_not_fill_a_large_engine(
+    tmp_path: Path, milvus: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "MOST_BY_A_READER", 50)
+    shelf = Shelf(tmp_path / "index", 60)
+    with shelf.library() as library:
+        library.move(milvus)
+    (name,) = collections(milvus, shelf)
+    with closing(client_of(milvus)) as client:
+        client.drop_collection(name)
+    with pytest.raises(LibraryError, match="bring it up: clipsearch store move milvus:"):
+        all_found(shelf)
+    with shelf.library() as library:
+        library.move(milvus)
+    assert all_found(shelf) == sorted(shelf.photos)
+
+
+def test_a_run_goes_on_and_all_is_found_again_when_the_engine_is_killed(
+    photos: Path, index: Path, engine: Engine, milvus: str
+) -> None:
+    killed: list[int] = []
+
+    def kill(done: int, total: int) -> None:
+        if done >= 4 and not killed:
+            killed.append(done)
+            engine.kill()
+
+    only_trip = Filters(folder=[photos / "trip"])
+    with open_tiny(index) as library:
+        library.index([photos / "trip"], store=milvus)
         before = [(hit.path, hit.score) for hit in library.query("a dog", 20)]
-        filtered = [(hit.path, hit.score) for hit in library.query("a dog", filters=only_trip)]
-        engine.kill()
-        # An open library goes on, and so does one that is opened now.
-        assert [(hit.path, hit.score) for hit in library.query("a dog", 20)] == before
+        report = library.index([photos], batch_size=2, progress=kill)
+        assert (report.added, report.failed, report.complete) == (8, 0, True)
+        assert killed
+        # A library that was open goes on, and so does one that is opened now.
+        assert len(library.query("a dog", 20)) == 12
         with open_tiny(index) as other:
-            hits = other.query("a dog", filters=only_trip)
-            assert [(hit.path, hit.score) for hit in hits] == filtered
-            picture(99).save(photos / "new.jpg")
-            assert other.index().added == 1
-            assert len(other.query("a dog", 20)) == len(before) + 1
+            hits = other.query("a dog", 20, filters=only_trip)
+            assert [(hit.path, hit.score) for hit in hits] == before
 
 
 # Bad input
-
-NOWHERE = "milvus:http://127.0.0.1:9"
 
 
 @pytest.mark.parametrize(
@@ -643,6 +690,7 @@ NOWHERE = "milvus:http://127.0.0.1:9"
     [
         ("mongo", r"can be faiss or milvus:http://HOST:19530"),
         ("milvus:", r"write milvus:http://HOST:19530"),
+        ("milvus:http://host:99999999", r"99999999 is no port"),
         ("milvus:./file.db", r"write milvus:http://HOST:19530"),
         ("milvus:http://ann:secret@host", r"CLIPSEARCH_MILVUS_TOKEN"),
         (NOWHERE, r"no engine answers at milvus:http://127.0.0.1:9; start it"),

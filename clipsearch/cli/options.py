@@ -92,6 +92,8 @@ def places_of(mounted: list[str] | None) -> dict[str, str]:
     for folder, place in pairs:
         if not folder or not place:
             raise InvalidInput("--mounted takes two folders: --mounted /photos=/mnt/nas/photos")
+    if len(dict(pairs)) < len(pairs):
+        raise InvalidInput("--mounted names a folder twice")
     return dict(pairs)
 
 

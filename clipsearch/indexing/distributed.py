@@ -39,6 +39,8 @@ from clipsearch.photos.urls import is_url
 if TYPE_CHECKING:
     import pyarrow as pa
 
+log = logging.getLogger("clipsearch")
+
 LOCAL = "local"
 
 # A block is what is done again where a machine dies. One of several batches lets an actor decode
@@ -51,6 +53,7 @@ _MOST_DECODERS = 16  # of one actor
 _USUAL_DECODERS = 4  # of one that embeds on the CPU, which decoding shares
 _PATIENCE = 5.0  # seconds that an address has to answer
 _TICK = 0.5  # seconds between two looks at whether to stop
+_LONG_START = 120.0  # seconds; it takes a model's loading, and free machines
 _LONGEST_SILENCE = 30.0  # seconds that the head may be away; after 60 Ray gives up
 
 
@@ -117,9 +120,17 @@ class Cluster:
         Raises:
             ClusterError: nothing answers, or not to this machine with this token.
         """
-        _set_up_environment(self._address)
-        if self._address != LOCAL:
+        if self._address == LOCAL:
+            with _token_of_its_own(), self._joined():
+                yield
+        else:
             _check_answer(self._address)
+            with self._joined():
+                yield
+
+    @contextmanager
+    def _joined(self) -> Iterator[None]:
+        _set_up_environment(self._address)
         import ray
 
         # Even what its log is told not to show goes to stdout, where results are.
@@ -208,11 +219,16 @@ class RayData:
         """
         left = set(range(len(work)))  # a block that was done twice counts once
         head = _Head()
+        silent_until: float | None = time.monotonic() + _LONG_START
         with _streamed(self._reports(work, shared, embedded)) as reports:
             while left and not self._stopping():
                 head.check()
+                if silent_until and time.monotonic() > silent_until:
+                    silent_until = None
+                    log.warning("no machine has done anything yet; see what they do: ray status")
                 with suppress(Empty):
                     report = reports.get(timeout=_TICK)
+                    silent_until = None
                     if isinstance(report, Exception):
                         raise ClusterError(_why_failed(report)) from report
                     _check(report, work)
@@ -490,10 +506,21 @@ def _set_up_environment(address: str) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # or it tells its makers of each run
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what fails is raised, or done again
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # or a late call starts another cluster
-    if address == LOCAL:
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    else:
+    if address != LOCAL:
         os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")  # for it is known to answer
+
+
+@contextmanager
+def _token_of_its_own() -> Iterator[None]:
+    """A token for a cluster of this machine alone, unless there is one; gone again afterwards."""
+    if "RAY_AUTH_TOKEN" in os.environ:
+        yield
+        return
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    try:
+        yield
+    finally:
+        del os.environ["RAY_AUTH_TOKEN"]
 
 
 def _check_answer(address: str) -> None:

@@ -27,7 +27,7 @@ from clipsearch.indexing.plan import Counts, Gone, Plan, Work
 from clipsearch.photos.facts import Facts
 from clipsearch.photos.urls import joined
 from clipsearch.store.catalog import Catalog, Changes, Failure, NewPhoto
-from clipsearch.store.vector_store import VectorStore
+from clipsearch.store.vector_store import Followed
 
 # Photos read ahead by before a model is loaded; a run that embeds nothing loads none.
 USUAL_BATCH = 64
@@ -79,7 +79,7 @@ class Pipeline:
         self,
         catalog: Catalog,
         model_id: int,
-        vectors: VectorStore,
+        vectors: Followed,
         encoder: Callable[[], Encoder],
         batch_size: int | None,
         progress: Callable[[int, int], None],

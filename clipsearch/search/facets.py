@@ -43,9 +43,7 @@ def count_facets(catalog: Catalog, selection: Selection) -> Facets:
             _known(catalog.tally("camera", selection)),
             tuple(sorted(_known(catalog.tally(_MONTH, selection)))),
             tuple(sorted(types.items(), key=lambda it: (-it[1], it[0]))),
-            sum(
-                count for has, count in catalog.tally(PROPERTIES["gps"].condition, selection) if has
-            ),
+            sum(count for has, count in catalog.tally(_PLACED, selection) if has),
         )
 
 

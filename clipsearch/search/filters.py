@@ -130,14 +130,15 @@ def _places(folder: str, roots: Sequence[Root]) -> list[tuple[int, bytes]]:
     if "\0" in folder:
         raise InvalidInput("--folder: no folder has such a name")
     real = normal(folder) if is_url(folder) else os.path.realpath(os.path.expanduser(folder))
-    for root in roots:
-        if is_below(real, root.path):
-            part = path_below(real, root.path)
-            return [(root.id, os.fsencode(part) + b"/" if part else b"")]
-    inside = [(root.id, b"") for root in roots if is_below(root.path, real)]
-    if not inside:
+    places = []
+    for root in roots:  # several, where some are mounted inside others
+        if is_below(root.path, real):
+            places.append((root.id, b""))
+        elif is_below(real, root.path):
+            places.append((root.id, os.fsencode(path_below(real, root.path)) + b"/"))
+    if not places:
         raise no_photos_below(folder)
-    return inside
+    return places
 
 
 def no_photos_below(folder: object) -> InvalidInput:

@@ -185,8 +185,14 @@ class Catalog:
         """
         return cls(database.opened(folder))
 
+    @property
+    def identity(self) -> str:
+        """What tells an index from all others; its copies have the same."""
+        return database.identity(self._db)
+
     def mount(self, places: Mapping[str, str]) -> None:
         """Have roots, or folders that hold some, at other places of this machine, read only."""
+        self._db.execute("PRAGMA query_only = OFF")
         database.mount(self._db, places)
         self._read_only()
 

@@ -8,6 +8,7 @@ lies. It says itself what it is a copy of.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -21,6 +22,8 @@ from clipsearch.store import changes, words
 from clipsearch.store.lock import write_lock
 
 FILE_NAME = "catalog.db"
+# What may lie in an index folder, or one that becomes one; anything else there is somebody's own.
+_OURS = re.compile(r"README\.md|index\.(lock|pid|progress|new)|catalog\.db.*|vectors|\..*")
 APPLICATION_ID = 0x636C6970  # "clip", so that `file` and we can tell whose database it is
 SCHEMA_VERSION = 5  # the number of migrations
 
@@ -33,7 +36,7 @@ Progress = Callable[[int, int], None]
 class Origin:
     """What a copy is of."""
 
-    folder: str  # the index folder
+    folder: str  # the index folder, where it was
     made: str  # "2024-05-01T12:00:00", local time where it was made
 
 
@@ -79,7 +82,14 @@ def origin(connection: sqlite3.Connection) -> Origin | None:
     """What the database is a copy of, None where it is none."""
     if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'copied'").fetchone():
         return None
-    return Origin(*connection.execute("SELECT folder, made FROM copied").fetchone())
+    folder, made = connection.execute("SELECT folder, made FROM copied").fetchone()
+    return Origin(from_db(folder), made)
+
+
+def identity(connection: sqlite3.Connection) -> str:
+    """What tells an index from all others; its copies have the same."""
+    (id,) = connection.execute("SELECT id FROM library").fetchone()
+    return str(id)
 
 
 def mount(connection: sqlite3.Connection, places: Mapping[str, str]) -> None:
@@ -89,12 +99,7 @@ def mount(connection: sqlite3.Connection, places: Mapping[str, str]) -> None:
     """
 
     def place(path: str | bytes) -> str | bytes:
-        name = from_db(path)
-        holders = [folder for folder in places if is_below(name, folder)]
-        if not holders:
-            return path
-        holder = max(holders, key=len)
-        return to_db(places[holder].rstrip("/") + name[len(holder) :])
+        return to_db(place_of(from_db(path), places))
 
     connection.create_function("mounted", 1, place, deterministic=True)
     # What is temporary is found before what has the same name in the file.
@@ -148,13 +153,29 @@ def _mark(fresh: sqlite3.Connection, source: Path | None) -> None:
     if source is not None:
         fresh.execute("CREATE TABLE copied (folder TEXT NOT NULL, made TEXT NOT NULL)")
         now = datetime.now().isoformat(timespec="seconds")
-        fresh.execute("INSERT INTO copied VALUES (?, ?)", (os.fspath(source), now))
+        fresh.execute("INSERT INTO copied VALUES (?, ?)", (to_db(os.fspath(source)), now))
     else:
+        fresh.execute("UPDATE library SET id = lower(hex(randomblob(8)))")
         fresh.execute("DELETE FROM stores")
         changes.stop(fresh)
     fresh.execute("COMMIT")
     if source is None:
         fresh.execute("PRAGMA journal_mode = WAL")
+
+
+def place_of(root: str, places: Mapping[str, str]) -> str:
+    """Where a root is, by the places of folders that hold it; the longest one counts."""
+    holders = [folder for folder in places if is_below(root, folder)]
+    if not holders:
+        return root
+    holder = max(holders, key=len)
+    below = os.path.relpath(root, holder)
+    return places[holder] if below == "." else os.path.join(places[holder], below)
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file of this name may lie in an index folder."""
+    return _OURS.fullmatch(name) is not None
 
 
 def is_below(path: str, folder: str) -> bool:

@@ -11,29 +11,30 @@ from pathlib import Path
 from clipsearch.errors import LibraryError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_ADVICE = "name another folder with --index"
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @contextmanager
-def explained(folder: Path) -> Iterator[None]:
-    """Turn faults of an index folder's files into LibraryError."""
+def explained(folder: Path, advice: str = _ADVICE) -> Iterator[None]:
+    """Turn faults of an index folder's files into LibraryError; `advice` if it is read-only."""
     try:
         yield
     except sqlite3.Error as error:
-        raise LibraryError(_explain(folder, str(error))) from error
+        raise LibraryError(_explain(folder, str(error), advice)) from error
     except OSError as error:
         if error.errno in _FULL:
             raise LibraryError(_full(folder)) from error
         if error.errno in _FORBIDDEN:
-            raise LibraryError(_forbidden(folder, error.strerror or "")) from error
+            raise LibraryError(_forbidden(folder, error.strerror or "", advice)) from error
         raise
 
 
-def _explain(folder: Path, reason: str) -> str:
+def _explain(folder: Path, reason: str, advice: str) -> str:
     if "full" in reason:
         return _full(folder)
     if "readonly" in reason or "unable to open" in reason:
-        return _forbidden(folder, reason)
+        return _forbidden(folder, reason, advice)
     if "no such table" in reason:
         return (
             f"the index in {folder} is of an older clipsearch, and is brought up to date only where"
@@ -54,5 +55,5 @@ def _full(folder: Path) -> str:
     )
 
 
-def _forbidden(folder: Path, reason: str) -> str:
-    return f"{folder} cannot be written ({reason}); name another folder with --index"
+def _forbidden(folder: Path, reason: str, advice: str) -> str:
+    return f"{folder} cannot be written ({reason}); {advice}"

@@ -119,9 +119,11 @@ def m004_runtimes(db: Database) -> None:
 
 @migrations()
 def m005_stores(db: Database) -> None:
-    """Engines that the vectors are in or on their way to, and the log of what they lack."""
+    """Who this is, engines that the vectors are in or on their way to, and what those lack."""
     db.executescript(
         """
+        CREATE TABLE library (id TEXT NOT NULL);
+        INSERT INTO library VALUES (lower(hex(randomblob(8))));
         CREATE TABLE stores (
             address TEXT PRIMARY KEY,
             library TEXT NOT NULL,

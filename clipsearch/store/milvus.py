@@ -40,8 +40,14 @@ HALF_PRECISION = (2, 4)  # the first that keeps float16
 # leaves where that is a twelfth of the photos, and say nothing of it (docs/scale.md).
 CELLS = 1024
 CELLS_A_SEARCH = 64
+# Photos of one kind may lie far from a question in cells that hold little else: of so many that a
+# filter leaves, all cells are looked at.
+FEW = 1_000_000
 # What is not in cells yet is searched roughly by the engine once it is more than this.
 MOST_UNSORTED = 5000
+# Who only searches tells the engine, or takes into memory, no more changes than that.
+MOST_BY_A_READER = MOST_UNSORTED
+RETRY_SECONDS = 60.0  # until an engine that was gone during an index run is tried again
 MOST_ANSWERS = 16_384  # that Milvus gives at a time
 
 CONNECT_SECONDS = 10.0
@@ -88,7 +94,7 @@ class MilvusStore:
             self._rows.rows_of, self._rows.spread, self._rows.blocks,
         )  # fmt: skip
         self._held = NOTHING.ids, np.empty((0, model.dim), np.float16)
-        self._is_gone = False
+        self._gone_until = 0.0
         self._is_fresh = False  # whether a search may be answered as of some seconds ago
         with _told(self.address):
             self._client = connected(self.address)
@@ -113,8 +119,10 @@ class MilvusStore:
                 self._distinct(query, k, expression, cells)
                 for expression, cells in self._expressions(within)
             ]
+        if any(part is None for part in parts):
+            return self._exactly(query, k, within)
         held = self._among_held(query, within)
-        return _once(k, held, *parts)
+        return _once(k, held, *(part for part in parts if part is not None))
 
     def search_many(self, queries: np.ndarray, k: int) -> list[Matches]:
         """As `VectorStore.search_many`."""
@@ -122,26 +130,35 @@ class MilvusStore:
             return [self.search(query, k) for query in queries]
         with _told(self.address):
             found = self._ask(queries, k, "", CELLS_A_SEARCH)
-        answers = []
-        for query, (matches, is_all) in zip(queries, found, strict=True):
-            enough = is_all or len(matches.ids) >= k
-            nearest = _once(k, self._among_held(query, None), matches)
-            answers.append(nearest if enough else self.search(query, k))
-        return answers
+        return [
+            _once(k, self._among_held(query, None), matches)
+            if len(matches.ids) >= k
+            else self.search(query, k)
+            for query, (matches, _) in zip(queries, found, strict=True)
+        ]
 
-    def _distinct(self, query: np.ndarray, k: int, expression: str, cells: int) -> Matches:
-        """The k nearest vectors; copies of a picture have one, and several entities."""
+    def _distinct(self, query: np.ndarray, k: int, expression: str, cells: int) -> Matches | None:
+        """The k nearest vectors; None where the engine cannot give as many.
+
+        Copies of a picture have one vector, and several entities. Fewer than there are also come
+        back where the cells that were looked at hold no more.
+        """
         wanted = k
         while True:
-            ((matches, is_all),) = self._ask(query[None], wanted, expression, cells)
-            if is_all or len(matches.ids) >= k or wanted == MOST_ANSWERS:
+            ((matches, count),) = self._ask(query[None], wanted, expression, cells)
+            if len(matches.ids) >= k or (count < wanted and cells == CELLS):
                 return matches
-            wanted = min(2 * wanted, MOST_ANSWERS)
+            if count < wanted:
+                cells = CELLS
+            elif wanted == MOST_ANSWERS:
+                return None
+            else:
+                wanted = min(2 * wanted, MOST_ANSWERS)
 
     def _ask(
         self, queries: np.ndarray, wanted: int, expression: str, cells: int
-    ) -> list[tuple[Matches, bool]]:
-        """For each query the vectors of so many entities, and whether there are no more."""
+    ) -> list[tuple[Matches, int]]:
+        """For each query the vectors of at most so many entities, and how many these are."""
         answers = self._patiently(
             self._client.search,
             data=list(queries.astype(np.float16 if self._half else np.float32)),
@@ -149,20 +166,25 @@ class MilvusStore:
             filter=expression,
             output_fields=["vector_id"],
             search_params={"params": {"nprobe": cells}},
-            # All that was written before it was opened; what is written later opens it anew.
-            consistency_level="Bounded" if self._is_fresh else "Strong",
+            consistency_level=self._level,
             timeout=ANSWER_SECONDS,
         )
         self._is_fresh = True
-        return [(_matches(entities), len(entities) < wanted) for entities in answers]
+        return [(_matches(entities), len(entities)) for entities in answers]
+
+    @property
+    def _level(self) -> str:
+        """To see all that was written before it was opened; what is written later opens it anew."""
+        return "Bounded" if self._is_fresh else "Strong"
 
     def _expressions(self, within: Within | None) -> Iterator[tuple[str, int]]:
         """What limits the search, and how many cells it takes; for each part of it."""
         if within is None:
             yield "", CELLS_A_SEARCH
         elif within.condition is not None:
-            cells = CELLS_A_SEARCH / max(within.share, CELLS_A_SEARCH / CELLS)
-            yield expression(within.condition, self._catalog), round(cells)
+            condition = expression(within.condition, self._catalog)
+            few = self._count(condition, self._level) <= FEW
+            yield condition, CELLS if few else 4 * CELLS_A_SEARCH
         else:
             for start in range(0, len(within.ids), IDS_A_SEARCH):
                 yield f"vector_id in {within.ids[start : start + IDS_A_SEARCH].tolist()}", CELLS
@@ -178,10 +200,14 @@ class MilvusStore:
         ids = within.ids if within else np.fromiter(
             self._catalog.vector_ids(self._model.id), np.int64
         )  # fmt: skip
-        found = NOTHING
+        parts, size = [NOTHING], 0
         for block_ids, rows in self.blocks(ids, _ROWS_AT_A_TIME):
-            found = best(k, found, scored(query, block_ids, rows, np.arange(len(block_ids))))
-        return found
+            parts.append(scored(query, block_ids, rows, np.arange(len(block_ids))))
+            size += len(block_ids)
+            if size > 2 * k + 16 * _ROWS_AT_A_TIME:  # seldom, since it costs about k
+                parts = [best(k, *parts)]
+                size = len(parts[0].ids)
+        return best(k, *parts)
 
     # Being as the catalog is
 
@@ -190,19 +216,33 @@ class MilvusStore:
         with _told(self.address):
             return self._count(), self._revision()
 
-    def is_behind(self) -> bool:
-        """Whether the catalog has changed since the engine was told."""
+    def lag(self) -> int:
+        """How much the engine has yet to be told, in photos.
+
+        Raises:
+            LibraryError: too much to be told, or to be held in memory, in passing.
+        """
         with _told(self.address):
-            return self._revision() < self._catalog.revision()
+            told = self._revision()  # first, since it is never ahead of the catalog
+        behind = self._catalog.revision() - told
+        if behind < 0:  # that of a copy, or put back from an older one
+            mine = not self._catalog.origin
+            behind = self._catalog.count_embedded_photos(self._model.id) if mine else 0
+        if behind > MOST_BY_A_READER:
+            raise LibraryError(
+                f"the engine at {self.address} does not hold what the index does; bring it up:"
+                f" clipsearch store move {self.address}"
+            )
+        return behind
 
     def follow(self, added: Sequence[tuple[int, bytes]]) -> None:
-        """Tell the engine what was committed; one that is gone is told by `bring_up`."""
-        if self._is_gone:
-            return  # and no time spent on it at each batch
+        """Tell the engine what was committed; one that is gone is tried again now and then."""
+        if time.monotonic() < self._gone_until:
+            return
         try:
             self.tell()
         except LibraryError as error:
-            self._is_gone = True
+            self._gone_until = time.monotonic() + RETRY_SECONDS
             log.warning("%s.\nPhotos are indexed all the same", error)
 
     def bring_up(self, progress: Progress | None = None) -> None:
@@ -221,7 +261,8 @@ class MilvusStore:
     def hold_missing(self) -> None:
         """Take what the engine was not told into memory, for a search that may not write."""
         with _told(self.address):
-            changed = self._catalog.changed_after(self._revision(), -1)
+            told = self._revision()
+        changed = self._catalog.changed_after(told if told <= self._catalog.revision() else 0, -1)
         photos = self._catalog.engine_photos(self._model.id, [id for _, id in changed])
         rows = {photo.vector_id: photo.vector for photo in photos}
         ids = np.array(sorted(rows), np.int64)
@@ -312,11 +353,14 @@ class MilvusStore:
             )
         return {entity["photo"]: entity for entity in found}
 
-    def _count(self) -> int:
+    def _count(self, expression: str = "", level: str = "Strong") -> int:
         (answer,) = self._patiently(
-            self._client.query, filter="", output_fields=["count(*)"], consistency_level="Strong",
+            self._client.query,
+            filter=expression,
+            output_fields=["count(*)"],
+            consistency_level=level,
             timeout=ANSWER_SECONDS,
-        )  # fmt: skip
+        )
         return int(answer["count(*)"])
 
     def _patiently(self, ask: Callable[..., Any], **how: Any) -> Any:
@@ -430,6 +474,8 @@ def read_address(text: str) -> str:
             f"{text!r} is no store; write milvus:http://HOST:19530, with /DATABASE behind it if it"
             " is not the default one"
         )
+    if match[2] and not 0 < int(match[2][1:]) < 65536:
+        raise InvalidInput(f"{match[2][1:]} is no port: {text!r}")
     port = "" if match[2] else ":19530"
     return f"{SCHEME}{place.partition('://')[0]}://{match[1]}{match[2] or port}{match[3] or ''}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from clipsearch.store import sync
 from clipsearch.store.catalog import Catalog, Engine, Model
 from clipsearch.store.lock import write_lock
 from clipsearch.store.sync import vector_file
-from clipsearch.store.vector_store import FileStore, VectorStore
+from clipsearch.store.vector_store import Away, FileStore, VectorStore
+
+log = logging.getLogger("clipsearch")
 
 FILES = "faiss"  # the index folder's own files
 
@@ -39,29 +42,36 @@ def opened(folder: Path, catalog: Catalog, model: Model) -> VectorStore:
     from clipsearch.store.milvus import MilvusStore
 
     store = MilvusStore(engine, catalog, model)
-    if store.is_behind():
+    if store.lag():
         try:
             if catalog.is_read_only:  # who writes to the index tells the engine
                 store.hold_missing()
             else:
                 with write_lock(folder):
-                    store.tell()
+                    store.bring_up()
         except (LibraryBusy, OSError):
             store.hold_missing()
     return store
 
 
-def to_write(folder: Path, catalog: Catalog, model: Model) -> VectorStore:
-    """A model's vectors where they are, brought up there; the caller holds the index's lock."""
-    store: VectorStore
+def to_write(folder: Path, catalog: Catalog, model: Model) -> VectorStore | Away:
+    """A model's vectors where they are, brought up there; the caller holds the index's lock.
+
+    An engine that cannot be used keeps nobody from writing to the index: it is told later.
+    """
     engine = catalog.engine()
     if engine is None:
-        store = FileStore(catalog, model, vector_file(folder, model))
-    else:
-        from clipsearch.store.milvus import MilvusStore
+        files = FileStore(catalog, model, vector_file(folder, model))
+        files.bring_up()
+        return files
+    from clipsearch.store.milvus import MilvusStore
 
+    try:
         store = MilvusStore(engine, catalog, model)
-    store.bring_up()
+        store.bring_up()
+    except LibraryError as error:
+        log.warning("%s.\nThe index is written all the same", error)
+        return Away(model.dim)
     return store
 
 
@@ -107,20 +117,19 @@ def move(folder: Path, catalog: Catalog, store: str, progress: Progress | None =
         LibraryError: no engine answers there, or it does not hold what it was given.
     """
     address = _read(store)
-    before = catalog.engine()
     models = catalog.models()
     if address is None:
         moved = _fill_files(folder, catalog, models)
     else:
         moved = _fill(_engine_at(catalog, address), catalog, models, progress)
+    others = [engine for engine in catalog.engines() if engine.address != address]
     catalog.keep_engine(address)
-    left = None
     if address is not None:
         for model in models:
             vector_file(folder, model).delete()
-    if before is not None and before.address != address:
-        left = _clear(before, catalog, models)
-    return Moved(store if address is None else address, *moved, left)
+    # Also what a move that was stopped has left.
+    left = [line for engine in others if (line := _clear(engine, catalog, models))]
+    return Moved(store if address is None else address, *moved, "\n".join(left) or None)
 
 
 def _read(store: str) -> str | None:

@@ -31,7 +31,9 @@ def vector_file(folder: Path, model: Model) -> VectorFile:
 def opened(folder: Path, catalog: Catalog, model: Model) -> VectorFile:
     """A model's vectors, brought up to the catalog on disk if possible, else in memory."""
     vectors = vector_file(folder, model)
-    if is_behind(catalog, model, vectors):
+    if catalog.is_read_only:
+        hold_missing(catalog, model, vectors)
+    elif is_behind(catalog, model, vectors):
         try:
             with write_lock(folder):
                 bring_up(catalog, model, vectors)
@@ -72,6 +74,8 @@ def bring_up(catalog: Catalog, model: Model, file: VectorFile) -> None:
 def hold_missing(catalog: Catalog, model: Model, file: VectorFile) -> None:
     """Take what the file lacks into memory alone, for a search that may not write."""
     if file.fingerprint()[1] > catalog.last_vector_id():
+        if catalog.origin:
+            return  # the copy was renewed since its catalog was opened, and ids are not used twice
         file.disregard()
     batches = list(_missing(catalog, model, file))
     held = len(file.ids) + sum(len(ids) for ids, _ in batches)

@@ -33,12 +33,6 @@ class Within:
         return self._selection.facts
 
     @cached_property
-    def share(self) -> float:
-        """How much of all photos are selected, 0 to 1."""
-        photos = self._catalog.count_photos()
-        return self._catalog.count_selected(self._selection) / photos if photos else 0.0
-
-    @cached_property
     def ids(self) -> np.ndarray:
         """The vectors' ids, (n,) int64, ascending."""
         return np.fromiter(
@@ -46,10 +40,17 @@ class Within:
         )
 
 
-class VectorStore(Protocol):
-    """The vectors of one model, brought up to the catalog when they were opened."""
+class Followed(Protocol):
+    """What an index run tells of new vectors."""
 
     dim: int
+
+    def follow(self, added: Sequence[tuple[int, bytes]]) -> None:
+        """Take what was committed to the catalog just now: ids and float16 rows of new vectors."""
+
+
+class VectorStore(Followed, Protocol):
+    """The vectors of one model, brought up to the catalog when they were opened."""
 
     def search(
         self, query: np.ndarray, k: int, within: Within | None = None, exact: bool = False
@@ -76,11 +77,18 @@ class VectorStore(Protocol):
         A block is (n,) int64 ids and (n, dim) float16 unit rows.
         """
 
-    def follow(self, added: Sequence[tuple[int, bytes]]) -> None:
-        """Take what was committed to the catalog just now: ids and float16 rows of new vectors."""
-
     def bring_up(self) -> None:
         """Become as the catalog is. The caller holds the index's lock."""
+
+
+class Away:
+    """A store that cannot be reached while an index run writes; it is brought up later."""
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+
+    def follow(self, added: Sequence[tuple[int, bytes]]) -> None:
+        """Do nothing: the catalog has them."""
 
 
 class FileStore:
