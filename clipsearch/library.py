@@ -29,6 +29,7 @@ from clipsearch.errors import (
 )
 from clipsearch.models import Models
 from clipsearch.photos.scan import ScanRules
+from clipsearch.photos.urls import Url, is_url, joined, normal, photo_path
 from clipsearch.search.results import Hit, Photo
 from clipsearch.store.catalog import (
     EVERYTHING,
@@ -51,12 +52,14 @@ if TYPE_CHECKING:
     from clipsearch.indexing.distributed import Cluster
     from clipsearch.indexing.plan import Counts, Doubts, Plan, Ready, Target
     from clipsearch.photos.isolated import Processes
+    from clipsearch.photos.urls import PhotoPath
     from clipsearch.search.duplicates import Group, Kind
     from clipsearch.search.facets import Facets
     from clipsearch.search.filters import Filters
     from clipsearch.search.hybrid import Written
     from clipsearch.search.labels import Label, LabelCount, LabelledPhoto, Labels, LabelSet
     from clipsearch.search.many import Answer, Question
+    from clipsearch.search.pictures import Picture
     from clipsearch.search.query import Spaces
     from clipsearch.search.scoring import Scores
     from clipsearch.store.approximate import Optimized
@@ -101,7 +104,7 @@ class RootStatus:
 
     path: str
     photos: int
-    present: bool  # whether the folder is there now
+    present: bool  # whether the folder is there now; True of a URL, which is not asked for it
     rules: ScanRules  # which of its photos are looked at
 
 
@@ -537,10 +540,8 @@ class Library:
         """
         from hashlib import sha256
 
-        from clipsearch.search.pictures import read_picture
-
         with explained(self.folder):
-            content = read_picture(image).content
+            content = self._read_picture(image).content
             assert isinstance(content, bytes)
             return self._catalog.captions_of(sha256(content).hexdigest())
 
@@ -721,9 +722,9 @@ class Library:
                 if not term.is_picture:
                     row: np.ndarray = self._models.embed_texts(model, [str(term.content)])[0]
                     return row
-                from clipsearch.search.pictures import embed_picture, read_picture
+                from clipsearch.search.pictures import embed_picture
 
-                picture = read_picture(term.content, allow_url)
+                picture = self._read_picture(term.content, allow_url)
                 return embed_picture(picture, self._models, model, self._catalog)
 
             words = not any(term.is_picture for term in terms)
@@ -762,18 +763,18 @@ class Library:
                 sense, a region and a mask, a mask that the model cannot see, or k below 1.
             LibraryError, ModelError: the index or its model cannot be used.
         """
-        from clipsearch.search.pictures import embed_picture, parse_part, read_picture
+        from clipsearch.search.pictures import embed_picture, parse_part
         from clipsearch.search.query import check_k
 
         check_k(k)
         part = parse_part(region, mask)
         with explained(self.folder):
             model = self._models.chosen()
-            picture = read_picture(image, allow_url)
+            picture = self._read_picture(image, allow_url)
             if model is None:
                 return []
             vector = embed_picture(picture, self._models, model, self._catalog, part)
-            file = _expanded(image).resolve() if isinstance(image, (str, os.PathLike)) else None
+            file = _place_of(image) if isinstance(image, (str, os.PathLike)) else None
             return self._nearest(model, vector, k, filters, exact, relevant, file)
 
     def photos(
@@ -791,7 +792,7 @@ class Library:
         check_k(k)
         with explained(self.folder):
             rows = self._catalog.photos(self._selected(filters), -1 if k is None else k, offset)
-            return [Photo(Path(row.path), row.id, row.facts) for row in rows]
+            return [Photo(photo_path(row.path), row.id, row.facts) for row in rows]
 
     def count(self, filters: Filters | None = None) -> int:
         """How many photos satisfy the filters.
@@ -828,7 +829,7 @@ class Library:
         stored = self.stored(id)
         if stored is None:
             raise InvalidInput(f"the index holds no photo with the id {id}")
-        return Photo(Path(stored.row.path), id, stored.row.facts)
+        return Photo(photo_path(stored.row.path), id, stored.row.facts)
 
     def label(
         self,
@@ -850,7 +851,7 @@ class Library:
             LibraryError, ModelError: the index or its model cannot be used.
         """
         from clipsearch.search.labels import best_labels, read_labels
-        from clipsearch.search.pictures import embed_picture, read_picture
+        from clipsearch.search.pictures import embed_picture
         from clipsearch.search.query import check_k
 
         check_k(k)
@@ -859,7 +860,7 @@ class Library:
             if model is None:
                 return []
             names = read_labels(labels)
-            vector = embed_picture(read_picture(image), self._models, model, self._catalog)
+            vector = embed_picture(self._read_picture(image), self._models, model, self._catalog)
             return best_labels(vector, self._embed_labels(model, progress)(names), k)
 
     def count_labels(
@@ -941,7 +942,7 @@ class Library:
             InvalidInput: no images, no texts, an empty text, or an image that cannot be read.
             LibraryError, ModelError: the index or its model cannot be used.
         """
-        from clipsearch.search.pictures import embed_picture, read_picture
+        from clipsearch.search.pictures import embed_picture
         from clipsearch.search.scoring import score_pictures
 
         with explained(self.folder):
@@ -953,7 +954,8 @@ class Library:
                 )
 
             def embed(image: StrPath | Image.Image) -> np.ndarray:
-                return embed_picture(read_picture(image), self._models, model, self._catalog)
+                picture = self._read_picture(image)
+                return embed_picture(picture, self._models, model, self._catalog)
 
             return score_pictures(images, texts, embed, partial(self._models.texts, model))
 
@@ -1056,7 +1058,7 @@ class Library:
             with suppress(LibraryBusy), write_lock(self.folder, 1.0):
                 known = self._catalog.roots()
                 targets = choose_targets(self._catalog, names)
-                folders = [os.path.join(it.root.path, it.below).rstrip("/") for it in targets]
+                folders = [joined(it.root.path, it.below) for it in targets]
                 return folders, set(self._catalog.roots()).difference(known)
         return [], set()
 
@@ -1142,7 +1144,7 @@ class Library:
         filters: Filters | None,
         exact: bool,
         relevant: bool,
-        leave_out: Path | None = None,
+        leave_out: PhotoPath | None = None,
         neutral: Callable[[], np.ndarray] | None = None,
         written: Written | None = None,
     ) -> list[Hit]:
@@ -1160,6 +1162,16 @@ class Library:
             selection = written.narrowed(selection)
             hits = fused_photos(space, vector, k, selection, written, exact, neutral)
         return [hit for hit in hits if stands_out(hit)] if relevant else hits
+
+    def _read_picture(self, image: StrPath | Image.Image, allow_url: bool = False) -> Picture:
+        """A picture that is asked with; that of an indexed URL is one of the index's own."""
+        from clipsearch.search.pictures import read_picture
+
+        if isinstance(image, (str, os.PathLike)) and is_url(image):
+            url = normal(os.fspath(image))
+            if ".." not in url.split("/"):  # which some stores take for the folder above
+                allow_url |= any(is_below(url, root.path) for root in self._catalog.roots())
+        return read_picture(image, allow_url)
 
     def _reranked(self, hits: list[Hit], sentence: str, model: str, isolated: bool) -> list[Hit]:
         from clipsearch.encoders.captioning import load_matcher
@@ -1200,7 +1212,8 @@ class Library:
         return sum(file.stat().st_size for file in self.folder.glob(pattern))
 
     def _root_status(self, root: Root) -> RootStatus:
-        present, rules = os.path.isdir(root.path), self._catalog.rules(root.id)
+        present = is_url(root.path) or os.path.isdir(root.path)
+        rules = self._catalog.rules(root.id)
         return RootStatus(root.path, self._catalog.count_photos(root.id), present, rules)
 
     def _model_status(self, model: Model) -> ModelStatus:
@@ -1260,6 +1273,13 @@ def _make_folder(folder: Path) -> None:
             f"{folder} is no index and holds other files ({others[0]}...); name an empty or a"
             " new folder with --index"
         )
+
+
+def _place_of(image: StrPath) -> PhotoPath:
+    """The one path, or URL, of a picture that is asked with."""
+    if is_url(image):
+        return Url(normal(os.fspath(image)))
+    return _expanded(image).resolve()
 
 
 def _checked_places(catalog: Catalog, mounted: Mapping[str, StrPath]) -> dict[str, str]:

@@ -40,6 +40,7 @@ OWNERS = {
     "sqlite3": "store",
     "sqlite_utils": "store",
     "pathspec": "photos",
+    "fsspec": "photos",
     "watchdog": "indexing",
     "ray": "indexing",
     "pyarrow": "indexing",

@@ -98,14 +98,16 @@ class RayCluster:
         return found
 
     def index(
-        self, photos: Path, index: Path, *more: str, address: str = "", **settings: str
+        self, photos: Path | str, index: Path, *more: str, address: str = "", **settings: str
     ) -> subprocess.Popen[str]:
         """Start `clipsearch index` with this cluster, or another."""
         more = ("--ray", address or self.address, "--workers", "1", *more)
         return _indexing(photos, index, *more, **(self.environment | settings))
 
 
-def _indexing(photos: Path, index: Path, *more: str, **environment: str) -> subprocess.Popen[str]:
+def _indexing(
+    photos: Path | str, index: Path, *more: str, **environment: str
+) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "clipsearch", "index", str(photos), "--index", str(index)]
     command += ["--model", "staged:a/b", "--json", *more]
     return subprocess.Popen(

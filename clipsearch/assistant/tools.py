@@ -8,7 +8,6 @@ from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import asdict
 from io import BytesIO
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
@@ -21,6 +20,7 @@ from clipsearch.errors import InvalidInput, PhotoError
 from clipsearch.library import Library
 from clipsearch.photos.decode import decode
 from clipsearch.photos.opening import read_below
+from clipsearch.photos.urls import is_url, photo_path
 from clipsearch.search.filters import Filters
 from clipsearch.search.pictures import MOST_BYTES
 from clipsearch.search.results import Hit, Photo
@@ -164,7 +164,7 @@ class Tools:
         them best first, with probabilities that add up to 1, or by a SigLIP model each by itself.
         """
         row, place = self._engine.look(lambda library: _stored(library, id))
-        facts = Photo(Path(row.path), id, row.facts).as_dict(1)
+        facts = Photo(photo_path(row.path), id, row.facts).as_dict(1)
         del facts["rank"]
         facts["folder"] = place.root
         if labels is not None:
@@ -204,7 +204,7 @@ class Tools:
 
     def _checked(self, path: str) -> str:
         """A picture's path; relative to what is nothing that an assistant knows."""
-        if path.startswith(("http://", "https://")) or os.path.isabs(os.path.expanduser(path)):
+        if is_url(path) or os.path.isabs(os.path.expanduser(path)):
             return path
         raise InvalidInput(f"{path!r} is no absolute path")
 

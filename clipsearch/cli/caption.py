@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,11 +17,11 @@ if TYPE_CHECKING:
 
 def caption(
     paths: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(metavar="[PATH]...", help="Indexed folders. Default: all photos."),
     ] = None,
     show: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="PHOTO", help="Print the captions that a photo has, and write none."),
     ] = None,
     model: Annotated[
@@ -70,7 +69,7 @@ def caption(
         raise typer.Exit(130)
 
 
-def _show(library: Library, photo: Path, json: bool) -> None:
+def _show(library: Library, photo: str, json: bool) -> None:
     captions = library.captions(photo)
     if json:
         print_json([{"model": model, "caption": text} for model, text in captions.items()])

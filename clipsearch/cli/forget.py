@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +11,7 @@ from clipsearch.cli.output import counted, printable
 
 
 def forget(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder or a photo.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A folder or a photo.")],
     index: Index = None,
 ) -> None:
     """Take a folder or a photo out of the index; its files stay.
@@ -23,4 +22,4 @@ def forget(
 
     with Library.open(index, create=False) as library:
         count = library.forget(path)
-    print(f"{counted(count, 'photo')} taken out: {printable(str(path))}")
+    print(f"{counted(count, 'photo')} taken out: {printable(path)}")

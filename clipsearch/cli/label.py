@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def label(
     path: Annotated[
-        Path | None,
+        str | None,
         typer.Argument(metavar="[PATH]", help="A photo, or an indexed folder. Default: all."),
     ] = None,
     labels: Annotated[
@@ -77,11 +77,14 @@ def label(
         raise typer.Exit(1)
 
 
-def _is_photo(path: Path) -> bool:
+def _is_photo(path: str) -> bool:
     """Whether a path is meant as a photo; a folder may be on a drive that is not connected."""
     from clipsearch.photos.scan import is_photo_name
 
-    return not path.is_dir() and (path.exists() or is_photo_name(path.name))
+    name = os.path.basename(path)
+    return not os.path.isdir(path) and (
+        os.path.exists(path) or (name != "" and is_photo_name(name))
+    )
 
 
 def _label_cells(found: Label) -> tuple[str, ...]:

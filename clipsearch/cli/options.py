@@ -21,9 +21,12 @@ def _count(value: str | int) -> int | None:
         raise typer.BadParameter(f"{value!r} is neither a number nor all") from None
 
 
+# Text and not a Path, which would take 's3://bucket' for 's3:/bucket'.
 Folders = Annotated[
-    list[Path] | None,
-    typer.Argument(metavar="[PATH]...", help="Folders. Default: all that the index knows."),
+    list[str] | None,
+    typer.Argument(
+        metavar="[PATH]...", help="Folders, or URLs of buckets. Default: all the index knows."
+    ),
 ]
 Pairs = Annotated[
     Path, typer.Argument(metavar="CSV", help="A table with an image and a caption in a row.")
@@ -102,7 +105,7 @@ def _option(kind: Any, help: str, metavar: str | None = None, *names: str) -> An
 # named as the field that it sets, and left out where a person does not give it.
 GROUPS: dict[str, dict[str, Any]] = {
     "filters": {
-        "folder": _option(list[Path] | None, "Only photos below it. Repeatable.", "DIR"),
+        "folder": _option(list[str] | None, "Only photos below it. Repeatable.", "DIR"),
         "since": _option(str | None, "Taken then or later: 2024-05, '2 weeks ago'.", "DATE"),
         "until": _option(str | None, "Taken then or earlier.", "DATE"),
         "camera": _option(str | None, "Taken with it; a part of its name will do.", "NAME"),

@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import typer
 
 from clipsearch.errors import InvalidInput
+from clipsearch.photos.urls import PhotoPath
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -26,8 +27,8 @@ class Photo(Protocol):
     """A photo of an answer; what has `score` and `relevance` besides is shown with them."""
 
     @property
-    def path(self) -> Path:
-        """Absolute path of the file."""
+    def path(self) -> PhotoPath:
+        """Absolute path of the file, or its URL."""
 
     def as_dict(self, rank: int) -> dict[str, Any]:
         """What `--json` and `--csv` show; `rank` counts from 1."""
@@ -210,7 +211,7 @@ def print_json(value: Any) -> None:
 
 
 def print_rows(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], links: Sequence[Path] = ()
+    columns: Sequence[str], rows: Sequence[Sequence[str]], links: Sequence[PhotoPath] = ()
 ) -> None:
     """Print rows: a table with headers on a terminal, tab-separated lines in a pipe.
 
@@ -237,7 +238,7 @@ def printable(path: str) -> str:
 
 
 def _print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], links: Sequence[Path]
+    columns: Sequence[str], rows: Sequence[Sequence[str]], links: Sequence[PhotoPath]
 ) -> None:
     from rich import box
     from rich.console import Console

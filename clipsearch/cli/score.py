@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,11 +11,12 @@ from clipsearch.cli.options import Device, Index, Json, ModelSpec
 from clipsearch.cli.output import print_json, print_rows, printable
 
 if TYPE_CHECKING:
+    from clipsearch.photos.urls import PhotoPath
     from clipsearch.search.scoring import Scores
 
 
 def score(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Any pictures.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Any pictures.")],
     texts: Annotated[
         list[str] | None,
         typer.Option("--text", metavar="TEXT", help="What they may show. Repeatable."),
@@ -33,17 +33,19 @@ def score(
     """
     from clipsearch import library
     from clipsearch.photos.decode import take_over_pillow
+    from clipsearch.photos.urls import photo_path
 
     take_over_pillow()
     texts = texts or []
-    scores = library.score(images, texts, index=index, model=model, device=device)
+    paths = list(map(photo_path, images))
+    scores = library.score(paths, texts, index=index, model=model, device=device)
     if json:
-        print_json(_as_json(images, texts, scores))
+        print_json(_as_json(paths, texts, scores))
     else:
-        print_rows((">score", ">probability", "text", "path"), _rows(images, texts, scores))
+        print_rows((">score", ">probability", "text", "path"), _rows(paths, texts, scores))
 
 
-def _as_json(images: Sequence[Path], texts: Sequence[str], scores: Scores) -> dict[str, Any]:
+def _as_json(images: Sequence[PhotoPath], texts: Sequence[str], scores: Scores) -> dict[str, Any]:
     cosines, probabilities = scores.cosines.tolist(), scores.probabilities.tolist()
     return {
         "texts": list(texts),
@@ -58,7 +60,9 @@ def _as_json(images: Sequence[Path], texts: Sequence[str], scores: Scores) -> di
     }
 
 
-def _rows(images: Sequence[Path], texts: Sequence[str], scores: Scores) -> list[tuple[str, ...]]:
+def _rows(
+    images: Sequence[PhotoPath], texts: Sequence[str], scores: Scores
+) -> list[tuple[str, ...]]:
     return [
         (
             f"{scores.cosines[row, column]:.4f}",

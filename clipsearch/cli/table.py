@@ -7,9 +7,9 @@ import re
 import shutil
 import socket
 from collections.abc import Sequence
-from pathlib import Path
 
 from clipsearch.cli.output import Photo, fit_of, printable, score_of
+from clipsearch.photos.urls import PhotoPath
 
 # Terminals that show the codes they do not know, or know none. As most programs do, all others
 # are believed to understand links (OSC 8) or to ignore them.
@@ -70,12 +70,12 @@ def is_decorated() -> bool:
     return not _PLAIN.fullmatch(os.environ.get("TERM", ""))
 
 
-def linked(text: str, path: Path) -> str:
+def linked(text: str, path: PhotoPath) -> str:
     """Text that leads to a file when clicked (OSC 8)."""
     return f"\x1b]8;;{link_to(path)}\x1b\\{text}\x1b]8;;\x1b\\"
 
 
-def link_to(path: Path) -> str:
+def link_to(path: PhotoPath) -> str:
     """A file's URL; it names this machine where the terminal stands at another."""
     host = socket.gethostname() if "SSH_CONNECTION" in os.environ else ""
     return path.as_uri().replace("file://", f"file://{host}", 1)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from clipsearch.cli.output import printable
 from clipsearch.errors import InvalidInput
+from clipsearch.photos.urls import Url
 
 _PATIENCE = 3  # seconds: an opener that still runs then is itself the viewer
 
@@ -23,12 +24,17 @@ def check_viewer() -> None:
         )
 
 
-def view(file: Path) -> None:
+def view(file: Path | Url) -> None:
     """Open a file in its viewer, and leave that running.
 
     Raises:
-        InvalidInput: the file is gone, or no program shows it.
+        InvalidInput: the file is gone or at a URL, or no program shows it.
     """
+    if isinstance(file, Url):
+        raise InvalidInput(
+            f"{printable(file)} is not on this machine, so no viewer opens it; --sheet FILE --open"
+            " shows it in a browser"
+        )
     if not file.exists():
         raise InvalidInput(f"{printable(str(file))} is not there now, so it cannot be opened")
     if sys.platform == "win32":

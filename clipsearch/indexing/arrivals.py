@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from clipsearch.photos.scan import Found
+from clipsearch.photos.urls import is_url
 
 # Where the system does not say whether a file is being written: unchanged for so many seconds.
 STILL = 1.0
@@ -36,6 +37,8 @@ class Arrivals:
 
     def is_ready(self, path: str, found: Found) -> bool:
         """Whether a file is complete; if not, it is waited for."""
+        if is_url(path):
+            return True  # stores show what was sent when it is there to its end
         stamp = (found.size, found.mtime_ns)
         remote = self._is_remote(path)
         writing = None if remote else is_open_for_writing(path)

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.util import find_spec
 from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,6 +34,7 @@ from clipsearch.errors import ClipsearchError, ClusterError, InvalidInput
 from clipsearch.indexing.loading import Limits, Loaded, Loaders, Unread, hash_file, load_ahead
 from clipsearch.indexing.pipeline import USUAL_BATCH, Result, embed, path_of
 from clipsearch.indexing.plan import Work
+from clipsearch.photos.urls import is_url
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,7 +88,8 @@ class Report:
 
     machine: str
     results: dict[int, Result] = field(default_factory=dict)  # by the file's place in the plan
-    unseen: list[int] = field(default_factory=list)  # those whose folder is not there, or empty
+    # Those of whose folder nothing can be had, and why.
+    unseen: dict[int, str] = field(default_factory=dict)
     fault: str | None = None  # why this machine can do none
 
 
@@ -286,8 +289,14 @@ def _check(report: Report, work: Sequence[Work]) -> None:
     """Refuse what a machine did that cannot do its part."""
     if report.fault:
         raise ClusterError(f"the machine {report.machine} cannot embed: {report.fault}")
-    for key in report.unseen:
+    for key, fault in report.unseen.items():
         path = path_of(work[key])
+        if is_url(path) and _fault_of(os.path.dirname(path)) is None:
+            raise ClusterError(
+                f"the machine {report.machine} cannot read {work[key].root.path}, which this one"
+                f" can: {fault}\nEach machine reads by itself: give it the same groups and"
+                " credentials, for the user that Ray runs as, and run again"
+            )
         if os.path.exists(path):
             raise ClusterError(
                 f"the machine {report.machine} does not see {os.path.dirname(path)}, which is here;"
@@ -413,7 +422,7 @@ class Embedder:
             report.results |= self._embedded(
                 {key: path for key, path in files.items() if key not in report.results}
             )
-            report.unseen = [k for k, it in report.results.items() if _is_unseen(it, files[k])]
+            report.unseen = _unseen(report.results, files)
         return {"report": [pickle.dumps(report)]}
 
     def _copies(self, files: dict[int, str], shared: list[int]) -> dict[int, Result]:
@@ -453,15 +462,25 @@ class Embedder:
         }
 
 
-def _is_unseen(result: Result, path: str) -> bool:
-    """Whether a file cannot be had and nothing else of its folder either."""
-    if isinstance(result, Loaded) or result.lasting:
-        return False
+def _unseen(results: dict[int, Result], files: dict[int, str]) -> dict[int, str]:
+    """Those files that cannot be had and nothing else of their folder either."""
+    unread = [key for key, it in results.items() if isinstance(it, Unread) and not it.lasting]
+    fault_of = cache(_fault_of)  # of many files of a folder, which takes requests at a URL
+    faults = {key: fault_of(os.path.dirname(files[key])) for key in unread}
+    return {key: fault for key, fault in faults.items() if fault is not None}
+
+
+def _fault_of(folder: str) -> str | None:
+    """Why nothing of a folder can be had here, None if something can."""
+    if is_url(folder):
+        from clipsearch.photos.remote import fault_of
+
+        return fault_of(folder)
     try:
-        with os.scandir(os.path.dirname(path)) as inside:
-            return next(inside, None) is None
-    except OSError:
-        return True
+        with os.scandir(folder) as inside:
+            return None if next(inside, None) else "it is empty"
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def _name_of_this_machine() -> str:

@@ -12,7 +12,6 @@ With `run_elsewhere`, all before the commit happens on other machines (see `dist
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,6 +25,7 @@ from clipsearch.encoders import Encoder
 from clipsearch.indexing.loading import Loaded, Loaders, Unread, hash_file
 from clipsearch.indexing.plan import Counts, Gone, Plan, Work
 from clipsearch.photos.facts import Facts
+from clipsearch.photos.urls import joined
 from clipsearch.store.catalog import Catalog, Changes, Failure, NewPhoto
 from clipsearch.store.vector_store import Followed
 
@@ -318,8 +318,8 @@ def clean_up(catalog: Catalog, plan: Plan, gone: dict[str, list[Gone]] | None = 
 
 
 def path_of(item: Work) -> str:
-    """The absolute path of a file to read."""
-    return os.path.join(item.root.path, item.found.path)
+    """The absolute path of a file to read, or its URL."""
+    return joined(item.root.path, item.found.path)
 
 
 def _replaced(plan: Plan) -> set[str]:

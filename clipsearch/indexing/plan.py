@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from clipsearch.photos.scan import (
     walk,
     walk_folders,
 )
+from clipsearch.photos.urls import is_url, joined
 from clipsearch.store.catalog import Catalog, Known, Root
 from clipsearch.store.database import is_below
 
@@ -154,7 +154,7 @@ class _Comparison:
         self._ready = ready
         self._plan = plan
         self._lying = (self._root.id, self._below, self._deep)
-        self._place = os.path.join(self._root.path, self._below) if self._below else self._root.path
+        self._place = joined(self._root.path, self._below)
         self._failed = catalog.failed(*self._lying)
         # What was seen on the disk is taken out; at a million photos this is what takes memory.
         self._stamps = catalog.stamps(*self._lying)
@@ -164,11 +164,15 @@ class _Comparison:
         """Add to the plan."""
         held = len(self._stamps)
         sure = self._doubts.prune or self._anchor is not None
-        there = is_real_folder(self._root.path, self._below)
+        remote = is_url(self._root.path)  # then the listing itself tells whether it is there
+        there = remote or is_real_folder(self._root.path, self._below)
+        differing = self._differing() if there else []
+        if remote and isinstance(self._unread.get(self._below), FileNotFoundError):
+            del self._unread[self._below]
+            there = False
         if not there and not sure:
             self._report(f"is missing, with {held} photos")
             return
-        differing = self._differing() if there else []
         if self._anchor and identity_of(self._anchor.path) != self._anchor.identity:
             self._plan.unplugged.append(self._target)
             return
@@ -218,7 +222,7 @@ class _Comparison:
         failed_at = self._failed.pop(found.path, None)
         if failed_at == (found.size, found.mtime_ns) and not self._doubts.retry:
             return
-        path = os.path.join(self._root.path, found.path)
+        path = joined(self._root.path, found.path)
         if self._ready is None or self._ready(path, found):
             self._plan.work.append(Work(self._root, found, known.get(found.path)))
 
@@ -245,9 +249,10 @@ class _Comparison:
 
     def _report(self, state: str) -> None:
         self._plan.unplugged.append(self._target)
+        doubt = "" if is_url(self._place) else " (a drive that is not connected?)"
         self._plan.problems.append(
-            f"{self._place} {state} (a drive that is not connected?); they are kept. If they are"
-            " gone for good: clipsearch index --prune, or clipsearch forget"
+            f"{self._place} {state}{doubt}; they are kept. If they are gone for good: clipsearch"
+            " index --prune, or clipsearch forget"
         )
 
     def _report_unread(self) -> None:
@@ -257,7 +262,9 @@ class _Comparison:
                 is_below(stamp[0], path) for stamp in self._stamps
             ):
                 continue
-            where = os.path.join(self._root.path, path) if path else self._root.path
+            if path == self._below and is_url(self._place):
+                self._plan.unplugged.append(self._target)
+            where = joined(self._root.path, path)
             self._plan.problems.append(
                 f"{where} cannot be read ({error.strerror}); its photos are kept"
             )

@@ -1,4 +1,4 @@
-"""Which folders a run looks at, and what leaves the index by hand."""
+"""Which folders a run looks at, at URLs too, and what leaves the index by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from clipsearch.errors import InvalidInput
 from clipsearch.indexing.plan import Target
-from clipsearch.photos.scan import ScanRules
+from clipsearch.photos.scan import ScanRules, is_photo_name
+from clipsearch.photos.urls import is_url, joined, normal, path_below
 from clipsearch.store.catalog import Catalog, Root
 from clipsearch.store.database import is_below
 
@@ -100,15 +101,15 @@ def forget(catalog: Catalog, path: str) -> int:
 
 
 def _forget_in(catalog: Catalog, root: Root, wanted: str) -> int:
-    below = "" if is_below(root.path, wanted) else _below(wanted, root)
-    photos = {p: k.id for p, k in catalog.known(root.id).items() if is_below(p, below)}
-    failed = [path for path in catalog.failed(root.id) if is_below(path, below)]
-    if below and not photos and not failed:
+    part = "" if is_below(root.path, wanted) else path_below(wanted, root.path)
+    photos = {p: k.id for p, k in catalog.known(root.id).items() if is_below(p, part)}
+    failed = [path for path in catalog.failed(root.id) if is_below(path, part)]
+    if part and not photos and not failed:
         raise InvalidInput(_unknown(wanted))
     catalog.remove_photos(photos.values())
     catalog.remove_failures((root.id, path) for path in failed)
-    if below:
-        catalog.exclude(root.id, below)
+    if part:
+        catalog.exclude(root.id, part)
     else:
         catalog.remove_root(root.id)
     return len(photos)
@@ -123,6 +124,11 @@ def _folder(catalog: Catalog, path: str) -> str:
     known = any(root.path == real for root in catalog.roots())
     if known or os.path.isdir(real) or _is_excluded(catalog, real):
         return real
+    if is_url(real):
+        from clipsearch.photos.remote import check_root
+
+        check_root(real)
+        return real
     if os.path.exists(real):
         raise InvalidInput(f"{path!r} is a file; index takes folders, such as its own")
     raise InvalidInput(f"there is no folder {path!r}")
@@ -130,20 +136,28 @@ def _folder(catalog: Catalog, path: str) -> str:
 
 def _target(catalog: Catalog, folder: str) -> Target:
     root = next(root for root in catalog.roots() if is_below(folder, root.path))
-    below = _below(folder, root)
+    part = path_below(folder, root.path)
     for path in catalog.exclusions(root.id):
-        if path != below and is_below(below, path):
+        if path != part and is_below(part, path):
             raise InvalidInput(
-                f"{folder} lies in {os.path.join(root.path, path)}, which was forgotten; name"
+                f"{folder} lies in {joined(root.path, path)}, which was forgotten; name"
                 " that to bring it back"
             )
-    catalog.include(root.id, below)
-    return Target(root, os.path.dirname(below) if os.path.isfile(folder) else below)
+    catalog.include(root.id, part)
+    return Target(root, part.rpartition("/")[0] if _is_file(folder) else part)
+
+
+def _is_file(path: str) -> bool:
+    if not is_url(path):
+        return os.path.isfile(path)
+    from clipsearch.photos.remote import is_file
+
+    return is_photo_name(path.rpartition("/")[2]) and is_file(path)
 
 
 def _is_excluded(catalog: Catalog, file: str) -> bool:
     return any(
-        is_below(file, root.path) and _below(file, root) in catalog.exclusions(root.id)
+        is_below(file, root.path) and path_below(file, root.path) in catalog.exclusions(root.id)
         for root in catalog.roots()
     )
 
@@ -155,17 +169,18 @@ def _holds(other: Target, target: Target) -> bool:
 
 
 def _real(path: str) -> str:
-    """The real path of a folder; of a photo, which may be gone, that of its folder and its name."""
+    """The real path of a folder; of a photo, which may be gone, that of its folder and its name.
+
+    Raises:
+        InvalidInput: a URL that cannot be one of a folder.
+    """
+    if is_url(path):
+        return normal(path)
     # os.path's expanduser leaves the home of nobody alone, where pathlib's raises.
     absolute = Path(os.path.abspath(os.path.expanduser(path)))
     if absolute.is_dir():
         return str(absolute.resolve())
     return str(absolute.parent.resolve() / absolute.name)
-
-
-def _below(path: str, root: Root) -> str:
-    relative = os.path.relpath(path, root.path).replace(os.sep, "/")
-    return "" if relative == "." else relative
 
 
 def _unknown(path: str) -> str:

@@ -22,6 +22,7 @@ from clipsearch.indexing.news import Follower, News
 from clipsearch.indexing.plan import Anchor, Plan, Ready, Target
 from clipsearch.photos.mounts import network_type
 from clipsearch.photos.scan import Identity, identity_of
+from clipsearch.photos.urls import is_url, joined, parts_of, path_below
 from clipsearch.store.catalog import Catalog, Root
 from clipsearch.store.database import is_below
 
@@ -37,7 +38,11 @@ HEARTBEAT = 1.0  # seconds
 RECHECK = 0.5  # seconds
 
 USUAL_POLL = 30.0  # seconds between looks where nothing tells of changes
+URL_POLL = 300.0  # the same for a bucket, whose listings are paid for
 LOOKING_SHARE = 0.1  # of the time at most goes into looks, unless asked for more
+
+# What stands for every URL: whether something is there is told by the look itself.
+_ELSEWHERE: Identity = (0, 0)
 
 # So many folders that something happened in cost more than one look at all.
 MANY = 1000
@@ -137,6 +142,9 @@ class Watcher:
             self._choose_means(place)
 
     def _choose_means(self, place: _Place) -> None:
+        if is_url(place.path):
+            self._start_to_poll(place, f"is at a URL ({parts_of(place.path)[0]})", URL_POLL)
+            return
         network = network_type(place.path)
         root = _root_of(place.path, self._catalog.roots())
         if network:
@@ -155,9 +163,9 @@ class Watcher:
         except OSError as error:
             self._start_to_poll(place, f"cannot be watched ({error.strerror})")
 
-    def _start_to_poll(self, place: _Place, reason: str) -> None:
-        place.poll = USUAL_POLL
-        self._tell(f"{place.path} {reason}: looking for changes every {USUAL_POLL:.0f} s")
+    def _start_to_poll(self, place: _Place, reason: str, poll: float | None = None) -> None:
+        place.poll = poll or USUAL_POLL
+        self._tell(f"{place.path} {reason}: looking for changes every {place.poll:.0f} s")
 
     def _is_remote(self, path: str) -> bool:
         return any(it.is_remote and is_below(path, it.path) for it in self._places.values())
@@ -244,12 +252,12 @@ class Watcher:
         targets = []
         for place in self._places.values():
             if place.is_due and (root := _root_of(place.path, roots)):
-                targets.append(Target(root, _below(place.path, root)))
+                targets.append(Target(root, path_below(place.path, root.path)))
         for folder, deep in self._touched.items():
             found = self._place_of(folder)
             if found and found.identity and (root := _root_of(folder, roots)):
                 anchor = Anchor(found.path, found.identity)
-                targets.append(Target(root, _below(folder, root), deep, anchor))
+                targets.append(Target(root, path_below(folder, root.path), deep, anchor))
         return targets
 
     def _place_of(self, folder: str) -> _Place | None:
@@ -257,8 +265,7 @@ class Watcher:
 
     def _looked_at(self, place: _Place, plan: Plan, seconds: float) -> None:
         away = any(
-            place.path == os.path.join(target.root.path, target.below).rstrip(os.sep)
-            for target in plan.unplugged
+            place.path == joined(target.root.path, target.below) for target in plan.unplugged
         )
         if place.is_away and not away:
             self._told.clear()
@@ -276,15 +283,13 @@ class Watcher:
 
 
 def _identity(folder: str) -> Identity | None:
+    if is_url(folder):
+        return _ELSEWHERE
     return identity_of(folder) if os.path.isdir(folder) else None
 
 
 def _root_of(path: str, roots: Sequence[Root]) -> Root | None:
     return next((root for root in roots if is_below(path, root.path)), None)
-
-
-def _below(path: str, root: Root) -> str:
-    return path[len(root.path) :].strip(os.sep).replace(os.sep, "/")
 
 
 def _folders_above(path: str) -> Iterator[str]:

@@ -21,6 +21,7 @@ from clipsearch.photos.exif import read_facts
 from clipsearch.photos.facts import Facts
 from clipsearch.photos.formats import Opened, open_picture
 from clipsearch.photos.opening import MAX_BYTES
+from clipsearch.photos.urls import is_url, normal
 
 # A picture that would need more than this once decoded is refused: 256 megapixels of RGB take
 # 0.8 GB. JPEGs are decoded at a fraction of their size, so theirs may be far larger.
@@ -64,12 +65,17 @@ def take_over_pillow() -> None:
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a file.
+    """The bytes of a file, or of what is at a URL.
 
     Raises:
         FileUnreadable: they cannot be had, now.
         PhotoError: there are none, there are too many, or it is no plain file.
+        InvalidInput: a URL that cannot be one of a photo.
     """
+    if is_url(path):
+        from clipsearch.photos.remote import read
+
+        return read(normal(os.fspath(path)), MAX_BYTES)
     try:
         # A pipe that nobody writes to would be waited for without end.
         with open(path, "rb", opener=_open_without_waiting) as file:

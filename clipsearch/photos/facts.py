@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+# A file's mtime_ns below it is no time but a number that changes with the content, as of some
+# stores; it stands for the year 1823, before there were photos.
+NO_TIME = -(1 << 62)
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -31,8 +35,11 @@ def with_file_time(facts: Facts, mtime_ns: int) -> Facts:
     """
     if facts.taken_at and facts.taken_from != "file":
         return facts
+    no_time = replace(facts, taken_at=None, taken_from=None)
+    if mtime_ns < NO_TIME:
+        return no_time
     try:
         when = datetime.fromtimestamp(mtime_ns // 1_000_000_000).astimezone()
     except (OverflowError, ValueError, OSError):  # a clock that says the year 60,000
-        return replace(facts, taken_at=None, taken_from=None)
+        return no_time
     return replace(facts, taken_at=when.isoformat(timespec="seconds"), taken_from="file")

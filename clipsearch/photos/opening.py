@@ -1,4 +1,4 @@
-"""Open a file below a folder, and no other: not one that a link of today leads to."""
+"""Open a photo's file below its root, and no other: not one that a link of today leads to."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import BinaryIO, NamedTuple
 
 from clipsearch.errors import FileUnreadable, PhotoError
+from clipsearch.photos.urls import is_url, joined
 
 # A file is read whole; 256 megapixels of 16-bit RGB without compression take 1.5 GB.
 MAX_BYTES = 2 << 30
@@ -20,14 +21,22 @@ _LINKS = (errno.ELOOP, errno.ENOTDIR, errno.EMLINK)
 class Place(NamedTuple):
     """Where a photo's file is, and what tells that it is the file that was indexed."""
 
-    root: str  # absolute
+    root: str  # absolute, or a URL
     path: str  # below the root, with "/"
     size: int
     mtime_ns: int
     through_links: bool  # whether links below the root are looked behind
 
 
-def open_below(place: Place) -> BinaryIO:
+class OpenFile(NamedTuple):
+    """A file to read, and what it is now."""
+
+    content: BinaryIO
+    size: int  # bytes
+    mtime_ns: int
+
+
+def open_below(place: Place) -> OpenFile:
     """Open a photo's file to read its bytes; the caller closes it.
 
     No link below the root is followed. Where links were meant to be, the file must be the one
@@ -37,6 +46,10 @@ def open_below(place: Place) -> BinaryIO:
         FileUnreadable: it is not there, or may not be read.
         PhotoError: it has become a link, a folder or a device, or is too large.
     """
+    if is_url(place.root):
+        from clipsearch.photos.remote import open_file
+
+        return OpenFile(*open_file(joined(place.root, place.path)))
     try:
         if place.through_links or os.open not in os.supports_dir_fd:
             descriptor = os.open(os.path.join(place.root, place.path), _FLAGS)
@@ -50,11 +63,12 @@ def open_below(place: Place) -> BinaryIO:
         raise FileUnreadable(error.strerror or str(error)) from error
     file = os.fdopen(descriptor, "rb")
     try:
-        _check(place, os.fstat(descriptor))
+        found = os.fstat(descriptor)
+        _check(place, found)
     except BaseException:
         file.close()
         raise
-    return file
+    return OpenFile(file, found.st_size, found.st_mtime_ns)
 
 
 def read_below(place: Place) -> bytes:
@@ -63,7 +77,11 @@ def read_below(place: Place) -> bytes:
     Raises:
         FileUnreadable, PhotoError: as `open_below`; or the file is empty.
     """
-    with open_below(place) as file:
+    if is_url(place.root):
+        from clipsearch.photos.remote import read
+
+        return read(joined(place.root, place.path), MAX_BYTES)
+    with open_below(place).content as file:
         content = file.read()
     if not content:
         raise PhotoError("the file is empty")

@@ -1,15 +1,19 @@
-"""Walk a folder and list the photos below it."""
+"""Walk a folder, of this machine or at a URL, and list the photos below it."""
 
 from __future__ import annotations
 
+import codecs
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from itertools import chain
 from stat import S_ISREG
 from typing import TYPE_CHECKING, NamedTuple
 
 from clipsearch.errors import InvalidInput
+from clipsearch.photos.urls import is_url, joined
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -37,6 +41,10 @@ SKIPPED_FOLDERS = frozenset(
 
 # Patterns as in a .gitignore of what is left out of its folder and of those below it.
 IGNORE_FILE = ".clipsearchignore"
+
+# A folder of a bucket takes a request, which is waited for: so many of them are under way at once.
+_AHEAD = 8
+_MOST_IGNORE_BYTES = 16 << 20
 
 # Opening a folder once spares the system the way to it for every file in it.
 _BY_DESCRIPTOR = os.scandir in os.supports_fd
@@ -111,7 +119,8 @@ def walk_folders(
     deep: bool = True,
 ) -> Iterator[list[Found]]:
     """`walk`, giving the photos of each folder together; not `deep`, only of the folder `below`."""
-    return _Walk(root, below, on_error, rules, elsewhere, deep).folders()
+    walking = _RemoteWalk if is_url(root) else _Walk
+    return walking(root, below, on_error, rules, elsewhere, deep).folders()
 
 
 class _Ignore(NamedTuple):
@@ -124,9 +133,14 @@ class _Ignore(NamedTuple):
 class _Folder(NamedTuple):
     """A folder to list."""
 
-    path: str  # below the root
+    prefix: str  # its path below the root, ending in "/"; "" for the root itself
     ignores: tuple[_Ignore, ...]  # those of the folders above it, the outermost first
     linked: bool = False  # reached through a link
+
+    @property
+    def path(self) -> str:
+        """Its path below the root."""
+        return self.prefix[:-1]
 
 
 class _Listing(NamedTuple):
@@ -134,7 +148,7 @@ class _Listing(NamedTuple):
 
     photos: list[Found]
     identities: list[Identity]  # of the photos; only where links are followed
-    folders: list[str]
+    folders: list[str]  # prefixes
     links: list[str]
     has_raw: bool
     has_ignore_file: bool
@@ -184,15 +198,19 @@ class _Walk:
 
     def _start(self) -> list[_Folder]:
         """The folder `below`, with the ignore files above it; nothing if those leave it out."""
-        ignores: tuple[_Ignore, ...] = ()
-        path = ""
+        folder = _Folder("", ())
         for name in self._below.split("/") if self._below else ():
-            if self._heeding and os.path.isfile(os.path.join(self._root, path, IGNORE_FILE)):
-                ignores = self._with_ignore_file(path, ignores)
-            path = f"{path}/{name}" if path else name
-            if self._leaves_out(path + "/", ignores):
+            ignores = self._ignores_in(folder) if self._heeding else ()
+            folder = _Folder(f"{folder.prefix}{name}/", ignores)
+            if self._leaves_out(folder.prefix, ignores):
                 return []
-        return [_Folder(path, ignores)]
+        return [folder]
+
+    def _ignores_in(self, folder: _Folder) -> tuple[_Ignore, ...]:
+        """The ignore files down to a folder that may have one."""
+        if os.path.isfile(os.path.join(self._root, folder.path, IGNORE_FILE)):
+            return self._with_ignore_file(folder)
+        return folder.ignores
 
     def _in_folders(self) -> Iterator[list[Found]]:
         while self._pending:
@@ -221,7 +239,7 @@ class _Walk:
         folders: list[str] = []
         links: list[str] = []
         has_raw = has_ignore_file = False
-        prefix = f"{folder.path}/" if folder.path else ""
+        prefix = folder.prefix
         following = self._rules.follow_links
         # A run over unchanged photos spends its time in this loop, so nothing is called that
         # need not be; Found's own constructor would take three times as long.
@@ -242,7 +260,7 @@ class _Walk:
                             identities.append((stat.st_dev, stat.st_ino))
                     elif entry.is_dir(follow_symlinks=False):
                         if not is_skipped_folder(name):
-                            folders.append(prefix + name)
+                            folders.append(f"{prefix}{name}/")
                     elif name == IGNORE_FILE:
                         has_ignore_file = entry.is_file()
                     elif following and entry.is_symlink() and not is_skipped_folder(name):
@@ -257,7 +275,7 @@ class _Walk:
         """The photos of a folder that the rules take; its subfolders are put on the stack."""
         photos, ignores = listing.photos, folder.ignores
         if listing.has_ignore_file and self._heeding:
-            ignores = self._with_ignore_file(folder.path, ignores)
+            ignores = self._with_ignore_file(folder)
         if self._rules.follow_links:
             photos = self._unseen(folder, listing)
         if ignores or self._exclude or self._include:
@@ -267,11 +285,11 @@ class _Walk:
         if not self._deep:
             return photos
         self._pending += [
-            _Folder(path, ignores, folder.linked)
-            for path in listing.folders
-            if not self._leaves_out(path + "/", ignores)
+            _Folder(prefix, ignores, folder.linked)
+            for prefix in listing.folders
+            if not self._leaves_out(prefix, ignores)
         ]
-        self._links += [_Folder(path, ignores, True) for path in listing.links]
+        self._links += [_Folder(f"{path}/", ignores, True) for path in listing.links]
         return photos
 
     # Links
@@ -303,7 +321,7 @@ class _Walk:
             return
         own = (stat.st_dev, stat.st_ino)
         if os.path.isdir(path):
-            if not self._leaves_out(link.path + "/", link.ignores):
+            if not self._leaves_out(link.prefix, link.ignores):
                 self._pending.append(link)
         elif (
             is_photo_name(os.path.basename(path))
@@ -337,12 +355,68 @@ class _Walk:
                 return verdict
         return False
 
-    def _with_ignore_file(self, folder: str, ignores: tuple[_Ignore, ...]) -> tuple[_Ignore, ...]:
-        file = os.path.join(self._root, folder, IGNORE_FILE)
-        with open(file, encoding="utf-8-sig", errors="surrogateescape") as lines:
-            matcher = _matcher([line for line in lines if _is_pattern(line)])
-        prefix = f"{folder}/" if folder else ""
-        return (*ignores, _Ignore(prefix, matcher)) if matcher else ignores
+    def _with_ignore_file(self, folder: _Folder) -> tuple[_Ignore, ...]:
+        """The ignore files down to a folder that has one."""
+        content = self._read_ignore_file(folder).removeprefix(codecs.BOM_UTF8)
+        lines = [line.decode("utf-8", "surrogateescape") for line in content.splitlines()]
+        matcher = _matcher([line for line in lines if _is_pattern(line)])
+        return (*folder.ignores, _Ignore(folder.prefix, matcher)) if matcher else folder.ignores
+
+    def _read_ignore_file(self, folder: _Folder) -> bytes:
+        with open(os.path.join(self._root, folder.path, IGNORE_FILE), "rb") as file:
+            return file.read()
+
+
+class _RemoteWalk(_Walk):
+    """A walk at a URL, where there are no links, and folders are what names begin with."""
+
+    def folders(self) -> Iterator[list[Found]]:
+        """Yield the photos of each folder."""
+        self._rules = replace(self._rules, follow_links=False)
+        return super().folders()
+
+    def _in_folders(self) -> Iterator[list[Found]]:
+        with ThreadPoolExecutor(_AHEAD, "clipsearch-list") as listers:
+            asked = deque[tuple[_Folder, Callable[[], _Listing]]]()
+            while self._pending or asked:
+                while self._pending and len(asked) < _AHEAD:
+                    folder = self._pending.pop()
+                    asked.append((folder, listers.submit(self._list, folder).result))
+                folder, listed = asked.popleft()
+                try:
+                    photos = self._chosen(folder, listed())
+                except OSError as error:
+                    self._on_error(folder.path, error)
+                    continue
+                yield photos
+
+    def _list(self, folder: _Folder) -> _Listing:
+        from clipsearch.photos.remote import entries
+
+        listing = _Listing([], [], [], [], False, False)
+        has_raw = has_ignore_file = False
+        for entry in entries(self._root, folder.prefix):
+            name = entry.name
+            if entry.is_folder:
+                if not is_skipped_folder(name):
+                    listing.folders.append(f"{folder.prefix}{name}/")
+            elif is_photo_name(name):
+                listing.photos.append(Found(folder.prefix + name, entry.size, entry.mtime_ns))
+                has_raw |= os.path.splitext(name)[1].lower() in RAW_EXTENSIONS
+            elif name == IGNORE_FILE:
+                has_ignore_file = True
+        return listing._replace(has_raw=has_raw, has_ignore_file=has_ignore_file)
+
+    def _ignores_in(self, folder: _Folder) -> tuple[_Ignore, ...]:
+        try:
+            return self._with_ignore_file(folder)
+        except FileNotFoundError:
+            return folder.ignores
+
+    def _read_ignore_file(self, folder: _Folder) -> bytes:
+        from clipsearch.photos.remote import fetch
+
+        return fetch(joined(self._root, folder.prefix + IGNORE_FILE), _MOST_IGNORE_BYTES)
 
 
 def _matcher(patterns: Iterable[str]) -> GitIgnoreSpec | None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from clipsearch.photos.decode import decode, read_file
+from clipsearch.photos.urls import PhotoPath
 
 
 def thumbnail(
-    file: Path, size: tuple[int, int], turn: AbstractContextManager[Any] | None = None
+    file: PhotoPath, size: tuple[int, int], turn: AbstractContextManager[Any] | None = None
 ) -> Image.Image:
     """A photo in RGB, upright, within `size` pixels; `turn` as in `decode`.
 

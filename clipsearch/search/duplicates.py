@@ -10,13 +10,13 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from clipsearch.errors import InvalidInput
 from clipsearch.photos.facts import Facts
+from clipsearch.photos.urls import PhotoPath, photo_path
 from clipsearch.search.hamming import Pairs, near_pairs
 from clipsearch.store.catalog import Catalog, Model, PhotoFile, Selection
 
@@ -36,7 +36,7 @@ _PAIRS = 4096  # pairs whose embeddings are compared at once
 class Duplicate:
     """One photo of a group."""
 
-    path: Path
+    path: PhotoPath
     id: int  # of the photo in the catalog
     size: int  # bytes
     facts: Facts
@@ -115,13 +115,13 @@ def _groups(catalog: Catalog, kind: Kind, sets: Iterable[Sequence[PhotoFile]]) -
     groups = []
     for files in sets:
         photos = tuple(
-            Duplicate(Path(rows[file.id].path), file.id, file.size, rows[file.id].facts)
+            Duplicate(photo_path(rows[file.id].path), file.id, file.size, rows[file.id].facts)
             for file in files
             if file.id in rows  # another process may have just taken it out
         )
         if len(photos) > 1:
             groups.append(Group(kind, photos))
-    return sorted(groups, key=lambda group: (-group.freed, group.photos[0].path))
+    return sorted(groups, key=lambda group: (-group.freed, str(group.photos[0].path)))
 
 
 def _pictures(

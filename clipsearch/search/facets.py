@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from clipsearch.photos.urls import joined
 from clipsearch.search.filters import KINDS, PROPERTIES
 from clipsearch.store.catalog import Catalog, Selection
 
@@ -59,5 +60,5 @@ def _folders(counted: list[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
         root, below = (os.fsdecode(bytes.fromhex(part)) for part in value.split(" "))
         folders[root] = folders.get(root, 0) + count
         if below:
-            folders[os.path.join(root, below.rstrip("/"))] = count
+            folders[joined(root, below.rstrip("/"))] = count
     return tuple(sorted(folders.items()))

@@ -11,6 +11,7 @@ from typing import Any
 
 from clipsearch.errors import InvalidInput
 from clipsearch.photos.scan import EXTENSIONS, RAW_EXTENSIONS
+from clipsearch.photos.urls import is_url, normal, path_below
 from clipsearch.search.dates import parse_date
 from clipsearch.store.catalog import Catalog, Root, Selection
 from clipsearch.store.conditions import (
@@ -128,14 +129,13 @@ def _places(folder: str, roots: Sequence[Root]) -> list[tuple[int, bytes]]:
     """The roots that hold a folder or lie in it, and what paths below them begin with."""
     if "\0" in folder:
         raise InvalidInput("--folder: no folder has such a name")
-    real = os.path.realpath(os.path.expanduser(folder))
+    real = normal(folder) if is_url(folder) else os.path.realpath(os.path.expanduser(folder))
     places = []
     for root in roots:  # several, where some are mounted inside others
         if is_below(root.path, real):
             places.append((root.id, b""))
         elif is_below(real, root.path):
-            below = os.path.relpath(real, root.path).replace(os.sep, "/")
-            places.append((root.id, os.fsencode(below) + b"/"))
+            places.append((root.id, os.fsencode(path_below(real, root.path)) + b"/"))
     if not places:
         raise no_photos_below(folder)
     return places

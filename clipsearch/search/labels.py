@@ -21,6 +21,7 @@ import numpy as np
 from clipsearch.encoders.imagenet import class_names
 from clipsearch.errors import InvalidInput
 from clipsearch.models import TextEncoder
+from clipsearch.photos.urls import PhotoPath, photo_path
 from clipsearch.search.filters import Filters, no_photos_below, select
 from clipsearch.search.results import Hit
 from clipsearch.search.scoring import probabilities
@@ -78,7 +79,7 @@ class LabelCount:
 
     label: str
     photos: int
-    example: Path  # the photo that it is most probable for
+    example: PhotoPath  # the photo that it is most probable for
 
     def as_dict(self, rank: int) -> dict[str, Any]:
         """The count as `--json` shows it; `rank` counts from 1."""
@@ -281,7 +282,7 @@ def _hits(
     photos = catalog.photos_of_vectors(best.ids[chosen].tolist(), place)
     for at in chosen.tolist():
         hits = [
-            Hit(Path(photo.path), float(best.scores[at]), photo.id, photo.facts)
+            Hit(photo_path(photo.path), float(best.scores[at]), photo.id, photo.facts)
             for photo in photos.get(int(best.ids[at]), [])
         ]
         if hits:  # not so if it was removed since

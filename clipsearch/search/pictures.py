@@ -13,6 +13,7 @@ from PIL import Image
 
 from clipsearch.errors import InvalidInput, PhotoError
 from clipsearch.photos.decode import decode, read_file, to_rgb
+from clipsearch.photos.urls import is_url
 from clipsearch.photos.view import MaskedView, View
 from clipsearch.store.catalog import Catalog, Model
 
@@ -170,17 +171,18 @@ def read_picture(source: str | os.PathLike[str] | Image.Image, allow_url: bool =
         return Picture(_limited(sys.stdin.buffer.read(MOST_BYTES + 1), "stdin"), "stdin")
     if not name:
         raise InvalidInput("the name of the picture is empty")
+    if is_url(name) and not allow_url:
+        where = "on the web" if name.startswith("http") else "not on this machine"
+        raise InvalidInput(f"{name} is {where}, and nothing is fetched without --allow-url")
     if re.match(r"https?://", name):
-        return Picture(_fetch(name, allow_url), name)
+        return Picture(_fetch(name), name)
     try:
         return Picture(read_file(os.path.expanduser(name)), name)
     except PhotoError as error:
         raise InvalidInput(f"{name} cannot be used as a picture: {error}") from error
 
 
-def _fetch(url: str, allowed: bool) -> bytes:
-    if not allowed:
-        raise InvalidInput(f"{url} is on the web, and nothing is fetched without --allow-url")
+def _fetch(url: str) -> bytes:
     import urllib.error
     import urllib.request
 

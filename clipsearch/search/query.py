@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from clipsearch.errors import InvalidInput
+from clipsearch.photos.urls import PhotoPath, Url, photo_path
 from clipsearch.search.relevance import (
     SAMPLE,
     Calibration,
@@ -86,7 +87,7 @@ def nearest_photos(
     query: np.ndarray,
     k: int | None,
     selection: Selection | None = None,
-    leave_out: Path | None = None,
+    leave_out: PhotoPath | None = None,
     exact: bool = False,
     neutral: Embedded | None = None,
     first: Matches | None = None,
@@ -122,7 +123,7 @@ def _hits(
     matches: Matches,
     judge: _Judge,
     selection: Selection,
-    leave_out: Path | None,
+    leave_out: PhotoPath | None,
 ) -> Iterator[Hit]:
     for start in range(0, len(matches.ids), _ROWS):
         some = Matches(*(all[start : start + _ROWS] for all in (matches.ids, matches.scores)))
@@ -131,7 +132,7 @@ def _hits(
         for id, score, worth in zip(*(column.tolist() for column in columns), strict=True):
             for photo in photos.get(id, []):
                 if leave_out is None or not _is_file(photo, leave_out):
-                    yield Hit(Path(photo.path), score, photo.id, photo.facts, worth)
+                    yield Hit(photo_path(photo.path), score, photo.id, photo.facts, worth)
 
 
 def _judge(space: Space, query: np.ndarray, neutral: Embedded | None) -> _Judge:
@@ -145,7 +146,9 @@ def _judge(space: Space, query: np.ndarray, neutral: Embedded | None) -> _Judge:
     return judge
 
 
-def _is_file(photo: PhotoRow, file: Path) -> bool:
+def _is_file(photo: PhotoRow, file: PhotoPath) -> bool:
+    if isinstance(file, Url):
+        return photo.path == file
     try:
         # Names are compared first: a look at the disk for every hit would be slow.
         return os.path.basename(photo.path) == file.name and os.path.samefile(photo.path, file)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Where one term ends and the next begins: a sign between spaces, so that "t-shirt" is one word.
 _SIGN = re.compile(r"(?:^|\s+)([+-])(?=\s|$)")
 _FACTOR = re.compile(r"([^\s*\"]+)\s*\*\s*(.*)", re.DOTALL)
-_PLACE = re.compile(r"(\.{0,2}|~[^/\\\s]*|[A-Za-z]:)[/\\]|https?://")
+_PLACE = re.compile(r"(\.{0,2}|~[^/\\\s]*|[A-Za-z]:)[/\\]|[A-Za-z][\w+.-]+://")
 
 # Shorter than this, a sum of unit vectors is what rounding left of parts that cancel out.
 _SHORTEST = 1e-3
@@ -44,7 +44,7 @@ def parse_question(text: str) -> list[Term]:
     """Take apart a question such as "horse + 2*stripes - fence + ./pool.jpg".
 
     A sign counts between spaces, a factor before a star; neither does in double quotes. What
-    begins as a path does (`./`, `../`, `/`, `~/`, `C:\\`) or with http:// is a picture.
+    begins as a path does (`./`, `../`, `/`, `~/`, `C:\\`) or as a URL does is a picture.
 
     Raises:
         InvalidInput: a part without words, or a weight that is no number.

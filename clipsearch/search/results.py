@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from clipsearch.photos.facts import Facts
+from clipsearch.photos.urls import PhotoPath
 
 RELEVANT = 0.5  # from here on an answer is more likely to fit than not
 
@@ -15,7 +15,7 @@ RELEVANT = 0.5  # from here on an answer is more likely to fit than not
 class Photo:
     """One photo of the index."""
 
-    path: Path
+    path: PhotoPath
     id: int  # of the photo in the catalog; stays when the file is moved
     facts: Facts
 
@@ -28,7 +28,7 @@ class Photo:
 class Hit:
     """One photo that answers a question."""
 
-    path: Path
+    path: PhotoPath
     score: float  # cosine of the question's and the photo's embedding
     id: int  # of the photo in the catalog; stays when the file is moved
     facts: Facts

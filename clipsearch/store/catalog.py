@@ -19,6 +19,7 @@ from clipsearch.errors import LibraryError
 from clipsearch.photos.facts import Facts, with_file_time
 from clipsearch.photos.opening import Place
 from clipsearch.photos.scan import ScanRules
+from clipsearch.photos.urls import joined, path_below
 from clipsearch.store import changes, database, words
 from clipsearch.store.conditions import Condition, EngineFacts, engine_facts
 from clipsearch.store.database import Origin, from_db, is_below, to_db
@@ -47,7 +48,7 @@ class Root:
     """A folder that is indexed with all below it."""
 
     id: int
-    path: str  # absolute
+    path: str  # absolute, or a URL
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +312,7 @@ class Catalog:
             self._db.execute("DELETE FROM roots WHERE id = ?", (root_id,))
 
     def _absorb(self, old: Root, root: Root) -> None:
-        prefix = os.path.relpath(old.path, root.path).replace(os.sep, "/") + "/"
+        prefix = path_below(old.path, root.path) + "/"
         for table in ("photos", "failures", "excluded"):
             rows = self._db.execute(
                 f"SELECT rowid, path FROM {table} WHERE root_id = ?", (old.id,)
@@ -915,7 +916,7 @@ def _kilometres(latitude: float, longitude: float, other: float, further: float)
 
 
 def _join(root: str | bytes, path: str | bytes) -> str:
-    return os.path.join(from_db(root), *from_db(path).split("/"))
+    return joined(from_db(root), from_db(path))
 
 
 def _chunks(values: Sequence[int]) -> Iterator[Sequence[int]]:

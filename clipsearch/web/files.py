@@ -7,11 +7,13 @@ import os
 import re
 from collections.abc import Mapping
 from email.utils import formatdate
-from typing import BinaryIO
 from urllib.parse import quote
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+from clipsearch.photos.facts import NO_TIME
+from clipsearch.photos.opening import OpenFile
 
 _BLOCK = 1 << 18
 
@@ -31,23 +33,23 @@ class FileAnswer(Response):
     It is sent from what is open and not by its path, which may lead elsewhere by now.
     """
 
-    def __init__(self, file: BinaryIO, name: str, headers: Mapping[str, str]) -> None:
-        self._file = file
-        found = os.fstat(file.fileno())
+    def __init__(self, file: OpenFile, name: str, headers: Mapping[str, str]) -> None:
+        self._file, size, mtime_ns = file
         extension = os.path.splitext(name)[1].lower()
         kind = _TYPES.get(extension, "application/octet-stream")
-        etag = f'"{found.st_mtime_ns:x}-{found.st_size:x}"'
+        etag = f'"{mtime_ns:x}-{size:x}"'
         own = {
             "Accept-Ranges": "bytes",
             "Cache-Control": "private, no-cache",
             "ETag": etag,
-            "Last-Modified": formatdate(found.st_mtime, usegmt=True),
             "Content-Disposition": f"inline; filename*=utf-8''{_quoted(name)}",
         }
-        status, self._start, self._length = _part(found.st_size, etag, headers)
+        if mtime_ns >= NO_TIME:
+            own["Last-Modified"] = formatdate(mtime_ns // 1_000_000_000, usegmt=True)
+        status, self._start, self._length = _part(size, etag, headers)
         if status in (206, 416):
             span = f"{self._start}-{self._start + self._length - 1}" if status == 206 else "*"
-            own["Content-Range"] = f"bytes {span}/{found.st_size}"
+            own["Content-Range"] = f"bytes {span}/{size}"
         if status != 304:
             own["Content-Length"] = str(self._length)
         super().__init__(None, status, own, kind)
@@ -60,7 +62,7 @@ class FileAnswer(Response):
                 headers.append((b"content-length", b"%d" % self._length))
             start = {"type": "http.response.start", "status": self.status_code}
             await send(start | {"headers": headers})
-            self._file.seek(self._start)
+            await asyncio.to_thread(self._file.seek, self._start)
             left = self._length
             while left:
                 content = await asyncio.to_thread(self._file.read, min(left, _BLOCK))
