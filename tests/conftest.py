@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+# What takes a quarter of a minute and more, and is a variation of what is tested without it.
+THOROUGH = os.environ.get("CLIPSEARCH_TEST_THOROUGH") == "1"
+
 # Nothing that a test does may reach a network, except the tests marked `hub` when asked for.
 WITH_HUB = os.environ.get("CLIPSEARCH_TEST_HUB") == "1"
 if not WITH_HUB:
@@ -23,11 +26,21 @@ SMALL = "ViT-S-32-alt"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests that download from a model hub unless CLIPSEARCH_TEST_HUB=1."""
+    """Skip the tests that are run only when asked for.
+
+    What the tests of a file share is made once: one of pytest's processes runs them all. The
+    other tests are for whichever is free.
+    """
     for item in items:
+        shared = item._fixtureinfo.name2fixturedefs.values()  # type: ignore[attr-defined]
+        if any(definitions[-1].scope == "module" for definitions in shared):
+            item.add_marker(pytest.mark.xdist_group(item.location[0]))
         if item.get_closest_marker("hub") and not WITH_HUB:
             item.add_marker(pytest.mark.skip(reason="downloads weights: CLIPSEARCH_TEST_HUB=1"))
+        if item.get_closest_marker("thorough") and not THOROUGH:
+            item.add_marker(pytest.mark.skip(reason="takes long: CLIPSEARCH_TEST_THOROUGH=1"))
 
 
 @pytest.fixture(scope="session", autouse=True)

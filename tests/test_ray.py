@@ -226,6 +226,7 @@ def test_a_machine_that_dies_costs_only_its_blocks(
     cluster.kill("second")
 
 
+@pytest.mark.thorough
 @needs_ray
 def test_what_this_machine_embedded_alone_is_not_embedded_again(
     cluster: RayCluster, stage: Path, photos: Path, index: Path
@@ -240,6 +241,7 @@ def test_what_this_machine_embedded_alone_is_not_embedded_again(
         assert db.execute("SELECT max(id), count(*) FROM vectors").fetchone() == (12, 11)
 
 
+@pytest.mark.thorough
 @needs_ray
 def test_ctrl_c_keeps_what_was_committed_and_the_next_run_goes_on(
     cluster: RayCluster, stage: Path, many: Path, local: Path, index: Path
@@ -266,6 +268,7 @@ def count(index: Path) -> int:
     return photos
 
 
+@pytest.mark.thorough
 @needs_ray
 def test_a_machine_that_does_not_see_the_folder_is_named_and_nothing_changes(
     cluster: RayCluster, stage: Path, photos: Path, index: Path
@@ -283,6 +286,7 @@ def test_a_machine_that_does_not_see_the_folder_is_named_and_nothing_changes(
         assert db.execute("SELECT count(*) FROM failures").fetchone() == (0,)
 
 
+@pytest.mark.thorough
 @needs_ray
 def test_a_machine_that_cannot_load_the_model_is_named(
     cluster: RayCluster, stage: Path, photos: Path, index: Path

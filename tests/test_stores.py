@@ -560,6 +560,7 @@ def test_a_new_index_can_begin_in_an_engine(photos: Path, index: Path, milvus: s
             library.optimize()
 
 
+@pytest.mark.thorough
 def test_two_indexes_share_an_engine(tmp_path: Path, milvus: str) -> None:
     shelves = [Shelf(tmp_path / name / "index", count) for name, count in (("a", 30), ("b", 50))]
     for shelf in shelves:

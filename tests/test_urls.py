@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from io import BytesIO
@@ -26,7 +26,7 @@ import pytest
 from conftest import picture
 from PIL import Image
 from test_ray import RayCluster, needs_ray
-from tiny import TinyEncoder, open_tiny
+from tiny import open_tiny
 
 from clipsearch import InvalidInput, Library
 from clipsearch.photos.facts import NO_TIME, Facts, with_file_time
@@ -567,27 +567,49 @@ def test_what_is_forgotten_stays_out_until_it_is_named(bucket: Bucket, library: 
     assert library.status().roots == ()
 
 
+# A process of its own, whose decoders find the credentials in their environment as well.
+SERVER = """
+import sys
+from pathlib import Path
+from tiny import open_tiny
+from clipsearch.web import server
+access, listening = server.check_access("127.0.0.1", None, []), server.listen("127.0.0.1", 0)
+address = server.address_of(listening, access)
+server.run(
+    lambda: open_tiny(Path(sys.argv[1]), create=False), listening, access,
+    ready=lambda: print(address, flush=True),
+)
+"""
+
+
+@contextmanager
+def served(index: Path) -> Iterator[Any]:
+    import httpx
+
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVER, index], stdout=subprocess.PIPE, text=True, cwd=HERE
+    )
+    try:
+        assert process.stdout is not None
+        with httpx.Client(base_url=process.stdout.readline().strip(), timeout=60) as client:
+            yield client
+    finally:
+        process.kill()
+        process.communicate()
+
+
 @needs_s3
 def test_photos_of_a_bucket_are_served(bucket: Bucket, index: Path, cache: Path) -> None:
-    from starlette.testclient import TestClient
-
-    from clipsearch.web.app import Access, create_app
-
     large = jpeg(500, (1600, 1200))
     bucket.put("2020/large #1.jpg", large)
     with open_tiny(index) as library:
         library.index([bucket.url])
         id = next(it.id for it in library.photos() if "large" in it.path.name)
-
-    def opened() -> Library:
-        return Library.open(index, model="pocket", encoder=TinyEncoder(), create=False)
-
-    with TestClient(
-        create_app(opened, Access()), base_url="http://localhost", client=("127.0.0.1", 5)
-    ) as client:
+    with served(index) as client:
         about = client.get(f"/api/photos/{id}").json()
         assert (about["path"], about["folder"]) == (f"{bucket.url}/2020/large #1.jpg", bucket.url)
         thumbnail = client.get(f"/api/photos/{id}/thumbnail", params={"size": 160})
+        assert thumbnail.status_code == 200, thumbnail.text
         assert Image.open(BytesIO(thumbnail.content)).size == (160, 120)
         original = client.get(f"/api/photos/{id}/original")
         assert original.content == large
@@ -677,6 +699,7 @@ def test_a_run_without_urls_imports_no_fsspec(photos: Path, index: Path) -> None
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.thorough
 @needs_s3
 @needs_ray
 def test_machines_of_a_cluster_read_by_themselves(
