@@ -26,17 +26,9 @@ SMALL = "ViT-S-32-alt"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests that are run only when asked for.
-
-    What the tests of a file share is made once: one of pytest's processes runs them all. The
-    other tests are for whichever is free.
-    """
+    """Skip the tests that are run only when asked for."""
     for item in items:
-        shared = item._fixtureinfo.name2fixturedefs.values()  # type: ignore[attr-defined]
-        if any(definitions[-1].scope == "module" for definitions in shared):
-            item.add_marker(pytest.mark.xdist_group(item.location[0]))
         if item.get_closest_marker("hub") and not WITH_HUB:
             item.add_marker(pytest.mark.skip(reason="downloads weights: CLIPSEARCH_TEST_HUB=1"))
         if item.get_closest_marker("thorough") and not THOROUGH:

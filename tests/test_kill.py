@@ -132,7 +132,12 @@ def after(photos: int) -> Callable[[Path], bool]:
 
 @pytest.mark.parametrize(
     "moment",
-    [at_work, after(1), pytest.param(after(40), marks=pytest.mark.thorough), after(100)],
+    [
+        at_work,
+        after(1),
+        pytest.param(after(40), marks=pytest.mark.thorough),
+        pytest.param(after(100), marks=pytest.mark.thorough),
+    ],
     ids=["before the first commit", "at the first commit", "after 40", "after 100"],
 )
 def test_a_killed_indexer_loses_nothing_committed_and_the_next_run_completes_it(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ _OURS = re.compile(r"README\.md|index\.(lock|pid|progress|new)|catalog\.db.*|vec
 APPLICATION_ID = 0x636C6970  # "clip", so that `file` and we can tell whose database it is
 SCHEMA_VERSION = 5  # the number of migrations
 
+_PATIENCE = 30.0  # seconds that a short write of another process is waited for
 _STEPS_A_LOOK = 200_000  # of SQLite's virtual machine: some hundred looks a second
 
 Progress = Callable[[int, int], None]
@@ -48,13 +50,15 @@ def made(folder: Path) -> sqlite3.Connection:
     """
     file = folder / FILE_NAME
     # Another process's short write is waited for, not reported as "database is locked".
-    connection = sqlite3.connect(file, timeout=30, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(
+        file, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+    )
     try:
         if _version(connection, file) < SCHEMA_VERSION:
             # Somebody else may be making this very file: wait, and look again.
             with write_lock(folder, wait=60):
                 if _version(connection, file) < SCHEMA_VERSION:
-                    _migrate(connection)
+                    _migrate_patiently(connection)
         # With less, a power cut could take back commits, and with them ids already in use.
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -234,6 +238,19 @@ def _version(connection: sqlite3.Connection, file: Path) -> int:
             f" {SCHEMA_VERSION}).\nUpdate it: pip install --upgrade clipsearch"
         )
     return int(version)
+
+
+def _migrate_patiently(connection: sqlite3.Connection) -> None:
+    """Migrate, also while others look at the file: SQLite refuses some of it without waiting."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            _migrate(connection)
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
