@@ -248,6 +248,8 @@ def _migrate_patiently(connection: sqlite3.Connection) -> None:
             _migrate(connection)
             return
         except sqlite3.OperationalError as error:
+            if connection.in_transaction:
+                connection.rollback()
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
         time.sleep(0.05)
