@@ -242,6 +242,7 @@ def test_a_mask_of_a_rectangle_is_that_region(library: Library, tmp_path: Path) 
         assert by_mask == scores(library, image, region="40,30,160,120")
 
 
+@pytest.mark.thorough
 def test_words_photos_and_parts_are_asked_for_on_the_command_line(
     clipsearch: Run, photos: Path, file: Path, tmp_path: Path
 ) -> None:

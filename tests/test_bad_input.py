@@ -569,6 +569,7 @@ def test_an_unknown_device_is_one_line_and_exit_code_2(
     assert indexed.status().photos == 12
 
 
+@pytest.mark.thorough
 def test_bad_files_are_counted_by_the_command_and_are_no_error(
     indexed: Library, photos: Path, clipsearch: Run
 ) -> None:

@@ -134,7 +134,7 @@ def after(photos: int) -> Callable[[Path], bool]:
     "moment",
     [
         at_work,
-        after(1),
+        pytest.param(after(1), marks=pytest.mark.thorough),
         pytest.param(after(40), marks=pytest.mark.thorough),
         pytest.param(after(100), marks=pytest.mark.thorough),
     ],

@@ -529,6 +529,7 @@ def test_moving_to_where_the_vectors_are_mends_them(tmp_path: Path, milvus: str)
     assert all_found(shelf) == sorted(shelf.photos)
 
 
+@pytest.mark.thorough
 def test_a_collection_that_is_gone_is_made_again(tmp_path: Path, milvus: str) -> None:
     shelf = Shelf(tmp_path / "index", 200)
     with shelf.library() as library:
