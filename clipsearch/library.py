@@ -215,7 +215,7 @@ class Library:
                 catalog = Catalog.create(path)
             else:
                 catalog = Catalog.open(path)
-            places = _checked_places(catalog, mounted or {})
+            places = _checked_places(catalog, mounted) if mounted else None
             return cls(path, catalog, Models(catalog, spec, device, encoder), places)
 
     def __enter__(self) -> Library:
@@ -421,7 +421,9 @@ class Library:
             targets = choose_targets(self._catalog, [os.fspath(path) for path in paths])
             try:
                 if store is not None:
-                    self._choose_store(store)
+                    from clipsearch.store.moving import choose
+
+                    choose(self._catalog, store)
                 changes = RuleChanges(include, exclude, follow_links, raw_too)
                 change_rules(self._catalog, targets, changes)
                 if runtime is not None:
@@ -1120,11 +1122,6 @@ class Library:
             self._catalog.check_writable()
             with write_lock(self.folder, wait):
                 yield
-
-    def _choose_store(self, store: str) -> None:
-        from clipsearch.store.moving import choose
-
-        choose(self._catalog, store)
 
     def _bring_up_vectors(self) -> None:
         from clipsearch.store.approximate import renew

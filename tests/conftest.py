@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tiny import open_tiny
 
 # What takes a quarter of a minute and more, and is a variation of what is tested without it.
 THOROUGH = os.environ.get("CLIPSEARCH_TEST_THOROUGH") == "1"
@@ -86,6 +87,14 @@ def photos(tmp_path: Path) -> Path:
 def index(tmp_path: Path) -> Path:
     """Where a test's index goes; not made yet."""
     return tmp_path / "index"
+
+
+@pytest.fixture
+def indexed(photos: Path, index: Path) -> Path:
+    """An index of `photos` by the tiny model."""
+    with open_tiny(index) as library:
+        library.index([photos])
+    return index
 
 
 @pytest.fixture

@@ -33,13 +33,6 @@ ALL = 100
 
 
 @pytest.fixture
-def indexed(photos: Path, index: Path) -> Path:
-    with open_tiny(index) as library:
-        library.index([photos])
-    return index
-
-
-@pytest.fixture
 def copied(indexed: Path, tmp_path: Path) -> Path:
     """A copy of an index of 12 photos."""
     folder = tmp_path / "copy"
@@ -436,32 +429,17 @@ def test_servers_of_a_copy_show_its_photos_from_their_own_mounts(
     assert loads == mounts  # once each: a new copy is opened, and no model loaded again
 
 
-# As `clipsearch serve`, but with the tiny model.
-SERVER = """
-import sys
-from pathlib import Path
-from tiny import open_tiny
-from clipsearch.web import server
-_, index, photos, mount = sys.argv
-access, listening = server.check_access("127.0.0.1", None, []), server.listen("127.0.0.1", 0)
-server.run(
-    lambda: open_tiny(Path(index), create=False, mounted={photos: mount}),
-    listening, access, ready=lambda: print(server.address_of(listening, access), flush=True),
-)
-"""
-
-
 def test_a_server_that_dies_takes_no_other_with_it(
     copied: Path, photos: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(photos, tmp_path / "mount")
-    command = [sys.executable, "-c", SERVER, copied, photos, tmp_path / "mount"]
+    command = [sys.executable, "tiny_server.py", copied, photos, tmp_path / "mount"]
     servers = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent)
+        subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent)
         for _ in range(2)
     ]
     try:
-        addresses = [server.stdout.readline().strip() for server in servers if server.stdout]
+        addresses = [server.stderr.readline().split()[2] for server in servers if server.stderr]
 
         def ask(address: str) -> int:
             with urlopen(f"{address}api/search?q=boat", timeout=60) as answer:

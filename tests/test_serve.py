@@ -65,13 +65,6 @@ def serving(index: Path, photos: Path, **access: Any) -> Iterator[Served]:
 
 
 @pytest.fixture
-def indexed(photos: Path, index: Path) -> Path:
-    with open_tiny(index) as library:
-        library.index([photos])
-    return index
-
-
-@pytest.fixture
 def served(indexed: Path, photos: Path) -> Iterator[Served]:
     with serving(indexed, photos) as server:
         yield server
@@ -539,20 +532,6 @@ class Process(NamedTuple):
 
 Serve = Callable[..., Process]
 
-# As `clipsearch serve`, but with the tiny model, so that nothing waits for torch.
-TINY = """
-import sys
-from pathlib import Path
-from tiny import open_tiny
-from clipsearch.web import server
-access, listening = server.check_access("127.0.0.1", None, []), server.listen("127.0.0.1", 0)
-address = server.address_of(listening, access)
-server.run(
-    lambda: open_tiny(Path(sys.argv[1])), listening, access,
-    ready=lambda: print("tiny: serving", address, file=sys.stderr, flush=True),
-)
-"""
-
 
 @pytest.fixture
 def serve(index: Path, cache: Path) -> Iterator[Serve]:
@@ -561,7 +540,7 @@ def serve(index: Path, cache: Path) -> Iterator[Serve]:
     def start(*command: str | Path, **more: str) -> Process:
         environment = os.environ | {"CLIPSEARCH_CACHE": str(cache)} | more
         process = subprocess.Popen(
-            command or [sys.executable, "-c", TINY, index],
+            command or [sys.executable, "tiny_server.py", index],
             stderr=subprocess.PIPE, text=True, env=environment, cwd=Path(__file__).parent,
         )  # fmt: skip
         started.append(process)

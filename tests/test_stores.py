@@ -483,6 +483,12 @@ def collections(milvus: str, shelf: Shelf) -> list[str]:
     return [name for name in names if any(it in name for it in mine)]
 
 
+def drop_collection(milvus: str, shelf: Shelf) -> None:
+    (name,) = collections(milvus, shelf)
+    with closing(client_of(milvus)) as client:
+        client.drop_collection(name)
+
+
 def revision_of(milvus: str, shelf: Shelf) -> int:
     """Up to where the engine was told of the catalog's changes."""
     (name,) = collections(milvus, shelf)
@@ -534,9 +540,7 @@ def test_a_collection_that_is_gone_is_made_again(tmp_path: Path, milvus: str) ->
     shelf = Shelf(tmp_path / "index", 200)
     with shelf.library() as library:
         library.move(milvus)
-    (name,) = collections(milvus, shelf)
-    with closing(client_of(milvus)) as client:
-        client.drop_collection(name)
+    drop_collection(milvus, shelf)
     assert all_found(shelf) == sorted(shelf.photos)
 
 
@@ -595,9 +599,7 @@ def test_a_copy_asks_the_engine_and_never_tells_it(tmp_path: Path, milvus: str) 
     assert revision_of(milvus, shelf) > revision
     # What is gone from the engine by now is missing in an older copy, and nothing else.
     assert all_found(shelf, folder=copies[0]) == [path for path in older if path != gone]
-    (name,) = collections(milvus, shelf)
-    with closing(client_of(milvus)) as client:
-        client.drop_collection(name)
+    drop_collection(milvus, shelf)
     with pytest.raises(LibraryError, match="has no vectors of this index any more"):
         all_found(shelf, folder=copies[1])
     assert collections(milvus, shelf) == []
@@ -650,9 +652,7 @@ def test_who_asks_does_not_fill_a_large_engine(
     shelf = Shelf(tmp_path / "index", 60)
     with shelf.library() as library:
         library.move(milvus)
-    (name,) = collections(milvus, shelf)
-    with closing(client_of(milvus)) as client:
-        client.drop_collection(name)
+    drop_collection(milvus, shelf)
     with pytest.raises(LibraryError, match="bring it up: clipsearch store move milvus:"):
         all_found(shelf)
     with shelf.library() as library:

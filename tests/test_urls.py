@@ -567,32 +567,17 @@ def test_what_is_forgotten_stays_out_until_it_is_named(bucket: Bucket, library: 
     assert library.status().roots == ()
 
 
-# A process of its own, whose decoders find the credentials in their environment as well.
-SERVER = """
-import sys
-from pathlib import Path
-from tiny import open_tiny
-from clipsearch.web import server
-access, listening = server.check_access("127.0.0.1", None, []), server.listen("127.0.0.1", 0)
-address = server.address_of(listening, access)
-server.run(
-    lambda: open_tiny(Path(sys.argv[1]), create=False), listening, access,
-    ready=lambda: print(address, flush=True),
-)
-"""
-
-
 @contextmanager
 def served(index: Path) -> Iterator[Callable[..., Any]]:
-    """What asks a server of the index."""
+    """What asks a server of the index, whose decoders find the credentials as well."""
     import requests
 
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, index], stdout=subprocess.PIPE, text=True, cwd=HERE
+        [sys.executable, "tiny_server.py", index], stderr=subprocess.PIPE, text=True, cwd=HERE
     )
     try:
-        assert process.stdout is not None
-        address = process.stdout.readline().strip().rstrip("/")
+        assert process.stderr is not None
+        address = process.stderr.readline().split()[2].rstrip("/")
         yield lambda path, **how: requests.get(address + path, timeout=60, **how)
     finally:
         process.kill()

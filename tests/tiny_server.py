@@ -1,0 +1,22 @@
+"""As `clipsearch serve`, but with the tiny model, so that nothing waits for torch.
+
+    python tiny_server.py INDEX [FOLDER PLACE]
+
+serves on a free port, and says where in a line on stderr when requests are answered.
+"""
+
+import sys
+from pathlib import Path
+
+from tiny import open_tiny
+
+from clipsearch.web import server
+
+index, *mounted = sys.argv[1:]
+places = dict([mounted]) if mounted else None
+access, listening = server.check_access("127.0.0.1", None, []), server.listen("127.0.0.1", 0)
+address = server.address_of(listening, access)
+server.run(
+    lambda: open_tiny(Path(index), create=False, mounted=places), listening, access,
+    ready=lambda: print("tiny: serving", address, file=sys.stderr, flush=True),
+)  # fmt: skip
