@@ -14,10 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cache, cached_property, partial, wraps
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from clipsearch import encoders
 from clipsearch.encoders.spec import parse_spec
@@ -67,6 +67,9 @@ if TYPE_CHECKING:
     from clipsearch.store.moving import Moved
 
 log = logging.getLogger("clipsearch")
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 StrPath = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
@@ -156,6 +159,19 @@ class _How(NamedTuple):
     stopping: Callable[[], bool] | None
     ready: Ready | None = None
     cluster: Cluster | None = None  # the machines that read and embed, if not this one
+
+
+def _asked(
+    method: Callable[Concatenate[Library, P], T],
+) -> Callable[Concatenate[Library, P], T]:
+    """A method that is answered from one state of the index, the latest."""
+
+    @wraps(method)
+    def asked(self: Library, /, *args: P.args, **named: P.kwargs) -> T:
+        with explained(self.folder):
+            return self._catalog.ask(lambda: method(self, *args, **named))
+
+    return asked
 
 
 class Library:
@@ -256,6 +272,7 @@ class Library:
         """
         self._models.stay()
 
+    @_asked
     def load(self) -> None:
         """Load what embeds words, unless it is loaded.
 
@@ -267,12 +284,14 @@ class Library:
             if model is not None:
                 self._models.texts(model)
 
+    @_asked
     def is_loaded(self) -> bool:
         """Whether questions in words are answered without loading anything first."""
         with explained(self.folder):
             model = self._models.chosen()
             return model is None or self._models.is_loaded(model)
 
+    @_asked
     def answer(
         self, questions: Sequence[Question], model: str | None = None
     ) -> list[Answer | InvalidInput]:
@@ -291,6 +310,7 @@ class Library:
                 return [Answer([], self._catalog.count_photos())] * len(questions)
             return answer_many(self._spaces.of(chosen), self._models, questions)
 
+    @_asked
     def embed(
         self,
         picture: bytes | StoredPhoto,
@@ -477,6 +497,7 @@ class Library:
         def look(targets: Callable[[], Sequence[Target]], ready: Ready) -> Plan:
             nonlocal is_first
             with write_lock(self.folder):
+                self._check_place()
                 report, plan = self._look(targets(), USUAL, how._replace(ready=ready))
             if on_run and (is_first or report.has_changes):
                 on_run(report)
@@ -534,6 +555,7 @@ class Library:
                 progress or (lambda done, total: None), stopping or (lambda: False),
             )  # fmt: skip
 
+    @_asked
     def captions(self, image: StrPath) -> dict[str, str]:
         """What models wrote about a photo, by the model's name; none if it is not indexed.
 
@@ -611,6 +633,7 @@ class Library:
         with self._writing(_PATIENCE):
             return move(self.folder, self._catalog, store, progress)
 
+    @_asked
     def copy(
         self, folder: StrPath, *, own: bool = False, progress: Progress | None = None
     ) -> Copied:
@@ -653,6 +676,7 @@ class Library:
 
     # Asking
 
+    @_asked
     def query(
         self,
         text: str = "",
@@ -740,6 +764,7 @@ class Library:
                 hits = self._reranked(hits, sentence, rerank, isolated)
             return hits[:k]
 
+    @_asked
     def similar(
         self,
         image: StrPath | Image.Image,
@@ -779,6 +804,7 @@ class Library:
             file = _place_of(image) if isinstance(image, (str, os.PathLike)) else None
             return self._nearest(model, vector, k, filters, exact, relevant, file)
 
+    @_asked
     def photos(
         self, filters: Filters | None = None, k: int | None = None, offset: int = 0
     ) -> list[Photo]:
@@ -796,6 +822,7 @@ class Library:
             rows = self._catalog.photos(self._selected(filters), -1 if k is None else k, offset)
             return [Photo(photo_path(row.path), row.id, row.facts) for row in rows]
 
+    @_asked
     def count(self, filters: Filters | None = None) -> int:
         """How many photos satisfy the filters.
 
@@ -805,6 +832,7 @@ class Library:
         with explained(self.folder):
             return self._catalog.count_selected(self._selected(filters))
 
+    @_asked
     def facets(self, filters: Filters | None = None) -> Facets:
         """The photos that satisfy the filters, counted by folder, camera, month and kind.
 
@@ -816,6 +844,7 @@ class Library:
         with explained(self.folder):
             return count_facets(self._catalog, self._selected(filters))
 
+    @_asked
     def stored(self, id: int) -> StoredPhoto | None:
         """A photo with its content's digest and its file's place, by its id; None if it is gone."""
         with explained(self.folder):
@@ -833,6 +862,7 @@ class Library:
             raise InvalidInput(f"the index holds no photo with the id {id}")
         return Photo(photo_path(stored.row.path), id, stored.row.facts)
 
+    @_asked
     def label(
         self,
         image: StrPath | Image.Image,
@@ -865,6 +895,7 @@ class Library:
             vector = embed_picture(self._read_picture(image), self._models, model, self._catalog)
             return best_labels(vector, self._embed_labels(model, progress)(names), k)
 
+    @_asked
     def count_labels(
         self,
         folder: StrPath | None = None,
@@ -896,6 +927,7 @@ class Library:
                 self._catalog, model, vectors, read_labels(labels), embed, folder, k
             )
 
+    @_asked
     def counted_labels(self, k: int = 100) -> list[LabelCount]:
         """As `count_labels` for all photos and the usual labels; none if that takes a model."""
         from clipsearch.search.labels import are_embedded, read_labels
@@ -906,6 +938,7 @@ class Library:
                 return []
         return self.count_labels(k=k)
 
+    @_asked
     def photos_labelled(
         self,
         label: str,
@@ -937,6 +970,7 @@ class Library:
             names = read_labels(labels)
             return photos_labelled(self._catalog, model, vectors, names, embed, label, folder, k)
 
+    @_asked
     def score(self, images: Sequence[StrPath | Image.Image], texts: Sequence[str]) -> Scores:
         """How well each text fits each picture, indexed or not.
 
@@ -961,6 +995,7 @@ class Library:
 
             return score_pictures(images, texts, embed, partial(self._models.texts, model))
 
+    @_asked
     def duplicates(
         self,
         kinds: Sequence[Kind] = ("bytes", "pictures", "shots"),
@@ -999,6 +1034,7 @@ class Library:
                 )  # fmt: skip
             return find_duplicates(self._catalog, model, hashes, kinds, within)
 
+    @_asked
     def status(self) -> Status:
         """What the index holds and how large it is."""
         with explained(self.folder):
@@ -1121,7 +1157,14 @@ class Library:
         with explained(self.folder):
             self._catalog.check_writable()
             with write_lock(self.folder, wait):
+                self._check_place()
                 yield
+
+    def _check_place(self) -> None:
+        if self.is_replaced():  # what is written would be lost with the file that is open
+            raise LibraryError(
+                f"another index, or none, is in {self.folder} by now; run the same command again"
+            )
 
     def _bring_up_vectors(self) -> None:
         from clipsearch.store.approximate import renew

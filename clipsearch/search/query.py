@@ -68,7 +68,7 @@ class Spaces:
     def __init__(self, folder: Path, catalog: Catalog) -> None:
         self._folder = folder
         self._catalog = catalog
-        self._version: tuple[int, int] | None = None
+        self._version: tuple[int, ...] | None = None
         self._spaces: dict[int, Space] = {}
 
     def of(self, model: Model) -> Space:

@@ -23,10 +23,12 @@ from clipsearch.photos.urls import joined, path_below
 from clipsearch.store import changes, database, words
 from clipsearch.store.conditions import Condition, EngineFacts, engine_facts
 from clipsearch.store.database import Origin, from_db, is_below, to_db
+from clipsearch.store.reading import Reading, checked
 
 T = TypeVar("T")
 
 MOST_QUESTIONS = 10_000  # that are remembered; the oldest go first
+_ATTEMPTS = 10  # at a question, while the file changes under it
 _MANY = 500  # parameters in one statement; SQLite's oldest limit is 999
 
 
@@ -159,13 +161,22 @@ class Changes:
 class Catalog:
     """The SQLite file of one index folder."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._db = connection
-        connection.create_function("kilometres", 4, _kilometres, deterministic=True)
-        self.origin: Origin | None = database.origin(connection)
+    def __init__(self, reading: Reading) -> None:
+        self._places: Mapping[str, str] | None = None
+        self._openings = 0
+        self._is_asked = False
+        self._take(reading)
+
+    def _take(self, reading: Reading) -> None:
+        self._reading, self._db = reading, reading.connection
+        self._openings += 1
+        self._db.create_function("kilometres", 4, _kilometres, deterministic=True)
+        self.origin: Origin | None = database.origin(self._db)
         self.is_read_only = False
         if self.origin:
             self._read_only()
+        if self._places:
+            self.mount(self._places)
 
     @classmethod
     def create(cls, folder: Path) -> Catalog:
@@ -174,11 +185,11 @@ class Catalog:
         Raises:
             LibraryError: the file there is not ours, or a newer version made it.
         """
-        return cls(database.made(folder))
+        return cls(Reading(folder / database.FILE_NAME, database.made(folder)))
 
     @classmethod
     def open(cls, folder: Path) -> Catalog:
-        """Open the catalog of `folder`, which must exist; a read-only disk will do.
+        """Open the catalog of `folder`, which must exist; the right to read will do.
 
         Raises:
             LibraryError: there is none, it is not ours, or a newer version made it.
@@ -192,6 +203,7 @@ class Catalog:
 
     def mount(self, places: Mapping[str, str]) -> None:
         """Have roots, or folders that hold some, at other places of this machine, read only."""
+        self._places = places
         self._db.execute("PRAGMA query_only = OFF")
         database.mount(self._db, places)
         self._read_only()
@@ -220,7 +232,37 @@ class Catalog:
 
     def close(self) -> None:
         """Close the file."""
-        self._db.close()
+        self._reading.close()
+
+    def ask(self, question: Callable[[], T]) -> T:
+        """The answer to a question, of the file as it is now and of one state of it.
+
+        Where SQLite cannot tell a reader that others write, the file is opened again once it has
+        changed, and the question asked again if that was meanwhile.
+        """
+        if self._is_asked:  # the question asks another
+            return question()
+        self._is_asked = True
+        try:
+            for _ in range(_ATTEMPTS):
+                self._renew()
+                try:
+                    answer = question()
+                except Exception:
+                    if not self._reading.is_torn:
+                        raise
+                else:
+                    if not self._reading.is_torn:
+                        return answer
+        finally:
+            self._is_asked = False
+        raise LibraryError(f"{self._reading.file} is changed faster than it is read; try again")
+
+    def _renew(self) -> None:
+        if self._reading.is_outdated:
+            before = self._reading
+            self._take(database.opened(before.file.parent))
+            before.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -243,17 +285,16 @@ class Catalog:
         finally:
             self._db.execute("COMMIT")
 
-    def version(self) -> tuple[int, int]:
+    def version(self) -> tuple[int, ...]:
         """Another value whenever something was written since, by anybody."""
         (others,) = self._db.execute("PRAGMA data_version").fetchone()
-        return int(others), self._db.total_changes
+        return self._openings, int(others), self._db.total_changes
 
     def check(self) -> list[str]:
         """What SQLite finds wrong with the file, a line each; the whole of it is read."""
-        (found,) = zip(*self._db.execute("PRAGMA quick_check(10)"), strict=True)
         orphans = self._db.execute("PRAGMA foreign_key_check").fetchall()
         lost = [f"{len(orphans)} rows belong to others that are not there"] if orphans else []
-        return [line for line in found if line != "ok"] + lost
+        return checked(self._db) + lost
 
     # Models
 
