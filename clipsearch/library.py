@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, TypeVar
 from clipsearch import encoders
 from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import (
+    LARGEST,
     ClipsearchError,
     InvalidInput,
     LibraryBusy,
@@ -73,6 +74,8 @@ T = TypeVar("T")
 
 StrPath = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
+
+_MOST = 1_000_000_000  # of what an option counts; more is a slip of the fingers
 
 # A watcher writes for a moment, and then others may.
 _PATIENCE = 3.0  # seconds
@@ -818,6 +821,8 @@ class Library:
         from clipsearch.search.query import check_k
 
         check_k(k)
+        if not 0 <= offset <= LARGEST:
+            raise InvalidInput(f"an offset is 0 to {LARGEST}")
         with explained(self.folder):
             rows = self._catalog.photos(self._selected(filters), -1 if k is None else k, offset)
             return [Photo(photo_path(row.path), row.id, row.facts) for row in rows]
@@ -1347,3 +1352,5 @@ def _expanded(path: StrPath) -> Path:
 def _check_positive(option: str, value: int | None) -> None:
     if value is not None and value < 1:
         raise InvalidInput(f"{option} must be at least 1, not {value}")
+    if value is not None and value > _MOST:
+        raise InvalidInput(f"{option} is at most {_MOST}")

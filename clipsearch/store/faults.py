@@ -75,6 +75,10 @@ def _full(folder: Path) -> str:
 
 def _forbidden(folder: Path, reason: str, advice: str) -> str:
     files = [folder, *folder.glob(FILE_NAME + "*")]
-    if closed := [file for file in files if not os.access(file, os.R_OK)]:
+    if closed := [file for file in files if not _is_readable(file)]:
         return f"{closed[0]} cannot be read ({reason}); ask for the right to, or {advice}"
     return f"{folder} cannot be written ({reason}); {advice}"
+
+
+def _is_readable(file: Path) -> bool:
+    return os.access(file, os.R_OK, effective_ids=os.access in os.supports_effective_ids)

@@ -36,6 +36,18 @@ def write_lock(folder: Path, wait: float = 0) -> Iterator[None]:
         lock.release()
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process holds the right to write to an index folder, asked without waiting.
+
+    Who may not write there cannot ask, and is told yes.
+    """
+    try:
+        with FileLock(folder / "index.lock", timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
+
+
 def _holder(pid_file: Path) -> str:
     try:
         return f" (process {int(pid_file.read_text())})"

@@ -19,7 +19,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, finalize
 
 from clipsearch.errors import LibraryError
 
@@ -43,11 +43,13 @@ class _Copy:
     """A catalog with its log in it, in a folder that goes away with the last who reads it."""
 
     def __init__(self, stamp: Stamp) -> None:
+        import shutil
         import tempfile
 
         self.stamp = stamp
-        self._folder = tempfile.TemporaryDirectory(prefix="clipsearch-", ignore_cleanup_errors=True)
-        self.file = Path(self._folder.name) / "catalog.db"
+        folder = tempfile.mkdtemp(prefix="clipsearch-")
+        finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self.file = Path(folder) / "catalog.db"
 
 
 @dataclass
@@ -210,9 +212,14 @@ def _fold(copy: Path, file: Path) -> None:
     """Take a copy's log into it, unless it is that of another catalog."""
     import shutil
 
-    with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
-        connection.execute("PRAGMA journal_mode = DELETE")
-        is_sound = not checked(connection)
+    try:
+        with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = DELETE")
+            is_sound = not checked(connection)
+    except sqlite3.DatabaseError as error:
+        if code_of(error) not in _BROKEN:
+            raise
+        is_sound = False
     if not is_sound and is_sound_alone(file):
         shutil.copyfile(file, copy)
         log.warning(
