@@ -442,7 +442,7 @@ def test_a_server_that_dies_takes_no_other_with_it(
         addresses = [server.stderr.readline().split()[2] for server in servers if server.stderr]
 
         def ask(address: str) -> int:
-            with urlopen(f"{address}api/search?q=boat", timeout=60) as answer:
+            with urlopen(f"{address}api/search?q=boat", timeout=300) as answer:
                 return len(json.load(answer)["hits"])
 
         assert [ask(address) for address in addresses] == [12, 12]
