@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from threading import Lock
 
 from clipsearch.cli.output import Photo, fit_of, printable, score_of
 from clipsearch.errors import InvalidInput, PhotoError
+from clipsearch.replacing import replacing
 
 SIZE = (640, 320)  # pixels: a row is half as high, so a fine screen shows it sharp
 _MOST = 10_000  # photos; a page of more is larger than a browser opens
@@ -69,18 +69,17 @@ def write_sheet(file: Path, title: str, photos: Sequence[Photo]) -> None:
             " -k 1000"
         )
     file = Path(os.path.realpath(file))  # a link is written through, not replaced
-    unfinished = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
         # A name that no encoding has is shown by its escapes.
-        with unfinished.open("x", encoding="utf-8", errors="backslashreplace") as page:
+        with (
+            replacing(file) as fresh,
+            fresh.open("x", encoding="utf-8", errors="backslashreplace") as page,
+        ):
             page.writelines(_page(title, photos))
-        os.replace(unfinished, file)
     except OSError as error:
         raise InvalidInput(
             f"{printable(str(file))} cannot be written: {error.strerror or error}"
         ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _page(title: str, photos: Sequence[Photo]) -> Iterator[str]:
