@@ -210,13 +210,20 @@ class Catalog:
         if self.is_read_only:
             raise LibraryError("an index is written only where its folders have their own paths")
 
-    def copy(self, file: Path, source: Path | None, progress: Callable[[int, int], None]) -> None:
+    def copy(
+        self,
+        file: Path,
+        source: Path | None,
+        questions: Sequence[str],
+        progress: Callable[[int, int], None],
+    ) -> None:
         """Write the catalog as it is at this moment to a new file, a copy of the index `source`.
 
-        Without one it is the catalog of an index of its own, whose vectors are in no engine.
-        `progress` gets the bytes written and their total.
+        Without one it is the catalog of an index of its own, whose vectors are in no engine. Of
+        what was asked only `questions` are in it. `progress` gets the bytes written and their
+        total.
         """
-        database.copy(self._db, file, source, progress)
+        database.copy(self._db, file, source, questions, progress)
 
     def close(self) -> None:
         """Close the file."""
