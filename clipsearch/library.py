@@ -485,7 +485,7 @@ class Library:
             return plan
 
         with explained(self.folder):
-            self._catalog.check_writable()
+            self._catalog.open_to_write()
             folders, added = self._folders_to_watch(paths, stop)
             try:
                 Watcher(self._catalog, folders, look, poll).run(stop)
@@ -525,7 +525,7 @@ class Library:
         _check_positive("--batch-size", batch_size)
         name = captioner_name(model)
         with explained(self.folder):
-            self._catalog.check_writable()
+            self._catalog.open_to_write()
             selection = self._selected(Filters(folder=folders))
             if folders and not self._catalog.count_selected(selection):
                 raise no_photos_below(" or ".join(map(str, folders)))
@@ -1122,7 +1122,7 @@ class Library:
     def _writing(self, wait: float = 0) -> Iterator[None]:
         """Hold the right to write to the index."""
         with explained(self.folder):
-            self._catalog.check_writable()
+            self._catalog.open_to_write()
             with write_lock(self.folder, wait):
                 yield
 
@@ -1200,7 +1200,7 @@ class Library:
         return partial(
             embed_labels, file=self._label_file(model), model=model,
             encoder=partial(self._models.texts, model),
-            progress=progress or (lambda done, total: None),
+            progress=progress or (lambda done, total: None), keep=not self._catalog.is_far,
         )  # fmt: skip
 
     def _label_file(self, model: Model) -> Path:

@@ -49,12 +49,26 @@ figcaption div { overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
 """
 
 
+_HEAD = (
+    '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+    # The page is let do nothing but show what is in it.
+    '<meta http-equiv="Content-Security-Policy"'
+    " content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
+)
+
+
 def check_file(file: Path) -> None:
     """Raise InvalidInput unless a page can be written to `file`."""
     if not file.parent.is_dir():
         raise InvalidInput(f"--sheet: there is no folder {printable(str(file.parent))}")
     if file.exists() and not file.is_file():
         raise InvalidInput(f"--sheet: {printable(str(file))} is no plain file")
+    is_page = Path(os.path.realpath(file)).suffix.lower() in (".html", ".htm")
+    if not is_page and file.exists() and file.stat().st_size and not _is_ours(file):
+        raise InvalidInput(
+            f"--sheet: {printable(str(file))} is there already and no web page; name another file"
+        )
 
 
 def write_sheet(file: Path, title: str, photos: Sequence[Photo]) -> None:
@@ -82,17 +96,17 @@ def write_sheet(file: Path, title: str, photos: Sequence[Photo]) -> None:
         ) from error
 
 
+def _is_ours(file: Path) -> bool:
+    with file.open("rb") as page:
+        return page.read(len(_HEAD)) == _HEAD.encode()
+
+
 def _page(title: str, photos: Sequence[Photo]) -> Iterator[str]:
     shown = escape(printable(title))
     count = f"{len(photos)} photos" if len(photos) > 1 else "1 photo"
     order = ", best first" if score_of(photos[0], 3) else ""
     yield (
-        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # The page is let do nothing but show what is in it.
-        '<meta http-equiv="Content-Security-Policy"'
-        " content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
-        f"<title>{shown} · clipsearch</title>\n<style>{STYLE}</style>\n"
+        f"{_HEAD}<title>{shown} · clipsearch</title>\n<style>{STYLE}</style>\n"
         f"<h1>{shown}</h1>\n<p>{count}{order}</p>\n<main>\n"
     )
     yield from _figures(photos)

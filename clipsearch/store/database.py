@@ -65,14 +65,18 @@ def made(folder: Path) -> sqlite3.Connection:
     return connection
 
 
-def opened(folder: Path) -> sqlite3.Connection:
+def opened(folder: Path, writes: bool = True) -> sqlite3.Connection:
     """The database of `folder`, which must exist; a read-only disk will do.
+
+    Unless it `writes`, nothing is written there, not even what SQLite needs beside a file.
 
     Raises:
         LibraryError: there is none, it is not ours, or a newer version made it.
     """
     if not (folder / FILE_NAME).is_file():
         raise LibraryError(f"{folder} holds no index; make one: clipsearch index FOLDER")
+    if not writes:
+        return _read_only(folder)
     try:
         return made(folder)
     except sqlite3.OperationalError:
