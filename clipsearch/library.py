@@ -977,6 +977,8 @@ class Library:
         "bytes" are files with the same content; "pictures" are re-encoded, resized or mildly
         recoloured copies of a picture; "shots" look alike and were taken within so many seconds
         of each other, as EXIF tells. Nothing is deleted, and which photo to keep is a suggestion.
+        Each file is looked at first: what is gone, away, not to be read or not as it was indexed is
+        in no group, and one file with several names counts once.
 
         Photos indexed before there were perceptual hashes are read for theirs first; `progress`
         and `isolated` are as in `index`.
