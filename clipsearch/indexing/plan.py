@@ -67,6 +67,8 @@ class Plan:
     mended: list[tuple[int, str]] = field(default_factory=list)  # failures whose file is gone
     unplugged: list[Target] = field(default_factory=list)  # not there, or empty all at once
     unchanged: int = 0
+    targets: Sequence[Target] = ()
+    unread: list[str] = field(default_factory=list)  # folders and files that gave no listing
     problems: list[str] = field(default_factory=list)  # one line each, for a person
     passed_over: Counter[str] = field(default_factory=Counter)  # pictures not read, by extension
     is_partial: bool = False  # none of the targets is a whole root
@@ -118,7 +120,8 @@ def make_plan(
     A photo is the same while its size and mtime are. What a target that is missing, empty or not
     walked to its end no longer shows counts as unplugged and not as gone, unless pruned or sure.
     """
-    plan = Plan(is_partial=all(target.below or not target.deep for target in targets))
+    is_partial = all(target.below or not target.deep for target in targets)
+    plan = Plan(targets=targets, is_partial=is_partial)
     with _no_garbage_collection():
         for target in targets:
             _Comparison(catalog, model_id, target, doubts, ready, plan).run()
@@ -272,6 +275,7 @@ class _Comparison:
             if path == self._below and is_url(self._place):
                 self._plan.unplugged.append(self._target)
             where = joined(self._root.path, path)
+            self._plan.unread.append(where)
             self._plan.problems.append(
                 f"{where} cannot be read ({error.strerror}); its photos are kept"
             )

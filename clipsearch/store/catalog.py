@@ -422,6 +422,14 @@ class Catalog:
         )
         return [(_join(root, path), reason) for root, path, reason in rows]
 
+    def passing_failures(self) -> list[str]:
+        """The absolute paths of the files that may be readable though they did not change."""
+        rows = self._db.execute(
+            "SELECT roots.path, failures.path FROM failures JOIN roots ON roots.id = root_id"
+            " WHERE size < 0 ORDER BY root_id, failures.path"
+        )
+        return [_join(root, path) for root, path in rows]
+
     def digests_without_vector(self, model_id: int | None) -> set[str]:
         """The contents of photos that a model has not embedded yet; for None, of all photos."""
         # In the order of the digests, which both indexes have; any other is five times as slow.
