@@ -26,6 +26,7 @@ class Facts:
     title: str | None = None
     caption: str | None = None
     keywords: tuple[str, ...] = ()
+    flaw: str | None = None  # what is wrong with a file that is shown nevertheless
 
 
 def with_file_time(facts: Facts, mtime_ns: int) -> Facts:

@@ -27,12 +27,14 @@ from clipsearch.store.conditions import (
 from clipsearch.store.database import is_below
 
 KINDS = {
-    "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "jpeg": (
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".mpo", ".jps", ".insp", ".thm",
+    ),
     "png": (".png", ".apng"),
     "tiff": (".tif", ".tiff"),
-    "heic": (".heic", ".heif", ".hif"),
+    "heic": (".heic", ".heics", ".heif", ".heifs", ".hif"),
     "raw": tuple(sorted(RAW_EXTENSIONS)),
-}
+}  # fmt: skip
 
 # The condition on a photo's row that says that it has something.
 PROPERTIES = {
