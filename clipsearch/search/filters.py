@@ -21,6 +21,7 @@ from clipsearch.store.conditions import (
     Either,
     Is,
     OtherFact,
+    folded,
     moment,
     printable,
 )
@@ -38,7 +39,7 @@ KINDS = {
 PROPERTIES = {
     "gps": Selection("latitude IS NOT NULL AND longitude IS NOT NULL", (),
                      Is("latitude", "<", NOWHERE)),
-    "date": Selection("taken_from = 'exif'", (), Is("dated", "==", True)),
+    "date": Selection("taken_from IN ('exif', 'xmp')", (), Is("dated", "==", True)),
     "camera": Selection("camera IS NOT NULL", (), Is("camera", ">", "")),
     "lens": Selection("lens IS NOT NULL", ()),
     "title": Selection("title IS NOT NULL", ()),
@@ -173,8 +174,12 @@ def _camera(name: str | None) -> Selection | None:
         return None
     if not name.strip():
         raise InvalidInput("--camera is empty; give a part of its name, such as 'canon'")
-    part = name.strip().lower()
-    return Selection("instr(lower(camera), ?) > 0", (part,), Is("camera", "contains", part))
+    part = folded(name.strip())
+    # There are few cameras: names are compared once each, and not photo by photo.
+    cameras = (
+        "SELECT camera FROM (SELECT DISTINCT camera FROM photos) WHERE instr(folded(camera), ?)"
+    )
+    return Selection(f"camera IN ({cameras})", (part,), Is("camera", "contains", part))
 
 
 def _place(near: str | None, within: str | None) -> Selection | None:

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from clipsearch.errors import LibraryError
-from clipsearch.photos.facts import Facts, with_file_time
+from clipsearch.photos.facts import Facts, dated
 from clipsearch.photos.opening import Place
 from clipsearch.photos.scan import ScanRules
 from clipsearch.photos.urls import joined, path_below
 from clipsearch.store import changes, database, words
-from clipsearch.store.conditions import Condition, EngineFacts, engine_facts
+from clipsearch.store.conditions import Condition, EngineFacts, engine_facts, folded
 from clipsearch.store.database import Origin, from_db, is_below, to_db
 
 T = TypeVar("T")
@@ -162,6 +162,7 @@ class Catalog:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
         connection.create_function("kilometres", 4, _kilometres, deterministic=True)
+        connection.create_function("folded", 1, folded, deterministic=True)
         self.origin: Origin | None = database.origin(connection)
         self.is_read_only = False
         if self.origin:
@@ -873,7 +874,7 @@ def _rules(text: str | None) -> ScanRules:
 
 
 def _photo_values(photo: NewPhoto) -> tuple[Any, ...]:
-    facts = astuple(with_file_time(photo.facts, photo.mtime_ns))
+    facts = astuple(dated(photo.facts, photo.path, photo.mtime_ns))
     keywords = json.dumps(facts[-1], ensure_ascii=False) if facts[-1] else None
     return (
         photo.id, photo.root_id, to_db(photo.path), photo.digest, photo.size, photo.mtime_ns,
