@@ -200,7 +200,6 @@ def test_seconds_of_arc_count() -> None:
         (IFDRational(46, 0), IFDRational(30, 0), IFDRational(0, 0)),
         (46.0, IFDRational(30, 0), 0.0),
         (46.0, 75.0, 0.0),
-        (46.0, -1.0, 0.0),
         (46.0, 30.0, 0.0, 0.0),
         (91.0, 0.0, 0.0),
         (90.0, 0.0, 1.0),
