@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from clipsearch.errors import LibraryError
-from clipsearch.photos.facts import Facts, with_file_time
+from clipsearch.photos.facts import Facts, dated
 from clipsearch.photos.mounts import network_type
 from clipsearch.photos.opening import Place
 from clipsearch.photos.scan import ScanRules
 from clipsearch.photos.urls import joined, path_below
 from clipsearch.store import changes, database, words
-from clipsearch.store.conditions import Condition, EngineFacts, engine_facts
+from clipsearch.store.conditions import Condition, EngineFacts, engine_facts, folded
 from clipsearch.store.database import Origin, from_db, is_below, to_db
 
 log = logging.getLogger("clipsearch")
@@ -180,6 +180,7 @@ class Catalog:
     def _take(self, connection: sqlite3.Connection) -> None:
         self._db = connection
         connection.create_function("kilometres", 4, _kilometres, deterministic=True)
+        connection.create_function("folded", 1, folded, deterministic=True)
         self.origin: Origin | None = database.origin(connection)
         self.is_read_only = False
         if self.origin or self._far:
