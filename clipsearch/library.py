@@ -365,7 +365,8 @@ class Library:
 
         New and changed photos are read and embedded, moved ones keep their row, and what is gone
         is removed; a folder that is missing or suddenly empty removes nothing unless `prune`.
-        `verify` reads every file again, for contents that changed under the same size and mtime;
+        `verify` reads every file again, for contents that changed under the same size and mtime,
+        and for what an older version could not read of them;
         `retry` reads again those that failed and have not changed since.
 
         `include` and `exclude` are gitignore patterns, relative to an indexed folder: only what

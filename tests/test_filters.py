@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
@@ -17,7 +21,7 @@ from tiny import open_tiny
 
 from clipsearch import InvalidInput, Library
 from clipsearch.search.dates import parse_date
-from clipsearch.search.filters import Filters
+from clipsearch.search.filters import Filters, understood_dates
 
 PARIS, VERSAILLES, SYDNEY = (48.8584, 2.2945), (48.8049, 2.1204), (-33.8568, 151.2153)
 
@@ -326,6 +330,33 @@ def test_ls_lists_the_latest_first_and_filters(clipsearch: Run, folder: Path, in
     listed = json.loads(clipsearch("ls", "--json", "-k", 1, "--camera", "nikon").stdout)
     assert [photo["camera"] for photo in listed] == ["NIKON Z 6"]
     assert listed[0].keys() >= {"path", "id", "taken_at", "width", "keywords"}
+
+
+def test_a_terminal_is_told_how_a_date_was_understood(folder: Path, index: Path) -> None:
+    with open_tiny(index) as library:
+        library.index([folder])
+    dates = ("--since", "May 2024", "--until", "31.5.2024")
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "clipsearch", "ls", "--paths", *dates],
+        env=os.environ | {"CLIPSEARCH_INDEX": str(index)},
+        stdout=subprocess.PIPE, stderr=theirs, timeout=300, check=True,
+    )  # fmt: skip
+    os.close(theirs)
+    said = os.read(ours, 65536).decode().replace("\r\n", "\n")
+    os.close(ours)
+    assert said == (
+        "clipsearch: --since 'May 2024': from 2024-05-01 00:00\n"
+        "clipsearch: --until '31.5.2024': to the end of 2024-05-31\n"
+    )
+    assert len(done.stdout.splitlines()) == 3
+
+
+def test_a_pipe_and_iso_dates_are_told_nothing(clipsearch: Run, folder: Path, index: Path) -> None:
+    with open_tiny(index) as library:
+        library.index([folder])
+    assert clipsearch("ls", "--since", "last year").stderr == ""
+    assert understood_dates(Filters(since="2024-05", until="20240531")) == []
 
 
 def test_filters_that_nothing_satisfies_are_exit_code_1(

@@ -40,7 +40,7 @@ def index(
     ] = False,
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Read all files, to see changes under an old size and time."),
+        typer.Option("--verify", help="Read all files anew, also where size and time are as before."),
     ] = False,
     retry: Annotated[
         bool, typer.Option("--retry", help="Try the files again that could not be read.")

@@ -48,6 +48,7 @@ class Work(NamedTuple):
     root: Root
     found: Found
     known: Known | None
+    anew: bool = False  # also what is known of its content is read again
 
 
 class Gone(NamedTuple):
@@ -234,7 +235,8 @@ class _Comparison:
             return
         path = joined(self._root.path, found.path)
         if self._ready is None or self._ready(path, found):
-            self._plan.work.append(Work(self._root, found, known.get(found.path)))
+            work = Work(self._root, found, known.get(found.path), self._doubts.verify)
+            self._plan.work.append(work)
 
     def _add_gone(self, known: dict[str, Known], differing: set[str]) -> None:
         """What is left of the stamps and failures is gone, but for what could not be looked at."""
