@@ -937,7 +937,7 @@ def _rules(text: str | None) -> ScanRules:
 
 
 def _photo_values(photo: NewPhoto) -> tuple[Any, ...]:
-    facts = list(astuple(with_file_time(photo.facts, photo.mtime_ns)))
+    facts = list(astuple(dated(photo.facts, photo.path, photo.mtime_ns)))
     keywords = facts[_KEYWORDS]
     facts[_KEYWORDS] = json.dumps(keywords, ensure_ascii=False) if keywords else None
     return (
