@@ -40,7 +40,9 @@ def index(
     ] = False,
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Read all files anew, also where size and time are as before."),
+        typer.Option(
+            "--verify", help="Read all files anew, also where size and time are as before."
+        ),
     ] = False,
     retry: Annotated[
         bool, typer.Option("--retry", help="Try the files again that could not be read.")
