@@ -40,9 +40,7 @@ def index(
     ] = False,
     verify: Annotated[
         bool,
-        typer.Option(
-            "--verify", help="Read all files anew, also where size and time are as before."
-        ),
+        typer.Option("--verify", help="Read all files anew, though size and time are the same."),
     ] = False,
     retry: Annotated[
         bool, typer.Option("--retry", help="Try the files again that could not be read.")
