@@ -1276,14 +1276,21 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise LibraryError(f"{folder} is or lies in a file; name a folder with --index") from error
-    with suppress(FileNotFoundError):
-        if (folder / FILE_NAME).stat().st_size:
-            return  # opening it tells whether it is a catalog
-    if others := others_in(folder):
+    if _is_begun(folder):
+        return  # opening it tells whether it is a catalog
+    others = others_in(folder)
+    if others and not _is_begun(folder):  # still not: another process may be making it just now
         raise LibraryError(
             f"{folder} is no index and holds other files ({others[0]}...); name an empty or a"
             " new folder with --index"
         )
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether a file that is not empty lies where a catalog would."""
+    with suppress(FileNotFoundError):
+        return (folder / FILE_NAME).stat().st_size > 0
+    return False
 
 
 def _place_of(image: StrPath) -> PhotoPath:
