@@ -26,7 +26,7 @@ from clipsearch.store.catalog import Catalog
 from clipsearch.store.database import FILE_NAME, is_ours
 from clipsearch.store.faults import explained
 from clipsearch.store.lock import write_lock
-from clipsearch.store.sync import bring_up, vector_file
+from clipsearch.store.sync import bring_up, is_of, vector_file
 from clipsearch.store.vectors import VectorFile
 
 DRAFT = ".draft"
@@ -70,7 +70,7 @@ def copy(folder: Path, catalog: Catalog, target: Path, own: bool, progress: Prog
                 if own or not catalog.engine():
                     _copy_vectors(folder, target, catalog)
                 _copy_catalog(folder, catalog, draft / FILE_NAME, None if own else source, progress)
-                _bring_up(target)
+                _bring_up(target, catalog.identity)
                 _put_in_place(target)
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
@@ -114,15 +114,15 @@ def _copy_vectors(folder: Path, target: Path, catalog: Catalog) -> None:
         ours, theirs = vector_file(folder, model), vector_file(target, model)
         if not len(ours.ids):
             continue
-        if _is_begun_by(theirs, ours):
+        if _is_begun_by(theirs, ours) and is_of(catalog, model, theirs):
             for start in range(len(theirs.ids), len(ours.ids), _ROWS_A_BATCH):
                 some = slice(start, start + _ROWS_A_BATCH)
-                theirs.add(ours.ids[some], ours.rows[some])
+                theirs.add(ours.ids[some], ours.rows[some], ours.seal)
         else:
             fresh = vector_file(target / DRAFT, model)
-            # In this order, since both only grow: never ids without rows.
-            _copy_file(ours.ids_path, fresh.ids_path)
+            # In this order, since both only grow: the rows say how many ids there are.
             _copy_file(ours.rows_path, fresh.rows_path)
+            _copy_file(ours.ids_path, fresh.ids_path)
         if not ours.ann_path.exists():
             theirs.ann_path.unlink(missing_ok=True)
         elif _head(ours.ann_path) != _head(theirs.ann_path):
@@ -162,13 +162,18 @@ def _copy_catalog(
             raise
 
 
-def _bring_up(target: Path) -> None:
-    """Add the vectors that came to the index in between, and remove those that it has no more."""
+def _bring_up(target: Path, source: str) -> None:
+    """Add the vectors that came to the index in between, and remove those that it has no more.
+
+    `source` is the identity of the index that is copied, which an index of its own has not.
+    """
     draft = target / DRAFT
     stems = []
     with closing(Catalog.open(draft)) as catalog:
         for model in catalog.models() if catalog.engine() is None else []:
             fresh, file = vector_file(draft, model), vector_file(target, model)
+            if fresh.seal.library == source:
+                fresh.reseal(fresh.seal._replace(library=catalog.identity))
             bring_up(catalog, model, fresh if fresh.rows_path.exists() else file)
             stems.append(f"{file.rows_path.stem}.")
     for path in (target / "vectors").iterdir():
