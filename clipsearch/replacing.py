@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -84,6 +85,17 @@ def sync(path: Path) -> None:
 def unfinished(folder: Path) -> Path:
     """A new name in a folder, for a file or a folder that is not finished yet."""
     return folder / f".clipsearch-{secrets.token_hex(8)}.new"
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Remove what was not finished in a folder that nobody else is writing to now."""
+    for path in folder.iterdir():
+        if not is_unfinished(path.name):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def is_unfinished(name: str) -> bool:

@@ -353,8 +353,6 @@ def _write_header(path: Path, header: Header, centroids: np.ndarray) -> None:
     checksum = zlib.crc32(head + centroids.tobytes())
     with path.open("r+b") as file:
         file.write(head + np.int64(checksum).tobytes() + centroids.tobytes())
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _measured(index: ApproximateIndex, show: Progress) -> tuple[int, float]:

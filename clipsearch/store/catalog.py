@@ -6,6 +6,7 @@ Imports sqlite_utils only to make or migrate a file: that import takes longer th
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import sqlite3
@@ -17,12 +18,15 @@ from typing import Any, NamedTuple, TypeVar
 
 from clipsearch.errors import LibraryError, ModelError
 from clipsearch.photos.facts import Facts, with_file_time
+from clipsearch.photos.mounts import network_type
 from clipsearch.photos.opening import Place
 from clipsearch.photos.scan import ScanRules
 from clipsearch.photos.urls import joined, path_below
 from clipsearch.store import changes, database, words
 from clipsearch.store.conditions import Condition, EngineFacts, engine_facts
 from clipsearch.store.database import Origin, from_db, is_below, to_db
+
+log = logging.getLogger("clipsearch")
 
 T = TypeVar("T")
 
@@ -156,15 +160,29 @@ class Changes:
     dropped: list[int] = field(default_factory=list)  # ids of photos that are photos no more
 
 
+def _say_far(folder: Path, kind: str) -> None:
+    log.warning(
+        "the index in %s is on a network file system (%s): if two machines write to it, or the"
+        " connection breaks while one does, it can be damaged; keep it on a disk of this machine,"
+        " and let others read a copy of it: clipsearch copy FOLDER", folder, kind,
+    )  # fmt: skip
+
+
 class Catalog:
     """The SQLite file of one index folder."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, far: Path | None = None) -> None:
+        """With `far`, a folder on a network file system, it is read until `open_to_write`."""
+        self._far = far
+        self._is_mounted = False
+        self._take(connection)
+
+    def _take(self, connection: sqlite3.Connection) -> None:
         self._db = connection
         connection.create_function("kilometres", 4, _kilometres, deterministic=True)
         self.origin: Origin | None = database.origin(connection)
         self.is_read_only = False
-        if self.origin:
+        if self.origin or self._far:
             self._read_only()
 
     @classmethod
@@ -174,6 +192,11 @@ class Catalog:
         Raises:
             LibraryError: the file there is not ours, or a newer version made it.
         """
+        file = folder / database.FILE_NAME
+        if kind := network_type(os.path.realpath(folder)):
+            if file.exists() and file.stat().st_size:
+                return cls.open(folder)
+            _say_far(folder, kind)
         return cls(database.made(folder))
 
     @classmethod
@@ -183,7 +206,8 @@ class Catalog:
         Raises:
             LibraryError: there is none, it is not ours, or a newer version made it.
         """
-        return cls(database.opened(folder))
+        far = folder if network_type(os.path.realpath(folder)) else None
+        return cls(database.opened(folder, writes=far is None), far)
 
     @property
     def identity(self) -> str:
@@ -194,6 +218,7 @@ class Catalog:
         """Have roots, or folders that hold some, at other places of this machine, read only."""
         self._db.execute("PRAGMA query_only = OFF")
         database.mount(self._db, places)
+        self._is_mounted = True
         self._read_only()
 
     def _read_only(self) -> None:
@@ -207,16 +232,45 @@ class Catalog:
                 f"this is a copy of {self.origin.folder}, to be read only; write to that, or make"
                 " an index of its own from it: clipsearch copy --own FOLDER"
             )
-        if self.is_read_only:
+        if self._is_mounted:
             raise LibraryError("an index is written only where its folders have their own paths")
 
-    def copy(self, file: Path, source: Path | None, progress: Callable[[int, int], None]) -> None:
+    @property
+    def is_far(self) -> bool:
+        """Whether it lies on a network file system and is read there, so that nothing is written.
+
+        SQLite's log and locks are for one machine, and there may fail two that write.
+        """
+        return self._far is not None
+
+    def open_to_write(self) -> None:
+        """Have it written from here on; on a network file system what may go wrong is said.
+
+        Raises:
+            LibraryError: it is a copy, or its roots are elsewhere here.
+        """
+        self.check_writable()
+        if self._far is None:
+            return
+        folder, self._far = self._far, None
+        _say_far(folder, network_type(os.path.realpath(folder)) or "")
+        self._db.close()
+        self._take(database.made(folder))
+
+    def copy(
+        self,
+        file: Path,
+        source: Path | None,
+        questions: Sequence[str],
+        progress: Callable[[int, int], None],
+    ) -> None:
         """Write the catalog as it is at this moment to a new file, a copy of the index `source`.
 
-        Without one it is the catalog of an index of its own, whose vectors are in no engine.
-        `progress` gets the bytes written and their total.
+        Without one it is the catalog of an index of its own, whose vectors are in no engine. Of
+        what was asked only `questions` are in it. `progress` gets the bytes written and their
+        total.
         """
-        database.copy(self._db, file, source, progress)
+        database.copy(self._db, file, source, questions, progress)
 
     def close(self) -> None:
         """Close the file."""

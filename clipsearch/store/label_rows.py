@@ -49,7 +49,7 @@ def write_label_rows(path: Path, made_with: str, known: LabelRows) -> None:
         OSError: the disk is full or read-only.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, lasting=False) as fresh, fresh.open("wb") as file:
+    with replacing(path) as fresh, fresh.open("wb") as file:
         np.savez(
             file,
             made_with=np.array(made_with),
