@@ -148,9 +148,7 @@ def _copy_vectors(folder: Path, target: Path, draft: Path, catalog: Catalog) -> 
         if not len(ours.ids):
             continue
         if _is_begun_by(theirs, ours) and is_of(catalog, model, theirs):
-            starts = range(len(theirs.ids), len(ours.ids), _ROWS_A_BATCH)
-            parts = [slice(start, start + _ROWS_A_BATCH) for start in starts]
-            theirs.extend(((ours.ids[some], ours.rows[some]) for some in parts), lambda: ours.seal)
+            _append(theirs, ours)
         else:
             fresh = vector_file(draft, model)
             # In this order, since both only grow: the rows say how many ids there are.
@@ -161,6 +159,12 @@ def _copy_vectors(folder: Path, target: Path, draft: Path, catalog: Catalog) -> 
                 theirs.ann_path.unlink()
         elif _head(ours.ann_path) != _head(theirs.ann_path):
             _copy_file(ours.ann_path, vector_file(draft, model).ann_path)
+
+
+def _append(theirs: VectorFile, ours: VectorFile) -> None:
+    starts = range(len(theirs.ids), len(ours.ids), _ROWS_A_BATCH)
+    parts = [slice(start, start + _ROWS_A_BATCH) for start in starts]
+    theirs.extend(((ours.ids[some], ours.rows[some]) for some in parts), lambda: ours.seal)
 
 
 def _is_begun_by(theirs: VectorFile, ours: VectorFile) -> bool:
