@@ -434,6 +434,7 @@ class Library:
                     self._models.run_by(runtime)
                 if verify:
                     self._catalog.rebuild_words()
+                    self._catalog.remove_damaged_vectors()
                 report, _ = self._look(targets, Doubts(prune, verify, retry), how)
             except ClipsearchError:
                 take_back_roots(self._catalog, roots)

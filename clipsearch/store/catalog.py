@@ -16,7 +16,7 @@ from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from clipsearch.errors import LibraryError
+from clipsearch.errors import LibraryError, ModelError
 from clipsearch.photos.facts import Facts, dated
 from clipsearch.photos.mounts import network_type
 from clipsearch.photos.opening import Place
@@ -338,7 +338,7 @@ class Catalog:
     def remove_model(self, model_id: int) -> None:
         """Forget a model with its vectors."""
         with self.transaction():
-            for table in ("questions", "vectors"):
+            for table in ("questions", "vectors", "batches"):
                 self._db.execute(f"DELETE FROM {table} WHERE model_id = ?", (model_id,))
             self._db.execute("DELETE FROM models WHERE id = ?", (model_id,))
 
@@ -611,13 +611,21 @@ class Catalog:
         return [id for (id,) in rows]
 
     def write(self, model_id: int, changes: Changes) -> list[tuple[int, bytes]]:
-        """Write a batch in one transaction; gives the new vectors with their ids."""
+        """Write a batch in one transaction; gives the new vectors with their ids.
+
+        Raises:
+            ModelError: a vector is none of the model's, or not of unit length; nothing is written.
+        """
+        self._check_vectors(model_id, changes.vectors)
         done = [(photo.root_id, to_db(photo.path)) for photo in changes.photos]
         failed = [
             (it.root_id, to_db(it.path), it.size, it.mtime_ns, it.reason) for it in changes.failures
         ]
         with self.transaction():
-            added = [self._add_vector(model_id, *new) for new in changes.vectors]
+            tried = [self._add_vector(model_id, *new) for new in changes.vectors]
+            added = [new for new in tried if new]
+            if added:
+                self._stamp(model_id, added[-1][0])
             self._db.executemany(_WRITE_PICTURE, changes.pictures)
             # A photo may take the place of another, of which the words would stay.
             self._db.executemany(f"DELETE FROM words WHERE rowid IN ({_PHOTO_AT})", done)
@@ -626,7 +634,26 @@ class Catalog:
             self._delete_photos(changes.dropped)
             self._db.executemany("DELETE FROM failures WHERE root_id = ? AND path = ?", done)
             self._db.executemany("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?)", failed)
-        return [new for new in added if new]
+        return added
+
+    def _check_vectors(self, model_id: int, vectors: Sequence[tuple[str, bytes]]) -> None:
+        if not vectors:
+            return
+        from clipsearch.store.units import unit_rows  # a run with nothing to do needs no NumPy
+
+        spec, dim = self._db.execute(
+            "SELECT spec, dim FROM models WHERE id = ?", (model_id,)
+        ).fetchone()
+        _, good = unit_rows([row for _, row in vectors], dim)
+        if not good.all():
+            raise ModelError(
+                f"{spec} gave {int((~good).sum())} embeddings that are not {dim} finite numbers of"
+                " unit length; they were not kept, nor what came with them"
+            )
+
+    def _stamp(self, model_id: int, last_id: int) -> None:
+        """Tell this state from any that another history of this catalog may come to."""
+        self._db.execute("INSERT INTO batches VALUES (?, ?, randomblob(8))", (model_id, last_id))
 
     def remove_photos(self, ids: Iterable[int]) -> None:
         """Take photos out; `sweep` then frees the vectors that no photo has any more."""
@@ -810,11 +837,54 @@ class Catalog:
         row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'vectors'").fetchone()
         return int(row[0]) if row else 0
 
-    def vectors_after(self, model_id: int, id: int) -> Iterator[tuple[int, bytes]]:
-        """A model's vectors with ids above `id`, ascending: (id, float16 row)."""
-        yield from self._db.execute(
-            "SELECT id, vector FROM vectors WHERE model_id = ? AND id > ? ORDER BY id",
+    def last_batch(self, model_id: int) -> tuple[int, bytes]:
+        """The highest id that was given to a model's vectors, and the stamp that came with it."""
+        row = self._batch("WHERE model_id = ? ORDER BY last_id DESC LIMIT 1", (model_id,))
+        return row or (0, bytes(8))
+
+    def stamp(self, model_id: int, last_id: int) -> bytes | None:
+        """The random bytes that tell the state of the vectors when that id was their last."""
+        row = self._batch("WHERE model_id = ? AND last_id = ?", (model_id, last_id))
+        return row[1] if row else None
+
+    def _batch(self, where: str, values: tuple[int, ...]) -> tuple[int, bytes] | None:
+        try:
+            row = self._db.execute(f"SELECT last_id, stamp FROM batches {where}", values).fetchone()
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
+            return None  # a catalog of an older clipsearch that cannot be written to
+        return (int(row[0]), bytes(row[1])) if row else None
+
+    def vector_at(self, model_id: int, id: int) -> tuple[int, bytes] | None:
+        """A model's first vector from an id on, (id, float16 row); None after the last."""
+        return next(self.vectors_after(model_id, id - 1, 1), None)
+
+    def vector_before(self, model_id: int, id: int) -> tuple[int, bytes] | None:
+        """A model's last vector up to an id, (id, float16 row); None before the first."""
+        row: tuple[int, bytes] | None = self._db.execute(
+            "SELECT id, vector FROM vectors WHERE model_id = ? AND id <= ?"
+            " ORDER BY id DESC LIMIT 1",
             (model_id, id),
+        ).fetchone()
+        return row
+
+    def remove_damaged_vectors(self) -> None:
+        """Delete vectors that are no embeddings, so that their photos are embedded again."""
+        from clipsearch.store import units
+
+        with self.transaction():
+            for model in self.models():
+                units.remove_others(self._db, model.id, model.dim)
+
+    def vectors_after(self, model_id: int, id: int, limit: int = -1) -> Iterator[tuple[int, bytes]]:
+        """A model's vectors with ids above `id`, ascending: (id, float16 row).
+
+        Not more than `limit` unless negative.
+        """
+        yield from self._db.execute(
+            "SELECT id, vector FROM vectors WHERE model_id = ? AND id > ? ORDER BY id LIMIT ?",
+            (model_id, id, limit),
         )
 
     def vector_ids(self, model_id: int) -> Iterator[int]:

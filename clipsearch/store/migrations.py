@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sqlite_utils import Database, Migrations
 
+from clipsearch.store import units
+
 migrations = Migrations("clipsearch")
 
 
@@ -147,3 +149,22 @@ def m006_flaws(db: Database) -> None:
         UPDATE failures SET size = -1;
         """
     )
+
+
+@migrations()
+def m007_batches(db: Database) -> None:
+    """What tells the states of a catalog apart; embeddings that are none go."""
+    db.executescript(
+        """
+        CREATE TABLE batches (
+            model_id INTEGER NOT NULL REFERENCES models (id),
+            last_id INTEGER NOT NULL,
+            stamp BLOB NOT NULL,
+            PRIMARY KEY (model_id, last_id)
+        ) WITHOUT ROWID;
+        INSERT INTO batches
+            SELECT model_id, max(id), randomblob(8) FROM vectors GROUP BY model_id;
+        """
+    )
+    for model_id, dim in db.execute("SELECT id, dim FROM models").fetchall():
+        units.remove_others(db.conn, model_id, dim)
