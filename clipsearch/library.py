@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
 from types import TracebackType
@@ -94,6 +94,8 @@ class IndexReport:
     complete: bool  # False if it was stopped before the end
     problems: tuple[str, ...]  # folders that could not be looked at, a line each
     note: str | None  # why this model, where nobody chose it
+    # How many pictures of kinds that are not read were passed over, by extension, most first.
+    passed_over: dict[str, int] = field(default_factory=dict)
 
     @property
     def has_changes(self) -> bool:
@@ -367,7 +369,8 @@ class Library:
 
         New and changed photos are read and embedded, moved ones keep their row, and what is gone
         is removed; a folder that is missing or suddenly empty removes nothing unless `prune`.
-        `verify` reads every file again, for contents that changed under the same size and mtime;
+        `verify` reads every file again, for contents that changed under the same size and mtime,
+        and for what an older version could not read of them;
         `retry` reads again those that failed and have not changed since.
 
         `include` and `exclude` are gitignore patterns, relative to an indexed folder: only what
@@ -1074,6 +1077,7 @@ class Library:
             counts.failed, embedded, round(seconds, 3), round(read / max(seconds, 1e-9), 1),
             counts.complete, tuple(plan.problems),
             next((model.note for model in self._catalog.models()), None),
+            dict(sorted(plan.passed_over.items(), key=lambda it: (-it[1], it[0]))),
         )  # fmt: skip
         return report, plan
 

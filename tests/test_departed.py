@@ -226,8 +226,8 @@ def test_an_index_of_before_is_taken_over(indexed: Path, photos: Path) -> None:
     with sqlite3.connect(indexed / "catalog.db") as db:
         db.executescript(
             "DROP TABLE departed_vectors; DROP TABLE departed;"
-            "ALTER TABLE library DROP COLUMN kept_for; PRAGMA user_version = 5;"
-            "DELETE FROM _sqlite_migrations WHERE name = 'm006_departed'"
+            "ALTER TABLE library DROP COLUMN kept_for; PRAGMA user_version = 6;"
+            "DELETE FROM _sqlite_migrations WHERE name = 'm007_departed'"
         )
     with open_tiny(indexed) as library:
         assert library.forget(photos) == 12

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from clipsearch.errors import LibraryError
-from clipsearch.photos.facts import Facts, with_file_time
+from clipsearch.photos.facts import Facts, dated
 from clipsearch.photos.mounts import network_type
 from clipsearch.photos.opening import Place
 from clipsearch.photos.scan import ScanRules
 from clipsearch.photos.urls import joined, path_below
 from clipsearch.store import changes, database, departed, words
-from clipsearch.store.conditions import Condition, EngineFacts, engine_facts
+from clipsearch.store.conditions import Condition, EngineFacts, engine_facts, folded
 from clipsearch.store.database import Origin, from_db, is_below, to_db
 from clipsearch.store.departed import Kept
 
@@ -181,6 +181,7 @@ class Catalog:
     def _take(self, connection: sqlite3.Connection) -> None:
         self._db = connection
         connection.create_function("kilometres", 4, _kilometres, deterministic=True)
+        connection.create_function("folded", 1, folded, deterministic=True)
         self.origin: Origin | None = database.origin(connection)
         self.is_read_only = False
         if self.origin or self._far:
@@ -476,6 +477,14 @@ class Catalog:
             " JOIN roots ON roots.id = root_id ORDER BY roots.path, failures.path"
         )
         return [(_join(root, path), reason) for root, path, reason in rows]
+
+    def passing_failures(self) -> list[str]:
+        """The absolute paths of the files that may be readable though they did not change."""
+        rows = self._db.execute(
+            "SELECT roots.path, failures.path FROM failures JOIN roots ON roots.id = root_id"
+            " WHERE size < 0 ORDER BY root_id, failures.path"
+        )
+        return [_join(root, path) for root, path in rows]
 
     def digests_without_vector(self, model_id: int | None) -> set[str]:
         """The contents of photos that a model has not embedded yet; for None, of all photos."""
@@ -932,6 +941,7 @@ _WRITTEN_OVER = "(id = ?1 OR root_id = ?2 AND path = ?3) AND digest <> ?4"
 _PHOTO_AT = "SELECT id FROM photos WHERE root_id = ? AND path = ?"
 _WRITE_PICTURE = "INSERT OR REPLACE INTO pictures VALUES (?, ?)"
 _FACT_NAMES = [field.name for field in fields(Facts)]  # each is a column, the keywords as JSON
+_KEYWORDS = _FACT_NAMES.index("keywords")
 _FACTS = ", ".join(_FACT_NAMES)
 _WRITE_PHOTO = (
     f"INSERT OR REPLACE INTO photos (id, root_id, path, digest, size, mtime_ns, {_FACTS})"
@@ -956,17 +966,19 @@ def _places_of(photos: Iterable[NewPhoto]) -> list[tuple[int | None, int, str | 
 
 
 def _photo_values(photo: NewPhoto) -> tuple[Any, ...]:
-    facts = astuple(with_file_time(photo.facts, photo.mtime_ns))
-    keywords = json.dumps(facts[-1], ensure_ascii=False) if facts[-1] else None
+    facts = list(astuple(dated(photo.facts, photo.path, photo.mtime_ns)))
+    keywords = facts[_KEYWORDS]
+    facts[_KEYWORDS] = json.dumps(keywords, ensure_ascii=False) if keywords else None
     return (
         photo.id, photo.root_id, to_db(photo.path), photo.digest, photo.size, photo.mtime_ns,
-        *facts[:-1], keywords,
+        *facts,
     )  # fmt: skip
 
 
 def _facts(row: Sequence[Any]) -> Facts:
-    keywords = tuple(json.loads(row[-1])) if row[-1] else ()
-    return Facts(*[*row[:-1], keywords])
+    values = list(row)
+    values[_KEYWORDS] = tuple(json.loads(values[_KEYWORDS])) if values[_KEYWORDS] else ()
+    return Facts(*values)
 
 
 def _lying(root_id: int, below: str, deep: bool) -> tuple[Selection, Selection]:

@@ -138,7 +138,19 @@ def m005_stores(db: Database) -> None:
 
 
 @migrations()
-def m006_departed(db: Database) -> None:
+def m006_flaws(db: Database) -> None:
+    """What is missing of photos, and another try for the files that could not be read before."""
+    db.executescript(
+        """
+        ALTER TABLE photos ADD COLUMN flaw TEXT;
+        CREATE INDEX photos_by_flaw ON photos (flaw) WHERE flaw IS NOT NULL;
+        UPDATE failures SET size = -1;
+        """
+    )
+
+
+@migrations()
+def m007_departed(db: Database) -> None:
     """What left the index and is kept for a while."""
     db.executescript(
         """

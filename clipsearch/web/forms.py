@@ -94,6 +94,7 @@ class Photo(BaseModel):
     title: str | None
     caption: str | None
     keywords: list[str]
+    flaw: str | None
 
 
 class Hit(Photo):
