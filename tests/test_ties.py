@@ -276,8 +276,8 @@ def test_embeddings_that_are_none_go_when_an_older_index_is_opened(indexed: Path
     FAULTS["an embedding of NaN"](indexed)
     with closing(sqlite3.connect(indexed / "catalog.db")) as db, db:
         db.execute("DROP TABLE batches")
-        db.execute("DELETE FROM _sqlite_migrations WHERE name = 'm007_batches'")
-        db.execute("PRAGMA user_version = 6")
+        db.execute("DELETE FROM _sqlite_migrations WHERE name = 'm008_batches'")
+        db.execute("PRAGMA user_version = 7")
     unsealed(indexed)
     assert len(scores(indexed)) == 11
     index_all(indexed)

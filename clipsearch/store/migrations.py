@@ -152,7 +152,31 @@ def m006_flaws(db: Database) -> None:
 
 
 @migrations()
-def m007_batches(db: Database) -> None:
+def m007_departed(db: Database) -> None:
+    """What left the index and is kept for a while."""
+    db.executescript(
+        """
+        ALTER TABLE library ADD COLUMN kept_for INTEGER NOT NULL DEFAULT 30;
+        CREATE TABLE departed (
+            digest TEXT PRIMARY KEY,
+            size INTEGER NOT NULL,
+            since INTEGER NOT NULL,
+            days INTEGER NOT NULL,
+            facts TEXT NOT NULL
+        );
+        CREATE INDEX departed_by_size ON departed (size);
+        CREATE TABLE departed_vectors (
+            digest TEXT NOT NULL,
+            model_id INTEGER NOT NULL REFERENCES models (id),
+            vector BLOB NOT NULL,
+            PRIMARY KEY (digest, model_id)
+        );
+        """
+    )
+
+
+@migrations()
+def m008_batches(db: Database) -> None:
     """What tells the states of a catalog apart; embeddings that are none go."""
     db.executescript(
         """
