@@ -27,6 +27,7 @@ from clipsearch.store.database import Origin, from_db, is_below, to_db
 T = TypeVar("T")
 
 MOST_QUESTIONS = 10_000  # that are remembered; the oldest go first
+MOST_TRIES = 3  # of a file that a decoder did not come to an end with
 _MANY = 500  # parameters in one statement; SQLite's oldest limit is 999
 
 
@@ -121,6 +122,7 @@ class Failure:
     size: int
     mtime_ns: int
     reason: str
+    tries: int = 0  # 1 where the next may go well; such are counted while the file is the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,11 +386,17 @@ class Catalog:
     def failed(
         self, root_id: int, below: str = "", deep: bool = True
     ) -> dict[str, tuple[int, int]]:
-        """The (size, mtime_ns) at which each failed file of a root failed, by its path."""
+        """The (size, mtime_ns) at which each failed file of a root failed, by its path.
+
+        The size is -1 of a file that is to be tried again.
+        """
+        size = f"CASE WHEN tries BETWEEN 1 AND {MOST_TRIES - 1} THEN -1 ELSE size END"
         return {
-            from_db(path): (size, mtime_ns)
+            from_db(path): (size_then, mtime_ns)
             for where in _lying(root_id, below, deep)
-            for path, size, mtime_ns in self._select("path, size, mtime_ns", "failures", where)
+            for path, size_then, mtime_ns in self._select(
+                f"path, {size}, mtime_ns", "failures", where
+            )
         }
 
     def without_vector(
@@ -551,7 +559,8 @@ class Catalog:
         """Write a batch in one transaction; gives the new vectors with their ids."""
         done = [(photo.root_id, to_db(photo.path)) for photo in changes.photos]
         failed = [
-            (it.root_id, to_db(it.path), it.size, it.mtime_ns, it.reason) for it in changes.failures
+            (it.root_id, to_db(it.path), it.size, it.mtime_ns, it.reason, it.tries)
+            for it in changes.failures
         ]
         with self.transaction():
             added = [self._add_vector(model_id, *new) for new in changes.vectors]
@@ -562,7 +571,7 @@ class Catalog:
             words.renew(self._db, f"id IN ({_PHOTO_AT})", done)
             self._delete_photos(changes.dropped)
             self._db.executemany("DELETE FROM failures WHERE root_id = ? AND path = ?", done)
-            self._db.executemany("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?)", failed)
+            self._db.executemany(_WRITE_FAILURE, failed)
         return [new for new in added if new]
 
     def remove_photos(self, ids: Iterable[int]) -> None:
@@ -852,6 +861,12 @@ _ENGINE_COLUMNS = (
 _VECTOR_OF_PHOTO = "SELECT 1 FROM vectors WHERE vectors.digest = photos.digest"
 _PHOTO_AT = "SELECT id FROM photos WHERE root_id = ? AND path = ?"
 _WRITE_PICTURE = "INSERT OR REPLACE INTO pictures VALUES (?, ?)"
+_WRITE_FAILURE = (
+    "INSERT INTO failures (root_id, path, size, mtime_ns, reason, tries) VALUES (?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (root_id, path) DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns,"
+    " reason = excluded.reason, tries = excluded.tries + (excluded.tries > 0"
+    " AND size = excluded.size AND mtime_ns = excluded.mtime_ns) * tries"
+)
 _FACT_NAMES = [field.name for field in fields(Facts)]  # each is a column, the keywords as JSON
 _FACTS = ", ".join(_FACT_NAMES)
 _WRITE_PHOTO = (

@@ -135,3 +135,9 @@ def m005_stores(db: Database) -> None:
         );
         """
     )
+
+
+@migrations()
+def m006_tries(db: Database) -> None:
+    """How often a file was tried that a decoder did not come to an end with."""
+    db.execute("ALTER TABLE failures ADD COLUMN tries INTEGER NOT NULL DEFAULT 0")
