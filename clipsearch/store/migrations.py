@@ -192,3 +192,9 @@ def m008_batches(db: Database) -> None:
     )
     for model_id, dim in db.execute("SELECT id, dim FROM models").fetchall():
         units.remove_others(db.conn, model_id, dim)
+
+
+@migrations()
+def m009_tries(db: Database) -> None:
+    """How often a file was tried that a decoder did not come to an end with."""
+    db.execute("ALTER TABLE failures ADD COLUMN tries INTEGER NOT NULL DEFAULT 0")
