@@ -1041,7 +1041,7 @@ class Library:
         report = IndexReport(
             counts.added, counts.updated, counts.moved, counts.removed, counts.unchanged,
             counts.failed, embedded, round(seconds, 3), round(read / max(seconds, 1e-9), 1),
-            counts.complete, tuple(plan.problems),
+            counts.complete, plan.said(),
             next((model.note for model in self._catalog.models()), None),
         )  # fmt: skip
         return report, plan
@@ -1069,11 +1069,16 @@ class Library:
     ) -> tuple[Counts, Plan]:
         """Compare the disk with the catalog and do what that asks for; None is a new model."""
         from clipsearch.indexing.plan import Counts, make_plan
+        from clipsearch.indexing.targets import leave_moved_roots, settle
 
         plan = make_plan(self._catalog, model.id if model else None, targets, doubts, how.ready)
+        settle(self._catalog, plan)
         if plan.is_empty:
             return Counts(unchanged=plan.unchanged), plan
-        return self._carry_out(plan, model, how), plan
+        counts = self._carry_out(plan, model, how)
+        counts.moved += len(plan.moves)
+        leave_moved_roots(self._catalog, plan)
+        return counts, plan
 
     def _carry_out(self, plan: Plan, model: Model | None, how: _How) -> Counts:
         from clipsearch.indexing.pipeline import clean_up

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Container, Iterator, Sequence
+import os
+from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from clipsearch.indexing.away import EMPTY, MISSING, Away, Sight, emptied, seam_of
+from clipsearch.photos.mounts import mount_points, mount_table
 from clipsearch.photos.scan import (
     Found,
     Identity,
@@ -17,7 +20,7 @@ from clipsearch.photos.scan import (
     walk_folders,
 )
 from clipsearch.photos.urls import is_url, joined
-from clipsearch.store.catalog import Catalog, Known, Root
+from clipsearch.store.catalog import Catalog, Known, Root, Seams
 from clipsearch.store.database import is_below
 
 # Whether a new or changed file, by its absolute path and as it was found, can be read now.
@@ -54,6 +57,7 @@ class Gone(NamedTuple):
     root: Root
     path: str
     known: Known
+    away: str | None = None  # a place that is not there: kept, unless found elsewhere
 
 
 @dataclass(slots=True)
@@ -62,6 +66,11 @@ class Plan:
 
     work: list[Work] = field(default_factory=list)
     gone: list[Gone] = field(default_factory=list)
+    kept: list[Gone] = field(default_factory=list)  # away, and moved if found elsewhere
+    moves: list[tuple[Gone, Work]] = field(default_factory=list)  # known to be the same file
+    moved: list[Gone] = field(default_factory=list)  # of those that are away, found in the end
+    away: list[Away] = field(default_factory=list)
+    seams: dict[int, Seams] = field(default_factory=dict)  # to be remembered, by root
     mended: list[tuple[int, str]] = field(default_factory=list)  # failures whose file is gone
     unplugged: list[Target] = field(default_factory=list)  # not there, or empty all at once
     unchanged: int = 0
@@ -71,7 +80,13 @@ class Plan:
     @property
     def is_empty(self) -> bool:
         """Whether the catalog is as the disk is."""
-        return not (self.work or self.gone or self.mended)
+        return not (self.work or self.gone or self.mended or self.moves)
+
+    def said(self) -> tuple[str, ...]:
+        """What a person is to know when all is done, a line each."""
+        moved = [photo.away for photo in self.moved]
+        lines = (away.line(moved.count(away.place)) for away in self.away)
+        return (*filter(None, lines), *self.problems)
 
 
 @dataclass(slots=True)
@@ -119,7 +134,52 @@ def make_plan(
     with _no_garbage_collection():
         for target in targets:
             _Comparison(catalog, model_id, target, doubts, ready, plan).run()
+        if plan.work:
+            _find_moved(catalog, model_id, doubts, plan)
     return plan
+
+
+def _find_moved(catalog: Catalog, model_id: int | None, doubts: Doubts, plan: Plan) -> None:
+    """Look for new files among the photos of roots that are missing.
+
+    One at the same place below another root, with the same size and time, is the same; what else
+    has the size of a new file may be, which is told when that is read.
+    """
+    lost = [
+        Gone(root, path, known, root.path)
+        for root in _missing(catalog, plan)
+        for path, known in catalog.known(root.id).items()
+    ]
+    lacking = catalog.digests_without_vector(model_id) if lost else set()
+    alike: dict[tuple[str, int, int], list[Gone]] = {}
+    for photo in lost:
+        if not doubts.verify and photo.known.digest not in lacking:
+            stamp = (photo.path, photo.known.size, photo.known.mtime_ns)
+            alike.setdefault(stamp, []).append(photo)
+    work, found = [], set()
+    for item in plan.work:
+        if item.known is None and alike.get(item.found):
+            photo = alike[item.found].pop()
+            found.add(photo.known.id)
+            plan.moves.append((photo, item))
+            plan.moved.append(photo)
+        else:
+            work.append(item)
+    plan.work = work
+    sizes = {item.found.size for item in work if item.known is None}
+    plan.kept += [it for it in lost if it.known.id not in found and it.known.size in sizes]
+
+
+def _missing(catalog: Catalog, plan: Plan) -> list[Root]:
+    """The roots that are not there, and those of which nothing is."""
+    pruned = {photo.root.id for photo in plan.gone}
+    hollow = {target.root.id for target in plan.unplugged if not target.below}
+    return [
+        root
+        for root in catalog.roots()
+        if not is_url(root.path) and root.id not in pruned
+        if root.id in hollow or not os.path.isdir(root.path)
+    ]
 
 
 @contextmanager
@@ -159,32 +219,107 @@ class _Comparison:
         # What was seen on the disk is taken out; at a million photos this is what takes memory.
         self._stamps = catalog.stamps(*self._lying)
         self._unread: dict[str, OSError] = {}
+        self._kept: list[str] = []  # folders whose photos are away
+        self._is_remote = is_url(self._root.path)
+        remembered = {} if is_url(self._root.path) else catalog.seams(self._root.id)
+        points = mount_points(mount_table())
+        self._sight = Sight(self._root, self._below, self._deep, remembered, points)
 
     def run(self) -> None:
         """Add to the plan."""
         held = len(self._stamps)
         sure = self._doubts.prune or self._anchor is not None
-        remote = is_url(self._root.path)  # then the listing itself tells whether it is there
+        remote = self._is_remote  # then the listing itself tells whether it is there
         there = remote or is_real_folder(self._root.path, self._below)
+        if not remote:
+            self._sight.begin()
         differing = self._differing() if there else []
         if remote and isinstance(self._unread.get(self._below), FileNotFoundError):
             del self._unread[self._below]
             there = False
         if not there and not sure:
-            self._report(f"is missing, with {held} photos")
+            self._report(MISSING, held)
             return
         if self._anchor and identity_of(self._anchor.path) != self._anchor.identity:
             self._plan.unplugged.append(self._target)
             return
         bare = held and held == len(self._stamps) and not differing and not sure
         if bare and self._is_bare():
-            self._report(f"is empty where it held {held} photos")
+            self._sight.empty(self._below)
+            self._remember()
+            self._report(EMPTY, held)
             return
         known = self._catalog.known(*self._lying) if differing or self._stamps else {}
+        kept = self._set_apart(known, differing)
         for found in differing:
-            self._sort_in(found, known)
-        self._add_gone(known, {found.path for found in differing})
+            if found.path not in kept:
+                self._sort_in(found, known)
+        self._add_gone(known, kept | {found.path for found in differing})
         self._report_unread()
+        self._remember()
+
+    # What is away
+
+    def _set_apart(self, known: dict[str, Known], differing: list[Found]) -> set[str]:
+        """The photos that are not shown as they were, and away: they are kept as they are."""
+        if self._is_remote:
+            return set()
+        changed = {found.path: found for found in differing if found.path in known}
+        lost = {path for path, _, _ in self._stamps if path not in changed}
+        lost = {path for path in lost if not self._is_unread(path)}
+        altered = {
+            path
+            for path, found in changed.items()
+            if (found.size, found.mtime_ns) != (known[path].size, known[path].mtime_ns)
+        }
+        seams = self._sight.seams()
+        kept: set[str] = set()
+        for seam in seams:
+            if self._doubts.prune:
+                self._sight.prune(seam)
+                continue
+            there = {it for it in lost | altered if seam_of(it, seams) == seam}
+
+            def overlaps(seam: str = seam, there: set[str] = there) -> bool:
+                same = (it for it in known if it not in there and not self._is_unread(it))
+                return any(seam_of(it, seams) == seam for it in same) or any(
+                    self._has_content(changed[it], known[it]) for it in there & changed.keys()
+                )
+
+            state = self._sight.judge(seam, there, overlaps)
+            if state is not None:
+                kept |= there
+                self._keep(seam, state, there, known)
+        if not self._doubts.prune and self._anchor is None:
+            gone = lost - kept
+            for folder, paths in emptied(self._root.path, self._below, gone).items():
+                kept.update(paths)
+                self._sight.empty(folder)
+                self._keep(folder, EMPTY, paths, known)
+        return kept
+
+    def _keep(
+        self, folder: str, state: str, paths: Collection[str], known: dict[str, Known]
+    ) -> None:
+        place = joined(self._root.path, folder)
+        self._kept.append(folder)
+        self._plan.away.append(Away(place, state, len(paths)))
+        self._plan.kept += [Gone(self._root, path, known[path], place) for path in paths]
+
+    def _has_content(self, found: Found, known: Known) -> bool:
+        """Whether a file that has another time than a photo had is that photo all the same."""
+        from clipsearch.indexing.loading import Unread, hash_file
+
+        if found.size != known.size:
+            return False
+        result = hash_file(joined(self._root.path, found.path))
+        return not isinstance(result, Unread) and result.digest == known.digest
+
+    def _remember(self) -> None:
+        if not self._is_remote and self._sight.learnt != self._sight.remembered:
+            self._plan.seams[self._root.id] = self._sight.learnt
+
+    # What is on the disk
 
     def _differing(self) -> list[Found]:
         """The photos on the disk that are not the same as in the catalog, or not surely."""
@@ -195,6 +330,8 @@ class _Comparison:
             other = [it for it in photos if it not in self._stamps or it.path in doubted]
             self._stamps.difference_update(photos)
             self._plan.unchanged += len(photos) - len(other)
+            if photos:
+                self._sight.shown.add(photos[0].path.rpartition("/")[0])
             differing += other
         return differing
 
@@ -203,6 +340,7 @@ class _Comparison:
         folders = walk_folders(
             self._root.path, self._below, self._unread.__setitem__,
             self._catalog.rules(self._root.id), others, self._deep,
+            self._catalog.folder_rules(self._root.id), self._sight.crossed.add,
         )  # fmt: skip
         excluded = self._catalog.exclusions(self._root.id)
         if not excluded:
@@ -234,7 +372,9 @@ class _Comparison:
             if path not in differing and not self._is_unread(path)
         ]
         self._plan.mended += [
-            (self._root.id, path) for path in self._failed if not self._is_unread(path)
+            (self._root.id, path)
+            for path in self._failed
+            if not self._is_unread(path) and not any(is_below(path, it) for it in self._kept)
         ]
 
     def _is_unread(self, path: str) -> bool:
@@ -247,13 +387,9 @@ class _Comparison:
         everything = walk(self._root.path, self._below, lambda path, error: None, None)
         return next(everything, None) is None
 
-    def _report(self, state: str) -> None:
+    def _report(self, state: str, held: int) -> None:
         self._plan.unplugged.append(self._target)
-        doubt = "" if is_url(self._place) else " (a drive that is not connected?)"
-        self._plan.problems.append(
-            f"{self._place} {state}{doubt}; they are kept. If they are gone for good: clipsearch"
-            " index --prune, or clipsearch forget"
-        )
+        self._plan.away.append(Away(self._place, state, held))
 
     def _report_unread(self) -> None:
         for path, error in self._unread.items():

@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from clipsearch.errors import InvalidInput
-from clipsearch.indexing.plan import Target
+from clipsearch.indexing.plan import Plan, Target
 from clipsearch.photos.scan import ScanRules, is_photo_name
 from clipsearch.photos.urls import is_url, joined, normal, path_below
 from clipsearch.store.catalog import Catalog, Root
 from clipsearch.store.database import is_below
+
+_SOME = 200  # photos that are looked for where a root may have moved to
 
 
 def choose_targets(catalog: Catalog, paths: Sequence[str]) -> list[Target]:
@@ -31,12 +33,46 @@ def choose_targets(catalog: Catalog, paths: Sequence[str]) -> list[Target]:
     folders = [_folder(catalog, path) for path in paths]
     for folder in folders:  # first all roots, so that none is taken in after it is a target
         if not any(is_below(folder, root.path) for root in catalog.roots()):
-            catalog.add_root(folder)
+            root = catalog.add_root(folder)
+            _take_over_rules(catalog, root)
     targets = {_target(catalog, folder) for folder in folders}
     return sorted(
         (target for target in targets if not any(_holds(other, target) for other in targets)),
         key=lambda target: (target.root.path, target.below),
     )
+
+
+def _take_over_rules(catalog: Catalog, root: Root) -> None:
+    """Have the rules of a missing root hold where its folder seems to be now: at a new root.
+
+    That is as it was called there, or is the new root itself. What has moved is told by contents,
+    but those are read only after the rules are known.
+    """
+    for old in missing_roots(catalog):
+        for place in ("", os.path.basename(old.path)):
+            if _looks_like(catalog, old, joined(root.path, place)):
+                catalog.carry_rules(old, root, place)
+                break
+
+
+def missing_roots(catalog: Catalog) -> list[Root]:
+    """The roots whose folders are not there; not those at URLs, which are not asked."""
+    return [it for it in catalog.roots() if not is_url(it.path) and not os.path.isdir(it.path)]
+
+
+def _looks_like(catalog: Catalog, old: Root, folder: str) -> bool:
+    """Whether most of some photos of a root are now below a folder, by their names and sizes."""
+    known = sorted(catalog.known(old.id).items())
+    some = known[:: max(1, len(known) // _SOME)]
+    there = [path for path, it in some if _size(joined(folder, path)) == it.size]
+    return 2 * len(there) > len(some)
+
+
+def _size(file: str) -> int | None:
+    try:
+        return os.stat(file, follow_symlinks=False).st_size
+    except (OSError, ValueError):
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +102,33 @@ def change_rules(catalog: Catalog, targets: Sequence[Target], changes: RuleChang
     if changes == RuleChanges():
         return
     for root, below, *_ in targets:
-        if below:
+        if below and below not in catalog.folder_rules(root.id):
             raise InvalidInput(
                 f"--include, --exclude, --follow-links and --raw-too hold for a whole indexed"
                 f" folder; name {root.path}, or put a .clipsearchignore into {below}"
             )
     for target in targets:
-        rules = catalog.rules(target.root.id)
-        catalog.set_rules(target.root.id, changes.applied_to(rules))
+        root_id, folder = target.root.id, target.below
+        rules = catalog.folder_rules(root_id)[folder] if folder else catalog.rules(root_id)
+        catalog.set_rules(root_id, changes.applied_to(rules), folder)
+
+
+def settle(catalog: Catalog, plan: Plan) -> None:
+    """Write what a plan knows without reading a file: what moved, and where file systems meet."""
+    for root_id, seams in plan.seams.items():
+        catalog.set_seams(root_id, seams)
+    if plan.moves:
+        catalog.move_photos(
+            (photo.known.id, item.root.id, item.found.path) for photo, item in plan.moves
+        )
+
+
+def leave_moved_roots(catalog: Catalog, plan: Plan) -> None:
+    """Remove the missing roots whose photos have all been found elsewhere."""
+    moved = {photo.root.id for photo in plan.moved}
+    for root in missing_roots(catalog):
+        if root.id in moved and not catalog.count_photos(root.id):
+            catalog.remove_root(root.id)
 
 
 def take_back_roots(catalog: Catalog, before: Sequence[Root]) -> None:

@@ -150,7 +150,7 @@ class Watcher:
         if network:
             place.is_remote = True
             self._start_to_poll(place, f"lies on a network ({network})")
-        elif root and self._catalog.rules(root.id).follow_links:
+        elif root and self._catalog.follows_links(root.id):
             self._start_to_poll(place, "is indexed behind its links too")
         else:
             self._follow(place)
@@ -227,7 +227,7 @@ class Watcher:
         self._is_waiting = False
         self._touched.clear()
         self._arrivals.closed.clear()
-        for problem in plan.problems:
+        for problem in plan.said():
             self._tell(problem)
         for place in due:
             self._looked_at(place, plan, time.monotonic() - started)

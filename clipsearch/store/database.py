@@ -26,7 +26,7 @@ FILE_NAME = "catalog.db"
 # What may lie in an index folder, or one that becomes one; anything else there is somebody's own.
 _OURS = re.compile(r"README\.md|index\.(lock|pid|progress|new)|catalog\.db.*|vectors|\..*")
 APPLICATION_ID = 0x636C6970  # "clip", so that `file` and we can tell whose database it is
-SCHEMA_VERSION = 5  # the number of migrations
+SCHEMA_VERSION = 6  # the number of migrations
 
 _PATIENCE = 30.0  # seconds that a short write of another process is waited for
 _STEPS_A_LOOK = 200_000  # of SQLite's virtual machine: some hundred looks a second

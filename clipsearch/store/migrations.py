@@ -135,3 +135,24 @@ def m005_stores(db: Database) -> None:
         );
         """
     )
+
+
+@migrations()
+def m006_seams_and_folder_rules(db: Database) -> None:
+    """Where file systems meet below roots, and the rules of folders that were roots before."""
+    db.executescript(
+        """
+        CREATE TABLE seams (
+            root_id INTEGER NOT NULL REFERENCES roots (id),
+            path TEXT NOT NULL,
+            volume TEXT NOT NULL,
+            PRIMARY KEY (root_id, path, volume)
+        );
+        CREATE TABLE folder_rules (
+            root_id INTEGER NOT NULL REFERENCES roots (id),
+            path TEXT NOT NULL,
+            rules TEXT NOT NULL,
+            PRIMARY KEY (root_id, path)
+        );
+        """
+    )

@@ -1,0 +1,177 @@
+"""What is away: photos that are not shown any more, and that nobody need have taken out.
+
+A drive may be mounted inside an indexed folder. When it is not, the folder is empty, or missing,
+or shows what lies beneath; or another drive is at its place. So the catalog remembers where file
+systems meet below a root: by the folder where one begins, the names of those that its photos are
+on. That of the root itself is among them, "" stands for what lies there without a mount, and
+`_UNKNOWN` for what was there before anything was remembered. Where the name is another by now,
+what is not shown is away and not gone. Only names of numbers that drives get anew may change for
+nothing: then it is the same file system if it shows a photo that is known.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from clipsearch.photos.mounts import is_vacant, volume_at, volume_of
+from clipsearch.photos.urls import is_url, joined
+from clipsearch.store.catalog import Root, Seams
+from clipsearch.store.database import is_below
+
+_UNKNOWN = "?"
+
+# What is said of a folder whose photos are away, by what is found there.
+MISSING = "is missing, with {} photos"
+EMPTY = "is empty where it held {} photos"
+_BENEATH = "is not mounted, which held {} photos"
+_ANOTHER = "shows another drive than that of {} photos"
+_ONE_OF_SEVERAL = "has had several drives, and shows one that does not hold {} photos"
+
+
+class Away(NamedTuple):
+    """A folder whose photos are kept though they are not shown."""
+
+    place: str  # absolute, or a URL
+    state: str  # one of those above
+    held: int  # photos
+
+    def line(self, moved: int) -> str | None:
+        """What to tell a person, so many of its photos having been found elsewhere."""
+        left = self.held - moved
+        if not left:
+            return None
+        doubt = "" if is_url(self.place) else " (a drive that is not connected?)"
+        return (
+            f"{self.place} {self.state.format(left)}{doubt}; they are kept. If they are gone for"
+            " good: clipsearch index --prune, or clipsearch forget"
+        )
+
+
+@dataclass(slots=True)
+class Sight:
+    """The file systems below a root as they were remembered, and as a look finds them."""
+
+    root: Root
+    below: str  # the folder that is looked at
+    deep: bool
+    remembered: Seams
+    points: dict[str, str]  # what is mounted where
+    crossed: set[str] = field(default_factory=set)  # folders on another device than that above
+    shown: set[str] = field(default_factory=set)  # folders with photos
+    learnt: dict[str, frozenset[str]] = field(default_factory=dict)
+    _before: dict[str, str | None] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """Look at the file systems before anything else is looked at."""
+        self._before = {seam: self._now(seam) for seam in self.seams()}
+        self.learnt = dict(self.remembered)
+
+    def seams(self) -> list[str]:
+        """The folders where file systems begin, as far as they matter, the innermost first."""
+        mounted = (place for place in self.points if is_below(place, self.root.path))
+        found = {place[len(self.root.path) :].strip("/") for place in mounted} if self.deep else ()
+        wanted = {"", *self.remembered, *self.crossed, *found}
+        return sorted(
+            (it for it in wanted if is_below(it, self.below) or is_below(self.below, it)),
+            key=len,
+            reverse=True,
+        )
+
+    def judge(self, seam: str, lost: Collection[str], overlaps: Callable[[], bool]) -> str | None:
+        """What is said of the photos of a file system that are not shown as they were, if away.
+
+        Those are `lost`; None says that they are gone, or changed. `overlaps` says whether one of
+        all that are known there is shown.
+        """
+        now = self._now(seam)
+        before = self._volumes(seam)
+        if not lost:
+            self._learn(seam, now)
+            return None
+        is_same = before == {now} and self._before.get(seam, now) == now
+        if is_same and (now or overlaps()):
+            return None
+        if self._before.get(seam, now) == now and self._is_renamed(before, now) and overlaps():
+            self._learn(seam, now)
+            return None
+        if now is not None and self._shows(seam):
+            before |= {now}
+        self.learnt[seam] = before
+        return self._state(seam, now, before)
+
+    def prune(self, seam: str) -> None:
+        """What is not shown is gone."""
+        self._learn(seam, self._now(seam))
+
+    def empty(self, folder: str) -> None:
+        """A folder was found empty; what its photos are on begins there, from now on."""
+        self.learnt.setdefault(folder, frozenset({""}))
+
+    def _volumes(self, seam: str) -> frozenset[str]:
+        known = self.remembered.get(seam)
+        if known is None:
+            return frozenset({"" if seam and "" in self.remembered else _UNKNOWN})
+        return known
+
+    @staticmethod
+    def _is_renamed(before: frozenset[str], now: str | None) -> bool:
+        return bool(now) and len(before) == 1 and "" not in before
+
+    def _learn(self, seam: str, now: str | None) -> None:
+        if now and self._shows(seam):
+            self.learnt[seam] = frozenset({now})
+        elif not now:
+            self.learnt.pop(seam, None)
+
+    def _shows(self, seam: str) -> bool:
+        return any(is_below(folder, seam) for folder in self.shown)
+
+    def _now(self, seam: str) -> str | None:
+        now = volume_at(self.root.path, seam, self.points)
+        if now == "" and seam in self.remembered:
+            # A root that another took in is remembered by the name of what it lies on.
+            name = volume_of(joined(self.root.path, seam), self.points)
+            return name if name in self.remembered[seam] else now
+        return now
+
+    def _state(self, seam: str, now: str | None, before: frozenset[str]) -> str:
+        if now is None:
+            return EMPTY if os.path.isdir(joined(self.root.path, seam)) else MISSING
+        if now == "":
+            return _BENEATH
+        return _ONE_OF_SEVERAL if now in self.remembered.get(seam, ()) else _ANOTHER
+
+
+def seam_of(path: str, seams: Iterable[str]) -> str:
+    """The one of the seams, the innermost first, that a photo is below."""
+    return next((seam for seam in seams if is_below(path, seam)), "")
+
+
+def emptied(root: str, below: str, paths: Iterable[str]) -> dict[str, list[str]]:
+    """Those of the photos that lay in a folder below another that has nothing in it by now.
+
+    By the outermost such folder. What was deleted with its folder is not among them.
+    """
+    found: dict[str, list[str]] = {}
+    states: dict[str, bool | None] = {}  # whether it is vacant; None for what is not there
+    for path in paths:
+        for folder in _folders_of(path, below):
+            if folder not in states:
+                place = joined(root, folder)
+                states[folder] = is_vacant(place) if os.path.isdir(place) else None
+            if states[folder]:
+                found.setdefault(folder, []).append(path)
+            if states[folder] is not False:
+                break
+    return found
+
+
+def _folders_of(path: str, below: str) -> Iterator[str]:
+    """The folders that a photo lies in below another, the outermost first."""
+    start = len(below) + 1 if below else 0
+    while (end := path.find("/", start)) != -1:
+        yield path[:end]
+        start = end + 1
