@@ -28,7 +28,7 @@ MISSING = "is missing, with {} photos"
 EMPTY = "is empty where it held {} photos"
 _BENEATH = "is not mounted, which held {} photos"
 _ANOTHER = "shows another drive than that of {} photos"
-_ONE_OF_SEVERAL = "has had several drives, and shows one that does not hold {} photos"
+_SEVERAL = "has held other things before, and does not show {} photos of those"
 
 
 class Away(NamedTuple):
@@ -98,9 +98,10 @@ class Sight:
             self._learn(seam, now)
             return None
         if now is not None and self._shows(seam):
-            before |= {now}
+            # Two from now on, also if they have one name: what is added is no sign of the first.
+            before |= {_UNKNOWN if before == {now} else now}
         self.learnt[seam] = before
-        return self._state(seam, now, before)
+        return self._state(seam, now)
 
     def prune(self, seam: str) -> None:
         """What is not shown is gone."""
@@ -137,12 +138,13 @@ class Sight:
             return name if name in self.remembered[seam] else now
         return now
 
-    def _state(self, seam: str, now: str | None, before: frozenset[str]) -> str:
+    def _state(self, seam: str, now: str | None) -> str:
         if now is None:
             return EMPTY if os.path.isdir(joined(self.root.path, seam)) else MISSING
-        if now == "":
+        before = self._volumes(seam)
+        if now == "" and before - {"", _UNKNOWN}:
             return _BENEATH
-        return _ONE_OF_SEVERAL if now in self.remembered.get(seam, ()) else _ANOTHER
+        return _SEVERAL if now in before else _ANOTHER
 
 
 def seam_of(path: str, seams: Iterable[str]) -> str:

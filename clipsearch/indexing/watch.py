@@ -20,7 +20,7 @@ from clipsearch.errors import LibraryBusy
 from clipsearch.indexing.arrivals import Arrivals
 from clipsearch.indexing.news import Follower, News
 from clipsearch.indexing.plan import Anchor, Plan, Ready, Target
-from clipsearch.photos.mounts import network_type
+from clipsearch.photos.mounts import mount_points, mount_table, network_type
 from clipsearch.photos.scan import Identity, identity_of
 from clipsearch.photos.urls import is_url, joined, parts_of, path_below
 from clipsearch.store.catalog import Catalog, Root
@@ -89,6 +89,7 @@ class Watcher:
         self._places: dict[str, _Place] = {}
         self._touched: dict[str, bool] = {}  # folders to look at; whether with all below
         self._arrivals = Arrivals(self._is_remote)
+        self._mounts = mount_table()
         self._told: set[str] = set()
         self._is_waiting = False  # for another process that writes
 
@@ -97,6 +98,7 @@ class Watcher:
         try:
             while not stop.is_set():
                 self._take_news()
+                self._mind_mounts()
                 self._mind_places()
                 if self._touched or any(place.is_due for place in self._places.values()):
                     self._settle(stop)
@@ -120,6 +122,18 @@ class Watcher:
                 self._arrive(place, identity)
         for place in self._places.values():
             place.is_due |= place.is_polled() and time.monotonic() >= place.next_look
+
+    def _mind_mounts(self) -> None:
+        """Look anew at folders in which a drive was mounted, or went away: no event tells of it."""
+        now = mount_table()
+        if now == self._mounts:
+            return
+        before, self._mounts = self._mounts, now
+        changed = mount_points(before).items() ^ mount_points(now).items()
+        for place in self._places.values():
+            if any(is_below(point, place.path) for point, _ in changed):
+                self._told.clear()
+                place.is_new = True
 
     def _wanted(self) -> list[str]:
         roots = self._catalog.roots()

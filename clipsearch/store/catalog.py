@@ -341,14 +341,11 @@ class Catalog:
         """
         with self.transaction():
             self._take_along(old, root, place)
-            for table, columns in (("excluded", ""), ("folder_rules", ", rules")):
-                rows = self._db.execute(
-                    f"SELECT path{columns} FROM {table} WHERE root_id = ?", (old.id,)
-                ).fetchall()
-                self._db.executemany(
-                    f"INSERT OR IGNORE INTO {table} VALUES (?, ?{', ?' * len(columns.split())})",
-                    [(root.id, to_db(_under(place, from_db(path))), *rest) for path, *rest in rows],
-                )
+            for path in self.exclusions(old.id):
+                values = (root.id, to_db(_under(place, path)))
+                self._db.execute("INSERT OR IGNORE INTO excluded VALUES (?, ?)", values)
+            for path, rules in self.folder_rules(old.id).items():
+                self._set_rules(root.id, _under(place, path), rules)
 
     def _take_along(self, old: Root, root: Root, place: str) -> None:
         """Have the rules of a root hold in a folder of another one, where none do yet."""

@@ -1,0 +1,368 @@
+"""What is away is not gone: drives inside folders, folders that moved, and their rules."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import picture
+from test_watch import eventually, watched
+from tiny import open_tiny
+
+from clipsearch import IndexReport
+
+COUNTS = ("added", "updated", "moved", "removed", "unchanged", "failed")
+
+mounts = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("mount") is None,
+    reason="only root mounts",
+)
+
+
+def did(report: IndexReport) -> dict[str, int]:
+    return {name: getattr(report, name) for name in COUNTS if getattr(report, name)}
+
+
+def run(index: Path, *folders: Path, **how: bool) -> tuple[dict[str, int], tuple[str, ...]]:
+    with open_tiny(index) as library:
+        report = library.index(folders, **how)
+        return did(report), report.problems
+
+
+def ids(index: Path) -> dict[str, int]:
+    with closing(sqlite3.connect(index / "catalog.db")) as db:
+        return dict(
+            db.execute(
+                "SELECT roots.path || '/' || photos.path, photos.id FROM photos"
+                " JOIN roots ON roots.id = root_id"
+            )
+        )
+
+
+def put(folder: Path, *seeds: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        picture(seed, (64, 48)).save(folder / f"{seed}.png")
+
+
+@contextmanager
+def mounted(*how: str | Path) -> Iterator[Path]:
+    """Mount something for a while, at the last of the arguments."""
+    place = Path(how[-1])
+    place.mkdir(parents=True, exist_ok=True)
+    made = subprocess.run(["mount", *map(str, how)], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"mount: {made.stderr}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def drive(place: Path) -> Path:
+    """What `mounted` takes for a new file system of its own."""
+    return place
+
+
+@pytest.fixture
+def usb(photos: Path) -> Path:
+    return photos / "usb"
+
+
+# A drive inside an indexed folder
+
+
+@mounts
+def test_a_drive_that_goes_and_comes_back_keeps_ids(
+    index: Path, photos: Path, usb: Path, tmp_path: Path
+) -> None:
+    put(tmp_path / "drive" / "DCIM", 100, 101)
+    with mounted("--bind", tmp_path / "drive", usb):
+        assert run(index, photos) == ({"added": 14}, ())
+        before = ids(index)
+    counts, (line,) = run(index)
+    assert counts == {"unchanged": 12}
+    assert line.startswith(f"{usb} is empty where it held 2 photos")
+    assert "--prune" in line
+    assert "forget" in line
+    for how in ({"verify": True}, {"retry": True}, {}):
+        assert run(index, **how)[0] == {"unchanged": 12}
+    assert run(index, usb)[0] == {}
+    with mounted("--bind", tmp_path / "drive", usb):
+        assert run(index) == ({"unchanged": 14}, ())
+    assert ids(index) == before
+    assert run(index, prune=True)[0] == {"removed": 2, "unchanged": 12}
+    assert run(index) == ({"unchanged": 12}, ())
+
+
+@mounts
+def test_a_drive_whose_mount_point_is_removed_with_it_is_away(
+    index: Path, photos: Path, usb: Path
+) -> None:
+    with mounted("-t", "tmpfs", "one", usb):
+        put(usb, 100, 101)
+        run(index, photos)
+    usb.rmdir()
+    counts, (line,) = run(index)
+    assert counts == {"unchanged": 12}
+    assert "is missing, with 2 photos" in line
+
+
+@mounts
+def test_what_lies_beneath_a_mount_does_not_replace_the_drive(
+    index: Path, photos: Path, usb: Path, tmp_path: Path
+) -> None:
+    put(usb, 200)
+    put(tmp_path / "drive", 100, 101)
+    with mounted("--bind", tmp_path / "drive", usb):
+        assert run(index, photos)[0] == {"added": 14}
+    counts, (line,) = run(index)
+    assert counts == {"added": 1, "unchanged": 12}
+    assert "is not mounted" in line
+    with mounted("--bind", tmp_path / "drive", usb):
+        counts, (line,) = run(index)
+        assert counts == {"unchanged": 14}
+    assert len(ids(index)) == 15
+
+
+@mounts
+def test_a_drive_over_a_folder_with_photos_hides_them(index: Path, photos: Path, usb: Path) -> None:
+    put(usb, 200, 201)
+    assert run(index, photos)[0] == {"added": 14}
+    with mounted("-t", "tmpfs", "one", usb):
+        put(usb, 100)
+        assert run(index)[0] == {"added": 1, "unchanged": 12}
+    assert run(index)[0] == {"unchanged": 14}
+    assert len(ids(index)) == 15
+
+
+@mounts
+def test_another_drive_at_the_same_place_takes_nothing_of_the_first(
+    index: Path, photos: Path, usb: Path
+) -> None:
+    with mounted("-t", "tmpfs", "one", usb):
+        put(usb, 100, 101)
+        run(index, photos)
+    before = ids(index)
+    with mounted("-t", "tmpfs", "other", usb):
+        put(usb, 102)
+        picture(103, (64, 48)).save(usb / "100.png")  # of the same name
+        for _ in range(2):
+            assert "removed" not in run(index)[0]
+    after = ids(index)
+    assert before.items() <= after.items()
+    assert len(after) == len(before) + 1
+    run(index)
+    assert ids(index) == after
+
+
+@mounts
+def test_another_drive_in_the_place_of_a_root_takes_nothing_of_the_first(
+    index: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "stick"
+    with mounted("-t", "tmpfs", "one", place):
+        put(place, 100, 101)
+        run(index, place)
+    before = ids(index)
+    with mounted("-t", "tmpfs", "other", place):
+        put(place, 102)
+        counts, (line,) = run(index)
+        assert counts == {"added": 1}
+        assert "another drive" in line
+    assert before.items() <= ids(index).items()
+
+
+@mounts
+def test_a_drive_that_holds_a_copy_of_the_first_is_taken_for_it(
+    index: Path, photos: Path, usb: Path, tmp_path: Path
+) -> None:
+    put(tmp_path / "drive", 100, 101)
+    for _ in range(2):
+        with mounted("-t", "tmpfs", "one", usb):
+            for file in (tmp_path / "drive").iterdir():
+                shutil.copy(file, usb)
+            run(index, photos)
+            before = ids(index)
+    with mounted("-t", "tmpfs", "one", usb):
+        shutil.copy(tmp_path / "drive" / "100.png", usb)
+        assert run(index)[0] == {"removed": 1, "unchanged": 13}
+    assert ids(index).items() < before.items()
+
+
+@mounts
+def test_what_is_deleted_from_a_drive_that_is_there_is_gone(
+    index: Path, photos: Path, usb: Path
+) -> None:
+    with mounted("-t", "tmpfs", "one", usb):
+        put(usb / "a", 100, 101)
+        put(usb / "b", 102)
+        run(index, photos)
+        (usb / "a" / "100.png").unlink()
+        shutil.rmtree(usb / "b")
+        assert run(index) == ({"removed": 2, "unchanged": 13}, ())
+
+
+@mounts
+def test_a_root_that_another_takes_in_while_its_drive_is_away_keeps_its_photos(
+    index: Path, tmp_path: Path
+) -> None:
+    media = tmp_path / "media"
+    put(media / "other", 1)
+    with mounted("-t", "tmpfs", "one", media / "stick"):
+        put(media / "stick", 100, 101)
+        run(index, media / "stick")
+    (media / "stick").rmdir()
+    counts, (line,) = run(index, media)
+    assert counts == {"added": 1}
+    assert "stick is missing, with 2 photos" in line
+
+
+def test_a_folder_emptied_all_at_once_is_away_until_its_photos_are_found(
+    index: Path, photos: Path, tmp_path: Path
+) -> None:
+    run(index, photos)
+    before = ids(index)
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    for file in list((photos / "trip").iterdir()):
+        file.rename(hidden / file.name)
+    counts, (line,) = run(index)
+    assert counts == {"unchanged": 8}
+    assert "trip is empty where it held 4 photos" in line
+    put(photos / "trip", 50)  # which says nothing of those that are away
+    assert run(index)[0] == {"added": 1, "unchanged": 8}
+    (hidden / "08.jpg").rename(photos / "08.jpg")
+    counts, (line,) = run(index)
+    assert counts == {"moved": 1, "unchanged": 9}
+    assert "with 3 photos" in line or "3 photos" in line
+    assert ids(index)[str(photos / "08.jpg")] == before[str(photos / "trip" / "08.jpg")]
+
+
+def test_a_folder_that_was_deleted_or_emptied_into_another_is_not_away(
+    index: Path, photos: Path
+) -> None:
+    put(photos / "deleted", 100)
+    run(index, photos)
+    shutil.rmtree(photos / "deleted")
+    for file in list((photos / "trip").iterdir()):
+        file.rename(photos / file.name)
+    assert run(index) == ({"moved": 4, "removed": 1, "unchanged": 8}, ())
+
+
+@mounts
+def test_a_watch_sees_a_drive_go_and_come_back(
+    index: Path, photos: Path, usb: Path, tmp_path: Path
+) -> None:
+    put(tmp_path / "drive", 100, 101)
+    with mounted("--bind", tmp_path / "drive", usb):
+        run(index, photos)
+    before = ids(index)
+    with watched(index, photos) as watch:
+        assert ids(index) == before
+        with mounted("--bind", tmp_path / "drive", usb):
+            put(tmp_path / "drive", 102)
+            eventually(lambda: str(usb / "102.png") in ids(index))
+            put(usb, 103)
+            eventually(lambda: str(usb / "103.png") in ids(index))
+        put(photos, 104)
+        eventually(lambda: str(photos / "104.png") in ids(index))
+        assert watch.did() == {"added": 3}
+    assert before.items() <= ids(index).items()
+
+
+# A root that moved
+
+
+def test_a_root_that_moved_keeps_ids_rules_and_what_was_forgotten(
+    index: Path, photos: Path
+) -> None:
+    put(photos / "raw", 100)
+    with open_tiny(index) as library:
+        library.index([photos], exclude=["raw/"], follow_links=True)
+        library.forget(photos / "00.jpg")
+    before = ids(index)
+    moved = photos.rename(photos.with_name("pictures"))
+    assert run(index, moved) == ({"moved": 11}, ())
+    assert ids(index) == {path.replace("/photos/", "/pictures/"): id for path, id in before.items()}
+    with open_tiny(index) as library:
+        (root,) = library.status().roots
+        assert (root.path, root.rules.exclude) == (str(moved), ("raw/",))
+        assert root.rules.follow_links
+    assert run(index) == ({"unchanged": 11}, ())
+
+
+def test_contents_found_under_other_names_and_times_have_moved_too(
+    index: Path, photos: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    put(other, 100)
+    run(index, photos, other)
+    before = sorted(ids(index).values())
+    for file in sorted(photos.rglob("*.jpg")):
+        shutil.copyfile(file, other / f"new {file.name}")
+    shutil.rmtree(photos)
+    assert run(index, other) == ({"moved": 12, "unchanged": 1}, ())
+    assert sorted(ids(index).values()) == before
+    with open_tiny(index) as library:
+        assert [root.path for root in library.status().roots] == [str(other)]
+
+
+def test_what_is_not_found_of_a_root_that_moved_stays_away(index: Path, photos: Path) -> None:
+    run(index, photos)
+    before = ids(index)
+    moved = photos.rename(photos.with_name("pictures"))
+    (moved / "00.jpg").unlink()
+    assert run(index, moved) == ({"moved": 11}, ())
+    after = ids(index)
+    assert after[str(photos / "00.jpg")] == before[str(photos / "00.jpg")]
+    assert sorted(after.values()) == sorted(before.values())
+
+
+def test_a_copy_of_a_root_that_is_there_has_not_moved(index: Path, photos: Path) -> None:
+    run(index, photos)
+    copy = shutil.copytree(photos, photos.with_name("copy"))
+    assert run(index, Path(copy)) == ({"added": 12}, ())
+
+
+def test_no_id_comes_twice_where_two_missing_roots_held_the_same(index: Path, photos: Path) -> None:
+    copy = Path(shutil.copytree(photos, photos.with_name("copy")))
+    run(index, photos, copy)
+    moved = photos.rename(photos.with_name("pictures"))
+    shutil.rmtree(copy)
+    assert run(index, moved)[0] == {"moved": 12}
+    after = ids(index)
+    assert len(after) == len(set(after.values())) == 24
+    moved.rename(photos)
+    with open_tiny(index) as library:
+        report = library.index([photos])
+        assert report.embedded == 0
+
+
+# The rules of a folder that another takes in
+
+
+def test_the_rules_of_a_folder_hold_when_one_above_it_is_indexed(
+    index: Path, photos: Path, tmp_path: Path
+) -> None:
+    put(photos / "trip", 100)
+    put(photos, 101)
+    outside = tmp_path / "outside"
+    put(outside, 102)
+    (photos / "trip" / "link").symlink_to(outside)
+    (photos / "link").symlink_to(outside)
+    with open_tiny(index) as library:
+        library.index([photos / "trip"], exclude=["*.png", "!/link/*"], follow_links=True)
+    before = ids(index)
+    assert run(index, photos)[0] == {"added": 9, "unchanged": 5}
+    assert before.items() <= ids(index).items()
+    assert not (photos / "trip" / "100.png").as_posix() in ids(index)
+    assert run(index) == ({"unchanged": 14}, ())
+    with open_tiny(index) as library:
+        assert did(library.index([photos / "trip"], exclude=[""])) == {"added": 1, "unchanged": 5}
