@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
 from types import TracebackType
@@ -104,8 +104,11 @@ class RootStatus:
 
     path: str
     photos: int
-    present: bool  # whether the folder is there now; True of a URL, which is not asked for it
+    # Whether the folder is there now, and not empty where it held photos; a URL is not asked.
+    present: bool
     rules: ScanRules  # which of its photos are looked at
+    # What holds besides in folders that were indexed by themselves before, by their paths in it.
+    folders: dict[str, ScanRules] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -789,12 +792,14 @@ class Library:
         Raises:
             InvalidInput: a filter that makes no sense, or k below 1.
         """
+        from clipsearch.search.presence import Presence
         from clipsearch.search.query import check_k
 
         check_k(k)
         with explained(self.folder):
             rows = self._catalog.photos(self._selected(filters), -1 if k is None else k, offset)
-            return [Photo(photo_path(row.path), row.id, row.facts) for row in rows]
+            there = Presence(self._catalog).of
+            return [Photo(photo_path(it.path), it.id, it.facts, there(it.path)) for it in rows]
 
     def count(self, filters: Filters | None = None) -> int:
         """How many photos satisfy the filters.
@@ -831,7 +836,17 @@ class Library:
         stored = self.stored(id)
         if stored is None:
             raise InvalidInput(f"the index holds no photo with the id {id}")
-        return Photo(photo_path(stored.row.path), id, stored.row.facts)
+        return Photo(photo_path(stored.row.path), id, stored.row.facts, self.is_present(stored))
+
+    def is_present(self, photo: StoredPhoto) -> bool:
+        """Whether a photo is there, and not on a drive that is away; one at a URL counts as that.
+
+        Its file may be gone all the same, which the next index run sees.
+        """
+        from clipsearch.search.presence import Presence
+
+        with explained(self.folder):
+            return Presence(self._catalog).of(photo.row.path)
 
     def label(
         self,
@@ -1214,9 +1229,13 @@ class Library:
         return sum(file.stat().st_size for file in self.folder.glob(pattern))
 
     def _root_status(self, root: Root) -> RootStatus:
-        present = is_url(root.path) or os.path.isdir(root.path)
+        from clipsearch.search.presence import Presence
+
+        there = is_url(root.path) or os.path.isdir(root.path)
         rules = self._catalog.rules(root.id)
-        return RootStatus(root.path, self._catalog.count_photos(root.id), present, rules)
+        count, inner = self._catalog.count_photos(root.id), self._catalog.folder_rules(root.id)
+        present = there and not (count and Presence(self._catalog).is_away(root))
+        return RootStatus(root.path, count, present, rules, inner)
 
     def _model_status(self, model: Model) -> ModelStatus:
         count = self._catalog.fingerprint(model.id)[0]

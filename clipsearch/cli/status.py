@@ -57,6 +57,8 @@ def _print(held: Status, folder: str) -> None:
         print(f"folder    {printable(root.path)}  {counted(root.photos, 'photo')}{missing}")
         if rules := _options(root.rules):
             print(f"          {printable(rules)}")
+        for folder, inner in root.folders.items():
+            print(f"          {printable(folder)}: {printable(_options(inner))}")
     for model in held.models:
         count = counted(model.vectors, "embedding")
         by = ", by ONNX Runtime" if model.runtime == "onnx" else ""
