@@ -39,9 +39,10 @@ from clipsearch.store.catalog import (
     Selection,
     StoredPhoto,
 )
-from clipsearch.store.database import FILE_NAME, Origin, is_below, is_ours, place_of
+from clipsearch.store.database import FILE_NAME, Origin, is_below, place_of
 from clipsearch.store.faults import explained
 from clipsearch.store.lock import write_lock
+from clipsearch.store.ownership import others_in
 from clipsearch.store.running import Run, running, telling
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ class IndexReport:
     complete: bool  # False if it was stopped before the end
     problems: tuple[str, ...]  # folders that could not be looked at, a line each
     note: str | None  # why this model, where nobody chose it
+    # How many pictures of kinds that are not read were passed over, by extension, most first.
+    passed_over: dict[str, int] = field(default_factory=dict)
 
     @property
     def has_changes(self) -> bool:
@@ -365,7 +368,8 @@ class Library:
 
         New and changed photos are read and embedded, moved ones keep their row, and what is gone
         is removed; a folder that is missing or suddenly empty removes nothing unless `prune`.
-        `verify` reads every file again, for contents that changed under the same size and mtime;
+        `verify` reads every file again, for contents that changed under the same size and mtime,
+        and for what an older version could not read of them;
         `retry` reads again those that failed and have not changed since.
 
         `include` and `exclude` are gitignore patterns, relative to an indexed folder: only what
@@ -487,7 +491,7 @@ class Library:
             return plan
 
         with explained(self.folder):
-            self._catalog.check_writable()
+            self._catalog.open_to_write()
             folders, added = self._folders_to_watch(paths, stop)
             try:
                 Watcher(self._catalog, folders, look, poll).run(stop)
@@ -527,7 +531,7 @@ class Library:
         _check_positive("--batch-size", batch_size)
         name = captioner_name(model)
         with explained(self.folder):
-            self._catalog.check_writable()
+            self._catalog.open_to_write()
             selection = self._selected(Filters(folder=folders))
             if folders and not self._catalog.count_selected(selection):
                 raise no_photos_below(" or ".join(map(str, folders)))
@@ -621,18 +625,20 @@ class Library:
 
         A copy that is there already is replaced when the new one is complete. It can only be
         read, there by any number of machines; with `own` the folder gets an index of its own, as
-        where a copy was a back-up. Photos are not copied. `progress` gets bytes.
+        where a copy was a back-up. Photos are not copied, nor what was asked. `progress` gets
+        bytes.
 
         Raises:
             InvalidInput: something else is there.
             LibraryBusy: another process is writing there.
             LibraryError: the disk is full or read-only.
         """
+        from clipsearch.search.neutral import NEUTRAL
         from clipsearch.store.copying import copy
 
         show = progress or (lambda done, total: None)
         with explained(self.folder):
-            return copy(self.folder, self._catalog, _expanded(folder), own, show)
+            return copy(self.folder, self._catalog, _expanded(folder), own, NEUTRAL, show)
 
     def export_texts(self) -> None:
         """Export the text towers of the index's models, unless that was done before.
@@ -989,6 +995,8 @@ class Library:
         "bytes" are files with the same content; "pictures" are re-encoded, resized or mildly
         recoloured copies of a picture; "shots" look alike and were taken within so many seconds
         of each other, as EXIF tells. Nothing is deleted, and which photo to keep is a suggestion.
+        Each file is looked at first: what is gone, away, not to be read or not as it was indexed is
+        in no group, and one file with several names counts once.
 
         Photos indexed before there were perceptual hashes are read for theirs first; `progress`
         and `isolated` are as in `index`.
@@ -1058,6 +1066,7 @@ class Library:
             counts.failed, embedded, round(seconds, 3), round(read / max(seconds, 1e-9), 1),
             counts.complete, plan.said(),
             next((model.note for model in self._catalog.models()), None),
+            dict(sorted(plan.passed_over.items(), key=lambda it: (-it[1], it[0]))),
         )  # fmt: skip
         return report, plan
 
@@ -1139,7 +1148,7 @@ class Library:
     def _writing(self, wait: float = 0) -> Iterator[None]:
         """Hold the right to write to the index."""
         with explained(self.folder):
-            self._catalog.check_writable()
+            self._catalog.open_to_write()
             with write_lock(self.folder, wait):
                 yield
 
@@ -1217,7 +1226,7 @@ class Library:
         return partial(
             embed_labels, file=self._label_file(model), model=model,
             encoder=partial(self._models.texts, model),
-            progress=progress or (lambda done, total: None),
+            progress=progress or (lambda done, total: None), keep=not self._catalog.is_far,
         )  # fmt: skip
 
     def _label_file(self, model: Model) -> Path:
@@ -1226,7 +1235,12 @@ class Library:
         return vector_file(self.folder, model).rows_path.with_suffix(".labels")
 
     def _bytes(self, pattern: str) -> int:
-        return sum(file.stat().st_size for file in self.folder.glob(pattern))
+        """What the files take; one that another process replaces or removes meanwhile is none."""
+        total = 0
+        for file in self.folder.glob(pattern):
+            with suppress(FileNotFoundError):
+                total += file.stat().st_size
+        return total
 
     def _root_status(self, root: Root) -> RootStatus:
         from clipsearch.search.presence import Presence
@@ -1286,10 +1300,10 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise LibraryError(f"{folder} is or lies in a file; name a folder with --index") from error
-    if (folder / FILE_NAME).exists():
-        return
-    others = [name for name in os.listdir(folder) if not is_ours(name)]
-    if others:
+    with suppress(FileNotFoundError):
+        if (folder / FILE_NAME).stat().st_size:
+            return  # opening it tells whether it is a catalog
+    if others := others_in(folder):
         raise LibraryError(
             f"{folder} is no index and holds other files ({others[0]}...); name an empty or a"
             " new folder with --index"

@@ -62,7 +62,7 @@ def test_the_json_of_each_command_has_the_keys_that_are_documented(
     assert documented("query") == set(hit.as_dict(1))
     (group,) = json.loads(clipsearch("dupes", "--json").stdout)
     assert documented("dupes") == group.keys()
-    own = {"path", "id", "keep", "bytes"}
+    own = {"path", "id", "keep", "bytes", "names"}
     asked = {"rank", "score", "relevance", "path", "id", "present"}
     assert group["photos"][0].keys() - own == documented("query") - asked
     assert documented("label PHOTO") == set(label.as_dict(1))

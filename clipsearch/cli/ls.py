@@ -36,6 +36,8 @@ def ls(
 def _row(photo: Photo) -> tuple[str, ...]:
     facts = photo.facts
     taken = (facts.taken_at or "")[:19].replace("T", " ")
+    if facts.taken_from not in (None, "exif"):  # not the camera, and so perhaps not that moment
+        taken += f" ({facts.taken_from})"
     sides = ("" if side is None else str(side) for side in (facts.width, facts.height))
     # What a program reads line by line stays a path.
     away = away_of(photo) if sys.stdout.isatty() else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -172,6 +173,10 @@ def _made(group: str, **fields: Any) -> Any:
         from clipsearch.cli.output import Output
 
         return Output(**fields)
-    from clipsearch.search.filters import Filters
+    from clipsearch.search.filters import Filters, understood_dates
 
-    return Filters(**fields)
+    filters = Filters(**fields)
+    if sys.stderr.isatty():
+        for line in understood_dates(filters):
+            print(f"clipsearch: {line}", file=sys.stderr)
+    return filters

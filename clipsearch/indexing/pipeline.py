@@ -16,7 +16,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -176,7 +176,8 @@ class Pipeline:
         if isinstance(result, Unread):
             return lambda: result
         if result is not None:
-            if result.digest in self._embedded or result.digest in self._claimed:
+            done = result.digest in self._embedded or result.digest in self._claimed
+            if done and not (item.anew and item.known):
                 return lambda: result
             self._claimed.add(result.digest)
         encoder = self._encoder()
@@ -204,7 +205,16 @@ class Pipeline:
         self._commit_encoded(keep=0)
         return done == self._total and not stopped
 
+    def _known_again(self, item: Work, result: Result) -> Result:
+        """What came of a photo that is read anew and is what it was: its facts, if it has any."""
+        if not item.anew or item.known is None or result.digest not in self._embedded:
+            return result
+        if isinstance(result, Unread):  # it was decoded once
+            return Loaded(item.known.digest) if result.digest == item.known.digest else result
+        return replace(result, views=None, embedding=None)
+
     def _sort_in(self, item: Work, result: Result, batch: _Batch) -> None:
+        result = self._known_again(item, result)
         if isinstance(result, Unread):
             if result.digest:
                 self._broken[result.digest] = result

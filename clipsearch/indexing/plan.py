@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from clipsearch.photos.mounts import mount_points, mount_table
 from clipsearch.photos.scan import (
     Found,
     Identity,
+    extension_of,
     identity_of,
     is_real_folder,
     walk,
@@ -49,6 +51,7 @@ class Work(NamedTuple):
     root: Root
     found: Found
     known: Known | None
+    anew: bool = False  # also what is known of its content is read again
 
 
 class Gone(NamedTuple):
@@ -74,7 +77,10 @@ class Plan:
     mended: list[tuple[int, str]] = field(default_factory=list)  # failures whose file is gone
     unplugged: list[Target] = field(default_factory=list)  # not there, or empty all at once
     unchanged: int = 0
+    targets: Sequence[Target] = ()
+    unread: list[str] = field(default_factory=list)  # folders and files that gave no listing
     problems: list[str] = field(default_factory=list)  # one line each, for a person
+    passed_over: Counter[str] = field(default_factory=Counter)  # pictures not read, by extension
     is_partial: bool = False  # none of the targets is a whole root
 
     @property
@@ -130,7 +136,8 @@ def make_plan(
     A photo is the same while its size and mtime are. What a target that is missing, empty or not
     walked to its end no longer shows counts as unplugged and not as gone, unless pruned or sure.
     """
-    plan = Plan(is_partial=all(target.below or not target.deep for target in targets))
+    is_partial = all(target.below or not target.deep for target in targets)
+    plan = Plan(targets=targets, is_partial=is_partial)
     with _no_garbage_collection():
         for target in targets:
             _Comparison(catalog, model_id, target, doubts, ready, plan).run()
@@ -218,6 +225,7 @@ class _Comparison:
         self._failed = catalog.failed(*self._lying)
         # What was seen on the disk is taken out; at a million photos this is what takes memory.
         self._stamps = catalog.stamps(*self._lying)
+        self._excluded = catalog.exclusions(self._root.id)
         self._unread: dict[str, OSError] = {}
         self._kept: list[str] = []  # folders whose photos are away
         self._is_remote = is_url(self._root.path)
@@ -339,16 +347,19 @@ class _Comparison:
         others = [root.path for root in self._catalog.roots() if root != self._root]
         folders = walk_folders(
             self._root.path, self._below, self._unread.__setitem__,
-            self._catalog.rules(self._root.id), others, self._deep,
+            self._catalog.rules(self._root.id), others, self._deep, self._pass_over,
             self._catalog.folder_rules(self._root.id), self._sight.crossed.add,
         )  # fmt: skip
-        excluded = self._catalog.exclusions(self._root.id)
-        if not excluded:
+        if not self._excluded:
             return folders
-        return (
-            [file for file in photos if not any(is_below(file.path, path) for path in excluded)]
-            for photos in folders
-        )
+        return ([file for file in photos if not self._is_excluded(file.path)] for photos in folders)
+
+    def _pass_over(self, path: str) -> None:
+        if not self._is_excluded(path):
+            self._plan.passed_over[extension_of(path)] += 1
+
+    def _is_excluded(self, path: str) -> bool:
+        return any(is_below(path, folder) for folder in self._excluded)
 
     def _doubted(self) -> Container[str]:
         """The paths of photos that may have changed though their stamps did not."""
@@ -362,7 +373,8 @@ class _Comparison:
             return
         path = joined(self._root.path, found.path)
         if self._ready is None or self._ready(path, found):
-            self._plan.work.append(Work(self._root, found, known.get(found.path)))
+            work = Work(self._root, found, known.get(found.path), self._doubts.verify)
+            self._plan.work.append(work)
 
     def _add_gone(self, known: dict[str, Known], differing: set[str]) -> None:
         """What is left of the stamps and failures is gone, but for what could not be looked at."""
@@ -401,6 +413,7 @@ class _Comparison:
             if path == self._below and is_url(self._place):
                 self._plan.unplugged.append(self._target)
             where = joined(self._root.path, path)
+            self._plan.unread.append(where)
             self._plan.problems.append(
                 f"{where} cannot be read ({error.strerror}); its photos are kept"
             )

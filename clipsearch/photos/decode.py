@@ -10,16 +10,16 @@ import stat
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from clipsearch.errors import FileUnreadable, PhotoError
 from clipsearch.photos.exif import read_facts
 from clipsearch.photos.facts import Facts
-from clipsearch.photos.formats import Opened, open_picture
+from clipsearch.photos.formats import JPEG_END, Opened, jpeg_has_end, open_picture
 from clipsearch.photos.opening import MAX_BYTES
 from clipsearch.photos.urls import is_url, normal
 
@@ -34,6 +34,12 @@ LARGE_PIXELS = 48_000_000
 _MOVING = ("GIF", "PNG", "WEBP", "AVIF")
 # Frames are decoded one after the other, so of a long animation only the start is looked at.
 _MOST_FRAMES = 1000
+
+# What a power cut or a broken copy leaves of a file whose room was taken already.
+_UNWRITTEN = bytes(4096)
+# Of a JPEG that is cut off the last rows may be missing; more, and it is damaged.
+_MOST_MISSING = 0.1
+_CUT_OFF = "its end is missing"
 
 # Pictures are turned into RGB so many pixels at a time, so that in between they take no more
 # memory than their own.
@@ -125,8 +131,8 @@ def decode(
         facts = read_facts(opened)
         is_large = opened.image.width * opened.image.height > LARGE_PIXELS
         with turn if turn is not None and is_large else nullcontext():
-            opened.image.load()
-            return Photo(to_rgb(_upright(opened)), facts)
+            opened, flaw = _load(opened, content, min_side, max_pixels)
+            return Photo(to_rgb(_upright(opened)), replace(facts, flaw=flaw))
 
 
 def decode_frames(
@@ -141,8 +147,8 @@ def decode_frames(
     """
     with _reasons():
         opened = open_picture(content, min_side, max_pixels)
+        opened, _ = _load(opened, content, min_side, max_pixels)
         image = opened.image
-        opened.image.load()
         shown = [to_rgb(_upright(opened)).copy()]
         if image.format not in _MOVING:
             return shown
@@ -156,6 +162,42 @@ def decode_frames(
         except Exception:  # what decoders raise on damaged bytes; the frames before it are good
             return shown
         return shown
+
+
+def _load(
+    opened: Opened, content: bytes, min_side: int | None, max_pixels: int
+) -> tuple[Opened, str | None]:
+    """Decode a picture; gives it, and what is missing of it if nearly all is there."""
+    if opened.image.format not in ("JPEG", "MPO"):
+        opened.image.load()
+        return opened, None
+    held = content.rstrip(b"\0") if content.endswith(_UNWRITTEN) else content
+    if len(held) == len(content) or held.endswith(JPEG_END):
+        try:
+            opened.image.load()
+            whole = held.endswith(JPEG_END) or jpeg_has_end(content)
+            return opened, None if whole else _CUT_OFF
+        except OSError as error:
+            if "truncated" not in str(error).lower():
+                raise
+    # With an end libjpeg shows what there is, and grey for what is missing.
+    opened = open_picture(held + JPEG_END, min_side, max_pixels)
+    opened.image.load()
+    missing = _grey_below(opened.image)
+    if missing > _MOST_MISSING:
+        raise OSError("image file is truncated")
+    return opened, _CUT_OFF
+
+
+def _grey_below(image: Image.Image) -> float:
+    """The share of a picture's rows, from the last one up, that end in grey."""
+    image = image.crop((image.width - 1, 0, image.width, image.height))
+    last = image.getpixel((0, image.height - 1))
+    if not set(last if isinstance(last, tuple) else (last,)) <= {127, 128}:
+        return 0.0
+    bands = ImageChops.difference(image, Image.new(image.mode, image.size, last)).split()
+    boxes = [band.getbbox() for band in bands]
+    return 1 - max(box[3] if box else 0 for box in boxes) / image.height
 
 
 @contextmanager

@@ -21,13 +21,13 @@ NETWORK = frozenset(
 )
 
 
-def network_type(folder: str, mounts: Path = _MOUNTS) -> str | None:
+def network_type(folder: str, mounts: Path | None = None) -> str | None:
     """The type of the network file system that a folder, or one below it, lies on, if any.
 
-    `mounts` is a table as /proc/self/mounts.
+    `mounts` is a table as /proc/self/mounts, which it is by default.
     """
     try:
-        lines = mounts.read_bytes().splitlines()
+        lines = (mounts or _MOUNTS).read_bytes().splitlines()
     except OSError:
         return None
     types = dict(map(_place_and_type, lines))  # of two at one place the later one is seen

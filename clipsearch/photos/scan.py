@@ -20,15 +20,35 @@ if TYPE_CHECKING:
 
 # What cameras write before anybody developed it.
 RAW_EXTENSIONS = frozenset(
-    {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"}
+    {".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".orf", ".ori"}
+    | {".rw2", ".rwl", ".raw", ".raf", ".pef", ".ptx", ".srw", ".3fr", ".fff", ".iiq", ".cap"}
+    | {".x3f", ".mrw", ".mdc", ".mef", ".mos", ".dcr", ".dcs", ".kdc", ".k25", ".kc2", ".erf"}
+    | {".gpr", ".ari", ".bay", ".bmq", ".cs1", ".drf", ".pxn", ".sti"}
 )
+
+# The small picture that some cameras write beside a RAW file or a video.
+_THUMBNAIL = ".thm"
 
 # Extensions only choose candidates; what a file is comes from its content when it is decoded.
 EXTENSIONS = RAW_EXTENSIONS | frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".tif", ".tiff"}
-    | {".bmp", ".dib", ".jp2", ".j2k", ".jpx", ".jpf", ".avif", ".avifs", ".heic", ".heif", ".hif"}
-    | {".ppm", ".pgm", ".pbm", ".pnm"}
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".mpo", ".jps", ".insp", _THUMBNAIL}
+    | {".png", ".apng", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".dib", ".avif", ".avifs"}
+    | {".heic", ".heics", ".heif", ".heifs", ".hif", ".jp2", ".j2k", ".j2c", ".jpc", ".jpx"}
+    | {".jpf", ".jph", ".jhc", ".ppm", ".pgm", ".pbm", ".pnm"}
 )
+
+# Pictures of kinds that are not read, of which a person is told that they were passed over.
+# Documents, videos and what programs keep beside photos are not missed among them.
+PASSED_OVER = frozenset(
+    {".jxl", ".jxr", ".wdp", ".hdp", ".avci", ".bpg", ".flif", ".jls", ".lri", ".rwz", ".eip"}
+    | {".psd", ".psb", ".pdd", ".xcf", ".kra", ".ora", ".clip", ".procreate", ".pdn", ".psp"}
+    | {".pspimage", ".afphoto", ".svg", ".svgz", ".ai", ".eps", ".cdr", ".emf", ".wmf", ".tga"}
+    | {".pcx", ".sgi", ".ras", ".pict", ".pct", ".xbm", ".xpm", ".pam", ".pfm", ".exr", ".hdr"}
+    | {".dds", ".fits", ".dcm", ".djvu", ".djv", ".mng", ".jng"}
+)
+
+# What may show another picture of its folder a second time.
+_SECOND = RAW_EXTENSIONS | {_THUMBNAIL}
 
 # What a camera writes beside a RAW file: the same picture, developed.
 _DEVELOPED = frozenset({".jpg", ".jpeg", ".jpe", ".heic", ".heif", ".hif"})
@@ -50,6 +70,7 @@ _MOST_IGNORE_BYTES = 16 << 20
 _BY_DESCRIPTOR = os.scandir in os.supports_fd
 
 OnError = Callable[[str, OSError], None]
+OnPassedOver = Callable[[str], None]
 Identity = tuple[int, int]  # device and inode
 
 
@@ -88,7 +109,12 @@ FolderRules = Mapping[str, ScanRules]
 
 def is_photo_name(name: str) -> bool:
     """Whether a file of this name may be a photo: a known extension and not hidden."""
-    return name[0] != "." and name[name.rfind(".") :].lower() in EXTENSIONS
+    return name[0] != "." and extension_of(name) in EXTENSIONS
+
+
+def extension_of(name: str) -> str:
+    """The extension of a file's name in small letters, with its dot."""
+    return name[name.rfind(".") :].lower()
 
 
 def is_skipped_folder(name: str) -> bool:
@@ -120,16 +146,20 @@ def walk_folders(
     rules: ScanRules | None = DEFAULT_RULES,
     elsewhere: Sequence[str] = (),
     deep: bool = True,
+    on_passed_over: OnPassedOver | None = None,
     inner: FolderRules | None = None,
     on_seam: Callable[[str], None] = lambda folder: None,
 ) -> Iterator[list[Found]]:
     """`walk`, giving the photos of each folder together; not `deep`, only of the folder `below`.
 
-    In folders that have `inner` rules, a photo has to satisfy those too. A folder that lies on
+    `on_passed_over` gets the path below the root of each picture of a kind that is not read. In
+    folders that have `inner` rules, a photo has to satisfy those too. A folder that lies on
     another device than the one above it goes to `on_seam` with its path below the root.
     """
     walking = _RemoteWalk if is_url(root) else _Walk
-    return walking(root, below, on_error, rules, elsewhere, deep, inner or {}, on_seam).folders()
+    return walking(
+        root, below, on_error, rules, elsewhere, deep, on_passed_over, inner or {}, on_seam
+    ).folders()
 
 
 class _Ignore(NamedTuple):
@@ -201,7 +231,8 @@ class _Listing(NamedTuple):
     identities: list[Identity]  # of the photos; only where links are followed
     folders: list[str]  # prefixes
     links: list[str]
-    has_raw: bool
+    others: list[str]  # pictures of kinds that are not read
+    has_twins: bool  # whether some may show what another one of the folder does
     has_ignore_file: bool
     device: int | None = None
 
@@ -217,12 +248,14 @@ class _Walk:
         rules: ScanRules | None,
         elsewhere: Sequence[str],
         deep: bool,
+        on_passed_over: OnPassedOver | None,
         inner: FolderRules,
         on_seam: Callable[[str], None],
     ) -> None:
         self._root = root
         self._below = below
         self._on_error = on_error
+        self._on_passed_over = on_passed_over
         self._deep = deep
         self._heeding = rules is not None
         self._rules = _Rules().narrowed("", rules or ScanRules(raw_too=True))
@@ -303,7 +336,8 @@ class _Walk:
         identities: list[Identity] = []
         folders: list[str] = []
         links: list[str] = []
-        has_raw = has_ignore_file = False
+        others: list[str] = []
+        has_twins = has_ignore_file = False
         prefix = folder.prefix
         following = folder.rules.follow_links
         # A run over unchanged photos spends its time in this loop, so nothing is called that
@@ -319,8 +353,8 @@ class _Walk:
                             continue
                         stat = entry.stat(follow_symlinks=False)
                         photos.append(new(Found, (prefix + name, stat.st_size, stat.st_mtime_ns)))
-                        if extension in RAW_EXTENSIONS:
-                            has_raw = True
+                        if extension in _SECOND:
+                            has_twins = True
                         if following:
                             identities.append((stat.st_dev, stat.st_ino))
                     elif entry.is_dir(follow_symlinks=False):
@@ -328,13 +362,16 @@ class _Walk:
                             folders.append(f"{prefix}{name}/")
                     elif name == IGNORE_FILE:
                         has_ignore_file = entry.is_file()
+                    elif extension in PASSED_OVER and entry.is_file(follow_symlinks=False):
+                        if name[0] != ".":
+                            others.append(prefix + name)
                     elif following and entry.is_symlink() and not is_skipped_folder(name):
                         links.append(prefix + name)
                 except FileNotFoundError:
                     continue  # deleted between the listing and the look
                 except OSError as error:
                     self._on_error(prefix + name, error)
-        return _Listing(photos, identities, folders, links, has_raw, has_ignore_file)
+        return _Listing(photos, identities, folders, links, others, has_twins, has_ignore_file)
 
     def _chosen(self, folder: _Folder, listing: _Listing) -> list[Found]:
         """The photos of a folder that the rules take; its subfolders are put on the stack."""
@@ -345,8 +382,12 @@ class _Walk:
             photos = self._unseen(folder, listing)
         if ignores or rules.patterns:
             photos = [photo for photo in photos if _takes(photo.path, rules, ignores)]
-        if listing.has_raw and not rules.raw_too:
-            photos = list(_without_raw_twins(photos))
+        if listing.has_twins:
+            photos = list(_without_twins(photos, rules.raw_too))
+        if listing.others and self._on_passed_over:
+            for path in listing.others:
+                if _takes(path, rules, ignores):
+                    self._on_passed_over(path)
         if not self._deep:
             return photos
         for prefix in listing.folders:
@@ -366,6 +407,7 @@ class _Walk:
         if folder.linked and place in self._seen:
             listing.folders.clear()  # each folder once: no loop can arise
             listing.links.clear()
+            listing.others.clear()
             return []
         if place:
             self._seen.add(place)
@@ -440,8 +482,8 @@ class _RemoteWalk(_Walk):
     def _list(self, folder: _Folder) -> _Listing:
         from clipsearch.photos.remote import entries
 
-        listing = _Listing([], [], [], [], False, False)
-        has_raw = has_ignore_file = False
+        listing = _Listing([], [], [], [], [], False, False)
+        has_twins = has_ignore_file = False
         for entry in entries(self._root, folder.prefix):
             name = entry.name
             if entry.is_folder:
@@ -449,10 +491,12 @@ class _RemoteWalk(_Walk):
                     listing.folders.append(f"{folder.prefix}{name}/")
             elif is_photo_name(name):
                 listing.photos.append(Found(folder.prefix + name, entry.size, entry.mtime_ns))
-                has_raw |= os.path.splitext(name)[1].lower() in RAW_EXTENSIONS
+                has_twins |= extension_of(name) in _SECOND
             elif name == IGNORE_FILE:
                 has_ignore_file = True
-        return listing._replace(has_raw=has_raw, has_ignore_file=has_ignore_file)
+            elif name[:1] != "." and extension_of(name) in PASSED_OVER:
+                listing.others.append(folder.prefix + name)
+        return listing._replace(has_twins=has_twins, has_ignore_file=has_ignore_file)
 
     def _ignores_in(self, folder: _Folder) -> tuple[_Ignore, ...]:
         try:
@@ -505,12 +549,20 @@ def _is_pattern(line: str) -> bool:
         return False  # as git does, a line that means nothing is passed over
 
 
-def _without_raw_twins(photos: Sequence[Found]) -> Iterator[Found]:
-    """The photos of one folder, without the RAW files whose picture lies there developed."""
+def _without_twins(photos: Sequence[Found], raw_too: bool) -> Iterator[Found]:
+    """The photos of one folder, without what shows another one of them.
+
+    Such are thumbnails, and, unless `raw_too`, RAW files whose picture lies there developed.
+    """
     parts = [os.path.splitext(photo.path.lower()) for photo in photos]
     developed = {stem for stem, extension in parts if extension in _DEVELOPED}
+    pictures = {stem for stem, extension in parts if extension != _THUMBNAIL}
     for photo, (stem, extension) in zip(photos, parts, strict=True):
-        if extension not in RAW_EXTENSIONS or stem not in developed:
+        if extension == _THUMBNAIL:
+            is_twin = stem in pictures
+        else:
+            is_twin = extension in RAW_EXTENSIONS and stem in developed and not raw_too
+        if not is_twin:
             yield photo
 
 

@@ -142,10 +142,12 @@ def embed_labels(
     model: Model,
     encoder: Callable[[], TextEncoder],
     progress: Progress,
+    keep: bool = True,
 ) -> LabelSet:
-    """The labels' embeddings; those that `file` does not remember are made, and remembered.
+    """The labels' embeddings; those that `file` does not remember are made, and kept there.
 
-    The encoder is asked for only if one is missing.
+    Where they are not to be kept they are made each time. The encoder is asked for only if one is
+    missing.
     """
     made_with = _made_with(model)
     known = read_label_rows(file, made_with)
@@ -156,7 +158,8 @@ def embed_labels(
         try:
             _embed_missing(missing, known, encoder(), progress)
         finally:  # what was made before Ctrl-C need not be made again
-            _remember(file, made_with, known)
+            if keep:
+                _remember(file, made_with, known)
     rows = np.stack([known.rows[label] for label in labels])
     return LabelSet(list(labels), rows, known.logit_scale, known.logit_bias)
 

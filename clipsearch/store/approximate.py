@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from clipsearch.errors import InvalidInput, LibraryError
+from clipsearch.replacing import put_in_place
 from clipsearch.store.vectors import NOTHING, Matches, VectorFile, best, scored, threads
 
 MAGIC = b"clipsearch ann 1"  # 16 bytes: what the file is, and the format's version
@@ -303,7 +304,7 @@ def build(vectors: VectorFile, progress: Progress | None = None) -> tuple[Approx
             )
         candidates, recall = _measured(draft, show)
         _write_header(fresh, replace(header, candidates=candidates), centroids)
-        os.replace(fresh, path)
+        put_in_place(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
     index = load(vectors, path)
@@ -343,8 +344,6 @@ def _write_header(path: Path, header: Header, centroids: np.ndarray) -> None:
     checksum = zlib.crc32(head + centroids.tobytes())
     with path.open("r+b") as file:
         file.write(head + np.int64(checksum).tobytes() + centroids.tobytes())
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _measured(index: ApproximateIndex, show: Progress) -> tuple[int, float]:

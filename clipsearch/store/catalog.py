@@ -6,6 +6,7 @@ Imports sqlite_utils only to make or migrate a file: that import takes longer th
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import sqlite3
@@ -16,13 +17,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from clipsearch.errors import LibraryError
-from clipsearch.photos.facts import Facts, with_file_time
+from clipsearch.photos.facts import Facts, dated
+from clipsearch.photos.mounts import network_type
 from clipsearch.photos.opening import Place
 from clipsearch.photos.scan import ScanRules
 from clipsearch.photos.urls import joined, path_below
 from clipsearch.store import changes, database, words
-from clipsearch.store.conditions import Condition, EngineFacts, engine_facts
+from clipsearch.store.conditions import Condition, EngineFacts, engine_facts, folded
 from clipsearch.store.database import Origin, from_db, is_below, to_db
+
+log = logging.getLogger("clipsearch")
 
 T = TypeVar("T")
 
@@ -160,15 +164,30 @@ class Changes:
     dropped: list[int] = field(default_factory=list)  # ids of photos that are photos no more
 
 
+def _say_far(folder: Path, kind: str) -> None:
+    log.warning(
+        "the index in %s is on a network file system (%s): if two machines write to it, or the"
+        " connection breaks while one does, it can be damaged; keep it on a disk of this machine,"
+        " and let others read a copy of it: clipsearch copy FOLDER", folder, kind,
+    )  # fmt: skip
+
+
 class Catalog:
     """The SQLite file of one index folder."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, far: Path | None = None) -> None:
+        """With `far`, a folder on a network file system, it is read until `open_to_write`."""
+        self._far = far
+        self._is_mounted = False
+        self._take(connection)
+
+    def _take(self, connection: sqlite3.Connection) -> None:
         self._db = connection
         connection.create_function("kilometres", 4, _kilometres, deterministic=True)
+        connection.create_function("folded", 1, folded, deterministic=True)
         self.origin: Origin | None = database.origin(connection)
         self.is_read_only = False
-        if self.origin:
+        if self.origin or self._far:
             self._read_only()
 
     @classmethod
@@ -178,6 +197,11 @@ class Catalog:
         Raises:
             LibraryError: the file there is not ours, or a newer version made it.
         """
+        file = folder / database.FILE_NAME
+        if kind := network_type(os.path.realpath(folder)):
+            if file.exists() and file.stat().st_size:
+                return cls.open(folder)
+            _say_far(folder, kind)
         return cls(database.made(folder))
 
     @classmethod
@@ -187,7 +211,8 @@ class Catalog:
         Raises:
             LibraryError: there is none, it is not ours, or a newer version made it.
         """
-        return cls(database.opened(folder))
+        far = folder if network_type(os.path.realpath(folder)) else None
+        return cls(database.opened(folder, writes=far is None), far)
 
     @property
     def identity(self) -> str:
@@ -198,6 +223,7 @@ class Catalog:
         """Have roots, or folders that hold some, at other places of this machine, read only."""
         self._db.execute("PRAGMA query_only = OFF")
         database.mount(self._db, places)
+        self._is_mounted = True
         self._read_only()
 
     def _read_only(self) -> None:
@@ -211,16 +237,45 @@ class Catalog:
                 f"this is a copy of {self.origin.folder}, to be read only; write to that, or make"
                 " an index of its own from it: clipsearch copy --own FOLDER"
             )
-        if self.is_read_only:
+        if self._is_mounted:
             raise LibraryError("an index is written only where its folders have their own paths")
 
-    def copy(self, file: Path, source: Path | None, progress: Callable[[int, int], None]) -> None:
+    @property
+    def is_far(self) -> bool:
+        """Whether it lies on a network file system and is read there, so that nothing is written.
+
+        SQLite's log and locks are for one machine, and there may fail two that write.
+        """
+        return self._far is not None
+
+    def open_to_write(self) -> None:
+        """Have it written from here on; on a network file system what may go wrong is said.
+
+        Raises:
+            LibraryError: it is a copy, or its roots are elsewhere here.
+        """
+        self.check_writable()
+        if self._far is None:
+            return
+        folder, self._far = self._far, None
+        _say_far(folder, network_type(os.path.realpath(folder)) or "")
+        self._db.close()
+        self._take(database.made(folder))
+
+    def copy(
+        self,
+        file: Path,
+        source: Path | None,
+        questions: Sequence[str],
+        progress: Callable[[int, int], None],
+    ) -> None:
         """Write the catalog as it is at this moment to a new file, a copy of the index `source`.
 
-        Without one it is the catalog of an index of its own, whose vectors are in no engine.
-        `progress` gets the bytes written and their total.
+        Without one it is the catalog of an index of its own, whose vectors are in no engine. Of
+        what was asked only `questions` are in it. `progress` gets the bytes written and their
+        total.
         """
-        database.copy(self._db, file, source, progress)
+        database.copy(self._db, file, source, questions, progress)
 
     def close(self) -> None:
         """Close the file."""
@@ -496,6 +551,14 @@ class Catalog:
             " JOIN roots ON roots.id = root_id ORDER BY roots.path, failures.path"
         )
         return [(_join(root, path), reason) for root, path, reason in rows]
+
+    def passing_failures(self) -> list[str]:
+        """The absolute paths of the files that may be readable though they did not change."""
+        rows = self._db.execute(
+            "SELECT roots.path, failures.path FROM failures JOIN roots ON roots.id = root_id"
+            " WHERE size < 0 ORDER BY root_id, failures.path"
+        )
+        return [_join(root, path) for root, path in rows]
 
     def digests_without_vector(self, model_id: int | None) -> set[str]:
         """The contents of photos that a model has not embedded yet; for None, of all photos."""
@@ -936,6 +999,7 @@ _VECTOR_OF_PHOTO = "SELECT 1 FROM vectors WHERE vectors.digest = photos.digest"
 _PHOTO_AT = "SELECT id FROM photos WHERE root_id = ? AND path = ?"
 _WRITE_PICTURE = "INSERT OR REPLACE INTO pictures VALUES (?, ?)"
 _FACT_NAMES = [field.name for field in fields(Facts)]  # each is a column, the keywords as JSON
+_KEYWORDS = _FACT_NAMES.index("keywords")
 _FACTS = ", ".join(_FACT_NAMES)
 _WRITE_PHOTO = (
     f"INSERT OR REPLACE INTO photos (id, root_id, path, digest, size, mtime_ns, {_FACTS})"
@@ -956,17 +1020,19 @@ def _rules(text: str | None) -> ScanRules:
 
 
 def _photo_values(photo: NewPhoto) -> tuple[Any, ...]:
-    facts = astuple(with_file_time(photo.facts, photo.mtime_ns))
-    keywords = json.dumps(facts[-1], ensure_ascii=False) if facts[-1] else None
+    facts = list(astuple(dated(photo.facts, photo.path, photo.mtime_ns)))
+    keywords = facts[_KEYWORDS]
+    facts[_KEYWORDS] = json.dumps(keywords, ensure_ascii=False) if keywords else None
     return (
         photo.id, photo.root_id, to_db(photo.path), photo.digest, photo.size, photo.mtime_ns,
-        *facts[:-1], keywords,
+        *facts,
     )  # fmt: skip
 
 
 def _facts(row: Sequence[Any]) -> Facts:
-    keywords = tuple(json.loads(row[-1])) if row[-1] else ()
-    return Facts(*[*row[:-1], keywords])
+    values = list(row)
+    values[_KEYWORDS] = tuple(json.loads(values[_KEYWORDS])) if values[_KEYWORDS] else ()
+    return Facts(*values)
 
 
 def _lying(root_id: int, below: str, deep: bool) -> tuple[Selection, Selection]:

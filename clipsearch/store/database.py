@@ -8,10 +8,9 @@ lies. It says itself what it is a copy of.
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,10 +22,8 @@ from clipsearch.store import changes, words
 from clipsearch.store.lock import write_lock
 
 FILE_NAME = "catalog.db"
-# What may lie in an index folder, or one that becomes one; anything else there is somebody's own.
-_OURS = re.compile(r"README\.md|index\.(lock|pid|progress|new)|catalog\.db.*|vectors|\..*")
 APPLICATION_ID = 0x636C6970  # "clip", so that `file` and we can tell whose database it is
-SCHEMA_VERSION = 6  # the number of migrations
+SCHEMA_VERSION = 7  # the number of migrations
 
 _PATIENCE = 30.0  # seconds that a short write of another process is waited for
 _STEPS_A_LOOK = 200_000  # of SQLite's virtual machine: some hundred looks a second
@@ -68,14 +65,18 @@ def made(folder: Path) -> sqlite3.Connection:
     return connection
 
 
-def opened(folder: Path) -> sqlite3.Connection:
+def opened(folder: Path, writes: bool = True) -> sqlite3.Connection:
     """The database of `folder`, which must exist; a read-only disk will do.
+
+    Unless it `writes`, nothing is written there, not even what SQLite needs beside a file.
 
     Raises:
         LibraryError: there is none, it is not ours, or a newer version made it.
     """
     if not (folder / FILE_NAME).is_file():
         raise LibraryError(f"{folder} holds no index; make one: clipsearch index FOLDER")
+    if not writes:
+        return _read_only(folder)
     try:
         return made(folder)
     except sqlite3.OperationalError:
@@ -113,12 +114,17 @@ def mount(connection: sqlite3.Connection, places: Mapping[str, str]) -> None:
 
 
 def copy(
-    connection: sqlite3.Connection, file: Path, source: Path | None, progress: Progress
+    connection: sqlite3.Connection,
+    file: Path,
+    source: Path | None,
+    questions: Sequence[str],
+    progress: Progress,
 ) -> None:
     """Write the database as it is at this moment to a new file, whatever is written meanwhile.
 
     With a `source`, an index folder, the file is marked as a copy of it; without, it is the
-    database of an index of its own, whose vectors are in no engine yet. `progress` gets bytes.
+    database of an index of its own, whose vectors are in no engine yet. Of what was asked only
+    `questions` are in it. `progress` gets bytes.
     """
     (total,) = connection.execute(
         "SELECT (page_count - freelist_count) * page_size"
@@ -146,13 +152,18 @@ def copy(
         connection.set_progress_handler(None, 0)
         connection.execute(f"PRAGMA query_only = {locked}")
     with closing(sqlite3.connect(file, isolation_level=None)) as fresh:
-        _mark(fresh, source)
+        _mark(fresh, source, questions)
 
 
-def _mark(fresh: sqlite3.Connection, source: Path | None) -> None:
+def _mark(fresh: sqlite3.Connection, source: Path | None, questions: Sequence[str]) -> None:
     # VACUUM INTO leaves it to the system when the file is on the disk; this commit does not.
     fresh.execute("PRAGMA synchronous = FULL")
+    fresh.execute("PRAGMA secure_delete = ON")  # else what is deleted can be read in the file
     fresh.execute("BEGIN")
+    fresh.execute(
+        f"DELETE FROM questions WHERE text NOT IN ({', '.join('?' * len(questions))})",
+        tuple(questions),
+    )
     fresh.execute("DROP TABLE IF EXISTS copied")
     if source is not None:
         fresh.execute("CREATE TABLE copied (folder TEXT NOT NULL, made TEXT NOT NULL)")
@@ -175,11 +186,6 @@ def place_of(root: str, places: Mapping[str, str]) -> str:
     holder = max(holders, key=len)
     below = os.path.relpath(root, holder)
     return places[holder] if below == "." else os.path.join(places[holder], below)
-
-
-def is_ours(name: str) -> bool:
-    """Whether a file of this name may lie in an index folder."""
-    return _OURS.fullmatch(name) is not None
 
 
 def is_below(path: str, folder: str) -> bool:

@@ -138,7 +138,19 @@ def m005_stores(db: Database) -> None:
 
 
 @migrations()
-def m006_seams_and_folder_rules(db: Database) -> None:
+def m006_flaws(db: Database) -> None:
+    """What is missing of photos, and another try for the files that could not be read before."""
+    db.executescript(
+        """
+        ALTER TABLE photos ADD COLUMN flaw TEXT;
+        CREATE INDEX photos_by_flaw ON photos (flaw) WHERE flaw IS NOT NULL;
+        UPDATE failures SET size = -1;
+        """
+    )
+
+
+@migrations()
+def m007_seams_and_folder_rules(db: Database) -> None:
     """Where file systems meet below roots, and the rules of folders that were roots before."""
     db.executescript(
         """

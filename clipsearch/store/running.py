@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from clipsearch.replacing import replacing
 
 Progress = Callable[[int, int], None]
 
@@ -39,10 +40,9 @@ def telling(folder: Path, progress: Progress | None) -> Iterator[Progress]:
         nonlocal written
         if time.monotonic() - written >= _INTERVAL:
             written = time.monotonic()
-            fresh = file.with_suffix(".new")
-            with suppress(OSError):  # the run itself says if the disk is full
+            # The run itself says if the disk is full.
+            with suppress(OSError), replacing(file, lasting=False) as fresh:
                 fresh.write_text(json.dumps({"done": done, "total": total, "begun": begun}))
-                os.replace(fresh, file)
         if progress is not None:
             progress(done, total)
 

@@ -22,6 +22,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from clipsearch.replacing import put_in_place
+
 MAGIC = b"clipsearch f16 1"  # 16 bytes: what the file is, and the format's version
 ROWS_START = 4096  # rows begin on a page, so that float16 loads are aligned
 IDS_START = 16
@@ -117,8 +119,8 @@ class VectorFile:
         for ids, rows in batches:
             fresh.add(ids, rows)
         # The two carry one random number: a pair that a crash leaves mixed is not believed.
-        os.replace(fresh.rows_path, self.rows_path)
-        os.replace(fresh.ids_path, self.ids_path)
+        put_in_place(fresh.rows_path, self.rows_path)
+        put_in_place(fresh.ids_path, self.ids_path)
         self.ids = fresh.ids
         self._forget_view()
 
