@@ -40,6 +40,7 @@ from clipsearch.store.catalog import (
     StoredPhoto,
 )
 from clipsearch.store.database import FILE_NAME, Origin, is_below, place_of
+from clipsearch.store.departed import MOST_DAYS, Kept
 from clipsearch.store.faults import explained
 from clipsearch.store.lock import write_lock
 from clipsearch.store.ownership import others_in
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from clipsearch.indexing.captions import CaptionReport
     from clipsearch.indexing.distributed import Cluster
     from clipsearch.indexing.plan import Counts, Doubts, Plan, Ready, Target
+    from clipsearch.indexing.targets import Held
     from clipsearch.photos.isolated import Processes
     from clipsearch.photos.urls import PhotoPath
     from clipsearch.search.duplicates import Group, Kind
@@ -138,6 +140,7 @@ class Status:
     captions: dict[str, int]  # contents that a model wrote about, by the model's name
     store: str  # "faiss", or the address of the engine that the vectors are in
     copy_of: Origin | None  # the index that this is a copy of
+    kept: Kept  # what left the index and is kept for when it comes back
 
 
 def default_folder() -> Path:
@@ -361,6 +364,7 @@ class Library:
         isolated: bool = False,
         ray: str | None = None,
         ray_gpus: float | None = None,
+        keep_for: int | None = None,
         progress: Progress | None = None,
         stopping: Callable[[], bool] | None = None,
     ) -> IndexReport:
@@ -385,6 +389,10 @@ class Library:
 
         `store` says where a new index keeps its vectors for searching: "faiss", which is its own
         folder, or "milvus:http://HOST:19530" (docs/scale.md). It is remembered; `move` changes it.
+
+        The embeddings and captions of what leaves the index are kept for `keep_for` days (30), and
+        found again by the content when it comes back. It is remembered, and holds for what is kept
+        already too: 0 frees all of it now.
 
         `progress` gets the number of files done and their total. `stopping` is asked after each
         file; once true, the run ends after committing what it has. With `isolated`, files are
@@ -416,6 +424,7 @@ class Library:
         _check_positive("--workers", workers)
         _check_positive("--max-megapixels", max_megapixels)
         _check_positive("--frames", frames)
+        _check_days(keep_for)
         how = _How(batch_size, workers, isolated, max_megapixels, frames, progress, stopping)
         if ray is not None:
             from clipsearch.indexing.distributed import Cluster
@@ -437,6 +446,9 @@ class Library:
                     self._models.run_by(runtime)
                 if verify:
                     self._catalog.rebuild_words()
+                    self._catalog.remove_damaged_vectors()
+                if keep_for is not None:
+                    self._catalog.keep_for(keep_for)
                 report, _ = self._look(targets, Doubts(prune, verify, retry), how)
             except ClipsearchError:
                 take_back_roots(self._catalog, roots)
@@ -554,21 +566,34 @@ class Library:
             assert isinstance(content, bytes)
             return self._catalog.captions_of(sha256(content).hexdigest())
 
-    def forget(self, path: StrPath) -> int:
+    def forget(self, path: StrPath, *, keep_for: int | None = None) -> int:
         """Take a folder or a photo out of the index; gives the number of photos taken out.
 
         Files are never touched. A part of an indexed folder stays out of later runs until it is
-        named to `index` again.
+        named to `index` again. Until then, and for `keep_for` days at most, embeddings and captions
+        are kept, so that nothing is embedded again; None is what the index keeps all for (30).
+
+        Raises:
+            InvalidInput: the index does not know the path, or `keep_for` makes no sense.
+        """
+        from clipsearch.indexing.targets import forget
+
+        _check_days(keep_for)
+        with self._writing(_PATIENCE):
+            taken = forget(self._catalog, os.fspath(path), keep_for)
+            self._bring_up_vectors()
+        return taken
+
+    def held_at(self, path: StrPath) -> Held:
+        """What `forget` would take out of the index.
 
         Raises:
             InvalidInput: the index does not know the path.
         """
-        from clipsearch.indexing.targets import forget
+        from clipsearch.indexing.targets import held_at
 
-        with self._writing(_PATIENCE):
-            taken = forget(self._catalog, os.fspath(path))
-            self._bring_up_vectors()
-        return taken
+        with explained(self.folder):
+            return held_at(self._catalog, os.fspath(path))
 
     def optimize(
         self, *, force: bool = False, progress: Progress | None = None
@@ -1037,6 +1062,7 @@ class Library:
                 self._catalog.count_captions(),
                 engine.address if (engine := self._catalog.engine()) else "faiss",
                 self._catalog.origin,
+                self._catalog.kept(),
             )
 
     # The parts of an index run
@@ -1060,6 +1086,7 @@ class Library:
                 further, _ = self._bring_up(other, targets, USUAL, how)
                 read, embedded = read + further.read, embedded + further.embedded
                 counts.complete = further.complete
+        self._catalog.expire()
         seconds = time.monotonic() - started
         report = IndexReport(
             counts.added, counts.updated, counts.moved, counts.removed, counts.unchanged,
@@ -1300,14 +1327,21 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise LibraryError(f"{folder} is or lies in a file; name a folder with --index") from error
-    with suppress(FileNotFoundError):
-        if (folder / FILE_NAME).stat().st_size:
-            return  # opening it tells whether it is a catalog
-    if others := others_in(folder):
+    if _is_begun(folder):
+        return  # opening it tells whether it is a catalog
+    others = others_in(folder)
+    if others and not _is_begun(folder):  # still not: another process may be making it just now
         raise LibraryError(
             f"{folder} is no index and holds other files ({others[0]}...); name an empty or a"
             " new folder with --index"
         )
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether a file that is not empty lies where a catalog would."""
+    with suppress(FileNotFoundError):
+        return (folder / FILE_NAME).stat().st_size > 0
+    return False
 
 
 def _place_of(image: StrPath) -> PhotoPath:
@@ -1342,3 +1376,8 @@ def _expanded(path: StrPath) -> Path:
 def _check_positive(option: str, value: int | None) -> None:
     if value is not None and value < 1:
         raise InvalidInput(f"{option} must be at least 1, not {value}")
+
+
+def _check_days(keep_for: int | None) -> None:
+    if keep_for is not None and not 0 <= keep_for <= MOST_DAYS:
+        raise InvalidInput(f"--keep-for must be 0 to {MOST_DAYS} days, not {keep_for}")

@@ -8,6 +8,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -257,18 +258,19 @@ def test_a_folder_below_an_overlay_has_no_copies_in_it(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read")
 def test_what_cannot_be_read_is_not_kept(
-    library: Library, folder: Path, index: Path, tmp_path: Path
+    library: Library,
 ) -> None:
-    kept, second, third = three_of("bytes", folder)
-    library.index([folder])
-    kept.chmod(0)
-    for place in (tmp_path.parent.parent, tmp_path.parent, tmp_path, index, folder):
-        place.chmod(0o755)
-    os.seteuid(65534)
-    try:
-        (group,) = library.duplicates(["bytes"])
-    finally:
-        os.seteuid(0)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        folder.chmod(0o755)
+        kept, second, third = three_of("bytes", folder)
+        library.index([folder])
+        kept.chmod(0)
+        os.seteuid(65534)
+        try:
+            (group,) = library.duplicates(["bytes"])
+        finally:
+            os.seteuid(0)
     assert [photo.path for photo in group.photos] == [second, third]
 
 
@@ -457,7 +459,7 @@ def test_indexing_keeps_a_hash_of_each_content_and_forgetting_drops_it(
     assert sorted(hashes(index).values()) == [b"", perceptual_hash(picture(1))]
     library.forget(folder / "one.png")
     assert len(hashes(index)) == 2
-    library.forget(folder)
+    library.forget(folder, keep_for=0)
     assert hashes(index) == {}
 
 

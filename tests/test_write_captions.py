@@ -140,6 +140,8 @@ def test_a_caption_follows_its_photo_and_goes_with_the_last_copy(
         library.index()
         assert names(library, '"green"') == ["moved.png"]
         assert "copy.png" in names(library, '"red"')
+        assert sum(library.status().captions.values()) == 6
+        library.index(keep_for=0)
         assert len(stored(index)) == 6
 
 

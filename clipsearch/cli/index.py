@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipsearch.cli.options import Device, Folders, Index, Json, ModelSpec, Workers
+from clipsearch.cli.options import Device, Folders, Index, Json, KeepFor, ModelSpec, Workers
 from clipsearch.cli.output import counted, end_with_the_reader, print_json
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def index(
             metavar="STORE", help="Where a new index keeps its vectors: milvus:http://HOST:19530."
         ),
     ] = None,
+    keep_for: KeepFor = None,
     json: Json = False,
 ) -> None:
     """Bring folders into the index, or all that it knows up to date.
@@ -115,6 +116,7 @@ def index(
                 ray=ray,
                 ray_gpus=ray_gpus,
                 store=store,
+                keep_for=keep_for,
                 progress=show,
                 stopping=stop.is_set,
             )

@@ -70,6 +70,10 @@ Count = Annotated[
     int | None,
     typer.Option("-k", metavar="N", parser=_count, help="How many photos to show, or all."),
 ]
+KeepFor = Annotated[
+    int | None,
+    typer.Option(metavar="DAYS", help="Keep embeddings of what leaves so long. Default: 30."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON (see docs/json.md).")]
 Exact = Annotated[
     bool,

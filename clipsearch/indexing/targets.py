@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from clipsearch.errors import InvalidInput
 from clipsearch.indexing.plan import Plan, Target
 from clipsearch.photos.scan import ScanRules, is_photo_name
 from clipsearch.photos.urls import is_url, joined, normal, path_below
-from clipsearch.store.catalog import Catalog, Root
+from clipsearch.store.catalog import Catalog, Known, Root
 from clipsearch.store.database import is_below
 
 _SOME = 200  # photos that are looked for where a root may have moved to
@@ -138,36 +138,70 @@ def take_back_roots(catalog: Catalog, before: Sequence[Root]) -> None:
             catalog.remove_root(root.id)
 
 
-def forget(catalog: Catalog, path: str) -> int:
-    """Take a folder or a photo out; gives the number of photos taken out.
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the index holds at a path."""
 
-    A part of a root is kept out of later runs until it is named again.
+    photos: int
+    roots: tuple[tuple[str, ScanRules], ...]  # folders that are indexed and lie there, and rules
+
+
+def held_at(catalog: Catalog, path: str) -> Held:
+    """What `forget` would take out.
 
     Raises:
         InvalidInput: the index does not know the path.
     """
     wanted = _real(path)
+    parts = [(root, *_part_of(catalog, root, wanted)) for root in _roots_at(catalog, wanted)]
+    whole = [(root.path, catalog.rules(root.id)) for root, part, _, _ in parts if not part]
+    return Held(sum(len(photos) for _, _, photos, _ in parts), tuple(whole))
+
+
+def forget(catalog: Catalog, path: str, keep_for: int | None = None) -> int:
+    """Take a folder or a photo out; gives the number of photos taken out.
+
+    A part of a root is kept out of later runs until it is named again. What it held is kept for
+    `keep_for` days, or as long as the index keeps all.
+
+    Raises:
+        InvalidInput: the index does not know the path.
+    """
+    wanted = _real(path)
+    taken = [_forget_in(catalog, root, wanted) for root in _roots_at(catalog, wanted)]
+    catalog.sweep()
+    if keep_for is not None:
+        catalog.keep_for(keep_for, (known.digest for photos in taken for known in photos))
+    catalog.expire()
+    return sum(map(len, taken))
+
+
+def _roots_at(catalog: Catalog, wanted: str) -> list[Root]:
     roots = [r for r in catalog.roots() if is_below(r.path, wanted) or is_below(wanted, r.path)]
     if not roots:
         raise InvalidInput(_unknown(wanted))
-    taken = sum(_forget_in(catalog, root, wanted) for root in roots)
-    catalog.sweep()
-    return taken
+    return roots
 
 
-def _forget_in(catalog: Catalog, root: Root, wanted: str) -> int:
+def _part_of(catalog: Catalog, root: Root, wanted: str) -> tuple[str, dict[str, Known], list[str]]:
+    """What part of a root a path is, "" for all, with its photos and the files that failed."""
     part = "" if is_below(root.path, wanted) else path_below(wanted, root.path)
-    photos = {p: k.id for p, k in catalog.known(root.id).items() if is_below(p, part)}
+    photos = {p: known for p, known in catalog.known(root.id).items() if is_below(p, part)}
     failed = [path for path in catalog.failed(root.id) if is_below(path, part)]
     if part and not photos and not failed:
         raise InvalidInput(_unknown(wanted))
-    catalog.remove_photos(photos.values())
+    return part, photos, failed
+
+
+def _forget_in(catalog: Catalog, root: Root, wanted: str) -> Collection[Known]:
+    part, photos, failed = _part_of(catalog, root, wanted)
+    catalog.remove_photos(known.id for known in photos.values())
     catalog.remove_failures((root.id, path) for path in failed)
     if part:
         catalog.exclude(root.id, part)
     else:
         catalog.remove_root(root.id)
-    return len(photos)
+    return photos.values()
 
 
 def _folder(catalog: Catalog, path: str) -> str:

@@ -16,15 +16,16 @@ from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from clipsearch.errors import LibraryError
+from clipsearch.errors import LibraryError, ModelError
 from clipsearch.photos.facts import Facts, dated
 from clipsearch.photos.mounts import network_type
 from clipsearch.photos.opening import Place
 from clipsearch.photos.scan import ScanRules
 from clipsearch.photos.urls import joined, path_below
-from clipsearch.store import changes, database, words
+from clipsearch.store import changes, database, departed, words
 from clipsearch.store.conditions import Condition, EngineFacts, engine_facts, folded
 from clipsearch.store.database import Origin, from_db, is_below, to_db
+from clipsearch.store.departed import Kept
 
 log = logging.getLogger("clipsearch")
 
@@ -342,7 +343,7 @@ class Catalog:
     def remove_model(self, model_id: int) -> None:
         """Forget a model with its vectors."""
         with self.transaction():
-            for table in ("questions", "vectors"):
+            for table in ("questions", "vectors", "departed_vectors", "batches"):
                 self._db.execute(f"DELETE FROM {table} WHERE model_id = ?", (model_id,))
             self._db.execute("DELETE FROM models WHERE id = ?", (model_id,))
 
@@ -571,27 +572,35 @@ class Catalog:
         return {digest for (digest,) in rows}
 
     def taken_sizes(self, sizes: Iterable[int]) -> set[int]:
-        """Those of these sizes in bytes that photos have."""
+        """Those of these sizes in bytes that photos have, or had that left not long ago."""
+        wanted = json.dumps(list(sizes))
         rows = self._db.execute(
             "SELECT DISTINCT size FROM photos WHERE size IN (SELECT value FROM json_each(?))",
-            (json.dumps(list(sizes)),),
+            (wanted,),
         )
-        return {size for (size,) in rows}
+        return {size for (size,) in rows} | departed.sizes(self._db, wanted)
 
     def embedded_of_sizes(self, model_id: int, sizes: Iterable[int]) -> set[str]:
-        """The contents of one of these sizes in bytes that photos have and a model embedded."""
+        """The contents of one of these sizes in bytes that a model embedded.
+
+        Those of photos, and of such as left not long ago.
+        """
+        wanted = json.dumps(list(sizes))
         rows = self._db.execute(
             "SELECT digest FROM photos WHERE size IN (SELECT value FROM json_each(?))"
             f" AND EXISTS ({_VECTOR_OF_PHOTO} AND model_id = ?)",
-            (json.dumps(list(sizes)), model_id),
+            (wanted, model_id),
         )
-        return {digest for (digest,) in rows}
+        found = {digest for (digest,) in rows}
+        return found | departed.embedded_of_sizes(self._db, model_id, wanted)
 
     def facts_of(self, digest: str) -> Facts | None:
-        """The facts of a photo with this content, None where there is none."""
+        """The facts of a photo that has this content, or had it; None where there is none."""
         row = self._db.execute(
             f"SELECT {_FACTS} FROM photos WHERE digest = ? LIMIT 1", (digest,)
         ).fetchone()
+        if row is None and (kept := departed.facts_of(self._db, digest)):
+            row = [kept.get(name) for name in _FACT_NAMES]
         return _facts(row) if row else None
 
     def photos_of_vectors(
@@ -687,22 +696,56 @@ class Catalog:
         return [id for (id,) in rows]
 
     def write(self, model_id: int, changes: Changes) -> list[tuple[int, bytes]]:
-        """Write a batch in one transaction; gives the new vectors with their ids."""
+        """Write a batch in one transaction; gives the new vectors with their ids.
+
+        A content that comes back after its last photo left has its vectors again.
+
+        Raises:
+            ModelError: a vector is none of the model's, or not of unit length; nothing is written.
+        """
+        self._check_vectors(model_id, changes.vectors)
         done = [(photo.root_id, to_db(photo.path)) for photo in changes.photos]
         failed = [
             (it.root_id, to_db(it.path), it.size, it.mtime_ns, it.reason) for it in changes.failures
         ]
         with self.transaction():
-            added = [self._add_vector(model_id, *new) for new in changes.vectors]
+            tried = [self._add_vector(model_id, *new) for new in changes.vectors]
+            added = {model_id: [new for new in tried if new]}
             self._db.executemany(_WRITE_PICTURE, changes.pictures)
+            departed.note(self._db, _FACT_NAMES, _WRITTEN_OVER, _places_of(changes.photos))
             # A photo may take the place of another, of which the words would stay.
             self._db.executemany(f"DELETE FROM words WHERE rowid IN ({_PHOTO_AT})", done)
             self._db.executemany(_WRITE_PHOTO, [_photo_values(photo) for photo in changes.photos])
             words.renew(self._db, f"id IN ({_PHOTO_AT})", done)
             self._delete_photos(changes.dropped)
+            back = {photo.digest for photo in changes.photos}
+            for model, id, vector in departed.bring_back(self._db, back):
+                added.setdefault(model, []).append((id, vector))
+            for model, new in added.items():
+                if new:
+                    self._stamp(model, new[-1][0])
             self._db.executemany("DELETE FROM failures WHERE root_id = ? AND path = ?", done)
             self._db.executemany("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?)", failed)
-        return [new for new in added if new]
+        return added[model_id]
+
+    def _check_vectors(self, model_id: int, vectors: Sequence[tuple[str, bytes]]) -> None:
+        if not vectors:
+            return
+        from clipsearch.store.units import unit_rows  # a run with nothing to do needs no NumPy
+
+        spec, dim = self._db.execute(
+            "SELECT spec, dim FROM models WHERE id = ?", (model_id,)
+        ).fetchone()
+        _, good = unit_rows([row for _, row in vectors], dim)
+        if not good.all():
+            raise ModelError(
+                f"{spec} gave {int((~good).sum())} embeddings that are not {dim} finite numbers of"
+                " unit length; they were not kept, nor what came with them"
+            )
+
+    def _stamp(self, model_id: int, last_id: int) -> None:
+        """Tell this state from any that another history of this catalog may come to."""
+        self._db.execute("INSERT INTO batches VALUES (?, ?, randomblob(8))", (model_id, last_id))
 
     def move_photos(self, moves: Iterable[tuple[int, int, str]]) -> None:
         """Have photos, by id, at another root and path below it."""
@@ -712,11 +755,12 @@ class Catalog:
             words.renew(self._db, "id = ?", _ones(id for _, _, id in rows))
 
     def remove_photos(self, ids: Iterable[int]) -> None:
-        """Take photos out; `sweep` then frees the vectors that no photo has any more."""
+        """Take photos out; `sweep` then puts aside the vectors that no photo has any more."""
         with self.transaction():
             self._delete_photos(list(ids))
 
     def _delete_photos(self, ids: Sequence[int]) -> None:
+        departed.note(self._db, _FACT_NAMES, "id = ?", _ones(ids))
         self._db.executemany("DELETE FROM photos WHERE id = ?", _ones(ids))
         self._db.executemany("DELETE FROM words WHERE rowid = ?", _ones(ids))
 
@@ -729,24 +773,28 @@ class Catalog:
             )
 
     def sweep(self, digests: Iterable[str] | None = None) -> None:
-        """Delete the vectors, perceptual hashes and captions that no photo has any more.
+        """Put aside the vectors of contents that no photo has any more; of these, or of all.
 
-        Of these contents, or of all. Not done batch by batch: a content that one file loses
-        another may gain in the next.
+        They, the perceptual hashes and the captions are kept for `keep_for` days. Not done batch
+        by batch: a content that one file loses another may gain in the next.
         """
-        some = None if digests is None else _ones(digests)
         with self.transaction():
-            for table in ("vectors", "pictures", "captions"):
-                if some is None:
-                    self._db.execute(
-                        f"DELETE FROM {table} WHERE digest IN"
-                        f" (SELECT digest FROM {table} EXCEPT SELECT digest FROM photos)"
-                    )
-                else:
-                    self._db.executemany(
-                        f"DELETE FROM {table} WHERE digest = ?1"
-                        " AND NOT EXISTS (SELECT 1 FROM photos WHERE digest = ?1)", some,
-                    )  # fmt: skip
+            departed.sweep(self._db, digests)
+
+    def keep_for(self, days: int, digests: Iterable[str] | None = None) -> None:
+        """Keep contents that left so many days; for None all of them, now and later."""
+        with self.transaction():
+            departed.keep_for(self._db, days, digests)
+
+    def expire(self) -> None:
+        """Free what left the index and was kept as long as it was to be."""
+        if over := departed.expired(self._db):
+            with self.transaction():
+                departed.remove(self._db, over)
+
+    def kept(self) -> Kept:
+        """How much is kept of what left the index."""
+        return departed.kept(self._db)
 
     def _add_vector(self, model_id: int, digest: str, vector: bytes) -> tuple[int, bytes] | None:
         cursor = self._db.execute(
@@ -823,12 +871,14 @@ class Catalog:
 
     def captions_of(self, digest: str) -> dict[str, str]:
         """What models wrote about a content, by the model's name."""
-        select = "SELECT model, text FROM captions WHERE digest = ? ORDER BY model"
+        select = (
+            f"SELECT model, text FROM captions WHERE digest = ? AND {_HAS_PHOTO} ORDER BY model"
+        )
         return dict(self._db.execute(select, (digest,)))
 
     def count_captions(self) -> dict[str, int]:
-        """How many contents each model wrote a caption for."""
-        select = "SELECT model, count(*) FROM captions GROUP BY model ORDER BY model"
+        """How many contents of photos each model wrote a caption for."""
+        select = f"SELECT model, count(*) FROM captions WHERE {_HAS_PHOTO} GROUP BY 1 ORDER BY 1"
         return dict(self._db.execute(select))
 
     def paths_without_caption(
@@ -893,11 +943,54 @@ class Catalog:
         row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'vectors'").fetchone()
         return int(row[0]) if row else 0
 
-    def vectors_after(self, model_id: int, id: int) -> Iterator[tuple[int, bytes]]:
-        """A model's vectors with ids above `id`, ascending: (id, float16 row)."""
-        yield from self._db.execute(
-            "SELECT id, vector FROM vectors WHERE model_id = ? AND id > ? ORDER BY id",
+    def last_batch(self, model_id: int) -> tuple[int, bytes]:
+        """The highest id that was given to a model's vectors, and the stamp that came with it."""
+        row = self._batch("WHERE model_id = ? ORDER BY last_id DESC LIMIT 1", (model_id,))
+        return row or (0, bytes(8))
+
+    def stamp(self, model_id: int, last_id: int) -> bytes | None:
+        """The random bytes that tell the state of the vectors when that id was their last."""
+        row = self._batch("WHERE model_id = ? AND last_id = ?", (model_id, last_id))
+        return row[1] if row else None
+
+    def _batch(self, where: str, values: tuple[int, ...]) -> tuple[int, bytes] | None:
+        try:
+            row = self._db.execute(f"SELECT last_id, stamp FROM batches {where}", values).fetchone()
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
+            return None  # a catalog of an older clipsearch that cannot be written to
+        return (int(row[0]), bytes(row[1])) if row else None
+
+    def vector_at(self, model_id: int, id: int) -> tuple[int, bytes] | None:
+        """A model's first vector from an id on, (id, float16 row); None after the last."""
+        return next(self.vectors_after(model_id, id - 1, 1), None)
+
+    def vector_before(self, model_id: int, id: int) -> tuple[int, bytes] | None:
+        """A model's last vector up to an id, (id, float16 row); None before the first."""
+        row: tuple[int, bytes] | None = self._db.execute(
+            "SELECT id, vector FROM vectors WHERE model_id = ? AND id <= ?"
+            " ORDER BY id DESC LIMIT 1",
             (model_id, id),
+        ).fetchone()
+        return row
+
+    def remove_damaged_vectors(self) -> None:
+        """Delete vectors that are no embeddings, so that their photos are embedded again."""
+        from clipsearch.store import units
+
+        with self.transaction():
+            for model in self.models():
+                units.remove_others(self._db, model.id, model.dim)
+
+    def vectors_after(self, model_id: int, id: int, limit: int = -1) -> Iterator[tuple[int, bytes]]:
+        """A model's vectors with ids above `id`, ascending: (id, float16 row).
+
+        Not more than `limit` unless negative.
+        """
+        yield from self._db.execute(
+            "SELECT id, vector FROM vectors WHERE model_id = ? AND id > ? ORDER BY id LIMIT ?",
+            (model_id, id, limit),
         )
 
     def vector_ids(self, model_id: int) -> Iterator[int]:
@@ -996,6 +1089,9 @@ _ENGINE_COLUMNS = (
     "height",
 )  # fmt: skip
 _VECTOR_OF_PHOTO = "SELECT 1 FROM vectors WHERE vectors.digest = photos.digest"
+_HAS_PHOTO = "EXISTS (SELECT 1 FROM photos WHERE photos.digest = captions.digest)"
+# Photos that are written over with another content: at their id or at their path.
+_WRITTEN_OVER = "(id = ?1 OR root_id = ?2 AND path = ?3) AND digest <> ?4"
 _PHOTO_AT = "SELECT id FROM photos WHERE root_id = ? AND path = ?"
 _WRITE_PICTURE = "INSERT OR REPLACE INTO pictures VALUES (?, ?)"
 _FACT_NAMES = [field.name for field in fields(Facts)]  # each is a column, the keywords as JSON
@@ -1017,6 +1113,10 @@ def _rules(text: str | None) -> ScanRules:
     kept = json.loads(text)
     kept |= {name: tuple(kept[name]) for name in ("include", "exclude")}
     return ScanRules(**kept)
+
+
+def _places_of(photos: Iterable[NewPhoto]) -> list[tuple[int | None, int, str | bytes, str]]:
+    return [(photo.id, photo.root_id, to_db(photo.path), photo.digest) for photo in photos]
 
 
 def _photo_values(photo: NewPhoto) -> tuple[Any, ...]:

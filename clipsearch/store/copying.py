@@ -31,7 +31,7 @@ from clipsearch.store.database import FILE_NAME
 from clipsearch.store.faults import explained
 from clipsearch.store.lock import write_lock
 from clipsearch.store.ownership import holds_catalog, is_vectors, others_in
-from clipsearch.store.sync import bring_up, vector_file
+from clipsearch.store.sync import bring_up, is_of, vector_file
 from clipsearch.store.vectors import VectorFile
 
 BEFORE = ".before"  # the ending of a file that was replaced
@@ -79,7 +79,7 @@ def copy(
                 _copy_vectors(folder, target, draft, catalog)
             origin = None if own else source
             _copy_catalog(folder, catalog, draft / FILE_NAME, origin, questions, progress)
-            _bring_up(target, draft)
+            _bring_up(target, draft, catalog.identity)
             _put_in_place(target, draft)
         return _copied(target, _left(catalog) if own else None)
 
@@ -147,20 +147,24 @@ def _copy_vectors(folder: Path, target: Path, draft: Path, catalog: Catalog) -> 
         ours, theirs = vector_file(folder, model), vector_file(target, model)
         if not len(ours.ids):
             continue
-        if _is_begun_by(theirs, ours):
-            for start in range(len(theirs.ids), len(ours.ids), _ROWS_A_BATCH):
-                some = slice(start, start + _ROWS_A_BATCH)
-                theirs.add(ours.ids[some], ours.rows[some])
+        if _is_begun_by(theirs, ours) and is_of(catalog, model, theirs):
+            _append(theirs, ours)
         else:
             fresh = vector_file(draft, model)
-            # In this order, since both only grow: never ids without rows.
-            _copy_file(ours.ids_path, fresh.ids_path)
+            # In this order, since both only grow: the rows say how many ids there are.
             _copy_file(ours.rows_path, fresh.rows_path)
+            _copy_file(ours.ids_path, fresh.ids_path)
         if not ours.ann_path.exists():
             if is_vectors(theirs.ann_path):
                 theirs.ann_path.unlink()
         elif _head(ours.ann_path) != _head(theirs.ann_path):
             _copy_file(ours.ann_path, vector_file(draft, model).ann_path)
+
+
+def _append(theirs: VectorFile, ours: VectorFile) -> None:
+    starts = range(len(theirs.ids), len(ours.ids), _ROWS_A_BATCH)
+    parts = [slice(start, start + _ROWS_A_BATCH) for start in starts]
+    theirs.extend(((ours.ids[some], ours.rows[some]) for some in parts), lambda: ours.seal)
 
 
 def _is_begun_by(theirs: VectorFile, ours: VectorFile) -> bool:
@@ -205,12 +209,17 @@ def _copy_catalog(
             raise
 
 
-def _bring_up(target: Path, draft: Path) -> None:
-    """Add the vectors that came to the index in between, and remove those that it has no more."""
+def _bring_up(target: Path, draft: Path, source: str) -> None:
+    """Add the vectors that came to the index in between, and remove those that it has no more.
+
+    `source` is the identity of the index that is copied, which an index of its own has not.
+    """
     stems = []
     with closing(Catalog.open(draft)) as catalog:
         for model in catalog.models() if catalog.engine() is None else []:
             fresh, file = vector_file(draft, model), vector_file(target, model)
+            if fresh.seal.library == source:
+                fresh.reseal(fresh.seal._replace(library=catalog.identity))
             is_there = file.rows_path.exists() and not fresh.rows_path.exists()
             bring_up(catalog, model, file if is_there else fresh)
             stems.append(f"{file.rows_path.stem}.")

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from clipsearch.replacing import replacing
+from clipsearch.store.units import are_units
 
 
 @dataclass(slots=True)
@@ -32,6 +33,8 @@ def read_label_rows(path: Path, made_with: str) -> LabelRows | None:
             if str(file["made_with"]) != made_with:
                 return None
             labels = file["labels"].tobytes().decode().split("\n")
+            if not are_units(file["rows"]).all():
+                return None
             rows = dict(zip(labels, file["rows"], strict=True))
             bias = float(file["logit_bias"])
             return LabelRows(float(file["logit_scale"]), None if math.isnan(bias) else bias, rows)

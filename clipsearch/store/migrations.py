@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sqlite_utils import Database, Migrations
 
+from clipsearch.store import units
+
 migrations = Migrations("clipsearch")
 
 
@@ -150,7 +152,50 @@ def m006_flaws(db: Database) -> None:
 
 
 @migrations()
-def m007_seams_and_folder_rules(db: Database) -> None:
+def m007_departed(db: Database) -> None:
+    """What left the index and is kept for a while."""
+    db.executescript(
+        """
+        ALTER TABLE library ADD COLUMN kept_for INTEGER NOT NULL DEFAULT 30;
+        CREATE TABLE departed (
+            digest TEXT PRIMARY KEY,
+            size INTEGER NOT NULL,
+            since INTEGER NOT NULL,
+            days INTEGER NOT NULL,
+            facts TEXT NOT NULL
+        );
+        CREATE INDEX departed_by_size ON departed (size);
+        CREATE TABLE departed_vectors (
+            digest TEXT NOT NULL,
+            model_id INTEGER NOT NULL REFERENCES models (id),
+            vector BLOB NOT NULL,
+            PRIMARY KEY (digest, model_id)
+        );
+        """
+    )
+
+
+@migrations()
+def m008_batches(db: Database) -> None:
+    """What tells the states of a catalog apart; embeddings that are none go."""
+    db.executescript(
+        """
+        CREATE TABLE batches (
+            model_id INTEGER NOT NULL REFERENCES models (id),
+            last_id INTEGER NOT NULL,
+            stamp BLOB NOT NULL,
+            PRIMARY KEY (model_id, last_id)
+        ) WITHOUT ROWID;
+        INSERT INTO batches
+            SELECT model_id, max(id), randomblob(8) FROM vectors GROUP BY model_id;
+        """
+    )
+    for model_id, dim in db.execute("SELECT id, dim FROM models").fetchall():
+        units.remove_others(db.conn, model_id, dim)
+
+
+@migrations()
+def m009_seams_and_folder_rules(db: Database) -> None:
     """Where file systems meet below roots, and the rules of folders that were roots before."""
     db.executescript(
         """

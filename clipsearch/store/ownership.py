@@ -28,7 +28,9 @@ def others_in(folder: Path) -> list[str]:
 
     Not among them is what is left where the making of an index or of a copy was stopped.
     """
-    return sorted(entry.name for entry in os.scandir(folder) if not _is_left(Path(entry.path)))
+    others = [entry.name for entry in os.scandir(folder) if not _is_left(Path(entry.path))]
+    # What went meanwhile was of somebody who makes an index here at this moment.
+    return sorted(name for name in others if os.path.lexists(folder / name))
 
 
 def is_vectors(file: Path) -> bool:
@@ -45,7 +47,8 @@ def _is_left(path: Path) -> bool:
     if name == "index.pid":
         return _is_file(path) and re.fullmatch(rb"[0-9]*", _head(path, 20)) is not None
     if name == f"{FILE_NAME}-journal":
-        return _is_file(path) and _JOURNAL.startswith(_head(path, len(_JOURNAL)))
+        head = _head(path, len(_JOURNAL))  # zeros until SQLite has synced what follows
+        return _is_file(path) and (_JOURNAL.startswith(head) or not head.strip(b"\0"))
     return False
 
 
