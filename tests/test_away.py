@@ -176,19 +176,56 @@ def test_another_drive_in_the_place_of_a_root_takes_nothing_of_the_first(
 
 @mounts
 def test_a_drive_that_holds_a_copy_of_the_first_is_taken_for_it(
-    index: Path, photos: Path, usb: Path, tmp_path: Path
+    index: Path, photos: Path, usb: Path
 ) -> None:
-    put(tmp_path / "drive", 100, 101)
     for _ in range(2):
         with mounted("-t", "tmpfs", "one", usb):
-            for file in (tmp_path / "drive").iterdir():
-                shutil.copy(file, usb)
-            run(index, photos)
+            put(usb, 100, 101)
+            assert run(index, photos)[1] == ()
             before = ids(index)
+            (usb / "101.png").unlink()
+            assert run(index) == ({"removed": 1, "unchanged": 13}, ())
+            put(usb, 101)
+            run(index)
+    assert ids(index).keys() == before.keys()
+
+
+@mounts
+def test_a_drive_that_holds_some_of_the_first_takes_nothing_of_it(
+    index: Path, photos: Path, usb: Path
+) -> None:
     with mounted("-t", "tmpfs", "one", usb):
-        shutil.copy(tmp_path / "drive" / "100.png", usb)
-        assert run(index)[0] == {"removed": 1, "unchanged": 13}
-    assert ids(index).items() < before.items()
+        put(usb, 100, 101)
+        run(index, photos)
+        before = ids(index)
+    with mounted("-t", "tmpfs", "other", usb):
+        put(usb, 100)
+        for _ in range(2):
+            counts, (line,) = run(index)
+            assert counts == {"unchanged": 13}
+            assert "1 photo " in line
+        assert run(index, verify=True)[0] == {"unchanged": 13}
+    assert ids(index) == before
+
+
+@mounts
+@pytest.mark.skipif(shutil.which("mkfs.ext4") is None, reason="needs mkfs.ext4")
+def test_drives_that_only_have_the_name_of_their_device_are_told_apart(
+    index: Path, photos: Path, usb: Path, tmp_path: Path
+) -> None:
+    for name, seed in (("one", 100), ("other", 200)):
+        image = tmp_path / name
+        image.write_bytes(b"")
+        os.truncate(image, 4 << 20)
+        subprocess.run(["mkfs.ext4", "-q", "-U", "clear", image], check=True)
+        with mounted("-o", "loop", image, usb):
+            put(usb, seed, seed + 1)
+            assert "removed" not in run(index, photos)[0]
+            before = ids(index)
+    with mounted("-o", "loop", tmp_path / "one", usb):
+        assert run(index)[0] == {"unchanged": 14}
+    assert ids(index) == before
+    assert len(before) == 16
 
 
 @mounts
@@ -338,6 +375,51 @@ def test_no_id_comes_twice_where_two_missing_roots_held_the_same(index: Path, ph
     with open_tiny(index) as library:
         report = library.index([photos])
         assert report.embedded == 0
+
+
+def test_a_part_of_a_root_that_moved_keeps_ids(index: Path, photos: Path, tmp_path: Path) -> None:
+    run(index, photos)
+    before = ids(index)
+    other = tmp_path / "other"
+    other.mkdir()
+    moved = (photos / "trip").rename(other / "trip")
+    shutil.copyfile(photos / "00.jpg", other / "copy.jpg")
+    assert run(index, other) == ({"added": 1, "moved": 4}, ())
+    after = ids(index)
+    assert {after.pop(str(it)) for it in moved.iterdir()} == {
+        before.pop(path) for path in list(before) if "/trip/" in path
+    }
+    assert before.items() < after.items()
+    assert run(index) == ({"unchanged": 13}, ())
+
+
+def test_a_root_emptied_into_another_has_moved(index: Path, photos: Path) -> None:
+    with open_tiny(index) as library:
+        library.index([photos], exclude=["0*.jpg"])
+    before = sorted(ids(index).values())
+    other = photos.with_name("other")
+    other.mkdir()
+    for it in list(photos.iterdir()):
+        it.rename(other / it.name)
+    counts, problems = run(index, other)
+    assert (counts, problems) == ({"moved": len(before)}, ())
+    assert sorted(ids(index).values()) == before
+    assert run(index)[0] == {"unchanged": len(before)}
+
+
+def test_a_file_that_failed_before_is_no_failure_where_a_photo_moved_to(
+    index: Path, photos: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "00.jpg").write_bytes(b"no picture")
+    assert run(index, photos, other)[0] == {"added": 12, "failed": 1}
+    for file in photos.glob("*.jpg"):
+        file.replace(other / file.name)
+    shutil.rmtree(photos)
+    assert run(index, other)[0]["moved"] == 8
+    with open_tiny(index) as library:
+        assert library.status().failures == ()
 
 
 # The rules of a folder that another takes in

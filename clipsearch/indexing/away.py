@@ -5,18 +5,18 @@ or shows what lies beneath; or another drive is at its place. So the catalog rem
 systems meet below a root: by the folder where one begins, the names of those that its photos are
 on. That of the root itself is among them, "" stands for what lies there without a mount, and
 `_UNKNOWN` for what was there before anything was remembered. Where the name is another by now,
-what is not shown is away and not gone. Only names of numbers that drives get anew may change for
-nothing: then it is the same file system if it shows a photo that is known.
+what is not shown is away and not gone. Some names say little, as numbers that drives get anew: by
+such a one a file system is the same as before if it shows a photo that is known.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from clipsearch.photos.mounts import is_vacant, volume_at, volume_of
+from clipsearch.photos.mounts import is_sure, is_vacant, volume_at, volume_of
 from clipsearch.photos.urls import is_url, joined
 from clipsearch.store.catalog import Root, Seams
 from clipsearch.store.database import is_below
@@ -24,11 +24,11 @@ from clipsearch.store.database import is_below
 _UNKNOWN = "?"
 
 # What is said of a folder whose photos are away, by what is found there.
-MISSING = "is missing, with {} photos"
-EMPTY = "is empty where it held {} photos"
-_BENEATH = "is not mounted, which held {} photos"
-_ANOTHER = "shows another drive than that of {} photos"
-_SEVERAL = "has held other things before, and does not show {} photos of those"
+MISSING = "is missing, with {}"
+EMPTY = "is empty where it held {}"
+_BENEATH = "is not mounted, which held {}"
+_ANOTHER = "shows another drive than that of {}"
+_SEVERAL = "has held other things before, and does not show {} of those"
 
 
 class Away(NamedTuple):
@@ -43,9 +43,10 @@ class Away(NamedTuple):
         left = self.held - moved
         if not left:
             return None
+        photos = f"{left} photo{'s' if left > 1 else ''}"
         doubt = "" if is_url(self.place) else " (a drive that is not connected?)"
         return (
-            f"{self.place} {self.state.format(left)}{doubt}; they are kept. If they are gone for"
+            f"{self.place} {self.state.format(photos)}{doubt}; they are kept. If they are gone for"
             " good: clipsearch index --prune, or clipsearch forget"
         )
 
@@ -80,21 +81,25 @@ class Sight:
             reverse=True,
         )
 
-    def judge(self, seam: str, lost: Collection[str], overlaps: Callable[[], bool]) -> str | None:
-        """What is said of the photos of a file system that are not shown as they were, if away.
+    def is_the_same(self, seam: str, overlaps: bool) -> bool:
+        """Whether a file system is that which was remembered, so that what it lacks is gone.
 
-        Those are `lost`; None says that they are gone, or changed. `overlaps` says whether one of
-        all that are known there is shown.
+        `overlaps` is whether one of the photos that are known there is shown.
         """
-        now = self._now(seam)
-        before = self._volumes(seam)
-        if not lost:
-            self._learn(seam, now)
-            return None
-        is_same = before == {now} and self._before.get(seam, now) == now
-        if is_same and (now or overlaps()):
-            return None
-        if self._before.get(seam, now) == now and self._is_renamed(before, now) and overlaps():
+        now, before = self._now(seam), self._volumes(seam)
+        if now is None or self._before.get(seam, now) != now:
+            return False
+        if before == {now}:
+            return overlaps or is_sure(now)
+        return overlaps and self._may_be_renamed(before, now)
+
+    def judge(self, seam: str, is_lacking: bool, overlaps: bool) -> str | None:
+        """What is said of the photos of a file system that it lacks, if those are away.
+
+        None says that it lacks none, or that they are gone, or changed.
+        """
+        now, before = self._now(seam), self._volumes(seam)
+        if not is_lacking or self.is_the_same(seam, overlaps):
             self._learn(seam, now)
             return None
         if now is not None and self._shows(seam):
@@ -118,8 +123,9 @@ class Sight:
         return known
 
     @staticmethod
-    def _is_renamed(before: frozenset[str], now: str | None) -> bool:
-        return bool(now) and len(before) == 1 and "" not in before
+    def _may_be_renamed(before: frozenset[str], now: str) -> bool:
+        is_one = len(before) == 1 and "" not in before and now != ""
+        return is_one and not (is_sure(now) and all(map(is_sure, before)))
 
     def _learn(self, seam: str, now: str | None) -> None:
         if now and self._shows(seam):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from clipsearch.indexing.away import EMPTY, MISSING, Away, Sight, emptied, seam_of
-from clipsearch.photos.mounts import mount_points, mount_table
+from clipsearch.photos.mounts import is_vacant, mount_points, mount_table
 from clipsearch.photos.scan import (
     Found,
     Identity,
@@ -147,16 +147,14 @@ def make_plan(
 
 
 def _find_moved(catalog: Catalog, model_id: int | None, doubts: Doubts, plan: Plan) -> None:
-    """Look for new files among the photos of roots that are missing.
+    """Look for new files among the photos elsewhere that are not there any more.
 
     One at the same place below another root, with the same size and time, is the same; what else
     has the size of a new file may be, which is told when that is read.
     """
-    lost = [
-        Gone(root, path, known, root.path)
-        for root in _missing(catalog, plan)
-        for path, known in catalog.known(root.id).items()
-    ]
+    sizes = {item.found.size for item in plan.work if item.known is None}
+    taken = {photo.known.id for photo in (*plan.gone, *plan.kept)}
+    lost = [photo for photo in _lost(catalog, sizes) if photo.known.id not in taken]
     lacking = catalog.digests_without_vector(model_id) if lost else set()
     alike: dict[tuple[str, int, int], list[Gone]] = {}
     for photo in lost:
@@ -173,20 +171,27 @@ def _find_moved(catalog: Catalog, model_id: int | None, doubts: Doubts, plan: Pl
         else:
             work.append(item)
     plan.work = work
-    sizes = {item.found.size for item in work if item.known is None}
-    plan.kept += [it for it in lost if it.known.id not in found and it.known.size in sizes]
+    plan.kept += [photo for photo in lost if photo.known.id not in found]
 
 
-def _missing(catalog: Catalog, plan: Plan) -> list[Root]:
-    """The roots that are not there, and those of which nothing is."""
-    pruned = {photo.root.id for photo in plan.gone}
-    hollow = {target.root.id for target in plan.unplugged if not target.below}
-    return [
-        root
-        for root in catalog.roots()
-        if not is_url(root.path) and root.id not in pruned
-        if root.id in hollow or not os.path.isdir(root.path)
-    ]
+def _lost(catalog: Catalog, sizes: set[int]) -> Iterator[Gone]:
+    """The photos of these sizes in bytes whose files are not there; those at URLs are not asked."""
+    roots = {root.id: root for root in catalog.roots() if not is_url(root.path)}
+    vacant = {root.id for root in roots.values() if is_vacant(root.path)}
+    for root_id, path, known in catalog.known_of_sizes(sizes):
+        root = roots.get(root_id)
+        if root and (root.id in vacant or _is_missing(joined(root.path, path))):
+            yield Gone(root, path, known, root.path)
+
+
+def _is_missing(file: str) -> bool:
+    try:
+        os.lstat(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        pass  # nobody knows
+    return False
 
 
 @contextmanager
@@ -286,18 +291,19 @@ class _Comparison:
             if self._doubts.prune:
                 self._sight.prune(seam)
                 continue
-            there = {it for it in lost | altered if seam_of(it, seams) == seam}
-
-            def overlaps(seam: str = seam, there: set[str] = there) -> bool:
-                same = (it for it in known if it not in there and not self._is_unread(it))
-                return any(seam_of(it, seams) == seam for it in same) or any(
-                    self._has_content(changed[it], known[it]) for it in there & changed.keys()
-                )
-
-            state = self._sight.judge(seam, there, overlaps)
+            lacking = {it for it in lost | altered if seam_of(it, seams) == seam}
+            same = (it for it in known if it not in lacking and not self._is_unread(it))
+            overlaps = bool(lacking) and any(seam_of(it, seams) == seam for it in same)
+            if lacking and not self._sight.is_the_same(seam, overlaps):
+                copies = {
+                    it for it in lacking & altered if self._has_content(changed[it], known[it])
+                }
+                lacking -= copies
+                overlaps |= bool(copies)
+            state = self._sight.judge(seam, bool(lacking), overlaps)
             if state is not None:
-                kept |= there
-                self._keep(seam, state, there, known)
+                kept |= lacking
+                self._keep(seam, state, lacking, known)
         if not self._doubts.prune and self._anchor is None:
             gone = lost - kept
             for folder, paths in emptied(self._root.path, self._below, gone).items():

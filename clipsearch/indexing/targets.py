@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -9,10 +10,13 @@ from pathlib import Path
 
 from clipsearch.errors import InvalidInput
 from clipsearch.indexing.plan import Plan, Target
+from clipsearch.photos.mounts import is_vacant
 from clipsearch.photos.scan import ScanRules, is_photo_name
 from clipsearch.photos.urls import is_url, joined, normal, path_below
 from clipsearch.store.catalog import Catalog, Known, Root
 from clipsearch.store.database import is_below
+
+log = logging.getLogger("clipsearch")
 
 _SOME = 200  # photos that are looked for where a root may have moved to
 
@@ -48,16 +52,16 @@ def _take_over_rules(catalog: Catalog, root: Root) -> None:
     That is as it was called there, or is the new root itself. What has moved is told by contents,
     but those are read only after the rules are known.
     """
-    for old in missing_roots(catalog):
+    for old in _missing_roots(catalog):
         for place in ("", os.path.basename(old.path)):
             if _looks_like(catalog, old, joined(root.path, place)):
                 catalog.carry_rules(old, root, place)
                 break
 
 
-def missing_roots(catalog: Catalog) -> list[Root]:
-    """The roots whose folders are not there; not those at URLs, which are not asked."""
-    return [it for it in catalog.roots() if not is_url(it.path) and not os.path.isdir(it.path)]
+def _missing_roots(catalog: Catalog) -> list[Root]:
+    """The roots of which nothing is there; not those at URLs, which are not asked."""
+    return [it for it in catalog.roots() if not is_url(it.path) and is_vacant(it.path)]
 
 
 def _looks_like(catalog: Catalog, old: Root, folder: str) -> bool:
@@ -118,6 +122,7 @@ def settle(catalog: Catalog, plan: Plan) -> None:
     for root_id, seams in plan.seams.items():
         catalog.set_seams(root_id, seams)
     if plan.moves:
+        catalog.remove_failures((item.root.id, item.found.path) for _, item in plan.moves)
         catalog.move_photos(
             (photo.known.id, item.root.id, item.found.path) for photo, item in plan.moves
         )
@@ -126,9 +131,14 @@ def settle(catalog: Catalog, plan: Plan) -> None:
 def leave_moved_roots(catalog: Catalog, plan: Plan) -> None:
     """Remove the missing roots whose photos have all been found elsewhere."""
     moved = {photo.root.id for photo in plan.moved}
-    for root in missing_roots(catalog):
-        if root.id in moved and not catalog.count_photos(root.id):
+    for root in _missing_roots(catalog):
+        if root.id in moved and not catalog.count_photos(root.id) and not os.path.isdir(root.path):
             catalog.remove_root(root.id)
+            log.warning(
+                "%s is missing and all its photos were found elsewhere: it is no longer indexed"
+                " itself; if it comes back, name it to clipsearch index",
+                root.path,
+            )
 
 
 def take_back_roots(catalog: Catalog, before: Sequence[Root]) -> None:

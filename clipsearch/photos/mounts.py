@@ -11,6 +11,7 @@ from clipsearch.photos.urls import joined
 
 _MOUNTS = Path("/proc/self/mounts")  # on Linux; elsewhere there is none, and no answer
 _UUIDS = Path("/dev/disk/by-uuid")  # links to disks, by what was written on them at formatting
+_UNSURE = "?"  # begins the names that others may have too
 
 # File systems whose files other machines, or programs beside the mount, change unseen.
 NETWORK = frozenset(
@@ -53,15 +54,23 @@ def mount_points(table: bytes) -> dict[str, str]:
 def volume_of(folder: str, points: Mapping[str, str]) -> str:
     """What tells the file system that a folder shows from all others, also after a restart.
 
-    As far as that can be had: some have no name but the number that they have for the moment.
+    As far as that can be had: see `is_sure`.
 
     Raises:
         OSError: the folder is not there.
     """
     stat = os.stat(folder)
-    name = _uuid(stat.st_dev) or _number(folder, stat.st_dev) or _source(folder, points)
+    name = _name(folder, stat.st_dev) or _UNSURE + _source(folder, points)
     # A folder mounted at another place is on the same file system as before.
     return f"{name} {stat.st_ino}" if folder in points else name
+
+
+def is_sure(volume: str) -> bool:
+    """Whether no other file system has this name, and this one no other.
+
+    Some have only the number of the drive that they are in for the moment, or its name.
+    """
+    return bool(volume) and not volume.startswith(_UNSURE)
 
 
 def volume_at(root: str, path: str, points: Mapping[str, str]) -> str | None:
@@ -86,9 +95,9 @@ def is_vacant(folder: str) -> bool:
     """Whether a folder is not there, or neither it nor a folder in it holds a file to be seen."""
     try:
         with os.scandir(folder) as entries:
-            shown = [entry for entry in entries if not entry.name.startswith(".")]
-            return all(entry.is_dir(follow_symlinks=False) for entry in shown) and all(
-                is_vacant(entry.path) for entry in shown
+            shown = (entry for entry in entries if not entry.name.startswith("."))
+            return all(
+                entry.is_dir(follow_symlinks=False) and is_vacant(entry.path) for entry in shown
             )
     except (FileNotFoundError, NotADirectoryError):
         return True
@@ -96,8 +105,20 @@ def is_vacant(folder: str) -> bool:
         return False
 
 
+def _name(folder: str, device: int) -> str | None:
+    if not hasattr(os, "statvfs"):
+        return f"{device:x}"  # what was written on it at formatting
+    found = os.statvfs(folder)
+    if found.f_fsid not in (0, device):
+        return f"{found.f_fsid:x}"
+    if name := _uuid(device):
+        return name
+    # The number of the drive, whatever is in it; its size is of some help.
+    return f"{_UNSURE}{device:x} {found.f_blocks * found.f_frsize}" if found.f_fsid else None
+
+
 def _uuid(device: int) -> str | None:
-    if os.name != "posix" or not os.major(device):
+    if not os.major(device):
         return None  # not a disk
     try:
         disks = list(os.scandir(_UUIDS))
@@ -111,18 +132,6 @@ def _is_disk(link: str, device: int) -> bool:
         return os.stat(link).st_rdev == device
     except OSError:
         return False
-
-
-def _number(folder: str, device: int) -> str | None:
-    """The number that a file system gives itself, where that is not 0; with a disk's size."""
-    if not hasattr(os, "statvfs"):
-        return f"{device:x}"
-    found = os.statvfs(folder)
-    if not found.f_fsid:
-        return None
-    # For some it is that of the drive, whatever is in it.
-    size = f" {found.f_blocks * found.f_frsize}" if os.major(device) else ""
-    return f"{found.f_fsid:x}{size}"
 
 
 def _source(folder: str, points: Mapping[str, str]) -> str:

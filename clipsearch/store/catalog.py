@@ -503,6 +503,15 @@ class Catalog:
             for path, *rest in self._select("path, id, size, mtime_ns, digest", "photos", where)
         }
 
+    def known_of_sizes(self, sizes: Iterable[int]) -> list[tuple[int, str, Known]]:
+        """The photos of one of these sizes in bytes: root, path below it and what is known."""
+        rows = self._db.execute(
+            "SELECT root_id, path, id, size, mtime_ns, digest FROM photos"
+            " WHERE size IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(sizes)),),
+        )
+        return [(root_id, from_db(path), Known(*rest)) for root_id, path, *rest in rows]
+
     def stamps(self, root_id: int, below: str = "", deep: bool = True) -> set[tuple[str, int, int]]:
         """The (path below the root, size, mtime_ns) of each photo of a root."""
         text, raw = _lying(root_id, below, deep)
