@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+
+if sys.platform != "win32":
+    import pty
+    import termios
 
 import pytest
 from conftest import Run, picture
+from test_output import without_codes
 from test_watch import eventually, watched
 from tiny import open_tiny
 
@@ -445,6 +452,33 @@ def test_the_rules_of_a_folder_hold_when_one_above_it_is_indexed(
         assert did(library.index([photos / "trip"], exclude=[""])) == {"added": 1, "unchanged": 5}
 
 
+def test_the_rules_of_two_folders_hold_each_in_its_own(
+    index: Path, photos: Path, tmp_path: Path, clipsearch: Run
+) -> None:
+    outside = tmp_path / "outside"
+    put(outside, 100)
+    for folder in ("one", "other"):
+        put(photos / folder, 1)
+        put(photos / folder / "x", 2)
+        put(photos / folder / "y", 3)
+        (photos / folder / "link").symlink_to(outside)
+    with open_tiny(index) as library:
+        library.index([photos / "one"], exclude=["x/"])
+        library.index([photos / "other"], exclude=["y/"], follow_links=True)
+        before = {path.path for path in library.photos()}
+        library.index([photos])
+        for how in ({}, {"verify": True}, {"prune": True}):
+            assert did(library.index(**how)).keys() == {"unchanged"}
+        inside = {it.path for it in library.photos() if {"one", "other"} & set(it.path.parts)}
+        assert inside == before
+    assert "one: --exclude x/\n" in (said := clipsearch("status").stdout)
+    assert "other: --exclude y/ --follow-links\n" in said
+    with open_tiny(index) as library:
+        assert did(library.index([photos / "one"], exclude=[""]))["added"] == 1
+        assert did(library.index())["unchanged"] == len(before) + 13
+    assert "one:" not in clipsearch("status").stdout
+
+
 # What is said of photos that are away
 
 
@@ -491,11 +525,74 @@ def test_an_emptied_folders_photos_are_not_present(index: Path, photos: Path) ->
         assert sum(not it.present for it in library.photos()) == 4
 
 
-def test_no_folder_with_an_empty_name_is_indexed(index: Path, clipsearch: Run) -> None:
-    done = clipsearch("index", "", "--model", "pocket")
+def on_a_terminal(index: Path, *words: str) -> list[str]:
+    """The lines that a command writes to a terminal, without colours and links."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, 300))
+    given = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clipsearch", *words, "--index", index],
+        env=given | {"TERM": "xterm-256color", "FORCE_HYPERLINK": ""},
+        stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # Linux's way to say that the other end is closed
+        while part := os.read(ours, 65536):
+            shown += part
+    os.close(ours)
+    assert process.wait() == 0
+    return without_codes(shown)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal")
+def test_a_terminal_and_json_say_what_is_away(index: Path, photos: Path, clipsearch: Run) -> None:
+    trip, rest = photos / "trip", photos.with_name("rest")
+    shutil.copytree(trip, rest)
+    run(index, photos, rest)
+    trip.rename(photos.with_name("unplugged"))
+    trip.mkdir()
+    done = clipsearch("index")
+    assert done.stderr.count("\n") == done.stderr.count("is empty where it held 4 photos") == 1
+    for words in (("similar", str(rest / "08.jpg"), "-k", "30"), ("ls",)):
+        lines = [line for line in on_a_terminal(index, *words) if ".jpg" in line]
+        away = {line for line in lines if line.rstrip().endswith("(away)")}
+        assert len(away) == 4
+        assert away == {line for line in lines if "/trip/" in line}
+        asked = json.loads(clipsearch(*words, "--json").stdout)
+        assert len(asked) == len(lines)
+        assert all(it["present"] == ("/trip/" not in it["path"]) for it in asked)
+        # What is no terminal gets plain paths.
+        assert "(away)" not in clipsearch(*words).stdout
+
+
+def test_photos_that_are_away_are_kept_as_photos_and_not_as_what_left(
+    index: Path, photos: Path, clipsearch: Run
+) -> None:
+    run(index, photos)
+    photos.rename(photos.with_name("unplugged"))
+    with open_tiny(index) as library:
+        library.index()
+        status = library.status()
+        assert (status.photos, status.kept.contents) == (12, 0)
+        library.index(prune=True)
+        status = library.status()
+        assert (status.photos, status.kept.contents) == (0, 12)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("index", "", "--model", "pocket"),
+        ("watch", ""),
+        ("forget", "", "--yes"),
+    ],
+    ids=" ".join,
+)
+def test_an_empty_name_is_no_folder(
+    clipsearch: Run, indexed: Path, command: tuple[str, ...]
+) -> None:
+    done = clipsearch(*command)
     assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "the folder's name is empty" in done.stderr
-    for command in (("query", "a dog"), ("status",), ("ls",)):
-        said = clipsearch(*command)
-        assert "Traceback" not in said.stderr
+    assert done.stderr == "clipsearch: the folder's name is empty\n"
+    assert len(ids(indexed)) == 12

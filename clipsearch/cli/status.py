@@ -58,7 +58,8 @@ def _print(held: Status, folder: str) -> None:
         if rules := options_of(root.rules):
             print(f"          {printable(rules)}")
         for folder, inner in root.folders.items():
-            print(f"          {printable(folder)}: {printable(options_of(inner))}")
+            if rules := options_of(inner):
+                print(f"          {printable(folder)}: {printable(rules)}")
     for model in held.models:
         count = counted(model.vectors, "embedding")
         by = ", by ONNX Runtime" if model.runtime == "onnx" else ""

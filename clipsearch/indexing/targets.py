@@ -216,8 +216,6 @@ def _forget_in(catalog: Catalog, root: Root, wanted: str) -> Collection[Known]:
 
 def _folder(catalog: Catalog, path: str) -> str:
     """The real path of a folder, or of a photo that was forgotten and is named to come back."""
-    if not path:
-        raise InvalidInput("the folder's name is empty")
     real = _real(path)
     # A root that is not there now may be a drive that is not connected; the plan says so.
     known = any(root.path == real for root in catalog.roots())
@@ -271,8 +269,10 @@ def _real(path: str) -> str:
     """The real path of a folder; of a photo, which may be gone, that of its folder and its name.
 
     Raises:
-        InvalidInput: a URL that cannot be one of a folder.
+        InvalidInput: no name, or a URL that cannot be one of a folder.
     """
+    if not path:  # which would be the folder that one happens to be in
+        raise InvalidInput("the folder's name is empty")
     if is_url(path):
         return normal(path)
     # os.path's expanduser leaves the home of nobody alone, where pathlib's raises.
