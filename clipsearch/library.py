@@ -1167,7 +1167,7 @@ class Library:
                 counts.complete = pipeline.run_elsewhere(plan, elsewhere, stopping)
             else:
                 workers = min(how.workers or usual_workers(), len(plan.work))
-                with Loaders(workers, how.isolated, limits) as loaders:
+                with Loaders(workers, how.isolated, limits, stopping) as loaders:
                     counts.complete = pipeline.run(plan, loaders, stopping)
         return counts
 

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageChops
@@ -44,6 +44,11 @@ _CUT_OFF = "its end is missing"
 # Pictures are turned into RGB so many pixels at a time, so that in between they take no more
 # memory than their own.
 _STRIP = 1 << 22
+_PIECE = 1 << 20  # bytes read at a time of a file that is only hashed
+
+
+class Undecided(PhotoError):
+    """A file whose decoder hung, crashed or had no memory; the next try may go well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,30 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         from clipsearch.photos.remote import read
 
         return read(normal(os.fspath(path)), MAX_BYTES)
+    with _opened(path) as file:
+        content = file.read()
+    if not content:
+        raise PhotoError("the file is empty")
+    return content
+
+
+def read_pieces(path: str | os.PathLike[str]) -> Iterator[bytes]:
+    """The bytes of a file piece by piece, so that a large one takes no memory; else `read_file`."""
+    if is_url(path):
+        yield read_file(path)
+        return
+    is_empty = True
+    with _opened(path) as file:
+        while piece := file.read(_PIECE):
+            is_empty = False
+            yield piece
+    if is_empty:
+        raise PhotoError("the file is empty")
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A plain file that is not too large, to be read; what fails on the way is told."""
     try:
         # A pipe that nobody writes to would be waited for without end.
         with open(path, "rb", opener=_open_without_waiting) as file:
@@ -93,14 +122,11 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
                     f"a file of {status.st_size / (1 << 30):.1f} GB is above the limit of"
                     f" {MAX_BYTES >> 30} GB"
                 )
-            content = file.read()
+            yield file
     except OSError as error:
         if error.errno == errno.ENXIO:  # what a socket says
             raise PhotoError("not a plain file but a pipe, a socket or a device") from error
         raise FileUnreadable(error.strerror or str(error)) from error
-    if not content:
-        raise PhotoError("the file is empty")
-    return content
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
@@ -112,6 +138,7 @@ def decode(
     min_side: int | None = None,
     max_pixels: int = MAX_PIXELS,
     turn: AbstractContextManager[Any] | None = None,
+    large: int = LARGE_PIXELS,
 ) -> Photo:
     """Decode the bytes of an image file into an upright RGB picture.
 
@@ -120,7 +147,7 @@ def decode(
     never below what a model of that resolution looks at; a camera's RAW is shown by its embedded
     preview, or at half its size. EXIF orientation is applied. Transparency is laid on white, as
     a browser shows it; of an animation the first frame counts. `turn` is held while a picture of
-    more than LARGE_PIXELS is decoded, so that workers who share one take turns.
+    more than `large` pixels is decoded, so that workers who share one take turns.
 
     Raises:
         PhotoError: not an image, truncated or damaged, more than `max_pixels` to decode, or of a
@@ -129,7 +156,9 @@ def decode(
     with _reasons():
         opened = open_picture(content, min_side, max_pixels)
         facts = read_facts(opened)
-        is_large = opened.image.width * opened.image.height > LARGE_PIXELS
+        # A progressive JPEG is held whole, at whatever size it is decoded.
+        held = opened.size if opened.image.info.get("progressive") else opened.image.size
+        is_large = held[0] * held[1] > large
         with turn if turn is not None and is_large else nullcontext():
             opened, flaw = _load(opened, content, min_side, max_pixels)
             return Photo(to_rgb(_upright(opened)), replace(facts, flaw=flaw))
@@ -210,8 +239,10 @@ def _reasons() -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise PhotoError("more pixels than PIL.Image.MAX_IMAGE_PIXELS allows") from error
     except MemoryError as error:
-        raise PhotoError("too large to decode in memory") from error
+        raise Undecided("too large to decode in memory") from error
     except Exception as error:  # decoders raise nearly anything on damaged bytes
+        if "out of memory" in str(error).lower():
+            raise Undecided("too large to decode in memory") from error
         raise PhotoError(f"damaged: {_one_line(error)}") from error
 
 

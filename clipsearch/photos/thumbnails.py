@@ -16,7 +16,7 @@ from io import BytesIO
 from pathlib import Path
 
 from clipsearch.photos.decode import decode
-from clipsearch.photos.isolated import Processes
+from clipsearch.photos.isolated import Processes, untimed
 from clipsearch.photos.opening import Place, read_below
 from clipsearch.replacing import is_unfinished, replacing
 
@@ -109,7 +109,8 @@ def make_thumbnail(place: Place, size: int) -> tuple[str, bytes]:
     Raises:
         PhotoError: it cannot be read, or is no picture.
     """
-    content = read_below(place)
+    with untimed():
+        content = read_below(place)
     image = decode(content, min_side=size).image
     image.thumbnail((size, size))
     stream = BytesIO()

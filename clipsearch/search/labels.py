@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from clipsearch.encoders.imagenet import class_names
+from clipsearch.encoders.rows import embedded_texts
 from clipsearch.errors import InvalidInput
 from clipsearch.models import TextEncoder
 from clipsearch.photos.urls import PhotoPath, photo_path
@@ -173,7 +174,7 @@ def are_embedded(labels: Sequence[str], file: Path, model: Model) -> bool:
 def ensembles(labels: Sequence[str], templates: Sequence[str], encoder: TextEncoder) -> np.ndarray:
     """Each label put into all templates, in the place of {}: the means, (n, dim) float32 unit."""
     texts = [template.replace("{}", label) for label in labels for template in templates]
-    rows = encoder.encode_texts(texts).reshape(len(labels), len(templates), -1).mean(1)
+    rows = embedded_texts(encoder, texts).reshape(len(labels), len(templates), -1).mean(1)
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 

@@ -36,6 +36,7 @@ T = TypeVar("T")
 Seams = Mapping[str, frozenset[str]]
 
 MOST_QUESTIONS = 10_000  # that are remembered; the oldest go first
+MOST_TRIES = 3  # of a file that a decoder did not come to an end with
 _MANY = 500  # parameters in one statement; SQLite's oldest limit is 999
 
 
@@ -130,6 +131,7 @@ class Failure:
     size: int
     mtime_ns: int
     reason: str
+    tries: int = 0  # 1 where the next may go well; such are counted while the file is the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -524,11 +526,17 @@ class Catalog:
     def failed(
         self, root_id: int, below: str = "", deep: bool = True
     ) -> dict[str, tuple[int, int]]:
-        """The (size, mtime_ns) at which each failed file of a root failed, by its path."""
+        """The (size, mtime_ns) at which each failed file of a root failed, by its path.
+
+        The size is -1 of a file that is to be tried again.
+        """
+        size = f"CASE WHEN tries BETWEEN 1 AND {MOST_TRIES - 1} THEN -1 ELSE size END"
         return {
-            from_db(path): (size, mtime_ns)
+            from_db(path): (size_then, mtime_ns)
             for where in _lying(root_id, below, deep)
-            for path, size, mtime_ns in self._select("path, size, mtime_ns", "failures", where)
+            for path, size_then, mtime_ns in self._select(
+                f"path, {size}, mtime_ns", "failures", where
+            )
         }
 
     def without_vector(
@@ -715,7 +723,8 @@ class Catalog:
         self._check_vectors(model_id, changes.vectors)
         done = [(photo.root_id, to_db(photo.path)) for photo in changes.photos]
         failed = [
-            (it.root_id, to_db(it.path), it.size, it.mtime_ns, it.reason) for it in changes.failures
+            (it.root_id, to_db(it.path), it.size, it.mtime_ns, it.reason, it.tries)
+            for it in changes.failures
         ]
         with self.transaction():
             tried = [self._add_vector(model_id, *new) for new in changes.vectors]
@@ -734,7 +743,7 @@ class Catalog:
                 if new:
                     self._stamp(model, new[-1][0])
             self._db.executemany("DELETE FROM failures WHERE root_id = ? AND path = ?", done)
-            self._db.executemany("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?)", failed)
+            self._db.executemany(_WRITE_FAILURE, failed)
         return added[model_id]
 
     def _check_vectors(self, model_id: int, vectors: Sequence[tuple[str, bytes]]) -> None:
@@ -1103,6 +1112,12 @@ _HAS_PHOTO = "EXISTS (SELECT 1 FROM photos WHERE photos.digest = captions.digest
 _WRITTEN_OVER = "(id = ?1 OR root_id = ?2 AND path = ?3) AND digest <> ?4"
 _PHOTO_AT = "SELECT id FROM photos WHERE root_id = ? AND path = ?"
 _WRITE_PICTURE = "INSERT OR REPLACE INTO pictures VALUES (?, ?)"
+_WRITE_FAILURE = (
+    "INSERT INTO failures (root_id, path, size, mtime_ns, reason, tries) VALUES (?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (root_id, path) DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns,"
+    " reason = excluded.reason, tries = excluded.tries + (excluded.tries > 0"
+    " AND size = excluded.size AND mtime_ns = excluded.mtime_ns) * tries"
+)
 _FACT_NAMES = [field.name for field in fields(Facts)]  # each is a column, the keywords as JSON
 _KEYWORDS = _FACT_NAMES.index("keywords")
 _FACTS = ", ".join(_FACT_NAMES)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from clipsearch.encoders.rows import are_units
 from clipsearch.replacing import replacing
-from clipsearch.store.units import are_units
 
 
 @dataclass(slots=True)

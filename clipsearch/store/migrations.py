@@ -195,7 +195,13 @@ def m008_batches(db: Database) -> None:
 
 
 @migrations()
-def m009_seams_and_folder_rules(db: Database) -> None:
+def m009_tries(db: Database) -> None:
+    """How often a file was tried that a decoder did not come to an end with."""
+    db.execute("ALTER TABLE failures ADD COLUMN tries INTEGER NOT NULL DEFAULT 0")
+
+
+@migrations()
+def m010_seams_and_folder_rules(db: Database) -> None:
     """Where file systems meet below roots, and the rules of folders that were roots before."""
     db.executescript(
         """

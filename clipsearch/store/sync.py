@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from clipsearch.encoders.rows import are_units
 from clipsearch.encoders.spec import HUB
 from clipsearch.errors import LibraryBusy
 from clipsearch.store.catalog import Catalog, Model
 from clipsearch.store.lock import write_lock
-from clipsearch.store.units import are_units, unit_rows
+from clipsearch.store.units import unit_rows
 from clipsearch.store.vectors import Seal, VectorFile
 
 # Rows of photos that are gone cost little in a search and much to sweep out of a large file.

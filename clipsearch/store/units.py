@@ -11,17 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from clipsearch.encoders.rows import are_units
+
 _ROWS_AT_A_TIME = 4096
-_LENGTHS = (0.98, 1.02)  # of a unit row in float16
-
-
-def are_units(rows: np.ndarray) -> np.ndarray:
-    """Which of (n, dim) rows are of unit length, (n,) bool; one with NaN or infinity is not."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        lengths = np.linalg.norm(rows.astype(np.float32), axis=1)
-    low, high = _LENGTHS
-    units: np.ndarray = (lengths > low) & (lengths < high)
-    return units
 
 
 def unit_rows(blobs: Sequence[bytes], dim: int) -> tuple[np.ndarray, np.ndarray]:
