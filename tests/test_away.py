@@ -473,7 +473,17 @@ def test_the_rules_of_two_folders_hold_each_in_its_own(
         assert inside == before
     assert "one: --exclude x/\n" in (said := clipsearch("status").stdout)
     assert "other: --exclude y/ --follow-links\n" in said
+    undo = clipsearch("forget", photos, "--yes").stderr.splitlines()[-1].partition(": clip")[2]
+    assert [it.partition(" index ")[2] for it in undo.split(" && ")] == [
+        f"--exclude x/ {photos / 'one'}",
+        f"--exclude y/ --follow-links {photos / 'other'}",
+        str(photos),
+    ]
     with open_tiny(index) as library:
+        library.index([photos / "one"], exclude=["x/"])
+        library.index([photos / "other"], exclude=["y/"], follow_links=True)
+        library.index([photos])
+        assert len(library.photos()) == len(before) + 12
         assert did(library.index([photos / "one"], exclude=[""]))["added"] == 1
         assert did(library.index())["unchanged"] == len(before) + 13
     assert "one:" not in clipsearch("status").stdout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -153,7 +153,7 @@ class Held:
     """What the index holds at a path."""
 
     photos: int
-    roots: tuple[tuple[str, ScanRules], ...]  # folders that are indexed and lie there, and rules
+    roots: tuple[tuple[str, ScanRules], ...]  # folders that are indexed there, the inner first
 
 
 def held_at(catalog: Catalog, path: str) -> Held:
@@ -164,8 +164,16 @@ def held_at(catalog: Catalog, path: str) -> Held:
     """
     wanted = _real(path)
     parts = [(root, *_part_of(catalog, root, wanted)) for root in _roots_at(catalog, wanted)]
-    whole = [(root.path, catalog.rules(root.id)) for root, part, _, _ in parts if not part]
+    whole = [it for root, part, _, _ in parts if not part for it in _indexed_as(catalog, root)]
     return Held(sum(len(photos) for _, _, photos, _ in parts), tuple(whole))
+
+
+def _indexed_as(catalog: Catalog, root: Root) -> Iterator[tuple[str, ScanRules]]:
+    """The folders that give a root and its rules when they are indexed one after the other."""
+    for folder, rules in catalog.folder_rules(root.id).items():
+        if rules != ScanRules():
+            yield joined(root.path, folder), rules
+    yield root.path, catalog.rules(root.id)
 
 
 def forget(catalog: Catalog, path: str, keep_for: int | None = None) -> int:
