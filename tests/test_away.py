@@ -263,6 +263,40 @@ def test_a_root_that_another_takes_in_while_its_drive_is_away_keeps_its_photos(
     assert "stick is missing, with 2 photos" in line
 
 
+@mounts
+def test_a_copy_of_what_is_on_a_drive_that_is_away_is_a_copy(
+    index: Path, photos: Path, usb: Path, tmp_path: Path
+) -> None:
+    put(tmp_path / "drive", 100, 101)
+    with mounted("--bind", tmp_path / "drive", usb):
+        run(index, photos)
+    before = ids(index)
+    put(tmp_path / "other", 100)
+    shutil.copyfile(tmp_path / "drive" / "101.png", photos / "trip" / "copy.png")
+    assert run(index, tmp_path / "other")[0] == {"added": 1}
+    assert run(index)[0] == {"added": 1, "unchanged": 13}
+    with mounted("--bind", tmp_path / "drive", usb):
+        assert run(index)[0] == {"unchanged": 16}
+    assert before.items() < ids(index).items()
+
+
+@mounts
+def test_a_drive_that_is_at_another_place_has_moved(
+    index: Path, photos: Path, usb: Path, tmp_path: Path
+) -> None:
+    put(tmp_path / "drive", 100, 101)
+    with mounted("--bind", tmp_path / "drive", usb):
+        run(index, photos)
+    before = ids(index)
+    with mounted("--bind", tmp_path / "drive", photos / "stick"):
+        assert run(index) == ({"moved": 2, "unchanged": 12}, ())
+        assert ids(index) == {it.replace("/usb/", "/stick/"): id for it, id in before.items()}
+    assert run(index)[0] == {"unchanged": 12}
+    with mounted("--bind", tmp_path / "drive", usb):
+        assert run(index) == ({"moved": 2, "unchanged": 12}, ())
+    assert ids(index) == before
+
+
 def test_a_folder_emptied_all_at_once_is_away_until_its_photos_are_found(
     index: Path, photos: Path, tmp_path: Path
 ) -> None:

@@ -108,6 +108,24 @@ class Sight:
         self.learnt[seam] = before
         return self._state(seam, now)
 
+    def may_have_moved(self, seam: str) -> bool:
+        """Whether photos of a file system that is not there may be what is found elsewhere.
+
+        What is like those of a drive is a copy of them, unless that drive is at another place now.
+        """
+        own = self._volumes(seam) - {"", _UNKNOWN}
+        places = self.learnt or self.remembered
+        others = (volumes for other, volumes in places.items() if other != seam)
+        return not seam or not own or any(own & volumes for volumes in others)
+
+    def lacking(self) -> list[str]:
+        """The folders of drives that are not there, of which nothing can be found elsewhere."""
+        return [
+            seam
+            for seam in self.remembered
+            if self._volumes(seam) != {self._now(seam)} and not self.may_have_moved(seam)
+        ]
+
     def prune(self, seam: str) -> None:
         """What is not shown is gone."""
         self._learn(seam, self._now(seam))

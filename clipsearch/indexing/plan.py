@@ -69,7 +69,7 @@ class Plan:
 
     work: list[Work] = field(default_factory=list)
     gone: list[Gone] = field(default_factory=list)
-    kept: list[Gone] = field(default_factory=list)  # away, and moved if found elsewhere
+    kept: list[Gone] = field(default_factory=list)  # not there, and moved if found elsewhere
     moves: list[tuple[Gone, Work]] = field(default_factory=list)  # known to be the same file
     moved: list[Gone] = field(default_factory=list)  # of those that are away, found in the end
     away: list[Away] = field(default_factory=list)
@@ -177,10 +177,19 @@ def _find_moved(catalog: Catalog, model_id: int | None, doubts: Doubts, plan: Pl
 def _lost(catalog: Catalog, sizes: set[int]) -> Iterator[Gone]:
     """The photos of these sizes in bytes whose files are not there; those at URLs are not asked."""
     roots = {root.id: root for root in catalog.roots() if not is_url(root.path)}
+    points = mount_points(mount_table())
     vacant = {root.id for root in roots.values() if is_vacant(root.path)}
+    drives: dict[int, list[str]] = {}  # folders of such as are away inside a root
     for root_id, path, known in catalog.known_of_sizes(sizes):
-        root = roots.get(root_id)
-        if root and (root.id in vacant or _is_missing(joined(root.path, path))):
+        if root_id not in roots:
+            continue
+        root = roots[root_id]
+        if root_id not in drives:
+            drives[root_id] = Sight(root, "", True, catalog.seams(root_id), points).lacking()
+        if root_id in vacant or (
+            _is_missing(joined(root.path, path))
+            and not any(is_below(path, drive) for drive in drives[root_id])
+        ):
             yield Gone(root, path, known, root.path)
 
 
@@ -287,6 +296,7 @@ class _Comparison:
         }
         seams = self._sight.seams()
         kept: set[str] = set()
+        away = []
         for seam in seams:
             if self._doubts.prune:
                 self._sight.prune(seam)
@@ -303,7 +313,9 @@ class _Comparison:
             state = self._sight.judge(seam, bool(lacking), overlaps)
             if state is not None:
                 kept |= lacking
-                self._keep(seam, state, lacking, known)
+                away.append((seam, state, lacking))
+        for seam, state, lacking in away:
+            self._keep(seam, state, lacking, known, self._sight.may_have_moved(seam))
         if not self._doubts.prune and self._anchor is None:
             gone = lost - kept
             for folder, paths in emptied(self._root.path, self._below, gone).items():
@@ -313,12 +325,18 @@ class _Comparison:
         return kept
 
     def _keep(
-        self, folder: str, state: str, paths: Collection[str], known: dict[str, Known]
+        self,
+        folder: str,
+        state: str,
+        paths: Collection[str],
+        known: dict[str, Known],
+        may_have_moved: bool = True,
     ) -> None:
         place = joined(self._root.path, folder)
         self._kept.append(folder)
         self._plan.away.append(Away(place, state, len(paths)))
-        self._plan.kept += [Gone(self._root, path, known[path], place) for path in paths]
+        if may_have_moved:
+            self._plan.kept += [Gone(self._root, path, known[path], place) for path in paths]
 
     def _has_content(self, found: Found, known: Known) -> bool:
         """Whether a file that has another time than a photo had is that photo all the same."""
