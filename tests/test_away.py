@@ -117,6 +117,28 @@ def test_a_drive_whose_mount_point_is_removed_with_it_is_away(
 
 
 @mounts
+def test_what_is_gone_for_good_is_taken_out_by_its_name_alone(
+    index: Path, photos: Path, usb: Path, clipsearch: Run
+) -> None:
+    with mounted("-t", "tmpfs", "one", usb), mounted("-t", "tmpfs", "other", photos / "a card"):
+        put(usb, 100)
+        put(photos / "a card", 101)
+        run(index, photos)
+    usb.rmdir()
+    (photos / "a card").rmdir()
+    done = clipsearch("index", photos)
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2
+    assert f" clipsearch index --prune '{photos / 'a card'}'," in lines[1] + lines[0]
+    assert run(index, usb) == ({}, (next(line for line in lines if "usb" in line)[12:],))
+    assert run(index, usb, prune=True) == ({"removed": 1}, ())
+    assert run(index, photos)[0] == {"unchanged": 12}
+    assert clipsearch("index", usb).stderr == f"clipsearch: there is no folder '{usb}'\n"
+    assert clipsearch("forget", photos / "a card", "--yes").returncode == 0
+    assert run(index, photos) == ({"unchanged": 12}, ())
+
+
+@mounts
 def test_what_lies_beneath_a_mount_does_not_replace_the_drive(
     index: Path, photos: Path, usb: Path, tmp_path: Path
 ) -> None:
@@ -369,6 +391,20 @@ def test_a_root_that_moved_keeps_ids_rules_and_what_was_forgotten(
         assert (root.path, root.rules.exclude) == (str(moved), ("raw/",))
         assert root.rules.follow_links
     assert run(index) == ({"unchanged": 11}, ())
+
+
+def test_a_root_that_moved_into_a_folder_under_another_name_keeps_its_rules(
+    index: Path, photos: Path, tmp_path: Path
+) -> None:
+    put(photos / "raw", 100)
+    put(tmp_path / "media" / "other" / "raw", 101)
+    with open_tiny(index) as library:
+        library.index([photos], exclude=["/raw/"])
+    before = sorted(ids(index).values())
+    photos.rename(tmp_path / "media" / "pictures")
+    assert run(index, tmp_path / "media") == ({"added": 1, "moved": 12}, ())
+    assert set(before) < set(ids(index).values())
+    assert run(index) == ({"unchanged": 13}, ())
 
 
 def test_contents_found_under_other_names_and_times_have_moved_too(

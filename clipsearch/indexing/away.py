@@ -12,6 +12,7 @@ such a one a file system is the same as before if it shows a photo that is known
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -44,10 +45,14 @@ class Away(NamedTuple):
         if not left:
             return None
         photos = f"{left} photo{'s' if left > 1 else ''}"
-        doubt = "" if is_url(self.place) else " (a drive that is not connected?)"
+        said = f"{self.place} {self.state.format(photos)}"
+        if is_url(self.place):
+            doubt = name = ""
+        else:  # named, so that nothing else that is away goes with it
+            doubt, name = " (a drive that is not connected?)", f" {shlex.quote(self.place)}"
         return (
-            f"{self.place} {self.state.format(photos)}{doubt}; they are kept. If they are gone for"
-            " good: clipsearch index --prune, or clipsearch forget"
+            f"{said}{doubt}; they are kept. If they are gone for good:"
+            f" clipsearch index --prune{name}, or clipsearch forget{name}"
         )
 
 

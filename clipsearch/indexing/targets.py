@@ -49,14 +49,16 @@ def choose_targets(catalog: Catalog, paths: Sequence[str]) -> list[Target]:
 def _take_over_rules(catalog: Catalog, root: Root) -> None:
     """Have the rules of a missing root hold where its folder seems to be now: at a new root.
 
-    That is as it was called there, or is the new root itself. What has moved is told by contents,
-    but those are read only after the rules are known.
+    That is the new root itself, or a folder in it. What has moved is told by contents, but those
+    are read only after the rules are known.
     """
     for old in _missing_roots(catalog):
-        for place in ("", os.path.basename(old.path)):
-            if _looks_like(catalog, old, joined(root.path, place)):
-                catalog.carry_rules(old, root, place)
-                break
+        places = ["", os.path.basename(old.path), *_folders_in(root.path)]
+        known = sorted(catalog.known(old.id).items())
+        sample = known[:: max(1, len(known) // _SOME)]
+        found = (it for it in places if _are_in(joined(root.path, it), sample))
+        if (place := next(found, None)) is not None:
+            catalog.carry_rules(old, root, place)
 
 
 def _missing_roots(catalog: Catalog) -> list[Root]:
@@ -64,10 +66,18 @@ def _missing_roots(catalog: Catalog) -> list[Root]:
     return [it for it in catalog.roots() if not is_url(it.path) and is_vacant(it.path)]
 
 
-def _looks_like(catalog: Catalog, old: Root, folder: str) -> bool:
-    """Whether most of some photos of a root are now below a folder, by their names and sizes."""
-    known = sorted(catalog.known(old.id).items())
-    some = known[:: max(1, len(known) // _SOME)]
+def _folders_in(root: str) -> list[str]:
+    if is_url(root):
+        return []
+    try:
+        with os.scandir(root) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return []  # which the plan says
+
+
+def _are_in(folder: str, some: Sequence[tuple[str, Known]]) -> bool:
+    """Whether most of some photos are below a folder now, by their names and sizes."""
     there = [path for path, it in some if _size(joined(folder, path)) == it.size]
     return 2 * len(there) > len(some)
 
@@ -225,9 +235,8 @@ def _forget_in(catalog: Catalog, root: Root, wanted: str) -> Collection[Known]:
 def _folder(catalog: Catalog, path: str) -> str:
     """The real path of a folder, or of a photo that was forgotten and is named to come back."""
     real = _real(path)
-    # A root that is not there now may be a drive that is not connected; the plan says so.
-    known = any(root.path == real for root in catalog.roots())
-    if known or os.path.isdir(real) or _is_excluded(catalog, real):
+    # What is known and not there now may be a drive that is not connected; the plan says so.
+    if os.path.isdir(real) or _is_known(catalog, real) or _is_excluded(catalog, real):
         return real
     if is_url(real):
         from clipsearch.photos.remote import check_root
@@ -258,6 +267,15 @@ def _is_file(path: str) -> bool:
     from clipsearch.photos.remote import is_file
 
     return is_photo_name(path.rpartition("/")[2]) and is_file(path)
+
+
+def _is_known(catalog: Catalog, folder: str) -> bool:
+    """Whether a folder is a root, or is not there and has photos that are known."""
+    root = next((root for root in catalog.roots() if is_below(folder, root.path)), None)
+    if root is None or folder == root.path:
+        return root is not None
+    is_there = is_url(folder) or os.path.lexists(folder)
+    return not is_there and bool(catalog.stamps(root.id, path_below(folder, root.path)))
 
 
 def _is_excluded(catalog: Catalog, file: str) -> bool:
