@@ -131,9 +131,10 @@ class Sight:
             if self._volumes(seam) != {self._now(seam)} and not self.may_have_moved(seam)
         ]
 
-    def prune(self, seam: str) -> None:
+    def prune(self) -> None:
         """What is not shown is gone."""
-        self._learn(seam, self._now(seam))
+        for seam in self.seams():
+            self._learn(seam, self._now(seam))
 
     def empty(self, folder: str) -> None:
         """A folder was found empty; what its photos are on begins there, from now on."""

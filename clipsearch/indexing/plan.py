@@ -286,43 +286,44 @@ class _Comparison:
         """The photos that are not shown as they were, and away: they are kept as they are."""
         if self._is_remote:
             return set()
+        if self._doubts.prune:
+            self._sight.prune()
+            return set()
         changed = {found.path: found for found in differing if found.path in known}
         lost = {path for path, _, _ in self._stamps if path not in changed}
         lost = {path for path in lost if not self._is_unread(path)}
+        kept = self._on_drives(known, changed, lost)
+        if self._anchor is None:
+            for folder, paths in emptied(self._root.path, self._below, lost - kept).items():
+                kept.update(paths)
+                self._sight.empty(folder)
+                self._keep(folder, EMPTY, paths, known)
+        return kept
+
+    def _on_drives(
+        self, known: dict[str, Known], changed: dict[str, Found], lost: set[str]
+    ) -> set[str]:
+        """Those of the lost and the changed that are on a drive which is not there."""
         altered = {
             path
             for path, found in changed.items()
             if (found.size, found.mtime_ns) != (known[path].size, known[path].mtime_ns)
         }
         seams = self._sight.seams()
-        kept: set[str] = set()
-        away = []
+        away: dict[str, tuple[str, set[str]]] = {}
         for seam in seams:
-            if self._doubts.prune:
-                self._sight.prune(seam)
-                continue
-            lacking = {it for it in lost | altered if seam_of(it, seams) == seam}
-            same = (it for it in known if it not in lacking and not self._is_unread(it))
-            overlaps = bool(lacking) and any(seam_of(it, seams) == seam for it in same)
+            lacking = {path for path in lost | altered if seam_of(path, seams) == seam}
+            same = (path for path in known if path not in lacking and not self._is_unread(path))
+            overlaps = bool(lacking) and any(seam_of(path, seams) == seam for path in same)
             if lacking and not self._sight.is_the_same(seam, overlaps):
-                copies = {
-                    it for it in lacking & altered if self._has_content(changed[it], known[it])
-                }
+                copies = {it for it in lacking & altered if self._is_copy(changed[it], known[it])}
                 lacking -= copies
                 overlaps |= bool(copies)
-            state = self._sight.judge(seam, bool(lacking), overlaps)
-            if state is not None:
-                kept |= lacking
-                away.append((seam, state, lacking))
-        for seam, state, lacking in away:
+            if state := self._sight.judge(seam, bool(lacking), overlaps):
+                away[seam] = state, lacking
+        for seam, (state, lacking) in away.items():
             self._keep(seam, state, lacking, known, self._sight.may_have_moved(seam))
-        if not self._doubts.prune and self._anchor is None:
-            gone = lost - kept
-            for folder, paths in emptied(self._root.path, self._below, gone).items():
-                kept.update(paths)
-                self._sight.empty(folder)
-                self._keep(folder, EMPTY, paths, known)
-        return kept
+        return set().union(*(lacking for _, lacking in away.values()))
 
     def _keep(
         self,
@@ -338,7 +339,7 @@ class _Comparison:
         if may_have_moved:
             self._plan.kept += [Gone(self._root, path, known[path], place) for path in paths]
 
-    def _has_content(self, found: Found, known: Known) -> bool:
+    def _is_copy(self, found: Found, known: Known) -> bool:
         """Whether a file that has another time than a photo had is that photo all the same."""
         from clipsearch.indexing.loading import Unread, hash_file
 
