@@ -559,6 +559,34 @@ def test_the_rules_of_two_folders_hold_each_in_its_own(
     assert "one:" not in clipsearch("status").stdout
 
 
+def test_rules_go_along_from_folder_to_folder_above(index: Path, photos: Path) -> None:
+    inner = photos / "a" / "b"
+    for folder in (photos, photos / "a", inner):
+        put(folder, 1, 2, 3)
+    with open_tiny(index) as library:
+        library.index([inner], exclude=["/1.png"])
+        library.index([photos / "a"], exclude=["/2.png"])
+        library.index([photos], exclude=["/3.png"])
+        named = {str(it.path.relative_to(photos)) for it in library.photos() if it.path.stem < "4"}
+    assert {it for it in named if it.endswith(".png")} == {
+        "1.png", "2.png", "a/1.png", "a/3.png", "a/b/2.png", "a/b/3.png",
+    }  # fmt: skip
+
+
+@mounts
+def test_photos_moved_out_of_a_folder_that_was_a_root_keep_ids(index: Path, tmp_path: Path) -> None:
+    with mounted("-t", "tmpfs", "one", tmp_path / "drive") as drive:
+        put(drive / "inner", 1, 2)
+        put(drive, 3)
+        run(index, drive / "inner")
+        assert run(index, drive)[0] == {"added": 1, "unchanged": 2}
+        before = sorted(ids(index).values())
+        for file in list((drive / "inner").iterdir()):
+            file.rename(drive / f"moved {file.name}")
+        assert run(index) == ({"moved": 2, "unchanged": 1}, ())
+        assert sorted(ids(index).values()) == before
+
+
 # What is said of photos that are away
 
 

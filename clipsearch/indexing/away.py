@@ -152,10 +152,10 @@ class Sight:
         return is_one and not (is_sure(now) and all(map(is_sure, before)))
 
     def _learn(self, seam: str, now: str | None) -> None:
-        if now and self._shows(seam):
+        if not now or volume_at(self.root.path, seam, self.points) == "":
+            self.learnt.pop(seam, None)  # none begins there
+        elif self._shows(seam):
             self.learnt[seam] = frozenset({now})
-        elif not now:
-            self.learnt.pop(seam, None)
 
     def _shows(self, seam: str) -> bool:
         return any(is_below(folder, seam) for folder in self.shown)
