@@ -109,8 +109,11 @@ class RootStatus:
 
     path: str
     photos: int
-    present: bool  # whether the folder is there now; True of a URL, which is not asked for it
+    # Whether the folder is there now, and not empty where it held photos; a URL is not asked.
+    present: bool
     rules: ScanRules  # which of its photos are looked at
+    # What holds besides in folders that were indexed by themselves before, by their paths in it.
+    folders: dict[str, ScanRules] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -820,12 +823,14 @@ class Library:
         Raises:
             InvalidInput: a filter that makes no sense, or k below 1.
         """
+        from clipsearch.search.presence import Presence
         from clipsearch.search.query import check_k
 
         check_k(k)
         with explained(self.folder):
             rows = self._catalog.photos(self._selected(filters), -1 if k is None else k, offset)
-            return [Photo(photo_path(row.path), row.id, row.facts) for row in rows]
+            there = Presence(self._catalog).of
+            return [Photo(photo_path(it.path), it.id, it.facts, there(it.path)) for it in rows]
 
     def count(self, filters: Filters | None = None) -> int:
         """How many photos satisfy the filters.
@@ -862,7 +867,17 @@ class Library:
         stored = self.stored(id)
         if stored is None:
             raise InvalidInput(f"the index holds no photo with the id {id}")
-        return Photo(photo_path(stored.row.path), id, stored.row.facts)
+        return Photo(photo_path(stored.row.path), id, stored.row.facts, self.is_present(stored))
+
+    def is_present(self, photo: StoredPhoto) -> bool:
+        """Whether a photo is there, and not on a drive that is away; one at a URL counts as that.
+
+        Its file may be gone all the same, which the next index run sees.
+        """
+        from clipsearch.search.presence import Presence
+
+        with explained(self.folder):
+            return Presence(self._catalog).of(photo.row.path)
 
     def label(
         self,
@@ -1076,7 +1091,7 @@ class Library:
         report = IndexReport(
             counts.added, counts.updated, counts.moved, counts.removed, counts.unchanged,
             counts.failed, embedded, round(seconds, 3), round(read / max(seconds, 1e-9), 1),
-            counts.complete, tuple(plan.problems),
+            counts.complete, plan.said(),
             next((model.note for model in self._catalog.models()), None),
             dict(sorted(plan.passed_over.items(), key=lambda it: (-it[1], it[0]))),
         )  # fmt: skip
@@ -1105,11 +1120,16 @@ class Library:
     ) -> tuple[Counts, Plan]:
         """Compare the disk with the catalog and do what that asks for; None is a new model."""
         from clipsearch.indexing.plan import Counts, make_plan
+        from clipsearch.indexing.targets import leave_moved_roots, settle
 
         plan = make_plan(self._catalog, model.id if model else None, targets, doubts, how.ready)
+        settle(self._catalog, plan)
         if plan.is_empty:
             return Counts(unchanged=plan.unchanged), plan
-        return self._carry_out(plan, model, how), plan
+        counts = self._carry_out(plan, model, how)
+        counts.moved += len(plan.moves)
+        leave_moved_roots(self._catalog, plan)
+        return counts, plan
 
     def _carry_out(self, plan: Plan, model: Model | None, how: _How) -> Counts:
         from clipsearch.indexing.pipeline import clean_up
@@ -1250,9 +1270,13 @@ class Library:
         return total
 
     def _root_status(self, root: Root) -> RootStatus:
-        present = is_url(root.path) or os.path.isdir(root.path)
+        from clipsearch.search.presence import Presence
+
+        there = is_url(root.path) or os.path.isdir(root.path)
         rules = self._catalog.rules(root.id)
-        return RootStatus(root.path, self._catalog.count_photos(root.id), present, rules)
+        count, inner = self._catalog.count_photos(root.id), self._catalog.folder_rules(root.id)
+        present = there and not (count and Presence(self._catalog).is_away(root))
+        return RootStatus(root.path, count, present, rules, inner)
 
     def _model_status(self, model: Model) -> ModelStatus:
         count = self._catalog.fingerprint(model.id)[0]

@@ -81,6 +81,16 @@ def soon(condition: Callable[[], Any]) -> Any:
 # Answers
 
 
+def test_answers_say_which_photos_are_away(served: Served, photos: Path) -> None:
+    photos.rename(photos.with_name("unplugged"))
+    hits = served.get("/api/search", q="a red boat", k=5)["hits"]
+    assert [hit["present"] for hit in hits] == [False] * 5
+    assert served.get(f"/api/photos/{hits[0]['id']}")["present"] is False
+    photos.with_name("unplugged").rename(photos)
+    assert served.get(f"/api/photos/{hits[0]['id']}")["present"] is True
+    assert all(hit["present"] for hit in served.get("/api/search", q="a red boat", k=5)["hits"])
+
+
 def test_words_find_what_the_library_finds(served: Served) -> None:
     found = served.get("/api/search", q="a red boat", k=5)
     with open_tiny(served.index) as library:

@@ -23,7 +23,7 @@ from clipsearch.store.lock import write_lock
 
 FILE_NAME = "catalog.db"
 APPLICATION_ID = 0x636C6970  # "clip", so that `file` and we can tell whose database it is
-SCHEMA_VERSION = 9  # the number of migrations
+SCHEMA_VERSION = 10  # the number of migrations
 
 _PATIENCE = 30.0  # seconds that a short write of another process is waited for
 _STEPS_A_LOOK = 200_000  # of SQLite's virtual machine: some hundred looks a second
