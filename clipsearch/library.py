@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property, partial, wraps
 from pathlib import Path
 from types import TracebackType
@@ -40,9 +40,11 @@ from clipsearch.store.catalog import (
     Selection,
     StoredPhoto,
 )
-from clipsearch.store.database import FILE_NAME, Origin, is_below, is_ours, place_of
+from clipsearch.store.database import FILE_NAME, Origin, is_below, place_of
+from clipsearch.store.departed import MOST_DAYS, Kept
 from clipsearch.store.faults import explained
 from clipsearch.store.lock import write_lock
+from clipsearch.store.ownership import others_in
 from clipsearch.store.running import Run, running, telling
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from clipsearch.indexing.captions import CaptionReport
     from clipsearch.indexing.distributed import Cluster
     from clipsearch.indexing.plan import Counts, Doubts, Plan, Ready, Target
+    from clipsearch.indexing.targets import Held
     from clipsearch.photos.isolated import Processes
     from clipsearch.photos.urls import PhotoPath
     from clipsearch.search.duplicates import Group, Kind
@@ -97,6 +100,8 @@ class IndexReport:
     complete: bool  # False if it was stopped before the end
     problems: tuple[str, ...]  # folders that could not be looked at, a line each
     note: str | None  # why this model, where nobody chose it
+    # How many pictures of kinds that are not read were passed over, by extension, most first.
+    passed_over: dict[str, int] = field(default_factory=dict)
 
     @property
     def has_changes(self) -> bool:
@@ -110,8 +115,11 @@ class RootStatus:
 
     path: str
     photos: int
-    present: bool  # whether the folder is there now; True of a URL, which is not asked for it
+    # Whether the folder is there now, and not empty where it held photos; a URL is not asked.
+    present: bool
     rules: ScanRules  # which of its photos are looked at
+    # What holds besides in folders that were indexed by themselves before, by their paths in it.
+    folders: dict[str, ScanRules] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +146,7 @@ class Status:
     captions: dict[str, int]  # contents that a model wrote about, by the model's name
     store: str  # "faiss", or the address of the engine that the vectors are in
     copy_of: Origin | None  # the index that this is a copy of
+    kept: Kept  # what left the index and is kept for when it comes back
 
 
 def default_folder() -> Path:
@@ -378,6 +387,7 @@ class Library:
         isolated: bool = False,
         ray: str | None = None,
         ray_gpus: float | None = None,
+        keep_for: int | None = None,
         progress: Progress | None = None,
         stopping: Callable[[], bool] | None = None,
     ) -> IndexReport:
@@ -385,7 +395,8 @@ class Library:
 
         New and changed photos are read and embedded, moved ones keep their row, and what is gone
         is removed; a folder that is missing or suddenly empty removes nothing unless `prune`.
-        `verify` reads every file again, for contents that changed under the same size and mtime;
+        `verify` reads every file again, for contents that changed under the same size and mtime,
+        and for what an older version could not read of them;
         `retry` reads again those that failed and have not changed since.
 
         `include` and `exclude` are gitignore patterns, relative to an indexed folder: only what
@@ -401,6 +412,10 @@ class Library:
 
         `store` says where a new index keeps its vectors for searching: "faiss", which is its own
         folder, or "milvus:http://HOST:19530" (docs/scale.md). It is remembered; `move` changes it.
+
+        The embeddings and captions of what leaves the index are kept for `keep_for` days (30), and
+        found again by the content when it comes back. It is remembered, and holds for what is kept
+        already too: 0 frees all of it now.
 
         `progress` gets the number of files done and their total. `stopping` is asked after each
         file; once true, the run ends after committing what it has. With `isolated`, files are
@@ -432,6 +447,7 @@ class Library:
         _check_positive("--workers", workers)
         _check_positive("--max-megapixels", max_megapixels)
         _check_positive("--frames", frames)
+        _check_days(keep_for)
         how = _How(batch_size, workers, isolated, max_megapixels, frames, progress, stopping)
         if ray is not None:
             from clipsearch.indexing.distributed import Cluster
@@ -453,6 +469,9 @@ class Library:
                     self._models.run_by(runtime)
                 if verify:
                     self._catalog.rebuild_words()
+                    self._catalog.remove_damaged_vectors()
+                if keep_for is not None:
+                    self._catalog.keep_for(keep_for)
                 report, _ = self._look(targets, Doubts(prune, verify, retry), how)
             except ClipsearchError:
                 take_back_roots(self._catalog, roots)
@@ -508,7 +527,7 @@ class Library:
             return plan
 
         with explained(self.folder):
-            self._catalog.check_writable()
+            self._catalog.open_to_write()
             folders, added = self._folders_to_watch(paths, stop)
             try:
                 Watcher(self._catalog, folders, look, poll).run(stop)
@@ -548,7 +567,7 @@ class Library:
         _check_positive("--batch-size", batch_size)
         name = captioner_name(model)
         with explained(self.folder):
-            self._catalog.check_writable()
+            self._catalog.open_to_write()
             selection = self._selected(Filters(folder=folders))
             if folders and not self._catalog.count_selected(selection):
                 raise no_photos_below(" or ".join(map(str, folders)))
@@ -572,21 +591,34 @@ class Library:
             assert isinstance(content, bytes)
             return self._catalog.captions_of(sha256(content).hexdigest())
 
-    def forget(self, path: StrPath) -> int:
+    def forget(self, path: StrPath, *, keep_for: int | None = None) -> int:
         """Take a folder or a photo out of the index; gives the number of photos taken out.
 
         Files are never touched. A part of an indexed folder stays out of later runs until it is
-        named to `index` again.
+        named to `index` again. Until then, and for `keep_for` days at most, embeddings and captions
+        are kept, so that nothing is embedded again; None is what the index keeps all for (30).
+
+        Raises:
+            InvalidInput: the index does not know the path, or `keep_for` makes no sense.
+        """
+        from clipsearch.indexing.targets import forget
+
+        _check_days(keep_for)
+        with self._writing(_PATIENCE):
+            taken = forget(self._catalog, os.fspath(path), keep_for)
+            self._bring_up_vectors()
+        return taken
+
+    def held_at(self, path: StrPath) -> Held:
+        """What `forget` would take out of the index.
 
         Raises:
             InvalidInput: the index does not know the path.
         """
-        from clipsearch.indexing.targets import forget
+        from clipsearch.indexing.targets import held_at
 
-        with self._writing(_PATIENCE):
-            taken = forget(self._catalog, os.fspath(path))
-            self._bring_up_vectors()
-        return taken
+        with explained(self.folder):
+            return held_at(self._catalog, os.fspath(path))
 
     def optimize(
         self, *, force: bool = False, progress: Progress | None = None
@@ -644,18 +676,20 @@ class Library:
 
         A copy that is there already is replaced when the new one is complete. It can only be
         read, there by any number of machines; with `own` the folder gets an index of its own, as
-        where a copy was a back-up. Photos are not copied. `progress` gets bytes.
+        where a copy was a back-up. Photos are not copied, nor what was asked. `progress` gets
+        bytes.
 
         Raises:
             InvalidInput: something else is there.
             LibraryBusy: another process is writing there.
             LibraryError: the disk is full or read-only.
         """
+        from clipsearch.search.neutral import NEUTRAL
         from clipsearch.store.copying import copy
 
         show = progress or (lambda done, total: None)
         with explained(self.folder):
-            return copy(self.folder, self._catalog, _expanded(folder), own, show)
+            return copy(self.folder, self._catalog, _expanded(folder), own, NEUTRAL, show)
 
     def export_texts(self) -> None:
         """Export the text towers of the index's models, unless that was done before.
@@ -818,6 +852,7 @@ class Library:
         Raises:
             InvalidInput: a filter that makes no sense, or k below 1.
         """
+        from clipsearch.search.presence import Presence
         from clipsearch.search.query import check_k
 
         check_k(k)
@@ -825,7 +860,8 @@ class Library:
             raise InvalidInput(f"an offset is 0 to {LARGEST}")
         with explained(self.folder):
             rows = self._catalog.photos(self._selected(filters), -1 if k is None else k, offset)
-            return [Photo(photo_path(row.path), row.id, row.facts) for row in rows]
+            there = Presence(self._catalog).of
+            return [Photo(photo_path(it.path), it.id, it.facts, there(it.path)) for it in rows]
 
     @_asked
     def count(self, filters: Filters | None = None) -> int:
@@ -865,7 +901,17 @@ class Library:
         stored = self.stored(id)
         if stored is None:
             raise InvalidInput(f"the index holds no photo with the id {id}")
-        return Photo(photo_path(stored.row.path), id, stored.row.facts)
+        return Photo(photo_path(stored.row.path), id, stored.row.facts, self.is_present(stored))
+
+    def is_present(self, photo: StoredPhoto) -> bool:
+        """Whether a photo is there, and not on a drive that is away; one at a URL counts as that.
+
+        Its file may be gone all the same, which the next index run sees.
+        """
+        from clipsearch.search.presence import Presence
+
+        with explained(self.folder):
+            return Presence(self._catalog).of(photo.row.path)
 
     @_asked
     def label(
@@ -1014,6 +1060,8 @@ class Library:
         "bytes" are files with the same content; "pictures" are re-encoded, resized or mildly
         recoloured copies of a picture; "shots" look alike and were taken within so many seconds
         of each other, as EXIF tells. Nothing is deleted, and which photo to keep is a suggestion.
+        Each file is looked at first: what is gone, away, not to be read or not as it was indexed is
+        in no group, and one file with several names counts once.
 
         Photos indexed before there were perceptual hashes are read for theirs first; `progress`
         and `isolated` are as in `index`.
@@ -1055,6 +1103,7 @@ class Library:
                 self._catalog.count_captions(),
                 engine.address if (engine := self._catalog.engine()) else "faiss",
                 self._catalog.origin,
+                self._catalog.kept(),
             )
 
     # The parts of an index run
@@ -1078,12 +1127,14 @@ class Library:
                 further, _ = self._bring_up(other, targets, USUAL, how)
                 read, embedded = read + further.read, embedded + further.embedded
                 counts.complete = further.complete
+        self._catalog.expire()
         seconds = time.monotonic() - started
         report = IndexReport(
             counts.added, counts.updated, counts.moved, counts.removed, counts.unchanged,
             counts.failed, embedded, round(seconds, 3), round(read / max(seconds, 1e-9), 1),
-            counts.complete, tuple(plan.problems),
+            counts.complete, plan.said(),
             next((model.note for model in self._catalog.models()), None),
+            dict(sorted(plan.passed_over.items(), key=lambda it: (-it[1], it[0]))),
         )  # fmt: skip
         return report, plan
 
@@ -1110,11 +1161,16 @@ class Library:
     ) -> tuple[Counts, Plan]:
         """Compare the disk with the catalog and do what that asks for; None is a new model."""
         from clipsearch.indexing.plan import Counts, make_plan
+        from clipsearch.indexing.targets import leave_moved_roots, settle
 
         plan = make_plan(self._catalog, model.id if model else None, targets, doubts, how.ready)
+        settle(self._catalog, plan)
         if plan.is_empty:
             return Counts(unchanged=plan.unchanged), plan
-        return self._carry_out(plan, model, how), plan
+        counts = self._carry_out(plan, model, how)
+        counts.moved += len(plan.moves)
+        leave_moved_roots(self._catalog, plan)
+        return counts, plan
 
     def _carry_out(self, plan: Plan, model: Model | None, how: _How) -> Counts:
         from clipsearch.indexing.pipeline import clean_up
@@ -1152,7 +1208,7 @@ class Library:
                 counts.complete = pipeline.run_elsewhere(plan, elsewhere, stopping)
             else:
                 workers = min(how.workers or usual_workers(), len(plan.work))
-                with Loaders(workers, how.isolated, limits) as loaders:
+                with Loaders(workers, how.isolated, limits, stopping) as loaders:
                     counts.complete = pipeline.run(plan, loaders, stopping)
         return counts
 
@@ -1160,7 +1216,7 @@ class Library:
     def _writing(self, wait: float = 0) -> Iterator[None]:
         """Hold the right to write to the index."""
         with explained(self.folder):
-            self._catalog.check_writable()
+            self._catalog.open_to_write()
             with write_lock(self.folder, wait):
                 self._check_place()
                 yield
@@ -1245,7 +1301,7 @@ class Library:
         return partial(
             embed_labels, file=self._label_file(model), model=model,
             encoder=partial(self._models.texts, model),
-            progress=progress or (lambda done, total: None),
+            progress=progress or (lambda done, total: None), keep=not self._catalog.is_far,
         )  # fmt: skip
 
     def _label_file(self, model: Model) -> Path:
@@ -1254,12 +1310,21 @@ class Library:
         return vector_file(self.folder, model).rows_path.with_suffix(".labels")
 
     def _bytes(self, pattern: str) -> int:
-        return sum(file.stat().st_size for file in self.folder.glob(pattern))
+        """What the files take; one that another process replaces or removes meanwhile is none."""
+        total = 0
+        for file in self.folder.glob(pattern):
+            with suppress(FileNotFoundError):
+                total += file.stat().st_size
+        return total
 
     def _root_status(self, root: Root) -> RootStatus:
-        present = is_url(root.path) or os.path.isdir(root.path)
+        from clipsearch.search.presence import Presence
+
+        there = is_url(root.path) or os.path.isdir(root.path)
         rules = self._catalog.rules(root.id)
-        return RootStatus(root.path, self._catalog.count_photos(root.id), present, rules)
+        count, inner = self._catalog.count_photos(root.id), self._catalog.folder_rules(root.id)
+        present = there and not (count and Presence(self._catalog).is_away(root))
+        return RootStatus(root.path, count, present, rules, inner)
 
     def _model_status(self, model: Model) -> ModelStatus:
         count = self._catalog.fingerprint(model.id)[0]
@@ -1310,14 +1375,21 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise LibraryError(f"{folder} is or lies in a file; name a folder with --index") from error
-    if (folder / FILE_NAME).exists():
-        return
-    others = [name for name in os.listdir(folder) if not is_ours(name)]
-    if others:
+    if _is_begun(folder):
+        return  # opening it tells whether it is a catalog
+    others = others_in(folder)
+    if others and not _is_begun(folder):  # still not: another process may be making it just now
         raise LibraryError(
             f"{folder} is no index and holds other files ({others[0]}...); name an empty or a"
             " new folder with --index"
         )
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether a file that is not empty lies where a catalog would."""
+    with suppress(FileNotFoundError):
+        return (folder / FILE_NAME).stat().st_size > 0
+    return False
 
 
 def _place_of(image: StrPath) -> PhotoPath:
@@ -1354,3 +1426,8 @@ def _check_positive(option: str, value: int | None) -> None:
         raise InvalidInput(f"{option} must be at least 1, not {value}")
     if value is not None and value > _MOST:
         raise InvalidInput(f"{option} is at most {_MOST}")
+
+
+def _check_days(keep_for: int | None) -> None:
+    if keep_for is not None and not 0 <= keep_for <= MOST_DAYS:
+        raise InvalidInput(f"--keep-for must be 0 to {MOST_DAYS} days, not {keep_for}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from clipsearch import encoders
+from clipsearch.encoders.rows import are_units, embedded_texts
 from clipsearch.encoders.spec import Spec, parse_spec, sha256_of, weights_in
 from clipsearch.encoders.texts import folder_of, open_exported
 from clipsearch.errors import InvalidInput, ModelError, ModelMismatch
@@ -242,6 +243,8 @@ class Models:
 
         texts = [text.encode("utf-8", "replace").decode() for text in texts]  # lone surrogates
         known = self._remembered(model, texts)
+        # One that an older version kept may be none.
+        known = {text: row for text, row in known.items() if _is_unit(row)}
         fresh = [text for text in dict.fromkeys(texts) if text not in known]
         if fresh:
             encoder = self.texts(model)
@@ -250,7 +253,7 @@ class Models:
                     "the query is longer than the %d tokens that the model reads; its end is"
                     " ignored", encoder.context,
                 )  # fmt: skip
-            rows = encoder.encode_texts(fresh).astype("<f4")
+            rows = embedded_texts(encoder, fresh).astype("<f4")
             new = {text: row.tobytes() for text, row in zip(fresh, rows, strict=True)}
             self._remember(model, new)
             known |= new
@@ -326,6 +329,12 @@ class Models:
 def _identity(model: Model) -> Identity:
     # Not its id, which another model has one day.
     return model.weights, model.preprocess
+
+
+def _is_unit(row: bytes) -> bool:
+    import numpy as np
+
+    return bool(are_units(np.frombuffer(row, "<f4")[None])[0])
 
 
 def _loaded(spec: Spec, device: str, model: Model) -> encoders.Encoder:

@@ -27,6 +27,7 @@ from PIL import Image, ImageDraw, ImageEnhance
 from clipsearch import encoders
 from clipsearch.photos.facts import Facts
 from clipsearch.photos.phash import perceptual_hash
+from clipsearch.photos.presence import Seen
 from clipsearch.search.duplicates import KINDS, SAME_PICTURE, find_duplicates
 from clipsearch.store.catalog import Catalog, Changes, NewPhoto
 
@@ -245,7 +246,9 @@ def group(place: str) -> str:
     started = time.monotonic()
     catalog = Catalog.open(Path(place))
     (model,) = catalog.models()
-    groups = find_duplicates(catalog, model, catalog.pictures(), KINDS, 60)
+    groups = find_duplicates(
+        catalog, model, catalog.pictures(), KINDS, 60, lambda place: Seen(frozenset({place.path}))
+    )  # no file is there, so none is looked at
     seconds = time.monotonic() - started
     kinds = [group.kind for group in groups]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10

@@ -69,6 +69,7 @@ from clipsearch.store.vector_store import Within
 from clipsearch.store.vectors import Matches, VectorFile
 
 ROWS_AT_A_TIME = 16_384
+ROWS_MADE_UP = 1000  # embeddings that a catalog repeats
 APPENDED = 32  # a batch of an index run
 SHARES = (100, 50, 8, 1)  # percent of the photos that a filter leaves
 SPARE = 1 << 30  # bytes of memory and disk that are left to others
@@ -310,12 +311,15 @@ def write_catalog(folder: Path, count: int, dim: int) -> tuple[float, int, int]:
     with closing(Catalog.create(folder)) as catalog:
         model = catalog.add_model("made-up", "made-up", "made-up", dim, None)
         root = catalog.add_root("/photos")
+        rows = rng.standard_normal((ROWS_MADE_UP, dim), np.float32)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        blobs = [row.tobytes() for row in rows.astype(np.float16)]
         for start in range(0, count, ROWS_AT_A_TIME):
             numbers = range(start, min(start + ROWS_AT_A_TIME, count))
             photos = [new_photo(number, count, root.id) for number in numbers]
             digests = [photo.digest for photo in photos]
             catalog.write(model.id, Changes(
-                vectors=[(digest, rng.bytes(2 * dim)) for digest in digests],
+                vectors=[(digest, blobs[at % ROWS_MADE_UP]) for at, digest in enumerate(digests)],
                 pictures=[(digest, rng.bytes(8)) for digest in digests],
                 photos=photos,
             ))  # fmt: skip

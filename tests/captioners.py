@@ -12,6 +12,7 @@ from PIL import Image
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220)}
 SIDE = 32
+PATIENCE = 10  # steps in a row that all is right by far, before a model has learned enough
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "wall"]
 
 
@@ -31,8 +32,13 @@ def make_blip(folder: Path) -> None:
     colours = list(COLOURS)
     texts = tokens([f"a {colour} wall" for colour in colours], return_tensors="pt")["input_ids"]
     texts[:, 0] = model.config.text_config.bos_token_id
-    for pixels in _walls(colours, processor, 80, model):
-        model(pixel_values=pixels, input_ids=texts, labels=texts).loss.backward()
+    sure = 0
+    for pixels in _walls(colours, processor, model):
+        loss = model(pixel_values=pixels, input_ids=texts, labels=texts).loss
+        loss.backward()
+        sure = sure + 1 if loss < 0.01 else 0
+        if sure == PATIENCE:
+            break
     _save(folder, model, tokens, processor)
 
 
@@ -47,9 +53,14 @@ def make_matcher(folder: Path) -> None:
     texts = tokens([f"a {said} wall" for _, said in pairs], return_tensors="pt")
     fits = torch.tensor([int(seen == said) for seen, said in pairs])
     weight = torch.tensor([1.0, 2.0])
-    for pixels in _walls([seen for seen, _ in pairs], processor, 150, model):
+    sure = 0
+    for pixels in _walls([seen for seen, _ in pairs], processor, model):
         scores = model(pixel_values=pixels, **_without_types(texts)).itm_score
         torch.nn.functional.cross_entropy(scores, fits, weight).backward()
+        margins = (scores[:, 1] - scores[:, 0]) * (2 * fits - 1)
+        sure = sure + 1 if margins.min() > 4 else 0
+        if sure == PATIENCE:
+            break
     _save(folder, model, tokens, processor)
 
 
@@ -81,17 +92,20 @@ def make_vit_gpt2(folder: Path) -> None:
     _save(folder, model, tokens, _processor("ViTImageProcessor"))
 
 
-def _walls(colours: list[str], processor: Any, steps: int, model: Any) -> Iterable[torch.Tensor]:
-    """Pixels of walls to learn from; what was learned is put into the model after each."""
+def _walls(colours: list[str], processor: Any, model: Any) -> Iterable[torch.Tensor]:
+    """Pixels of walls to learn from, until enough is; what was learned is put in after each."""
     learner = torch.optim.AdamW(model.parameters(), lr=3e-3)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so small a model only waits for a second one
-    for step in range(steps):
-        seen = [wall(colour, step * 100 + place) for place, colour in enumerate(colours)]
-        learner.zero_grad()
-        yield processor(seen, return_tensors="pt")["pixel_values"]
-        learner.step()
-    torch.set_num_threads(threads)
+    try:
+        for step in range(2000):
+            seen = [wall(colour, step * 100 + place) for place, colour in enumerate(colours)]
+            learner.zero_grad()
+            yield processor(seen, return_tensors="pt")["pixel_values"]
+            learner.step()
+        raise AssertionError("the model did not learn")
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _blip_config() -> Any:

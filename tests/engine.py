@@ -61,7 +61,7 @@ def engine(folder: Path) -> Iterator[Engine]:
         try:
             yield Engine(process)
         finally:
-            process.communicate("", timeout=60)
+            process.communicate("", timeout=300)
 
 
 class Server:

@@ -119,7 +119,7 @@ BOMB = f'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a0 "ha">{LAUGHS}]><x>&a9;</x
     "packet",
     [
         b"", b"\0", b"<", b"no xml", b"<a><b></a>", b"\xff\xfe", b"\xff\xfe<\0", bytes(999),
-        xmp("cut")[:300], xmp("&nothing;"), xmp("&#0;"), xmp("&#xd800;"), BOMB.encode(),
+        xmp("cut")[:230], xmp("&#0;"), xmp("&#xd800;"), BOMB.encode(),
         b"<a>" * 20_000, b"<a>" * 9_000 + b"</a>" * 9_000,
         ADOBE.format(TITLE.format("")).encode(), ADOBE.format("<dc:title/>").encode(),
         b'<?xml version="1.0" encoding="no-such"?><a/>',
@@ -129,6 +129,85 @@ BOMB = f'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a0 "ha">{LAUGHS}]><x>&a9;</x
 def test_broken_xmp_tells_nothing(packet: bytes) -> None:
     told = facts(jpeg(xmp=packet))
     assert (told.title, told.caption, told.keywords) == (None, None, ())
+
+
+WORDS = xmp("Tom", "At sea", ("boat", "fish"))
+PLAIN = WORDS.decode().partition("?>")[2].strip()
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        WORDS + b"<old></old>", b"\x01\x02<junk>" + WORDS, WORDS + WORDS, WORDS + b"\0\0<",
+        WORDS.replace(b"<rdf:Description>", b'<rdf:Description photoshop:Credit="me" a:b="c">'),
+        WORDS.replace(b' xmlns:dc="http://purl.org/dc/elements/1.1/"', b""),
+        WORDS.replace(b"Tom", b"T\x01o\x1fm"), WORDS.replace(b"</rdf:Bag>", b""),
+        WORDS.replace(b"Tom</rdf:li>", b"Tom</b></rdf:li>"), WORDS[: WORDS.index(b"</rdf:Bag>")],
+        WORDS.replace(b"<x:xmpmeta xmlns:x=\"adobe:ns:meta/\">", b""),
+        WORDS.replace(b"<dc:title>", b"<!-- <dc:title> & --><dc:title>"), b"\xef\xbb\xbf" + WORDS,
+        WORDS.decode().encode("utf-16"), PLAIN.encode("utf-16-be"),
+        PLAIN.encode("utf-16-le"), WORDS.decode().encode("utf-32"),
+    ],
+    ids=range(17),
+)  # fmt: skip
+def test_xmp_that_is_not_quite_right_tells_what_can_be_read(packet: bytes) -> None:
+    told = facts(jpeg(xmp=packet))
+    assert (told.title, told.caption, told.keywords) == ("Tom", "At sea", ("boat", "fish"))
+
+
+@pytest.mark.parametrize(
+    ("written", "title"),
+    [
+        ("Tom & Jerry", "Tom & Jerry"), ("Q&A; and <3 &amp; more", "Q&A; and <3 & more"),
+        ("Caf&eacute; &#233; &#xE9; &", "Café é é &"), ("R&D &notes", "R&D &notes"),
+        ("<![CDATA[Tom & Jerry]]></b>", "Tom & Jerry"),
+    ],
+)  # fmt: skip
+def test_signs_that_xml_has_for_itself_are_read_as_they_were_meant(
+    written: str, title: str
+) -> None:
+    assert facts(jpeg(xmp=xmp(written, "&"))).title == title
+
+
+def test_what_the_end_cuts_off_is_left_out() -> None:
+    told = facts(jpeg(xmp=WORDS[: WORDS.index(b"ish")]))
+    assert (told.title, told.keywords) == ("Tom", ("boat",))
+
+
+def test_broken_xmp_of_any_size_is_read_in_a_moment() -> None:
+    for part in (b"<a ", b"<a>x</b>", b"<!--", b"<a b='", b'<a b="', b"a" * 9, b"<a:b ", b"&a"):
+        packet = b"<x " + part * (3_000_000 // len(part))
+        file = io.BytesIO()
+        Image.new("RGB", (60, 40)).save(file, "TIFF", tiffinfo={700: packet})
+        assert facts(file.getvalue()).title is None
+
+
+def test_nothing_is_cut_without_a_mark() -> None:
+    told = facts(jpeg(xmp=xmp("x" * 7999, "y" * 8001, ("k" * 201, *map(str, range(300))))))
+    assert told.title == "x" * 7999
+    assert (len(told.caption or ""), (told.caption or "")[-2:]) == (LONGEST, "y…")
+    assert (len(told.keywords), told.keywords[0][-2:], told.keywords[-1]) == (200, "k…", "…")
+
+
+@pytest.mark.parametrize(
+    ("sets", "encoding", "title"),
+    [
+        ((), "cp1252", "“Zoë”"), ((b"\x1b%G",), "utf-8", "“Zoë”"),
+        ((b"\x1b-L",), "iso8859-5", "Зоя"),
+        ((b"\x1b-A",), "latin-1", "Zoë"), ((b"\x1b%G",), "latin-1", "Zoë"),
+    ],
+)  # fmt: skip
+def test_iptc_is_read_in_the_characters_that_it_names(
+    sets: tuple[bytes, ...], encoding: str, title: str
+) -> None:
+    named = [b"\x1c\x01" + struct.pack(">BH", 90, len(one)) + one for one in sets]
+    record = b"".join(named) + b"\x1c\x02" + struct.pack(">BH", 5, len(title.encode(encoding)))
+    record += title.encode(encoding)
+    block = (
+        b"8BIM\x04\x04\0\0" + struct.pack(">L", len(record)) + record + b"\0" * (len(record) % 2)
+    )
+    body = b"Photoshop 3.0\0" + block
+    assert facts(jpeg(b"\xff\xed" + struct.pack(">H", len(body) + 2) + body)).title == title
 
 
 def test_xmp_with_a_document_type_is_not_read(tmp_path: Path) -> None:

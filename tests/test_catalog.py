@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlite_utils
 
@@ -55,10 +56,16 @@ def photo(root: Root, path: str, digest: str = "", id: int | None = None) -> New
     return NewPhoto(id, root.id, path, digest or path, 10, 20, SEEN)
 
 
+def row(name: str) -> bytes:
+    """A row of unit length for each name, as bytes of float16."""
+    angle = sum(name.encode())
+    return np.array([np.cos(angle), np.sin(angle)], np.float16).tobytes()
+
+
 def embed(catalog: Catalog, model: Model, *photos: NewPhoto) -> list[int]:
     """Write photos with a vector for each content; gives the ids of the new vectors."""
     digests = dict.fromkeys(photo.digest for photo in photos)
-    changes = Changes(vectors=[(it, it.encode()) for it in digests], photos=list(photos))
+    changes = Changes(vectors=[(it, row(it)) for it in digests], photos=list(photos))
     return [id for id, _ in catalog.write(model.id, changes)]
 
 
@@ -176,7 +183,7 @@ def test_a_batch_that_fails_leaves_nothing_of_itself(
 ) -> None:
     embed(catalog, model, photo(root, "before.jpg"))
     changes = Changes(
-        vectors=[("new", b"new")],
+        vectors=[("new", row("new"))],
         photos=[photo(root, "new.jpg", "new"), photo(Root(99, "/nowhere"), "lost.jpg")],
         failures=[Failure(root.id, "bad.jpg", 1, 1, "damaged")],
         dropped=list(ids(catalog, root).values()),
@@ -356,7 +363,7 @@ def test_a_sweep_removes_only_vectors_that_no_photo_has(
     assert catalog.vector_of(model.id, "same")
     remove(catalog, root, "b.jpg")
     assert not catalog.vector_of(model.id, "same")
-    assert catalog.vector_of(model.id, "other") == b"other"
+    assert catalog.vector_of(model.id, "other") == row("other")
 
 
 def test_a_vector_stays_until_it_is_swept(catalog: Catalog, model: Model, root: Root) -> None:
@@ -382,9 +389,9 @@ def test_two_models_have_vectors_of_their_own(catalog: Catalog, model: Model, ro
     other = catalog.add_model("other", "other weights", "preprocess", 2, None)
     assert catalog.digests_without_vector(other.id) == {"content"}
     assert catalog.digests_without_vector(model.id) == set()
-    catalog.write(other.id, Changes(vectors=[("content", b"theirs")]))
-    assert catalog.vector_of(model.id, "content") == b"content"
-    assert catalog.vector_of(other.id, "content") == b"theirs"
+    catalog.write(other.id, Changes(vectors=[("content", row("theirs"))]))
+    assert catalog.vector_of(model.id, "content") == row("content")
+    assert catalog.vector_of(other.id, "content") == row("theirs")
     assert catalog.models() == [model, other]
 
 
@@ -392,8 +399,8 @@ def test_vectors_come_in_the_order_of_their_ids(catalog: Catalog, model: Model, 
     vectors = embed(catalog, model, *(photo(root, name) for name in ("b", "a", "c")))
     assert vectors == sorted(vectors) == list(catalog.vector_ids(model.id))
     assert list(catalog.vectors_after(model.id, vectors[0])) == [
-        (vectors[1], b"a"),
-        (vectors[2], b"c"),
+        (vectors[1], row("a")),
+        (vectors[2], row("c")),
     ]
 
 

@@ -37,7 +37,7 @@ COMMANDS = [
 ]
 HIT_KEYS = ["rank", "score", "relevance", "path", "id"]
 FACT_KEYS = ["width", "height", "taken_at", "camera", "latitude", "longitude"]
-FACT_KEYS += ["taken_from", "lens", "orientation", "title", "caption", "keywords"]
+FACT_KEYS += ["taken_from", "lens", "orientation", "title", "caption", "keywords", "flaw"]
 
 # Runs the command line, and then tells on stderr which heavy packages it imported.
 PROBE = """
@@ -131,7 +131,9 @@ def test_commands_that_need_no_model_import_none(own: tuple[Path, Path]) -> None
         ["forget", photos / "0.jpg"],
     ):
         done = probe(index, *command)
-        assert (done.returncode, done.stderr) == (0, "imported:\n"), command
+        *told, imported = done.stderr.splitlines()
+        assert (done.returncode, imported) == (0, "imported:"), command
+        assert bool(told) == (command[0] == "forget"), told  # how to undo it
 
 
 @pytest.mark.parametrize("command", [["--version"]])
@@ -200,7 +202,7 @@ def test_an_index_run_tells_the_same_as_json(own: tuple[Path, Path], clipsearch:
     done = clipsearch("index", "--json")
     facts = json.loads(done.stdout)
     keys = ["added", "updated", "moved", "removed", "unchanged", "failed"]
-    assert list(facts) == [*keys, "seconds", "images_per_second"]
+    assert list(facts) == [*keys, "seconds", "images_per_second", "passed_over"]
     assert [facts[key] for key in keys] == [0, 0, 0, 0, 6, 0]
 
 
@@ -418,3 +420,20 @@ def test_what_is_looked_at_is_said_once_remembered_and_told(
     ]
     nothing = {"include": [], "follow_links": False, "raw_too": False}
     assert rules == {**nothing, "exclude": ["[01]*"]}
+
+
+def test_a_run_ends_with_what_it_passed_over(
+    own: tuple[Path, Path], clipsearch: Run, tmp_path: Path
+) -> None:
+    said = clipsearch("index", str(own[1]))
+    assert "not read" not in said.stderr
+    (more := tmp_path / "more").mkdir()
+    for name in ("a.psd", "b.PSD", "c.svg", "notes.txt", "clip.mov", ".hidden.psd"):
+        (more / name).write_bytes(b"8BPS")
+    line = "clipsearch: 3 files of kinds that are not read (.psd 2, .svg 1)\n"
+    for _ in range(2):
+        assert clipsearch("index", str(more)).stderr.endswith(line)
+    counts = json.loads(clipsearch("index", "--json").stdout)
+    assert counts["passed_over"] == {".psd": 2, ".svg": 1}
+    clipsearch("forget", str(more))
+    assert "not read" not in clipsearch("index").stderr

@@ -460,3 +460,53 @@ def test_what_is_decoded_is_a_photo_of_an_image_and_facts() -> None:
     photo = decode(saved(picture(1), "JPEG"))
     assert isinstance(photo, Photo)
     assert (photo.image.size, photo.facts.width) == ((320, 240), 320)
+
+
+# What is nearly whole, and what would be shown wrongly
+
+
+@pytest.mark.parametrize("min_side", [None, 100])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_jpeg_without_its_end_is_read_and_marked(mode: str, min_side: int | None) -> None:
+    content = saved(picture(3, (1600, 1200)).convert(mode), "JPEG", quality=85)
+    whole = decode(content, min_side)
+    assert whole.facts.flaw is None
+    for trailer in (bytes(9000), b"\xff\xd9\xff\xda more"):
+        assert decode(content + trailer, min_side).facts.flaw is None
+    for cut in (content[:-2], content[: len(content) * 99 // 100], content[:-50] + bytes(9000)):
+        nearly = decode(cut, min_side)
+        assert nearly.facts.flaw == "its end is missing"
+        assert difference(whole.image, nearly.image) < 5
+    for half in (content[: len(content) // 2], content[: len(content) // 2] + bytes(len(content))):
+        assert "truncated" in reason(half)
+
+
+def test_a_size_behind_a_byte_that_fills_is_seen() -> None:
+    content = saved(picture(3), "JPEG", progressive=True)
+    frame = content.index(b"\xff\xc2") + 5
+    large = content[:frame] + b"\xff\xf0\xff\xf0" + content[frame + 4 :]
+    # Who takes the first byte of the three for a marker goes on behind the frame that counts.
+    scan = b"\xff\xc0\0\x11\x08\0\x08\0\x08\x03" + bytes(9) + b"\xff\xda\0\x0c\x03" + bytes(9)
+    hidden = bytearray(0xF000 - 2)
+    hidden[0xE1F0 + 4 - 7 : 0xE1F0 + 4 - 7 + len(scan)] = scan
+    filled = large[:2] + b"\xff\xff\xe1\xf0\0" + bytes(hidden) + large[2:]
+    assert "above the limit" in reason(filled, min_side=50)
+
+
+@pytest.mark.parametrize(
+    ("values", "how"),
+    [
+        (np.zeros((3, 40, 40), np.uint16), {"photometric": "rgb", "planarconfig": "separate"}),
+        (np.zeros((40, 40), np.uint16), {"photometric": "miniswhite"}),
+        (np.zeros((40, 40), np.uint32), {"photometric": "minisblack"}),
+        (np.zeros((40, 40), np.int16), {"photometric": "minisblack"}),
+        (np.zeros((40, 40, 3), np.float32), {"photometric": "rgb"}),
+    ],
+)
+def test_a_tiff_that_would_be_shown_wrongly_is_refused(
+    values: np.ndarray, how: dict[str, str]
+) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, values, **how)
+    assert reason(stream.getvalue()).startswith("a TIFF of a kind that is not read")

@@ -7,7 +7,10 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from tiny import TinyEncoder, open_tiny
 
 from clipsearch import Group, InvalidInput, Library
 from clipsearch.photos.phash import perceptual_hash
+from clipsearch.search.duplicates import Kind
 from clipsearch.search.hamming import RADIUS, near_pairs
 from clipsearch.store.lock import write_lock
 
@@ -83,6 +87,191 @@ def test_groups_that_free_more_come_first(library: Library, folder: Path) -> Non
     freed = [group.freed for group in found(library, folder, "bytes")]
     assert freed == sorted(freed, reverse=True)
     assert len(set(freed)) == 3
+
+
+# What is on the disk at that moment
+
+
+def three_of(kind: str, folder: Path) -> list[Path]:
+    """Three photos that are a group of a kind, the one to keep first."""
+    files = [folder / f"{name}.jpg" for name in "abc"]
+    image = picture(1, (640, 480))
+    for number, file in enumerate(files):
+        frame = image
+        if kind == "pictures":
+            frame = image.resize((640 - 160 * number, 480 - 120 * number))
+        elif kind == "shots":
+            frame = image.crop((number * 9, 0, 600 + number * 9 - number, 450))
+        save(frame, file, f"10:00:0{number}" if kind == "shots" else None)
+        os.utime(file, (1e9 + number, 1e9 + number))
+    return files
+
+
+def vanish(file: Path) -> None:
+    file.unlink()
+
+
+def change(file: Path) -> None:
+    picture(9, (800, 600)).save(file)
+
+
+def touch(file: Path) -> None:
+    os.utime(file, (2e9, 2e9))
+
+
+def become_a_link(file: Path) -> None:
+    shutil.copy2(file, file.with_suffix(".kept"))
+    file.unlink()
+    file.symlink_to(file.with_suffix(".kept"))
+
+
+def become_a_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+@pytest.mark.parametrize("kind", ["bytes", "pictures", "shots"])
+@pytest.mark.parametrize("lose", [vanish, change, touch, become_a_link, become_a_folder])
+def test_what_is_not_there_as_it_was_indexed_is_in_no_group(
+    library: Library,
+    folder: Path,
+    kind: Kind,
+    lose: Callable[[Path], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    kept, second, third = three_of(kind, folder)
+    library.index([folder])
+    (group,) = library.duplicates([kind])
+    assert [photo.path for photo in group.photos] == [kept, second, third]
+    lose(kept)
+    (group,) = library.duplicates([kind])
+    assert [photo.path for photo in group.photos] == [second, third]
+    assert group.freed == third.stat().st_size
+    assert "1 photos are not there now" in caplog.text
+    lose(third)
+    assert library.duplicates([kind]) == []
+    assert library.duplicates() == []
+
+
+def test_a_copy_stands_for_a_content_whose_first_file_is_gone(
+    library: Library, folder: Path
+) -> None:
+    """Nor does the file that is gone hide it among pictures and shots."""
+    files = three_of("shots", folder)
+    for file in files:
+        shutil.copy(file, file.with_suffix(".copy.jpg"))
+    picture_of = folder / "a small.jpg"
+    save(Image.open(files[0]).resize((300, 225)), picture_of, "10:00:00")
+    library.index([folder])
+    files[0].unlink()
+    files[1].unlink()
+    assert names(library.duplicates()) == [
+        ("bytes", ["c.jpg", "c.copy.jpg"]),
+        ("pictures", ["a.copy.jpg", "a small.jpg"]),
+        ("shots", ["a.copy.jpg", "b.copy.jpg", "c.jpg"]),
+    ]
+
+
+def test_hard_links_are_one_photo_and_free_nothing(
+    library: Library, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    picture(1).save(folder / "a.jpg")
+    os.link(folder / "a.jpg", folder / "b.jpg")
+    library.index([folder])
+    assert library.duplicates() == []
+    assert "1 paths were left out" in caplog.text
+    shutil.copy(folder / "a.jpg", folder / "c.jpg")
+    os.link(folder / "c.jpg", folder / "d.jpg")
+    os.utime(folder / "a.jpg", (1e9, 1e9))
+    (group,) = found(library, folder)
+    kept, other = (photo.path.name for photo in group.photos)
+    assert kept in ("a.jpg", "b.jpg")
+    assert other in ("c.jpg", "d.jpg")
+    assert group.freed == 0  # d.jpg would keep its bytes
+    assert [photo.names for photo in group.photos] == [2, 2]
+    (folder / "d.jpg").unlink()
+    (group,) = library.duplicates()
+    assert group.freed == (folder / "c.jpg").stat().st_size
+
+
+def test_a_link_that_is_followed_is_no_copy_and_is_not_kept_for_one(
+    library: Library, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    original, copy = tmp_path / "elsewhere" / "original.jpg", folder / "copy.jpg"
+    picture(1).save(original)
+    os.utime(original, (1e9, 1e9))
+    shutil.copy(original, copy)
+    (folder / "link.jpg").symlink_to(original)
+    library.index([folder], follow_links=True)
+    (group,) = library.duplicates()
+    assert names([group]) == [("bytes", ["copy.jpg", "link.jpg"])]
+    assert group.freed == 0
+    library.index([original.parent])
+    copy.unlink()
+    assert library.duplicates() == []
+
+
+@contextmanager
+def mounted(*arguments: str | Path) -> Iterator[None]:
+    """Something mounted for a while; only root may."""
+    command = ["mount", *map(str, arguments)]
+    if os.geteuid() or subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("only root can mount here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(arguments[-1])], check=True)
+
+
+def test_a_folder_that_is_seen_at_two_places_has_no_copies(
+    library: Library, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (view := tmp_path / "view").mkdir()
+    picture(1).save(folder / "only.jpg")
+    with mounted("--bind", folder, view):
+        library.index([folder, view])
+        assert library.status().photos == 2
+        assert library.duplicates() == []
+        assert "1 paths were left out" in caplog.text
+        picture(1).save(folder / "copy.jpg")
+        library.index()
+        (group,) = library.duplicates()
+        assert {photo.path.name for photo in group.photos} == {"only.jpg", "copy.jpg"}
+    assert len(library.duplicates()[0].photos) == 2
+    (folder / "copy.jpg").unlink()
+    assert library.duplicates() == []
+
+
+def test_a_folder_below_an_overlay_has_no_copies_in_it(
+    library: Library, folder: Path, tmp_path: Path
+) -> None:
+    picture(1).save(folder / "only.jpg")
+    for name in ("upper", "work", "view"):
+        (tmp_path / name).mkdir()
+    layers = f"lowerdir={folder},upperdir={tmp_path / 'upper'},workdir={tmp_path / 'work'}"
+    with mounted("-t", "overlay", "overlay", "-o", layers, tmp_path / "view"):
+        library.index([folder, tmp_path / "view"])
+        assert library.status().photos == 2
+        assert library.duplicates() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read")
+def test_what_cannot_be_read_is_not_kept(
+    library: Library,
+) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        folder.chmod(0o755)
+        kept, second, third = three_of("bytes", folder)
+        library.index([folder])
+        kept.chmod(0)
+        os.seteuid(65534)
+        try:
+            (group,) = library.duplicates(["bytes"])
+        finally:
+            os.seteuid(0)
+    assert [photo.path for photo in group.photos] == [second, third]
 
 
 # The same picture
@@ -270,7 +459,7 @@ def test_indexing_keeps_a_hash_of_each_content_and_forgetting_drops_it(
     assert sorted(hashes(index).values()) == [b"", perceptual_hash(picture(1))]
     library.forget(folder / "one.png")
     assert len(hashes(index)) == 2
-    library.forget(folder)
+    library.forget(folder, keep_for=0)
     assert hashes(index) == {}
 
 
@@ -290,8 +479,6 @@ def test_photos_indexed_without_hashes_are_read_for_them_once(
     assert len(again) == 3
     assert hashes(index) == before
     assert seen == [(done, 6) for done in range(7)]
-    shutil.rmtree(folder)
-    assert library.duplicates() == expected
 
 
 def test_while_another_process_writes_it_answers_and_remembers_nothing(
@@ -400,6 +587,16 @@ def test_json_tells_each_group_and_what_to_keep(clipsearch: Run, three: Path) ->
     assert (second["path"], second["keep"]) == (str(three / "full.jpg"), False)
     assert groups[0]["freed"] == second["bytes"] == (three / "full.jpg").stat().st_size
     assert (second["width"], second["height"]) == (320, 240)
+
+
+def test_hard_links_are_told_of_and_not_shown(clipsearch: Run, three: Path) -> None:
+    os.link(three / "full.png", three / "link.png")
+    assert clipsearch("index").returncode == 0
+    run = clipsearch("dupes", "--bytes", "--json")
+    (group,) = json.loads(run.stdout)
+    assert {Path(photo["path"]).name for photo in group["photos"]} == {"1.png", "1 copy.png"}
+    assert [photo["names"] for photo in group["photos"]] == [1, 1]
+    assert "1 paths were left out" in run.stderr
 
 
 def test_where_there_are_none_the_exit_code_is_1(clipsearch: Run, three: Path) -> None:

@@ -72,7 +72,33 @@ def test_the_time_has_the_offset_that_the_camera_wrote(offset: str) -> None:
     assert told.taken_at == f"2024-05-06T07:08:09{offset}"
 
 
-@pytest.mark.parametrize("offset", ["", "   :  ", "CET", "+2", "0"])
+@pytest.mark.parametrize(
+    ("written", "offset", "when"),
+    [
+        ("2007/06/30 18:45:17", "", "2007-06-30T18:45:17"),
+        ("2007.06.30 18.45.17", "", "2007-06-30T18:45:17"),
+        ("2024-05-31T12:30:45", "", "2024-05-31T12:30:45"),
+        ("2024:05:31 12:30", "", "2024-05-31T12:30:00"),
+        ("2024:05:31  9:05:03", "", "2024-05-31T09:05:03"),
+        ("2024:05:31 9 : 5: 3", "", "2024-05-31T09:05:03"),
+        ("2024:05:31 09:05:03 PM", "", "2024-05-31T21:05:03"),
+        ("2024:05:31 24:00:00", "", "2024-06-01T00:00:00"),
+        ("2016:12:31 23:59:60", "", "2016-12-31T23:59:59"),
+        ("2024:05:31 12:30:45.678", "", "2024-05-31T12:30:45"),
+        ("2024:05:31   :  :  ", "", "2024-05-31T00:00:00"),
+        ("2025:01:14 18:31:30+0000", "", "2025-01-14T18:31:30+00:00"),
+        ("2025:01:14 18:31:30Z", "", "2025-01-14T18:31:30+00:00"),
+        ("2025:01:14 18:31:30Z", "+02:00", "2025-01-14T18:31:30+02:00"),
+        ("2025:01:14 18:31:30", "+0530", "2025-01-14T18:31:30+05:30"),
+        ("2025:01:14 18:31:30", "Z", "2025-01-14T18:31:30+00:00"),
+    ],
+)
+def test_a_time_is_read_as_cameras_write_it(written: str, offset: str, when: str) -> None:
+    told = facts(details={TAG.DateTimeOriginal: written, TAG.OffsetTimeOriginal: offset})
+    assert (told.taken_at, told.taken_from) == (when, "exif")
+
+
+@pytest.mark.parametrize("offset", ["", "   :  ", "CET", "+2", "0", "+99:99", "+14:30", "-03:75"])
 def test_an_offset_that_is_none_is_left_out(offset: str) -> None:
     told = facts(details={TAG.DateTimeOriginal: WHEN, TAG.OffsetTimeOriginal: offset})
     assert told.taken_at == "2024-05-06T07:08:09"
@@ -131,6 +157,12 @@ def test_a_camera_is_named_without_saying_its_make_twice(
     assert facts({tag: value for tag, value in given.items() if value}).camera == camera
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_camera_is_read_in_both_ways_of_writing_it(encoding: str) -> None:
+    assert facts({TAG.Model: "Caméra É1".encode(encoding)}).camera == "Caméra É1"
+    assert facts({TAG.Model: "ЗЕНИТ-122".encode()}).camera == "ЗЕНИТ-122"
+
+
 @pytest.mark.parametrize(
     ("written", "lens"), [("EF50mm f/1.8 STM", "EF50mm f/1.8 STM"), (" \0", None), (None, None)]
 )
@@ -167,8 +199,8 @@ def test_seconds_of_arc_count() -> None:
     [
         (IFDRational(46, 0), IFDRational(30, 0), IFDRational(0, 0)),
         (46.0, IFDRational(30, 0), 0.0),
-        (46.0, 30.0),
-        (46.0,),
+        (46.0, 75.0, 0.0),
+        (46.0, 30.0, 0.0, 0.0),
         (91.0, 0.0, 0.0),
         (90.0, 0.0, 1.0),
         (4_000_000_000.0, 0.0, 0.0),
@@ -205,6 +237,94 @@ def test_half_a_place_is_no_place() -> None:
 
 def test_a_broken_place_does_not_cost_the_other_facts() -> None:
     assert decode(stored(exif_with_latitude_as_text(b"46N\0"))).facts.camera == "X100"
+
+
+@pytest.mark.parametrize(
+    ("written", "latitude"),
+    [
+        ((IFDRational(48), IFDRational(515022, 10000), IFDRational(0, 0)), 48.85837),
+        ((46.0, 30.0), 46.5),
+        ((46.5,), 46.5),
+        (46.5, 46.5),
+        ((IFDRational(465, 10), IFDRational(0, 0), IFDRational(0, 0)), 46.5),
+        ((90.0, 0.0, 0.0108), 90.0),
+    ],
+    ids=str,
+)
+def test_a_place_is_read_in_every_form_that_says_one(written: Any, latitude: float) -> None:
+    told = place(written, (7.0, 15.0, 0.0))
+    assert (told.latitude, told.longitude) == pytest.approx((latitude, 7.25))
+
+
+@pytest.mark.parametrize(
+    ("north", "east", "expected"),
+    [("South", "West", (-46.5, -7.25)), ("", "", (46.5, 7.25)), ("?", "E", (None, None))],
+)
+def test_a_direction_may_be_a_word_or_nothing(north: str, east: str, expected: Any) -> None:
+    told = place((46.0, 30.0, 0.0), (7.0, 15.0, 0.0), north, east)
+    assert (told.latitude, told.longitude) == expected
+
+
+def test_where_a_receiver_did_not_find_itself_is_no_place() -> None:
+    told = place((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+    assert (told.latitude, told.longitude) == (None, None)
+    angle = {GPS.GPSLatitude: (12.0,) * 3, GPS.GPSLongitude: (12.0,) * 3}
+    for status, latitude in (("V", None), ("v", None), ("A", 12.2033333)):
+        assert facts(gps={**angle, GPS.GPSStatus: status}).latitude == latitude
+
+
+# In XMP
+
+
+def xmp(**properties: str) -> bytes:
+    spaces = {
+        "exif": "http://ns.adobe.com/exif/1.0/", "photoshop": "http://ns.adobe.com/photoshop/1.0/",
+        "xmp": "http://ns.adobe.com/xap/1.0/",
+    }  # fmt: skip
+    declared = " ".join(f'xmlns:{prefix}="{space}"' for prefix, space in spaces.items())
+    written = " ".join(f'{key.replace("_", ":")}="{text}"' for key, text in properties.items())
+    file = io.BytesIO()
+    packet = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF'
+        ' xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        f"<rdf:Description {declared} {written}/></rdf:RDF></x:xmpmeta>"
+    )
+    Image.new("RGB", (60, 40)).save(file, "JPEG", xmp=packet.encode())
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("properties", "when"),
+    [
+        ({"photoshop_DateCreated": "1987-06-05T04:03:02"}, "1987-06-05T04:03:02"),
+        ({"exif_DateTimeOriginal": "1987-06-05T04:03:02.5Z"}, "1987-06-05T04:03:02+00:00"),
+        ({"xmp_CreateDate": "1987-06-05T04:03+02:00"}, "1987-06-05T04:03:00+02:00"),
+        ({"xmp_CreateDate": "2024", "photoshop_DateCreated": "1987"}, "1987-01-01T00:00:00"),
+        ({"photoshop_DateCreated": "", "xmp_CreateDate": "1987-06"}, "1987-06-01T00:00:00"),
+    ],
+)
+def test_the_time_of_xmp_is_taken_where_exif_has_none(
+    properties: dict[str, str], when: str
+) -> None:
+    told = decode(xmp(**properties)).facts
+    assert (told.taken_at, told.taken_from) == (when, "xmp")
+
+
+@pytest.mark.parametrize(
+    ("latitude", "longitude", "expected"),
+    [
+        ("48,51.5022N", "2,17.6688W", (48.85837, -2.29448)),
+        ("33,51,24.5S", "151,12,54E", (-33.8568056, 151.215)),
+        ("48,51.5022", "2,17.6688E", (None, None)),
+        ("", "2,17.6688E", (None, None)),
+        ("0,0.0N", "0,0.0E", (None, None)),
+    ],
+)
+def test_the_place_of_xmp_is_taken_where_exif_has_none(
+    latitude: str, longitude: str, expected: Any
+) -> None:
+    told = decode(xmp(exif_GPSLatitude=latitude, exif_GPSLongitude=longitude)).facts
+    assert (told.latitude, told.longitude) == expected
 
 
 # How large

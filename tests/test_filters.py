@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from importlib.util import find_spec
@@ -16,7 +21,7 @@ from tiny import open_tiny
 
 from clipsearch import InvalidInput, Library
 from clipsearch.search.dates import parse_date
-from clipsearch.search.filters import Filters
+from clipsearch.search.filters import Filters, understood_dates
 
 PARIS, VERSAILLES, SYDNEY = (48.8584, 2.2945), (48.8049, 2.1204), (-33.8568, 151.2153)
 
@@ -153,6 +158,7 @@ def test_the_best_k_of_a_selection_come_whatever_else_fits_better(
     ("filters", "said"),
     [
         ({"since": "someday"}, "'someday' is no date"),
+        ({"since": "12:30"}, "'12:30' is no date"),
         ({"until": "2024-13"}, "'2024-13' is no date"),
         ({"since": ""}, "'' is no date"),
         ({"since": "2024", "until": "2023"}, "--since 2024 is not before the end of --until 2023"),
@@ -194,7 +200,20 @@ def test_a_filter_that_makes_no_sense_is_one_clear_line(
         ("2024-02-29", "2024-02-29", "2024-03-01"),
         ("2024-02-29 10:30", "2024-02-29T10:30:00", "2024-02-29T10:30:01"),
         ("12 March 2021", "2021-03-12", "2021-03-13"),
-        ("März 2021", "2021-03-01", "2021-04-01"),
+        ("20240229", "2024-02-29", "2024-03-01"),
+        ("2024-02-29Z", "2024-02-29", "2024-03-01"),
+        ("2024-W22", "2024-05-27", "2024-06-03"),
+        ("2024-W22-3", "2024-05-29", "2024-05-30"),
+        ("9999", "9999-01-01", "9999-12-31T23:59:59.999999"),
+        ("2020s", "2020-01-01", "2030-01-01"),
+        ("03.04.2024", "2024-04-03", "2024-04-04"),
+        ("5.3.24", "2024-03-05", "2024-03-06"),
+        ("2024.05.01", "2024-05-01", "2024-05-02"),
+        ("2024/05/01", "2024-05-01", "2024-05-02"),
+        ("25/12/2024", "2024-12-25", "2024-12-26"),
+        ("12/25/2024", "2024-12-25", "2024-12-26"),
+        ("Fri, May 3rd, 2024", "2024-05-03", "2024-05-04"),
+        ("3 May 2024 at 10:30 pm", "2024-05-03T22:30:00", "2024-05-03T22:30:01"),
     ],
 )
 def test_a_date_is_as_long_as_it_was_written(text: str, start: str, end: str) -> None:
@@ -202,13 +221,94 @@ def test_a_date_is_as_long_as_it_was_written(text: str, start: str, end: str) ->
 
 
 @pytest.mark.parametrize(
-    ("text", "days"), [("today", 0), ("yesterday", 1), ("2 weeks ago", 14), ("vor 3 Tagen", 3)]
+    ("text", "days"), [("today", 0), ("yesterday", 1), ("2 weeks ago", 14), ("three days ago", 3)]
 )
 def test_a_date_may_be_told_by_how_long_ago_it_is(text: str, days: int) -> None:
     before = date.today()
     start, end = parse_date(text)
     assert end - start == timedelta(days=1)
     assert (date.today() if date.today() != before else before) - start.date() == timedelta(days)
+
+
+SUNDAY = datetime(2024, 3, 31, 15, 30)  # the last day of a month
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "end"),
+    [
+        ("a year ago", "2023-03-31", "2023-04-01"),
+        ("1 month ago", "2024-02-29", "2024-03-01"),
+        ("13 months ago", "2023-02-28", "2023-03-01"),
+        ("this week", "2024-03-25", "2024-04-01"),
+        ("last week", "2024-03-18", "2024-03-25"),
+        ("this month", "2024-03-01", "2024-04-01"),
+        ("Last Month", "2024-02-01", "2024-03-01"),
+        ("last year", "2023-01-01", "2024-01-01"),
+        ("monday", "2024-03-25", "2024-03-26"),
+        ("last sunday", "2024-03-24", "2024-03-25"),
+        ("May", "2023-05-01", "2023-06-01"),
+        ("30 March", "2024-03-30", "2024-03-31"),
+    ],
+)
+def test_how_long_ago_is_a_day_and_what_is_named_the_whole_of_it(
+    text: str, start: str, end: str
+) -> None:
+    told = parse_date(text, SUNDAY)
+    assert told == (datetime.fromisoformat(start), datetime.fromisoformat(end))
+
+
+def test_a_year_before_a_leap_day_is_the_last_of_february() -> None:
+    assert parse_date("a year ago", datetime(2024, 2, 29)).start == datetime(2023, 2, 28)
+
+
+def test_hours_are_counted_through_summer_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        assert parse_date("1 hour ago", datetime(2024, 3, 31, 3, 30)).start.hour == 1
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("locale", "text", "start"),
+    [
+        ("de_DE.UTF-8", "März 2021", "2021-03-01"), ("de_DE", "vor 3 Tagen", "2024-03-28"),
+        ("de_AT", "vor einem Jahr", "2023-03-31"), ("de", "letztes Jahr", "2023-01-01"),
+        ("fr_FR.UTF-8", "1er mai 2024", "2024-05-01"), ("fr_FR", "hier", "2024-03-30"),
+        ("es_ES", "5 de mayo de 2024", "2024-05-05"), ("ru_RU", "3 мая 2024 \u0433.", "2024-05-03"),
+        ("ja_JP.UTF-8", "2024年5月6日", "2024-05-06"), ("ja_JP", "去年", "2023-01-01"),
+        ("de_DE", "last year", "2023-01-01"), ("de_DE", "03/04/2024", "2024-04-03"),
+        ("en_US.UTF-8", "03/04/2024", "2024-03-04"), ("en_US", "03.04.2024", "2024-04-03"),
+    ],
+)  # fmt: skip
+def test_the_language_is_that_of_the_person_and_english(
+    monkeypatch: pytest.MonkeyPatch, locale: str, text: str, start: str
+) -> None:
+    monkeypatch.setenv("LC_ALL", locale)
+    assert parse_date(text, SUNDAY).start == datetime.fromisoformat(start)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "12:30", "5", "summer", "24-03-05", "3 days", "Sat 3 May 2024", "2024-W60", "2024-05-32",
+        "März 2021", "31 June 2024", "May 2024 12:30", "3 May 3", "0000", "999999 years ago",
+        "1234567", "03/04/05", "2024 May 2023", "a" * 1000, "ago", "\udcff", "last",
+    ],
+)  # fmt: skip
+def test_what_is_no_date_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    with pytest.raises(InvalidInput, match=r"is no date; write one such as 2024, ") as error:
+        parse_date(text)
+    assert len(str(error.value)) < 200
+
+
+def test_what_could_be_two_dates_is_refused_where_nothing_says_which() -> None:
+    said = "'03/04/2024' could be two dates; write 2024-04-03 or 2024-03-04"
+    with pytest.raises(InvalidInput, match=said):
+        parse_date("03/04/2024", locale="C.UTF-8")
 
 
 # The command line, and real photographs
@@ -230,6 +330,33 @@ def test_ls_lists_the_latest_first_and_filters(clipsearch: Run, folder: Path, in
     listed = json.loads(clipsearch("ls", "--json", "-k", 1, "--camera", "nikon").stdout)
     assert [photo["camera"] for photo in listed] == ["NIKON Z 6"]
     assert listed[0].keys() >= {"path", "id", "taken_at", "width", "keywords"}
+
+
+def test_a_terminal_is_told_how_a_date_was_understood(folder: Path, index: Path) -> None:
+    with open_tiny(index) as library:
+        library.index([folder])
+    dates = ("--since", "May 2024", "--until", "31.5.2024")
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "clipsearch", "ls", "--paths", *dates],
+        env=os.environ | {"CLIPSEARCH_INDEX": str(index)},
+        stdout=subprocess.PIPE, stderr=theirs, timeout=300, check=True,
+    )  # fmt: skip
+    os.close(theirs)
+    said = os.read(ours, 65536).decode().replace("\r\n", "\n")
+    os.close(ours)
+    assert said == (
+        "clipsearch: --since 'May 2024': from 2024-05-01 00:00\n"
+        "clipsearch: --until '31.5.2024': to the end of 2024-05-31\n"
+    )
+    assert len(done.stdout.splitlines()) == 3
+
+
+def test_a_pipe_and_iso_dates_are_told_nothing(clipsearch: Run, folder: Path, index: Path) -> None:
+    with open_tiny(index) as library:
+        library.index([folder])
+    assert clipsearch("ls", "--since", "last year").stderr == ""
+    assert understood_dates(Filters(since="2024-05", until="20240531")) == []
 
 
 def test_filters_that_nothing_satisfies_are_exit_code_1(

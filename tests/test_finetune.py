@@ -330,7 +330,7 @@ def test_an_interrupted_and_resumed_run_equals_an_undisturbed_one(
             assert time.monotonic() < end
             time.sleep(0.001)
         os.killpg(process.pid, number)  # as a terminal or an init system does: the workers too
-        told, said = process.communicate(timeout=60)
+        told, said = process.communicate(timeout=300)
     finally:
         process.kill()
         process.communicate()

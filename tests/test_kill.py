@@ -171,7 +171,7 @@ def test_ctrl_c_stops_after_the_batch_and_says_how_to_go_on(
     with indexer(many, index, spec) as process:
         wait_until(process, lambda: count(index) >= 20)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "added" in out
     assert "what is done is kept. The same command goes on from there." in err
@@ -197,7 +197,7 @@ def test_a_second_indexer_is_told_who_writes_and_a_query_is_answered(
                 assert len(library.query("a dog", ALL)) == committed
         finally:
             process.send_signal(signal.SIGCONT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
     assert second.returncode == 2
     assert second.stdout == ""
     assert f"another clipsearch (process {process.pid}) is writing to {index}" in second.stderr
@@ -226,7 +226,7 @@ def test_queries_are_answered_all_through_a_run(
 def test_an_index_that_several_open_at_the_same_moment_is_made_once(
     index: Path, spec: str, attempt: int
 ) -> None:
-    start = threading.Barrier(6, timeout=60)
+    start = threading.Barrier(6, timeout=300)
 
     def open_it() -> None:
         start.wait()

@@ -64,7 +64,7 @@ def test_a_crash_costs_its_own_file_alone(tmp_path: Path) -> None:
     with Loaders(2, isolated=True) as loaders:
         waits = [loaders.submit(str(file), Crash(16)), loaders.submit(str(file), View(16))]
         crashed, fine = (wait() for wait in waits)
-    assert crashed == Unread("the decoder crashed on it")
+    assert crashed == Unread("the decoder crashed on it", lasting=False, suspect=True)
     assert isinstance(fine, Loaded)
 
 
@@ -74,7 +74,8 @@ def test_a_hang_costs_its_own_file_alone(tmp_path: Path, monkeypatch: pytest.Mon
     with Loaders(2, isolated=True) as loaders:
         waits = [loaders.submit(str(file), Hang(16)), loaders.submit(str(file), View(16))]
         hung, fine = (wait() for wait in waits)
-    assert hung == Unread("decoding it took more than 1 seconds")
+    reason = "decoding it took more than 1 seconds"
+    assert hung == Unread(reason, lasting=False, suspect=True)
     assert isinstance(fine, Loaded)
 
 

@@ -384,7 +384,7 @@ def test_stdout_has_nothing_but_the_protocol_and_closing_stdin_ends_it(place: Pl
         arguments = {"query": "a sleeping cat", "pictures_base64": [tiny_png()]}
         result = send(process, "tools/call", {"name": "search", "arguments": arguments}, 2)
         assert result["structuredContent"]["hits"]
-        rest, errors = process.communicate(timeout=60)  # closes stdin
+        rest, errors = process.communicate(timeout=300)  # closes stdin
         assert (process.returncode, rest, errors) == (0, "", "")
 
 
@@ -392,7 +392,7 @@ def test_stdout_has_nothing_but_the_protocol_and_closing_stdin_ends_it(place: Pl
 def test_a_signal_ends_it_at_once_without_a_word(place: Place, number: signal.Signals) -> None:
     with started(place.index) as process:
         process.send_signal(number)
-        assert process.wait(timeout=60) == -number
+        assert process.wait(timeout=300) == -number
         assert process.stderr
         assert process.stderr.read() == ""
 

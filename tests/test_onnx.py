@@ -181,7 +181,7 @@ def test_a_folder_indexes_and_answers_without_torch(
 ) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", WITHOUT_TORCH, *arguments, "--index", str(index)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         assert done.stderr.endswith("imported:\n")
         return done

@@ -133,7 +133,9 @@ def test_the_steps_in_which_candidates_are_counted_change_little(
 def test_scores_are_exact(original: VectorFile) -> None:
     matches = faster(original).search(words(1)[0], 10)
     places = np.searchsorted(original.ids, matches.ids)
-    assert matches.scores == pytest.approx(original.rows[places].astype(np.float32) @ words(1)[0])
+    assert matches.scores == pytest.approx(
+        original.rows[places].astype(np.float32) @ words(1)[0], abs=1e-6
+    )
     assert (np.diff(matches.scores) <= 0).all()
 
 

@@ -414,6 +414,19 @@ def test_a_sheet_that_cannot_be_written_is_told_first(
     assert done.stderr.count(b"\n") == 1
 
 
+def test_a_sheet_never_takes_the_place_of_what_is_no_page(place: Place, tmp_path: Path) -> None:
+    photo = tmp_path / "only.jpg"
+    photo.write_bytes(b"the only copy")
+    (tmp_path / "link.html").symlink_to(photo)
+    for name in ("only.jpg", "link.html"):
+        done = ask(place, "--sheet", tmp_path / name)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert b"is there already and no web page; name another file\n" in done.stderr
+    assert photo.read_bytes() == b"the only copy"
+    for _ in range(2):  # a page of ours may have any name
+        assert ask(place, "--sheet", tmp_path / "page").returncode == 0
+
+
 # Pictures in the terminal
 
 

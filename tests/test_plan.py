@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
@@ -95,6 +96,19 @@ def test_a_secret_change_is_seen_only_when_all_is_verified(library: Library, pho
     assert did(library.index(verify=True)) == {"updated": 1, "unchanged": 11}
     assert library.similar(photos / "04.jpg", 20) != before
     assert did(library.index(verify=True)) == {"unchanged": 12}
+
+
+def test_what_is_known_of_a_photo_is_read_again_only_when_all_is_verified(
+    library: Library, photos: Path, index: Path
+) -> None:
+    library.index([photos])
+    before = [(photo.path, photo.facts) for photo in library.photos()]
+    with closing(sqlite3.connect(index / "catalog.db")) as catalog, catalog:
+        catalog.execute("UPDATE photos SET camera = 'as an older version read it', width = 1")
+    library.index()
+    assert {photo.facts.width for photo in library.photos()} == {1}
+    assert did(library.index(verify=True)) == {"unchanged": 12}
+    assert [(photo.path, photo.facts) for photo in library.photos()] == before
 
 
 def test_a_failed_file_is_tried_again_only_when_asked(library: Library, photos: Path) -> None:

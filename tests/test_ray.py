@@ -48,6 +48,7 @@ class RayCluster:
         self.scratch = scratch
         self.stage = scratch / "stage"
         self.stage.mkdir()
+        self.commands: list[subprocess.Popen[str]] = []
         (scratch / "sitecustomize.py").write_text(START)
         self.address = f"127.0.0.1:{_free_port()}"
         self.environment = {
@@ -72,7 +73,7 @@ class RayCluster:
             command = ["unshare", "--mount", "sh", "-c", script, str(hiding), *command]
         done = subprocess.run(
             command, env=self.environment | {"MACHINE": name}, capture_output=True, text=True,
-            timeout=120, check=False,
+            timeout=300, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
 
@@ -102,7 +103,15 @@ class RayCluster:
     ) -> subprocess.Popen[str]:
         """Start `clipsearch index` with this cluster, or another."""
         more = ("--ray", address or self.address, "--workers", "1", *more)
-        return _indexing(photos, index, *more, **(self.environment | settings))
+        self.commands.append(_indexing(photos, index, *more, **(self.environment | settings)))
+        return self.commands[-1]
+
+    def end_commands(self) -> None:
+        """Kill what a test that failed has left running."""
+        for process in self.commands:
+            with process:
+                process.kill()
+        self.commands.clear()
 
 
 def _indexing(
@@ -117,7 +126,7 @@ def _indexing(
 
 def _done(process: subprocess.Popen[str]) -> dict[str, Any]:
     """The report of a run that went well."""
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert (process.returncode, err.replace(f"clipsearch: {FAILED}\n", "")) == (0, "")
     report: dict[str, Any] = json.loads(out)
     return {name: report[name] for name in ("added", "moved", "removed", "unchanged", "failed")}
@@ -125,7 +134,7 @@ def _done(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 def _refused(process: subprocess.Popen[str]) -> str:
     """What a run says that could not do its work."""
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert (process.returncode, out) == (2, "")
     return err
 
@@ -155,6 +164,7 @@ def cluster() -> Iterator[RayCluster]:
 def stage(cluster: RayCluster) -> Iterator[Path]:
     """An empty stage."""
     yield cluster.stage
+    cluster.end_commands()
     for file in cluster.stage.iterdir():
         file.unlink()
 
@@ -204,7 +214,7 @@ def assert_same(index: Path, other: Path) -> None:
 
 
 def poll(seen: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while not seen():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
@@ -250,7 +260,7 @@ def test_ctrl_c_keeps_what_was_committed_and_the_next_run_goes_on(
     process = cluster.index(many, index, "--batch-size", "8")
     poll(lambda: (index / "catalog.db").exists() and count(index) > 0, process)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "stopped; what is done is kept" in err
     assert 0 < count(index) < COUNT

@@ -14,11 +14,13 @@ from clipsearch import InvalidInput
 from clipsearch.photos.scan import (
     EXTENSIONS,
     IGNORE_FILE,
+    PASSED_OVER,
     Found,
     ScanRules,
     is_photo_name,
     is_skipped_folder,
     walk,
+    walk_folders,
 )
 
 DEEPER_THAN_RECURSION = 1200  # Python stops at 1000 calls
@@ -30,10 +32,11 @@ def touch(path: Path, content: bytes = b"x") -> Path:
     return path
 
 
-def found_in(root: Path, below: str = "") -> list[str]:
-    def unexpected(path: str, error: OSError) -> None:
-        raise AssertionError(f"{path}: {error}")
+def unexpected(path: str, error: OSError) -> None:
+    raise AssertionError(f"{path}: {error}")
 
+
+def found_in(root: Path, below: str = "") -> list[str]:
     return sorted(found.path for found in walk(str(root), below, unexpected))
 
 
@@ -379,3 +382,41 @@ def test_a_raw_file_whose_jpeg_is_left_out_is_taken(tmp_path: Path) -> None:
     touch(tmp_path / "IMG_1.CR2")
     touch(tmp_path / "IMG_1.JPG")
     assert found_by(tmp_path, ScanRules(exclude=("*.JPG",))) == ["IMG_1.CR2"]
+
+
+@pytest.mark.parametrize(
+    "extension", ["NRW", "rwl", "3FR", "x3f", "mrw", "SR2", "kdc", "erf", "iiq"]
+)
+def test_a_raw_file_of_any_camera_is_the_photo_of_its_jpeg(extension: str, tmp_path: Path) -> None:
+    touch(tmp_path / f"IMG_1.{extension}")
+    assert found_by(tmp_path, ScanRules()) == [f"IMG_1.{extension}"]
+    touch(tmp_path / "IMG_1.JPG")
+    assert found_by(tmp_path, ScanRules()) == ["IMG_1.JPG"]
+
+
+def test_a_thumbnail_beside_its_picture_is_no_photo_of_its_own(tmp_path: Path) -> None:
+    for name in ("CRW_1.CRW", "CRW_1.THM", "IMG_2.JPG", "IMG_2.THM", "MVI_3.AVI", "MVI_3.THM"):
+        touch(tmp_path / name)
+    taken = ["CRW_1.CRW", "IMG_2.JPG", "MVI_3.THM"]
+    assert found_by(tmp_path, ScanRules()) == taken
+    assert found_by(tmp_path, ScanRules(raw_too=True)) == taken
+
+
+# What is passed over
+
+
+def test_pictures_of_kinds_that_are_not_read_are_told(tmp_path: Path) -> None:
+    for name in ("a.PSD", "trip/b.jxl", "._a.psd", ".trash/c.psd", "draft/d.psd"):
+        touch(tmp_path / name)
+    for name in ("a.txt", "a.jpg.xmp", "a.AAE", "Thumbs.db", "a.mp4", "a.pdf", "a.jpg"):
+        touch(tmp_path / name)
+    (tmp_path / "folder.psd").mkdir()
+    told: list[str] = []
+    rules = ScanRules(exclude=("draft/",))
+    found = list(walk_folders(str(tmp_path), "", unexpected, rules, on_passed_over=told.append))
+    assert [photo.path for photos in found for photo in photos] == ["a.jpg"]
+    assert sorted(told) == ["a.PSD", "trip/b.jxl"]
+
+
+def test_nothing_is_both_read_and_passed_over() -> None:
+    assert not EXTENSIONS & PASSED_OVER

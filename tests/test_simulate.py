@@ -55,6 +55,7 @@ def test_made_up_photos_are_set_beside_those_of_an_index(tmp_path: Path) -> None
     rows = np.random.default_rng(0).standard_normal((200, DIM)) / DIM**0.5  # of length 1 or so
     with closing(Catalog.create(tmp_path)) as catalog:
         model = catalog.add_model("tiny", "weights", "preprocess", DIM, None)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         vectors = [(f"{n}", row.tobytes()) for n, row in enumerate(rows.astype(np.float16))]
         catalog.write(model.id, Changes(vectors=vectors))
     said = simulate("--rows", "--catalog", "--like", tmp_path)

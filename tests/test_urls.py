@@ -67,7 +67,7 @@ class Server:
                 stdout=output,
                 stderr=output,
             )
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while not self._answers():
             assert self._process.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()
@@ -578,7 +578,7 @@ def served(index: Path) -> Iterator[Callable[..., Any]]:
     try:
         assert process.stderr is not None
         address = process.stderr.readline().split()[2].rstrip("/")
-        yield lambda path, **how: requests.get(address + path, timeout=60, **how)
+        yield lambda path, **how: requests.get(address + path, timeout=300, **how)
     finally:
         process.kill()
         process.communicate()
@@ -622,7 +622,7 @@ def test_a_watched_bucket_is_looked_at_now_and_then(bucket: Bucket, index: Path)
         else:
             stop.set()
 
-    timer = threading.Timer(60, stop.set)
+    timer = threading.Timer(300, stop.set)
     timer.start()
     with open_tiny(index) as library:
         library.watch([bucket.url], stop=stop, poll=0.2, on_run=on_run)
@@ -643,7 +643,7 @@ def command(index: Path, tmp_path: Path, cache: Path) -> Callable[..., Any]:
         return subprocess.run(
             [sys.executable, "-m", "clipsearch", *arguments],
             env=os.environ | {"PYTHONPATH": path, "CLIPSEARCH_INDEX": str(index)},
-            capture_output=True, text=True, timeout=120, check=False,
+            capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
 
     return run
@@ -680,7 +680,7 @@ def test_a_run_without_urls_imports_no_fsspec(photos: Path, index: Path) -> None
     done = subprocess.run(
         [sys.executable, "-c", script, str(index), str(photos)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])},
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
@@ -699,14 +699,14 @@ def test_machines_of_a_cluster_read_by_themselves(
     cluster = None
     try:
         cluster = RayCluster(scratch)
-        out, err = cluster.index(bucket.url, index, **own).communicate(timeout=120)
+        out, err = cluster.index(bucket.url, index, **own).communicate(timeout=300)
         assert out == ""
         assert f"cannot read {bucket.url}, which this one can: no credentials were found" in err
         assert err.count("\n") == 2
         lines = [f"{name.lower()} = {value}" for name, value in own.items()]
         credentials.write_text("\n".join(["[default]", *lines]))
         at.asked()
-        out, err = cluster.index(bucket.url, index, **own).communicate(timeout=120)
+        out, err = cluster.index(bucket.url, index, **own).communicate(timeout=300)
         assert err == ""
         assert json.loads(out)["added"] == 7
         assert len(set(at.files_read())) == 7

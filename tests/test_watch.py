@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from clipsearch.photos.mounts import network_type
 from clipsearch.store.lock import write_lock
 
 HERE = Path(__file__).parent
-DEADLINE = 20.0  # seconds; only a failing test waits so long
+DEADLINE = 300.0  # seconds; only a failing test waits so long
 
 # `python -c PROGRAM INDEX FOLDER...` watches with the tiny encoder.
 PROGRAM = """
@@ -87,8 +87,8 @@ def watched(index: Path, *folders: Path, poll: float | None = None) -> Iterator[
     assert not watch.thread.is_alive()
 
 
-def eventually(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + DEADLINE
+def eventually(is_so: Callable[[], bool], deadline: float = DEADLINE) -> None:
+    end = time.monotonic() + deadline
     while not is_so():
         assert time.monotonic() < end, "it never came to be so"
         time.sleep(0.02)
@@ -310,6 +310,50 @@ def test_a_broken_photo_is_remembered_and_mended(index: Path, photos: Path) -> N
         assert failures(index) == []
 
 
+# Rights, which even root lacks so
+NO_RIGHTS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+
+
+@pytest.fixture
+def bound(index: Path, photos: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that watches and may read only what it has the right to."""
+    wrapped = NO_RIGHTS if os.geteuid() == 0 else ()
+    if wrapped and subprocess.run([*wrapped, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs setpriv")
+    process = program(index, photos, wrapped=wrapped)
+    assert process.stdout
+    process.stdout.readline()
+    yield process
+    process.terminate()
+    process.communicate()
+
+
+def test_a_photo_that_becomes_readable_is_found(
+    index: Path, photos: Path, tmp_path: Path, bound: subprocess.Popen[str]
+) -> None:
+    closed = put(tmp_path / "away" / "closed.jpg", 100)
+    closed.chmod(0)
+    closed.rename(photos / "closed.jpg")
+    eventually(lambda: failures(index) == ["closed.jpg"], 300)
+    (photos / "closed.jpg").chmod(0o644)
+    eventually(lambda: str(photos / "closed.jpg") in held(index), 300)
+    assert failures(index) == []
+
+
+def test_a_folder_that_becomes_readable_is_looked_at(
+    index: Path, photos: Path, tmp_path: Path, bound: subprocess.Popen[str]
+) -> None:
+    closed = put(tmp_path / "away" / "in.jpg", 100).parent
+    closed.chmod(0)
+    closed.rename(photos / "closed")
+    assert bound.stderr
+    assert f"{photos}/closed cannot be read (Permission denied)" in bound.stderr.readline()
+    (photos / "closed").chmod(0o755)
+    eventually(lambda: str(photos / "closed" / "in.jpg") in held(index), 300)
+    put(photos / "closed" / "later.jpg", 101)
+    eventually(lambda: str(photos / "closed" / "later.jpg") in held(index), 300)
+
+
 # Folders that come and go
 
 
@@ -445,9 +489,11 @@ def test_a_network_folder_is_told_by_the_table_of_mounts(tmp_path: Path) -> None
     assert network_type("/home/ann", tmp_path / "no table") is None
 
 
-def program(index: Path, *folders: Path, before: str = "") -> subprocess.Popen[str]:
+def program(
+    index: Path, *folders: Path, before: str = "", wrapped: Sequence[str] = ()
+) -> subprocess.Popen[str]:
     """A process that watches; `before` is shell that is run first, in a user namespace."""
-    command = [sys.executable, "-c", PROGRAM, *map(str, (index, *folders))]
+    command = [*wrapped, sys.executable, "-c", PROGRAM, *map(str, (index, *folders))]
     if before:
         command = ["unshare", "--user", "--map-root-user", "sh", "-c", f'{before} && exec "$@"',
                    "sh", *command]  # fmt: skip

@@ -12,11 +12,16 @@ from tiny import open_tiny
 
 from clipsearch.web import server
 
-index, *mounted = sys.argv[1:]
-places = dict([mounted]) if mounted else None
-access, listening = server.check_access("127.0.0.1", None, []), server.listen("127.0.0.1", 0)
-address = server.address_of(listening, access)
-server.run(
-    lambda: open_tiny(Path(index), create=False, mounted=places), listening, access,
-    ready=lambda: print("tiny: serving", address, file=sys.stderr, flush=True),
-)  # fmt: skip
+
+def main(index: str, *mounted: str) -> None:
+    places = dict([mounted]) if mounted else None
+    access, listening = server.check_access("127.0.0.1", None, []), server.listen("127.0.0.1", 0)
+    address = server.address_of(listening, access)
+    server.run(
+        lambda: open_tiny(Path(index), create=False, mounted=places), listening, access,
+        ready=lambda: print("tiny: serving", address, file=sys.stderr, flush=True),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":  # which the processes that decode pictures run again
+    main(*sys.argv[1:])

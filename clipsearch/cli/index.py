@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipsearch.cli.options import Device, Folders, Index, Json, ModelSpec, Workers
-from clipsearch.cli.output import end_with_the_reader, print_json
+from clipsearch.cli.options import Device, Folders, Index, Json, KeepFor, ModelSpec, Workers
+from clipsearch.cli.output import counted, end_with_the_reader, print_json
 
 if TYPE_CHECKING:
     from clipsearch.library import IndexReport
@@ -40,7 +40,7 @@ def index(
     ] = False,
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Read all files, to see changes under an old size and time."),
+        typer.Option("--verify", help="Read all files anew, though size and time are the same."),
     ] = False,
     retry: Annotated[
         bool, typer.Option("--retry", help="Try the files again that could not be read.")
@@ -86,6 +86,7 @@ def index(
             metavar="STORE", help="Where a new index keeps its vectors: milvus:http://HOST:19530."
         ),
     ] = None,
+    keep_for: KeepFor = None,
     json: Json = False,
 ) -> None:
     """Bring folders into the index, or all that it knows up to date.
@@ -115,6 +116,7 @@ def index(
                 ray=ray,
                 ray_gpus=ray_gpus,
                 store=store,
+                keep_for=keep_for,
                 progress=show,
                 stopping=stop.is_set,
             )
@@ -128,6 +130,8 @@ def index(
                 library.export_texts()
     if report.failed:
         note(FAILED)
+    if report.passed_over:
+        note(passed_over(report))
     if not report.complete:
         note("stopped; what is done is kept. The same command goes on from there.")
         raise typer.Exit(130)
@@ -136,7 +140,7 @@ def index(
 def as_dict(report: IndexReport) -> dict[str, Any]:
     """What `--json` shows of a run."""
     facts = asdict(report)
-    return {key: facts[key] for key in (*COUNTS, "seconds", "images_per_second")}
+    return {key: facts[key] for key in (*COUNTS, "seconds", "images_per_second", "passed_over")}
 
 
 def summary(report: IndexReport) -> str:
@@ -147,6 +151,14 @@ def summary(report: IndexReport) -> str:
     again = report.embedded - report.added - report.updated
     further = f", {again} embedded anew" if again > 0 else ""
     return f"{counts}{further}; {speed}{with_pocket}"
+
+
+def passed_over(report: IndexReport) -> str:
+    """Which pictures a run passed over, in one line."""
+    kinds = ", ".join(f"{extension} {count}" for extension, count in report.passed_over.items())
+    return (
+        f"{counted(sum(report.passed_over.values()), 'file')} of kinds that are not read ({kinds})"
+    )
 
 
 def note(text: str) -> None:

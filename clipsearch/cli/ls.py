@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from clipsearch.cli.options import Count, Index, Mounted, places_of
-from clipsearch.cli.output import Output, Table, answer, printable
+from clipsearch.cli.output import Output, Table, answer, away_of, printable
 from clipsearch.cli.query import nothing_found
 
 if TYPE_CHECKING:
@@ -35,5 +36,9 @@ def ls(
 def _row(photo: Photo) -> tuple[str, ...]:
     facts = photo.facts
     taken = (facts.taken_at or "")[:19].replace("T", " ")
+    if facts.taken_from not in (None, "exif"):  # not the camera, and so perhaps not that moment
+        taken += f" ({facts.taken_from})"
     sides = ("" if side is None else str(side) for side in (facts.width, facts.height))
-    return (taken, *sides, printable(facts.camera or ""), printable(str(photo.path)))
+    # What a program reads line by line stays a path.
+    away = away_of(photo) if sys.stdout.isatty() else ""
+    return (taken, *sides, printable(facts.camera or ""), printable(str(photo.path)) + away)

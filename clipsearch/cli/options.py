@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -68,6 +69,10 @@ Device = Annotated[
 Count = Annotated[
     int | None,
     typer.Option("-k", metavar="N", parser=_count, help="How many photos to show, or all."),
+]
+KeepFor = Annotated[
+    int | None,
+    typer.Option(metavar="DAYS", help="Keep embeddings of what leaves so long. Default: 30."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON (see docs/json.md).")]
 Exact = Annotated[
@@ -172,6 +177,10 @@ def _made(group: str, **fields: Any) -> Any:
         from clipsearch.cli.output import Output
 
         return Output(**fields)
-    from clipsearch.search.filters import Filters
+    from clipsearch.search.filters import Filters, understood_dates
 
-    return Filters(**fields)
+    filters = Filters(**fields)
+    if sys.stderr.isatty():
+        for line in understood_dates(filters):
+            print(f"clipsearch: {line}", file=sys.stderr)
+    return filters

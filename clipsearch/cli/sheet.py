@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from threading import Lock
 
 from clipsearch.cli.output import Photo, fit_of, printable, score_of
 from clipsearch.errors import InvalidInput, PhotoError
+from clipsearch.replacing import replacing
 
 SIZE = (640, 320)  # pixels: a row is half as high, so a fine screen shows it sharp
 _MOST = 10_000  # photos; a page of more is larger than a browser opens
@@ -49,12 +49,26 @@ figcaption div { overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
 """
 
 
+_HEAD = (
+    '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+    # The page is let do nothing but show what is in it.
+    '<meta http-equiv="Content-Security-Policy"'
+    " content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
+)
+
+
 def check_file(file: Path) -> None:
     """Raise InvalidInput unless a page can be written to `file`."""
     if not file.parent.is_dir():
         raise InvalidInput(f"--sheet: there is no folder {printable(str(file.parent))}")
     if file.exists() and not file.is_file():
         raise InvalidInput(f"--sheet: {printable(str(file))} is no plain file")
+    is_page = Path(os.path.realpath(file)).suffix.lower() in (".html", ".htm")
+    if not is_page and file.exists() and file.stat().st_size and not _is_ours(file):
+        raise InvalidInput(
+            f"--sheet: {printable(str(file))} is there already and no web page; name another file"
+        )
 
 
 def write_sheet(file: Path, title: str, photos: Sequence[Photo]) -> None:
@@ -69,18 +83,22 @@ def write_sheet(file: Path, title: str, photos: Sequence[Photo]) -> None:
             " -k 1000"
         )
     file = Path(os.path.realpath(file))  # a link is written through, not replaced
-    unfinished = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
         # A name that no encoding has is shown by its escapes.
-        with unfinished.open("x", encoding="utf-8", errors="backslashreplace") as page:
+        with (
+            replacing(file) as fresh,
+            fresh.open("x", encoding="utf-8", errors="backslashreplace") as page,
+        ):
             page.writelines(_page(title, photos))
-        os.replace(unfinished, file)
     except OSError as error:
         raise InvalidInput(
             f"{printable(str(file))} cannot be written: {error.strerror or error}"
         ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+
+
+def _is_ours(file: Path) -> bool:
+    with file.open("rb") as page:
+        return page.read(len(_HEAD)) == _HEAD.encode()
 
 
 def _page(title: str, photos: Sequence[Photo]) -> Iterator[str]:
@@ -88,12 +106,7 @@ def _page(title: str, photos: Sequence[Photo]) -> Iterator[str]:
     count = f"{len(photos)} photos" if len(photos) > 1 else "1 photo"
     order = ", best first" if score_of(photos[0], 3) else ""
     yield (
-        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # The page is let do nothing but show what is in it.
-        '<meta http-equiv="Content-Security-Policy"'
-        " content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
-        f"<title>{shown} · clipsearch</title>\n<style>{STYLE}</style>\n"
+        f"{_HEAD}<title>{shown} · clipsearch</title>\n<style>{STYLE}</style>\n"
         f"<h1>{shown}</h1>\n<p>{count}{order}</p>\n<main>\n"
     )
     yield from _figures(photos)

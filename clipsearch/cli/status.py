@@ -55,8 +55,11 @@ def _print(held: Status, folder: str) -> None:
     for root in held.roots:
         missing = "" if root.present else "  (not there now; its photos are kept)"
         print(f"folder    {printable(root.path)}  {counted(root.photos, 'photo')}{missing}")
-        if rules := _options(root.rules):
+        if rules := options_of(root.rules):
             print(f"          {printable(rules)}")
+        for folder, inner in root.folders.items():
+            if rules := options_of(inner):
+                print(f"          {printable(folder)}: {printable(rules)}")
     for model in held.models:
         count = counted(model.vectors, "embedding")
         by = ", by ONNX Runtime" if model.runtime == "onnx" else ""
@@ -72,11 +75,16 @@ def _print(held: Status, folder: str) -> None:
         f"on disk   {_megabytes(sizes['total'])}"
         f"  (catalog {_megabytes(sizes['catalog'])}, vectors {_megabytes(sizes['vectors'])})"
     )
+    if held.kept.contents:
+        what = f"{counted(held.kept.contents, 'content')} that left, {_megabytes(held.kept.bytes)}"
+        print(
+            f"kept      {what}, for {held.kept.days} days: clipsearch index --keep-for 0 frees it"
+        )
     if held.failures:
         print(f"failed    {counted(len(held.failures), 'file')}: clipsearch status --failures")
 
 
-def _options(rules: ScanRules) -> str:
+def options_of(rules: ScanRules) -> str:
     """The options of `clipsearch index` that a folder's rules came from."""
     said = [("--include", pattern) for pattern in rules.include]
     said += [("--exclude", pattern) for pattern in rules.exclude]

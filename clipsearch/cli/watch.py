@@ -15,6 +15,7 @@ from clipsearch.cli.index import (
     PREPARING,
     as_dict,
     note,
+    passed_over,
     progress,
     stop_on_signals,
     summary,
@@ -68,6 +69,8 @@ def watch(
                 stop.set()
             if report.failed:
                 note(FAILED)
+            if is_first and report.passed_over:
+                note(passed_over(report))
             if report.complete and not stop.is_set():
                 with progress(PREPARING):
                     library.export_texts()

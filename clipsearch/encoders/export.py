@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from clipsearch.encoders.texts import (
     folder_of,
 )
 from clipsearch.errors import ClipsearchError, ModelError, first_line
+from clipsearch.replacing import put_in_place, unfinished
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,8 +65,8 @@ def export_texts(encoder: Encoder) -> bool:
     if folder.is_dir():
         return (folder / RULES).is_file()
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
+        scratch = unfinished(folder.parent)
+        scratch.mkdir(parents=True)
     except OSError as error:  # a full or read-only disk: queries take longer, no more
         log.debug("no text tower was exported: %s", error)
         return False
@@ -77,7 +76,7 @@ def export_texts(encoder: Encoder) -> bool:
             # An empty folder says that it was tried, and need not be again.
             for file in scratch.iterdir():
                 file.unlink()
-        os.replace(scratch, folder)
+        put_in_place(scratch, folder)
     except OSError as error:  # also: another process was quicker
         log.debug("no text tower was exported: %s", error)
         return (folder / RULES).is_file()

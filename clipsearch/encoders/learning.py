@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from clipsearch.errors import InvalidInput, ModelError
+from clipsearch.replacing import replacing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -168,12 +168,8 @@ def save_checkpoint(file: Path, content: dict[str, Any]) -> None:
 
     # A sum of floats depends on how many threads share it.
     content = {"threads": torch.get_num_threads()} | content
-    part = file.with_name(file.name + ".part")
-    with part.open("wb") as stream:
-        torch.save(content, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(part, file)
+    with replacing(file) as fresh:
+        torch.save(content, fresh)
 
 
 def load_checkpoint(file: Path) -> dict[str, Any]:
@@ -198,15 +194,12 @@ def save_weights(
     """Write tensors as safetensors, all or nothing, and the same bytes for the same content."""
     from safetensors.torch import save, save_file
 
-    part = file.with_name(file.name + ".part")
-    if metadata and len(metadata) > 1:
-        part.write_bytes(_in_order(save(tensors, metadata)))
-    else:
-        save_file(tensors, part, metadata=metadata)
-    part.chmod(0o644)  # save_file makes files for their owner alone
-    with part.open("rb") as stream:
-        os.fsync(stream.fileno())
-    os.replace(part, file)
+    with replacing(file) as fresh:
+        if metadata and len(metadata) > 1:
+            fresh.write_bytes(_in_order(save(tensors, metadata)))
+        else:
+            save_file(tensors, fresh, metadata=metadata)
+        fresh.chmod(0o644)  # save_file makes files for their owner alone
 
 
 def _in_order(content: bytes) -> bytes:

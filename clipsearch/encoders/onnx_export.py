@@ -31,6 +31,7 @@ from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import Spec, sha256_of
 from clipsearch.errors import InvalidInput, ModelError, first_line
 from clipsearch.photos.view import MaskedView
+from clipsearch.replacing import put_in_place, unfinished
 
 # Batches of the made pictures that an exported tower is checked with: no size is built in.
 BATCHES = (1, 3, 8)
@@ -56,6 +57,7 @@ def export_model(spec: Spec, folder: Path, int8: bool = False) -> tuple[Tower, .
         InvalidInput: the folder holds something.
         ModelError: a tower cannot be exported, or gives other vectors than torch.
     """
+    folder = Path(os.path.realpath(folder))  # a link stays, and what it leads to is written
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidInput(f"{folder} is there already and not an empty folder; name another")
     encoder = _loaded(spec)
@@ -69,7 +71,7 @@ def export_model(spec: Spec, folder: Path, int8: bool = False) -> tuple[Tower, .
         (scratch / FACTS).write_text(json.dumps(asdict(facts), indent=2), "utf-8")
         for file in scratch.rglob("*.data"):  # which quantizing leaves to their owner alone
             shutil.copymode(scratch / FACTS, file)
-        os.replace(scratch, folder)
+        put_in_place(scratch, folder)
     sizes = {"image": _size(folder, IMAGES + "*"), "text": _size(folder / TEXTS, "tower*")}
     return tuple(
         Tower(name, precision, cosine, sizes[name] if precision == facts.precision else None)
@@ -100,7 +102,7 @@ def export_to_cache(spec: Spec, encoder: Encoder, device: str) -> OnnxEncoder:
         facts = _facts(scratch, spec, encoder, int8=False)
         (scratch / FACTS).write_text(json.dumps(asdict(facts)), "utf-8")
         shutil.rmtree(folder, ignore_errors=True)
-        os.replace(scratch, folder)
+        put_in_place(scratch, folder)
     exported = open_cached(*identity, device)
     if exported is None:
         raise ModelError(f"{spec} was exported to {folder}, but cannot be read back from there")
@@ -209,7 +211,7 @@ def _size(folder: Path, pattern: str) -> int:
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
     """A folder beside the one that it is to become; taken away if it does not."""
-    scratch = folder.with_name(f".new-{folder.name}-{os.getpid()}")
+    scratch = unfinished(folder.parent)
     try:
         scratch.mkdir(parents=True)
     except OSError as error:

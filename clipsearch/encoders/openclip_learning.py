@@ -34,6 +34,7 @@ from clipsearch.encoders.openclip import (
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import ModelError
+from clipsearch.replacing import replacing
 
 LR, LR_FROM_SCRATCH = 1e-5, 1e-3
 BATCH = 64
@@ -128,7 +129,8 @@ class OpenClipLearner:
             "model_cfg": self._config,
             "preprocess_cfg": {key: prepared[key] for key in KEPT_OF_PREPROCESS},
         }
-        (folder / CONFIG).write_text(json.dumps(told, indent=2) + "\n", "utf-8")
+        with replacing(folder / CONFIG) as fresh:
+            fresh.write_text(json.dumps(told, indent=2) + "\n", "utf-8")
         tokenizer = self._encoder.tokenizer()
         if hasattr(tokenizer, "save_pretrained"):  # CLIP's own comes with open_clip
             tokenizer.save_pretrained(folder)

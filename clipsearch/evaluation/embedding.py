@@ -13,6 +13,7 @@ import numpy as np
 
 from clipsearch import encoders
 from clipsearch.encoders import Encoder
+from clipsearch.encoders.rows import UNUSABLE, are_units, embedded_texts
 from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import InvalidInput
 from clipsearch.indexing.loading import Loaders, Unread, load_ahead
@@ -92,14 +93,22 @@ class Embedder:
         loaded = load_ahead(files, encoder.prepare, self._loaders, 2 * encoder.batch_size)
         while batch := list(islice(loaded, encoder.batch_size)):
             views: list[np.ndarray] = []
+            shown: list[int] = []
             for place, result in batch:
                 if isinstance(result, Unread):
                     unread.append(LeftOut(paths[place], result.reason))
                 elif result.views is not None:
-                    kept.append(place)
+                    shown.append(place)
                     views.append(result.views)
             if views:
-                rows.append(encoder.encode_images(np.concatenate(views)))
+                made = encoder.encode_images(np.concatenate(views))
+                usable = are_units(made)
+                rows.append(made[usable])
+                for place, is_usable in zip(shown, usable.tolist(), strict=True):
+                    if is_usable:
+                        kept.append(place)
+                    else:
+                        unread.append(LeftOut(paths[place], UNUSABLE))
             self._count(len(batch))
         self._judge(unread, name, len(paths))
         return np.concatenate(rows), kept
@@ -114,7 +123,7 @@ class Embedder:
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
         for start in range(0, len(order), _TEXTS_AT_A_TIME):
             places = order[start : start + _TEXTS_AT_A_TIME]
-            rows[places] = encoder.encode_texts([texts[place] for place in places])
+            rows[places] = embedded_texts(encoder, [texts[place] for place in places])
             self._count(len(places))
         return rows
 

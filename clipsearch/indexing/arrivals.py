@@ -1,4 +1,4 @@
-"""Which files are complete, and which are still being written and waited for."""
+"""Which files are complete, which are still being written, and which may be readable by now."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from clipsearch.photos.scan import Found
 from clipsearch.photos.urls import is_url
@@ -16,6 +17,11 @@ from clipsearch.photos.urls import is_url
 STILL = 1.0
 # The clock of another machine may be wrong by this many seconds.
 SKEW = 60.0
+
+# How often files and folders that could not be read are tried, at first and at the end.
+SOONEST = 5.0  # seconds
+LATEST = 3600.0
+_TRYING_SHARE = 0.05  # of the time at most goes into seeing whether they can be opened
 
 Stamp = tuple[int, int]  # size, mtime_ns
 
@@ -66,6 +72,63 @@ class Arrivals:
         before, since = self._waiting.get(path, (None, 0.0))
         seen_still = before == stamp and time.monotonic() - since >= STILL
         return seen_still or age >= (SKEW if remote else STILL)
+
+
+@dataclass(slots=True)
+class _Closed:
+    """Something that could not be read."""
+
+    changed: int | None  # its ctime_ns, which rights that are given change
+    due: float = 0.0  # when it is worth a look, in monotonic seconds, if it can be opened
+    wait: float = SOONEST
+
+
+class Retries:
+    """Says which files and folders that could not be read, for a passing reason, can be by now.
+
+    No event tells of rights that are given. What can be opened and still fails is looked at less
+    and less often.
+    """
+
+    def __init__(self) -> None:
+        self._closed: dict[str, _Closed] = {}
+        self._next = 0.0
+
+    def due(self, paths: Callable[[], Iterable[str]]) -> Iterator[str]:
+        """Those of the paths, which are asked for now and then, that are worth a look."""
+        started = time.monotonic()
+        if started < self._next:
+            return
+        before, self._closed = self._closed, {}
+        for path in paths():
+            changed = _changed(path)
+            seen = before.get(path)
+            if seen is None or seen.changed != changed:
+                seen = _Closed(changed)
+            self._closed[path] = seen
+            if started >= seen.due and _can_be_opened(path):
+                seen.due = started + seen.wait
+                seen.wait = min(2 * seen.wait, LATEST)
+                yield path
+        now = time.monotonic()
+        self._next = now + max(SOONEST, (now - started) / _TRYING_SHARE)
+
+
+def _changed(path: str) -> int | None:
+    try:
+        return os.stat(path, follow_symlinks=False).st_ctime_ns
+    except OSError:
+        return None
+
+
+def _can_be_opened(path: str) -> bool:
+    try:
+        os.close(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)))
+    except PermissionError:
+        return os.name == "nt" and os.path.isdir(path)  # which opens no folder
+    except OSError:
+        return False
+    return True
 
 
 if sys.platform == "linux":

@@ -12,27 +12,48 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from types import TracebackType
+from pathlib import Path
+from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 
 import numpy as np
 from filelock import FileLock
 
 from clipsearch.errors import FileUnreadable, PhotoError
-from clipsearch.photos.decode import MAX_PIXELS, decode, decode_frames, read_file
+from clipsearch.photos.decode import (
+    LARGE_PIXELS,
+    MAX_PIXELS,
+    Undecided,
+    decode,
+    decode_frames,
+    read_file,
+    read_pieces,
+)
 from clipsearch.photos.facts import Facts
-from clipsearch.photos.isolated import Interrupted, Processes
+from clipsearch.photos.isolated import Interrupted, Processes, untimed
 from clipsearch.photos.phash import LEAST_SIDE, perceptual_hash
+from clipsearch.photos.urls import is_url
 from clipsearch.photos.view import View
 
 K = TypeVar("K")
 
-# Held while a large picture is decoded: between threads a lock, between processes a file's.
-_turn: AbstractContextManager[Any] = threading.Lock()
+# Held while a large file is read or a large picture decoded: between threads a lock, between
+# processes a file's. Who holds it may take it again.
+_turn: AbstractContextManager[Any] = threading.RLock()
+
+# All workers together take about as much memory, and one large file by itself what it must.
+_LEAST_MEMORY, _MOST_MEMORY = 512 << 20, 4 << 30
+_SHARE_OF_MEMORY = 4  # of what is there, a part
+_READING = 4  # of that, a part is for files as they are read
+_BYTES_A_PIXEL = 12  # as decoded, in RGB and turned upright
+_LEAST_BYTES, _LEAST_PIXELS = 16 << 20, 4_000_000  # what takes no turn with any number of workers
+
+_LOOK = 0.2  # seconds between two looks at whether to stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +74,10 @@ class Unread:
     reason: str
     digest: str | None = None
     lasting: bool = True  # false where the next try may go well though the file is the same
+    suspect: bool = False  # and yet the file may be to blame: it is tried a few times only
+
+
+STOPPED = Unread("the run was stopped before it was read", lasting=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +86,61 @@ class Limits:
 
     max_pixels: int = MAX_PIXELS
     frames: int = 1  # of an animation, evenly spaced
+    large_file: int = _LEAST_BYTES  # bytes above which a file takes a turn
+    large_pixels: int = LARGE_PIXELS  # the same of a picture
 
 
 def load(path: str, view: View, limits: Limits) -> Loaded | Unread:
     """Read, hash, decode and preprocess a file."""
     digest = None
     try:
-        content = read_file(path)
-        digest = hashlib.sha256(content).hexdigest()
-        photo = decode(content, max(view.size, LEAST_SIDE), limits.max_pixels, _turn)
-        images = [photo.image]
-        if limits.frames > 1 and not content.startswith(b"\xff\xd8"):  # a JPEG never moves
-            images = decode_frames(content, limits.frames, view.size, limits.max_pixels)
-        views = np.stack([view(image) for image in images])
-        return Loaded(digest, views, photo.facts, perceptual_hash(photo.image))
-    except FileUnreadable as error:
-        return Unread(str(error), lasting=False)
+        with ExitStack() as turn:
+            with untimed():
+                if _size_of(path) > limits.large_file:
+                    turn.enter_context(_turn)
+                content = read_file(path)
+                digest = hashlib.sha256(content).hexdigest()
+            return _decoded(content, digest, view, limits)
     except PhotoError as error:
-        return Unread(str(error), digest)
+        return _unread(error, digest)
+    except MemoryError:
+        return Unread("too large to read in memory", digest, lasting=False, suspect=True)
+
+
+def _decoded(content: bytes, digest: str, view: View, limits: Limits) -> Loaded:
+    least, most = max(view.size, LEAST_SIDE), limits.max_pixels
+    photo = decode(content, least, most, _Turn(), limits.large_pixels)
+    images = [photo.image]
+    if limits.frames > 1 and not content.startswith(b"\xff\xd8"):  # a JPEG never moves
+        images = decode_frames(content, limits.frames, view.size, most)
+    views = np.stack([view(image) for image in images])
+    return Loaded(digest, views, photo.facts, perceptual_hash(photo.image))
+
+
+class _Turn:
+    """The turn of a large picture; waiting for it is no time of the decoder's."""
+
+    def __enter__(self) -> None:
+        with untimed():
+            _turn.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        _turn.__exit__(*error)
+
+
+def _unread(error: PhotoError, digest: str | None) -> Unread:
+    if isinstance(error, (FileUnreadable, Interrupted)):  # which tells nothing of the content
+        return Unread(str(error), lasting=False)
+    if isinstance(error, Undecided):
+        return Unread(str(error), digest, lasting=False, suspect=True)
+    return Unread(str(error), digest)
+
+
+def _size_of(path: str) -> int:
+    try:
+        return 0 if is_url(path) else os.stat(path).st_size
+    except OSError:
+        return 0  # reading it will say
 
 
 def usual_workers() -> int:
@@ -86,22 +148,32 @@ def usual_workers() -> int:
     return min(os.cpu_count() or 1, 16)
 
 
-def hash_file(path: str) -> Loaded | Unread:
-    """Read and hash a file."""
+def hash_file(path: str, stopping: Callable[[], bool] = lambda: False) -> Loaded | Unread:
+    """Read and hash a file; gives STOPPED once `stopping` says so."""
+    found = hashlib.sha256()
     try:
-        return Loaded(hashlib.sha256(read_file(path)).hexdigest())
-    except FileUnreadable as error:
-        return Unread(str(error), lasting=False)
+        for piece in read_pieces(path):
+            if stopping():
+                return STOPPED
+            found.update(piece)
+        return Loaded(found.hexdigest())
     except PhotoError as error:
-        return Unread(str(error))
+        return _unread(error, None)
 
 
 class Loaders:
     """A pool of workers that run `load`; a context manager."""
 
-    def __init__(self, workers: int, isolated: bool, limits: Limits = Limits()) -> None:
+    def __init__(
+        self,
+        workers: int,
+        isolated: bool,
+        limits: Limits = Limits(),
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._isolated = isolated
-        self._limits = limits
+        self._limits = _shared_out(limits, workers)
+        self._stopping = stopping
         self._scratch = tempfile.TemporaryDirectory()
         if isolated:
             # A lock on a file, since it ends with the process that holds it, however that ends.
@@ -124,21 +196,36 @@ class Loaders:
         if self._isolated:
             self._pool.stop()
         else:
-            self._pool.shutdown(cancel_futures=True)
+            # What is being decoded is not waited for by who is leaving in a hurry.
+            self._pool.shutdown(wait=error is None, cancel_futures=True)
         self._scratch.cleanup()
 
-    def submit(self, path: str, view: View) -> Callable[[], Loaded | Unread]:
-        """Start to load a file; gives a function that waits for the result."""
-        if not self._isolated:
-            return self._pool.submit(load, path, view, self._limits).result  # type: ignore[no-any-return]
-        return partial(_result, self._pool.start(load, path, view, self._limits))
+    def submit(
+        self, path: str, view: View, digest: str | None = None
+    ) -> Callable[[], Loaded | Unread]:
+        """Start to load a file; gives a function that waits for the result, or gives STOPPED.
+
+        `digest` is that of its content, where it is known.
+        """
+        if self._isolated:
+            wait: Callable[[float], Any] = self._pool.start(load, path, view, self._limits)
+        else:
+            wait = self._pool.submit(load, path, view, self._limits).result
+        return partial(_result, wait, digest, self._stopping)
 
 
 def load_ahead(
-    paths: Mapping[K, str], view: View, loaders: Loaders, ahead: int
+    paths: Mapping[K, str],
+    view: View,
+    loaders: Loaders,
+    ahead: int,
+    digests: Mapping[K, str] = MappingProxyType({}),
 ) -> Iterator[tuple[K, Loaded | Unread]]:
-    """What came of each file, by its key in `paths` and in their order; `ahead` are in flight."""
-    started = ((key, loaders.submit(path, view)) for key, path in paths.items())
+    """What came of each file, by its key in `paths` and in their order; `ahead` are in flight.
+
+    `digests` are of those contents that are known.
+    """
+    started = ((key, loaders.submit(path, view, digests.get(key))) for key, path in paths.items())
     waiting = deque(islice(started, ahead))
     while waiting:
         key, wait = waiting.popleft()
@@ -146,11 +233,43 @@ def load_ahead(
         waiting.extend(islice(started, 1))
 
 
-def _result(wait: Callable[[], Loaded | Unread]) -> Loaded | Unread:
-    try:
-        return wait()
-    except PhotoError as error:
-        return Unread(str(error), lasting=not isinstance(error, Interrupted))
+def _result(
+    wait: Callable[[float], Loaded | Unread], digest: str | None, stopping: Callable[[], bool]
+) -> Loaded | Unread:
+    while True:
+        try:
+            return wait(_LOOK)
+        except FutureTimeoutError:
+            if stopping():
+                return STOPPED
+        except PhotoError as error:
+            return _unread(error, digest)
+
+
+def _shared_out(limits: Limits, workers: int) -> Limits:
+    """The limits with which so many workers together stay within the memory that is there."""
+    memory = min(max(_free_memory() // _SHARE_OF_MEMORY, _LEAST_MEMORY), _MOST_MEMORY)
+    pixels = min(LARGE_PIXELS, memory // workers // _BYTES_A_PIXEL)
+    return replace(
+        limits,
+        large_file=max(_LEAST_BYTES, memory // _READING // workers),
+        large_pixels=max(_LEAST_PIXELS, pixels),
+    )
+
+
+def _free_memory() -> int:
+    """The bytes of memory that can be had on this machine, or in this container; 0 if unknown."""
+    found = []
+    with suppress(OSError, ValueError, AttributeError):
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+    with suppress(OSError, ValueError, StopIteration):
+        # What the system would give up for it is counted too, as it is not by sysconf.
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        line = next(line for line in lines if line.startswith("MemAvailable:"))
+        found = [int(line.split()[1]) << 10]
+    with suppress(OSError, ValueError):
+        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(found, default=0)
 
 
 def _take_turns(turn: str) -> None:

@@ -67,6 +67,8 @@ def _missing_pictures(
 
 
 def _remember(folder: Path, catalog: Catalog, pictures: dict[str, bytes]) -> None:
+    if catalog.is_read_only:
+        return
     # Another process writes, or the disk is read-only or full: an answer is due in any case.
     with suppress(LibraryError), explained(folder), write_lock(folder):
         catalog.add_pictures(pictures.items())

@@ -16,17 +16,19 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 import numpy as np
 
 from clipsearch.encoders import Encoder
+from clipsearch.encoders.rows import UNUSABLE, are_units
 from clipsearch.indexing.loading import Loaded, Loaders, Unread, hash_file
 from clipsearch.indexing.plan import Counts, Gone, Plan, Work
 from clipsearch.photos.facts import Facts
 from clipsearch.photos.urls import joined
-from clipsearch.store.catalog import Catalog, Changes, Failure, NewPhoto
+from clipsearch.store.catalog import Catalog, Changes, Failure, Known, NewPhoto
 from clipsearch.store.vector_store import Followed
 
 # Photos read ahead by before a model is loaded; a run that embeds nothing loads none.
@@ -93,6 +95,7 @@ class Pipeline:
         self._batch_size = batch_size or USUAL_BATCH  # the encoder's own once it is loaded
         self._progress = progress
         self._total = 0
+        self._plan = Plan()
         self._gone: dict[str, list[Gone]] = {}
         self._waiting: list[tuple[Work, Loaded]] = []  # copies of what is not embedded yet
         self._broken: dict[str, Unread] = {}  # by digest: contents that are no picture
@@ -104,22 +107,36 @@ class Pipeline:
     def run(self, plan: Plan, loaders: Loaders, stopping: Callable[[], bool]) -> bool:
         """Do the plan; gives False if `stopping` said so before the end."""
         self._prepare(plan)
-        with ThreadPoolExecutor(2, "clipsearch-hash") as hashers:
-            return self._finish(plan, self._results(plan.work, hashers, loaders), stopping)
+        with _threads(2, "clipsearch-hash") as hashers:
+
+            def results(work: Sequence[Work]) -> Iterator[tuple[Work, Result]]:
+                return self._results(work, hashers, loaders, stopping)
+
+            return self._finish(plan, results, stopping)
 
     def run_elsewhere(self, plan: Plan, elsewhere: Elsewhere, stopping: Callable[[], bool]) -> bool:
         """Do the plan with other machines, to the same end as `run`."""
         self._prepare(plan)
-        results = elsewhere.results(plan.work, self._shared_sizes(plan.work), self._embedded)
+
+        def results(work: Sequence[Work]) -> Iterator[tuple[Work, Result]]:
+            return elsewhere.results(work, self._shared_sizes(work), self._embedded)
+
         return self._finish(plan, results, stopping)
 
     def _finish(
-        self, plan: Plan, results: Iterator[tuple[Work, Result]], stopping: Callable[[], bool]
+        self,
+        plan: Plan,
+        results: Callable[[Sequence[Work]], Iterator[tuple[Work, Result]]],
+        stopping: Callable[[], bool],
     ) -> bool:
-        with ThreadPoolExecutor(1, "clipsearch-encode") as encoding:
-            complete = self._consume(results, encoding, stopping)
+        with _threads(1, "clipsearch-encode") as encoding:
+            complete = self._consume(plan.work, results(plan.work), encoding, stopping)
+            if complete and (orphans := self._settle_waiting()):
+                # The file that was to be embedded for them could not be read: another is.
+                complete = self._consume(orphans, results(orphans), encoding, stopping)
+                if complete:
+                    self._give_up(self._settle_waiting())
         if complete:
-            self._settle_waiting()
             self.counts.removed += clean_up(self._catalog, plan, self._gone)
         return complete
 
@@ -127,19 +144,24 @@ class Pipeline:
         self._total = len(plan.work)
         self._progress(0, self._total)
         self.counts.unchanged += plan.unchanged
-        self._gone = _by_digest(plan.gone)
+        self._plan = plan
+        self._gone = _by_digest(plan.gone + plan.kept)
         sizes = {work.found.size for work in plan.work}
         self._embedded = self._catalog.embedded_of_sizes(self._model_id, sizes)
         known = [work.known.digest for work in plan.work if work.known]
         self._old_facts = {digest: self._facts_of(digest) for digest in known}
 
     def _results(
-        self, work: list[Work], hashers: ThreadPoolExecutor, loaders: Loaders
+        self,
+        work: Sequence[Work],
+        hashers: ThreadPoolExecutor,
+        loaders: Loaders,
+        stopping: Callable[[], bool],
     ) -> Iterator[tuple[Work, Result]]:
         """What came of each file, in order, with enough in flight to fill the next batch."""
         started = (
             (item, self._start(item, hashed, loaders))
-            for item, hashed in self._ahead(self._hashing(work, hashers))
+            for item, hashed in self._ahead(self._hashing(work, hashers, stopping))
         )
         for item, wait in self._ahead(started):
             yield item, wait()
@@ -154,14 +176,15 @@ class Pipeline:
         yield from drawn
 
     def _hashing(
-        self, work: list[Work], hashers: ThreadPoolExecutor
+        self, work: Sequence[Work], hashers: ThreadPoolExecutor, stopping: Callable[[], bool]
     ) -> Iterator[tuple[Work, Future[Result] | None]]:
         shared = self._shared_sizes(work)
         for item in work:
             is_shared = item.found.size in shared
-            yield item, hashers.submit(hash_file, path_of(item)) if is_shared else None
+            hashed = hashers.submit(hash_file, path_of(item), stopping) if is_shared else None
+            yield item, hashed
 
-    def _shared_sizes(self, work: list[Work]) -> set[int]:
+    def _shared_sizes(self, work: Sequence[Work]) -> set[int]:
         """The sizes that several files have, so that one may be a copy of another."""
         counts = Counter(item.found.size for item in work)
         shared = self._catalog.taken_sizes(counts)
@@ -170,28 +193,34 @@ class Pipeline:
     def _start(
         self, item: Work, hashed: Future[Result] | None, loaders: Loaders
     ) -> Callable[[], Result]:
-        result = hashed.result() if hashed else None
+        result, digest = hashed.result() if hashed else None, None
         if isinstance(result, Unread):
             return lambda: result
         if result is not None:
-            if result.digest in self._embedded or result.digest in self._claimed:
+            done = result.digest in self._embedded or result.digest in self._claimed
+            if done and not (item.anew and item.known):
                 return lambda: result
             self._claimed.add(result.digest)
+            digest = result.digest
         encoder = self._encoder()
         self._batch_size = self._wanted_batch or encoder.batch_size
-        return loaders.submit(path_of(item), encoder.prepare)
+        return loaders.submit(path_of(item), encoder.prepare, digest)
 
     def _consume(
         self,
+        work: Sequence[Work],
         results: Iterable[tuple[Work, Result]],
         encoding: ThreadPoolExecutor,
         stopping: Callable[[], bool],
     ) -> bool:
         batch, stopped, done = _Batch(), False, 0
         for done, (item, result) in enumerate(results, 1):
+            stopped = stopping()
+            if stopped and isinstance(result, Unread) and not result.lasting:
+                done -= 1  # what ends this run may have ended its reading
+                break
             self._sort_in(item, result, batch)
             batch.done = self.counts.read = done
-            stopped = stopping()
             if stopped or batch.is_full(self._batch_size):
                 self._encode(batch, encoding)
                 batch = _Batch()
@@ -200,9 +229,18 @@ class Pipeline:
         batch.done = done
         self._encode(batch, encoding)
         self._commit_encoded(keep=0)
-        return done == self._total and not stopped
+        return done == len(work) and not stopped
+
+    def _known_again(self, item: Work, result: Result) -> Result:
+        """What came of a photo that is read anew and is what it was: its facts, if it has any."""
+        if not item.anew or item.known is None or result.digest not in self._embedded:
+            return result
+        if isinstance(result, Unread):  # it was decoded once
+            return Loaded(item.known.digest) if result.digest == item.known.digest else result
+        return replace(result, views=None, embedding=None)
 
     def _sort_in(self, item: Work, result: Result, batch: _Batch) -> None:
+        result = self._known_again(item, result)
         if isinstance(result, Unread):
             if result.digest:
                 self._broken[result.digest] = result
@@ -238,6 +276,10 @@ class Pipeline:
             self._progress(batch.done, self._total)
 
     def _commit(self, batch: _Batch, rows: np.ndarray) -> None:
+        usable = are_units(rows)
+        if not usable.all():
+            self._sort_out(batch, usable)
+            rows = rows[usable]
         embedded = [loaded.digest for _, loaded in batch.views]
         changes = Changes(
             vectors=[(digest, row.tobytes()) for digest, row in zip(embedded, rows, strict=True)],
@@ -249,7 +291,9 @@ class Pipeline:
             photos=[self._photo(item, loaded) for item, loaded in batch.views + batch.records],
             failures=[_failure(item, unread) for item, unread in batch.failures],
             dropped=[
-                item.known.id for item, unread in batch.failures if item.known and unread.lasting
+                item.known.id
+                for item, unread in batch.failures
+                if item.known and _is_another(item, item.known, unread)
             ],
         )
         added = self._catalog.write(self._model_id, changes)
@@ -259,6 +303,15 @@ class Pipeline:
         self.counts.embedded += len(embedded)
         self._embedded.update(embedded)
         self._claimed.difference_update(embedded)
+
+    def _sort_out(self, batch: _Batch, usable: np.ndarray) -> None:
+        """Make failures of those of a batch of whose views the model made nothing usable."""
+        pairs = list(zip(batch.views, usable.tolist(), strict=True))
+        batch.views = [view for view, is_usable in pairs if is_usable]
+        for (item, loaded), is_usable in pairs:
+            if not is_usable:
+                unread = Unread(UNUSABLE, loaded.digest, lasting=False, suspect=True)
+                self._sort_in(item, unread, batch)
 
     def _photo(self, item: Work, loaded: Loaded) -> NewPhoto:
         return NewPhoto(
@@ -284,15 +337,34 @@ class Pipeline:
             return item.known.id
         if self._gone.get(digest):
             self.counts.moved += 1
-            return self._gone[digest].pop().known.id
+            return self._found_again(item, digest).known.id
         self.counts.added += 1
         return None
 
-    def _settle_waiting(self) -> None:
+    def _found_again(self, item: Work, digest: str) -> Gone:
+        """The photo that this file was: one that is gone before one that is away."""
+        candidates = self._gone[digest]
+        best = min(candidates, key=lambda it: (it.away is not None, it.path != item.found.path))
+        candidates.remove(best)
+        if best.away is not None:
+            self._plan.moved.append(best)
+        return best
+
+    def _settle_waiting(self) -> list[Work]:
+        """Commit the copies of what is done by now; gives those of what is not."""
         batch = _Batch()
         waiting, self._waiting = self._waiting, []
         for item, loaded in waiting:
             self._sort_in(item, loaded, batch)
+        self._commit(batch, np.empty((0, self._vectors.dim), np.float16))
+        orphans, self._waiting = self._waiting, []
+        self._claimed.difference_update(loaded.digest for _, loaded in orphans)
+        return [item for item, _ in orphans]
+
+    def _give_up(self, orphans: Sequence[Work]) -> None:
+        """Make failures of copies of what could not be read twice; the next run tries them."""
+        unread = Unread("what it is a copy of could not be read", lasting=False)
+        batch = _Batch(failures=[(item, unread) for item in orphans])
         self._commit(batch, np.empty((0, self._vectors.dim), np.float16))
 
 
@@ -302,15 +374,29 @@ def embed(encoder: Encoder, views: Sequence[np.ndarray]) -> np.ndarray:
     frames = np.array([len(some) for some in views])
     if len(rows) > len(views):  # an animation's embedding is the mean of its frames'
         rows = np.add.reduceat(rows, frames.cumsum() - frames)
-        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows.astype(np.float16)
+        with np.errstate(invalid="ignore", divide="ignore"):  # of such a row it is told later
+            rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", over="ignore"):
+        return rows.astype(np.float16)
+
+
+@contextmanager
+def _threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """Some threads; what goes wrong, or a second Ctrl-C, does not wait for what they do."""
+    pool = ThreadPoolExecutor(count, name)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown(cancel_futures=True)
 
 
 def clean_up(catalog: Catalog, plan: Plan, gone: dict[str, list[Gone]] | None = None) -> int:
     """Take out what is gone and was not found elsewhere; gives the number of photos."""
     if gone is None:
         gone = _by_digest(plan.gone)
-    photos = [photo for group in gone.values() for photo in group]
+    photos = [photo for group in gone.values() for photo in group if photo.away is None]
     catalog.remove_photos(photo.known.id for photo in photos)
     catalog.remove_failures(plan.mended)
     catalog.sweep(_replaced(plan) if plan.is_partial else None)
@@ -335,7 +421,17 @@ def _by_digest(gone: list[Gone]) -> dict[str, list[Gone]]:
     return grouped
 
 
+def _is_another(item: Work, known: Known, unread: Unread) -> bool:
+    """Whether what was known of a file is replaced for good by something that is no picture."""
+    if unread.digest is None:
+        return unread.lasting and item.found.size != known.size
+    return unread.lasting and unread.digest != known.digest
+
+
 def _failure(item: Work, unread: Unread) -> Failure:
     # A size that no file has: it is tried again at every run.
-    size = item.found.size if unread.lasting else -1
-    return Failure(item.root.id, item.found.path, size, item.found.mtime_ns, unread.reason)
+    size = item.found.size if unread.lasting or unread.suspect else -1
+    return Failure(
+        item.root.id, item.found.path, size, item.found.mtime_ns, unread.reason,
+        tries=int(unread.suspect),
+    )  # fmt: skip

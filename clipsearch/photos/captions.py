@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from PIL import ExifTags, Image
+from PIL import Image
+
+from clipsearch.photos.xmp import DC, items
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-LONGEST = 2000  # characters kept of one text
+LONGEST = 8000  # characters kept of one text
 _KEYWORDS, _KEYWORD = 200, 200  # how many keywords are kept, and characters of each
-_LARGEST_XMP = 4_000_000  # bytes; an editor's whole history takes a few hundred thousand
+CUT = "…"  # at the end of what is longer
 
-_DC = "{http://purl.org/dc/elements/1.1/}"
-_RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
-_LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
-
+_IPTC_CHARACTERS = (1, 90)
 _IPTC_TITLE, _IPTC_CAPTION, _IPTC_KEYWORDS = (2, 5), (2, 120), (2, 25)
+
+# How IPTC names character sets, by escape sequences of ISO 2022.
+_CHARACTERS = {
+    b"\x1b%G": "utf-8", b"\x1b%/I": "utf-8", b"\x1b-A": "latin-1", b"\x1b.A": "latin-1",
+    b"\x1b-B": "iso8859-2", b"\x1b-C": "iso8859-3", b"\x1b-D": "iso8859-4",
+    b"\x1b-L": "iso8859-5", b"\x1b-G": "iso8859-6", b"\x1b-F": "iso8859-7",
+    b"\x1b-H": "iso8859-8", b"\x1b-M": "iso8859-9",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +38,9 @@ class Captions:
     keywords: tuple[str, ...] = ()
 
 
-def read_captions(image: Image.Image, exif: Image.Exif) -> Captions:
-    """The words of an opened image; what XMP lacks, IPTC tells. Broken ones count as none."""
-    ours, theirs = _from_xmp(image, exif), _from_iptc(image)
+def read_captions(image: Image.Image, xmp: Element | None) -> Captions:
+    """The words of an opened image; what its XMP lacks, IPTC tells. Broken ones count as none."""
+    ours, theirs = _from_xmp(xmp), _from_iptc(image)
     return Captions(
         ours.title or theirs.title,
         ours.caption or theirs.caption,
@@ -42,8 +49,12 @@ def read_captions(image: Image.Image, exif: Image.Exif) -> Captions:
 
 
 def plain(text: str, longest: int = LONGEST) -> str:
-    """A text that any database and screen can take: no NULs, no half characters, bounded."""
-    return text.replace("\0", " ").encode("utf-8", "replace").decode().strip()[:longest].strip()
+    """A text that any database and screen can take: no NULs, no half characters, bounded.
+
+    What is cut ends with CUT.
+    """
+    text = text.replace("\0", " ").encode("utf-8", "replace").decode().strip()
+    return text if len(text) <= longest else text[: longest - 1].rstrip() + CUT
 
 
 def _captions(titles: list[str], captions: list[str], keywords: Iterable[str]) -> Captions:
@@ -52,49 +63,17 @@ def _captions(titles: list[str], captions: list[str], keywords: Iterable[str]) -
     return Captions(
         plain(titles[0]) or None if titles else None,
         plain(captions[0]) or None if captions else None,
-        tuple(words)[:_KEYWORDS],
+        tuple(words) if len(words) <= _KEYWORDS else (*list(words)[: _KEYWORDS - 1], CUT),
     )
 
 
 # XMP
 
 
-def _from_xmp(image: Image.Image, exif: Image.Exif) -> Captions:
-    packet = image.info.get("xmp") or exif.get(ExifTags.Base.XMLPacket)
-    if isinstance(packet, str):
-        packet = packet.encode("utf-8", "replace")
-    if not isinstance(packet, bytes) or len(packet) > _LARGEST_XMP:
-        return Captions()
-    root = _parse(packet.strip(b"\0 \n\r\t"))
+def _from_xmp(root: Element | None) -> Captions:
     if root is None:
         return Captions()
-    return _captions(_texts(root, "title"), _texts(root, "description"), _texts(root, "subject"))
-
-
-def _parse(packet: bytes) -> Element | None:
-    # Pillow's own reader needs defusedxml. XMP has no document type, and without one there are
-    # no entities that could grow or fetch anything.
-    from xml.etree import ElementTree
-
-    wide = packet.startswith((b"\xff\xfe", b"\xfe\xff"))
-    text = packet.decode("utf-16" if wide else "utf-8", "replace")
-    if "<!DOCTYPE" in text:
-        return None
-    try:
-        return ElementTree.fromstring(text)
-    except (ElementTree.ParseError, ValueError):
-        return None
-
-
-def _texts(root: Element, name: str) -> list[str]:
-    """The values of a Dublin Core property, that of the default language first."""
-    values: list[str] = []
-    for entry in root.iterfind(f".//{_DC}{name}//{_RDF}li"):
-        if entry.get(_LANGUAGE) == "x-default":
-            values.insert(0, entry.text or "")
-        else:
-            values.append(entry.text or "")
-    return values
+    return _captions(*(items(root, DC, name) for name in ("title", "description", "subject")))
 
 
 # IPTC
@@ -109,19 +88,25 @@ def _from_iptc(image: Image.Image) -> Captions:
         told = IptcImagePlugin.getiptcinfo(image) or {}  # type: ignore[arg-type]
     except Exception:  # as Pillow's other parsers, on hostile bytes it raises nearly anything
         return Captions()
-    values = {
-        key: [_decoded(one) for one in (value if isinstance(value, list) else [value])]
-        for key, value in told.items()
-        if key in (_IPTC_TITLE, _IPTC_CAPTION, _IPTC_KEYWORDS)
-    }
+    characters = _CHARACTERS.get(next(_all(told, _IPTC_CHARACTERS), b""))
     return _captions(
-        values.get(_IPTC_TITLE, []), values.get(_IPTC_CAPTION, []), values.get(_IPTC_KEYWORDS, [])
+        *(
+            [_decoded(value, characters) for value in _all(told, key)]
+            for key in (_IPTC_TITLE, _IPTC_CAPTION, _IPTC_KEYWORDS)
+        )
     )
 
 
-def _decoded(value: bytes) -> str:
-    # IPTC names its character set in a record that most programs leave out.
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
+def _all(told: Mapping[Any, Any], key: tuple[int, int]) -> Iterator[bytes]:
+    values = told.get(key)
+    yield from (it for it in (values if isinstance(values, list) else [values]) if it)
+
+
+def _decoded(value: bytes, characters: str | None) -> str:
+    # Most programs leave out which they use, and some say another.
+    for name in ("utf-8", characters or "cp1252"):
+        try:
+            return value.decode(name)
+        except UnicodeDecodeError:
+            continue
+    return value.decode("latin-1")

@@ -10,16 +10,16 @@ import stat
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from clipsearch.errors import FileUnreadable, PhotoError
 from clipsearch.photos.exif import read_facts
 from clipsearch.photos.facts import Facts
-from clipsearch.photos.formats import Opened, open_picture
+from clipsearch.photos.formats import JPEG_END, Opened, jpeg_has_end, open_picture
 from clipsearch.photos.opening import MAX_BYTES
 from clipsearch.photos.urls import is_url, normal
 
@@ -35,9 +35,20 @@ _MOVING = ("GIF", "PNG", "WEBP", "AVIF")
 # Frames are decoded one after the other, so of a long animation only the start is looked at.
 _MOST_FRAMES = 1000
 
+# What a power cut or a broken copy leaves of a file whose room was taken already.
+_UNWRITTEN = bytes(4096)
+# Of a JPEG that is cut off the last rows may be missing; more, and it is damaged.
+_MOST_MISSING = 0.1
+_CUT_OFF = "its end is missing"
+
 # Pictures are turned into RGB so many pixels at a time, so that in between they take no more
 # memory than their own.
 _STRIP = 1 << 22
+_PIECE = 1 << 20  # bytes read at a time of a file that is only hashed
+
+
+class Undecided(PhotoError):
+    """A file whose decoder hung, crashed or had no memory; the next try may go well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +87,30 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         from clipsearch.photos.remote import read
 
         return read(normal(os.fspath(path)), MAX_BYTES)
+    with _opened(path) as file:
+        content = file.read()
+    if not content:
+        raise PhotoError("the file is empty")
+    return content
+
+
+def read_pieces(path: str | os.PathLike[str]) -> Iterator[bytes]:
+    """The bytes of a file piece by piece, so that a large one takes no memory; else `read_file`."""
+    if is_url(path):
+        yield read_file(path)
+        return
+    is_empty = True
+    with _opened(path) as file:
+        while piece := file.read(_PIECE):
+            is_empty = False
+            yield piece
+    if is_empty:
+        raise PhotoError("the file is empty")
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A plain file that is not too large, to be read; what fails on the way is told."""
     try:
         # A pipe that nobody writes to would be waited for without end.
         with open(path, "rb", opener=_open_without_waiting) as file:
@@ -87,14 +122,11 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
                     f"a file of {status.st_size / (1 << 30):.1f} GB is above the limit of"
                     f" {MAX_BYTES >> 30} GB"
                 )
-            content = file.read()
+            yield file
     except OSError as error:
         if error.errno == errno.ENXIO:  # what a socket says
             raise PhotoError("not a plain file but a pipe, a socket or a device") from error
         raise FileUnreadable(error.strerror or str(error)) from error
-    if not content:
-        raise PhotoError("the file is empty")
-    return content
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
@@ -106,6 +138,7 @@ def decode(
     min_side: int | None = None,
     max_pixels: int = MAX_PIXELS,
     turn: AbstractContextManager[Any] | None = None,
+    large: int = LARGE_PIXELS,
 ) -> Photo:
     """Decode the bytes of an image file into an upright RGB picture.
 
@@ -114,7 +147,7 @@ def decode(
     never below what a model of that resolution looks at; a camera's RAW is shown by its embedded
     preview, or at half its size. EXIF orientation is applied. Transparency is laid on white, as
     a browser shows it; of an animation the first frame counts. `turn` is held while a picture of
-    more than LARGE_PIXELS is decoded, so that workers who share one take turns.
+    more than `large` pixels is decoded, so that workers who share one take turns.
 
     Raises:
         PhotoError: not an image, truncated or damaged, more than `max_pixels` to decode, or of a
@@ -123,10 +156,12 @@ def decode(
     with _reasons():
         opened = open_picture(content, min_side, max_pixels)
         facts = read_facts(opened)
-        is_large = opened.image.width * opened.image.height > LARGE_PIXELS
+        # A progressive JPEG is held whole, at whatever size it is decoded.
+        held = opened.size if opened.image.info.get("progressive") else opened.image.size
+        is_large = held[0] * held[1] > large
         with turn if turn is not None and is_large else nullcontext():
-            opened.image.load()
-            return Photo(to_rgb(_upright(opened)), facts)
+            opened, flaw = _load(opened, content, min_side, max_pixels)
+            return Photo(to_rgb(_upright(opened)), replace(facts, flaw=flaw))
 
 
 def decode_frames(
@@ -141,8 +176,8 @@ def decode_frames(
     """
     with _reasons():
         opened = open_picture(content, min_side, max_pixels)
+        opened, _ = _load(opened, content, min_side, max_pixels)
         image = opened.image
-        opened.image.load()
         shown = [to_rgb(_upright(opened)).copy()]
         if image.format not in _MOVING:
             return shown
@@ -158,6 +193,42 @@ def decode_frames(
         return shown
 
 
+def _load(
+    opened: Opened, content: bytes, min_side: int | None, max_pixels: int
+) -> tuple[Opened, str | None]:
+    """Decode a picture; gives it, and what is missing of it if nearly all is there."""
+    if opened.image.format not in ("JPEG", "MPO"):
+        opened.image.load()
+        return opened, None
+    held = content.rstrip(b"\0") if content.endswith(_UNWRITTEN) else content
+    if len(held) == len(content) or held.endswith(JPEG_END):
+        try:
+            opened.image.load()
+            whole = held.endswith(JPEG_END) or jpeg_has_end(content)
+            return opened, None if whole else _CUT_OFF
+        except OSError as error:
+            if "truncated" not in str(error).lower():
+                raise
+    # With an end libjpeg shows what there is, and grey for what is missing.
+    opened = open_picture(held + JPEG_END, min_side, max_pixels)
+    opened.image.load()
+    missing = _grey_below(opened.image)
+    if missing > _MOST_MISSING:
+        raise OSError("image file is truncated")
+    return opened, _CUT_OFF
+
+
+def _grey_below(image: Image.Image) -> float:
+    """The share of a picture's rows, from the last one up, that end in grey."""
+    image = image.crop((image.width - 1, 0, image.width, image.height))
+    last = image.getpixel((0, image.height - 1))
+    if not set(last if isinstance(last, tuple) else (last,)) <= {127, 128}:
+        return 0.0
+    bands = ImageChops.difference(image, Image.new(image.mode, image.size, last)).split()
+    boxes = [band.getbbox() for band in bands]
+    return 1 - max(box[3] if box else 0 for box in boxes) / image.height
+
+
 @contextmanager
 def _reasons() -> Iterator[None]:
     """Turn whatever a decoder raises into the reason why a file is no photo."""
@@ -168,8 +239,10 @@ def _reasons() -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise PhotoError("more pixels than PIL.Image.MAX_IMAGE_PIXELS allows") from error
     except MemoryError as error:
-        raise PhotoError("too large to decode in memory") from error
+        raise Undecided("too large to decode in memory") from error
     except Exception as error:  # decoders raise nearly anything on damaged bytes
+        if "out of memory" in str(error).lower():
+            raise Undecided("too large to decode in memory") from error
         raise PhotoError(f"damaged: {_one_line(error)}") from error
 
 

@@ -3,68 +3,86 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
-from dataclasses import replace
-from datetime import datetime
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from PIL import ExifTags
+from PIL import ExifTags, Image
 
 from clipsearch.photos.captions import plain, read_captions
 from clipsearch.photos.facts import Facts
 from clipsearch.photos.formats import Opened
+from clipsearch.photos.taken import written_time
+from clipsearch.photos.xmp import EXIF, PHOTOSHOP, XMP, read_xmp, value
 
-_TIME = re.compile(r"(\d{4})[:\-](\d\d)[:\-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
-_OFFSET = re.compile(r"[+-]\d\d:\d\d")
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+_NAME = 2000  # characters kept of a camera's name
+_HAIR = 1e-4  # degrees, ten metres: so far a rounded number may be beyond a pole
 
 
 def read_facts(opened: Opened) -> Facts:
     """The facts of an opened picture, of its content alone; broken metadata counts as none."""
     exif = opened.exif
-    words = read_captions(opened.image, exif)
-    facts = Facts(
+    details, gps = _part(exif, ExifTags.IFD.Exif), _part(exif, ExifTags.IFD.GPSInfo)
+    xmp = read_xmp(opened.image, exif)
+    words = read_captions(opened.image, xmp)
+    taken_at, taken_from = _taken(exif, details, xmp)
+    latitude, longitude = _place(gps) or _place_of_xmp(xmp) or (None, None)
+    return Facts(
         *opened.size,
+        taken_at=taken_at,
+        taken_from=taken_from,
+        camera=_camera(exif),
+        lens=_text(details.get(ExifTags.Base.LensModel)) or None,
+        latitude=latitude,
+        longitude=longitude,
         orientation=opened.orientation,
         title=words.title,
         caption=words.caption,
         keywords=words.keywords,
     )
+
+
+def _part(exif: Image.Exif, part: ExifTags.IFD) -> Mapping[int, Any]:
     try:
-        details = exif.get_ifd(ExifTags.IFD.Exif)
-        latitude, longitude = _place(exif.get_ifd(ExifTags.IFD.GPSInfo))
+        return exif.get_ifd(part)
     except Exception:  # Pillow's EXIF parser raises nearly anything on hostile bytes
-        return facts
-    taken_at = _taken_at(exif, details)
-    return replace(
-        facts,
-        taken_at=taken_at,
-        taken_from="exif" if taken_at else None,
-        camera=_camera(exif),
-        lens=_text(details.get(ExifTags.Base.LensModel)) or None,
-        latitude=latitude,
-        longitude=longitude,
-    )
+        return {}
 
 
-def _taken_at(exif: Mapping[int, Any], details: Mapping[int, Any]) -> str | None:
+# When
+
+
+def _taken(
+    exif: Mapping[int, Any], details: Mapping[int, Any], xmp: Element | None
+) -> tuple[str | None, str | None]:
+    """When it was taken, and what says so."""
+    if when := _time_of_exif(exif, details):
+        return when, "exif"
+    if xmp is not None and (when := _time_of_xmp(xmp)):
+        return when, "xmp"
+    return None, None
+
+
+def _time_of_exif(exif: Mapping[int, Any], details: Mapping[int, Any]) -> str | None:
     tags = ExifTags.Base
     candidates = (
         (details.get(tags.DateTimeOriginal), details.get(tags.OffsetTimeOriginal)),
         (details.get(tags.DateTimeDigitized), details.get(tags.OffsetTimeDigitized)),
         (exif.get(tags.DateTime), details.get(tags.OffsetTime)),
     )
-    for value, offset in candidates:
-        match = _TIME.match(_text(value))
-        if not match:
-            continue
-        try:
-            when = datetime(*(int(part) for part in match.groups()))  # type: ignore[arg-type]
-        except ValueError:
-            continue  # cameras without a set clock write 0000:00:00
-        zone = _text(offset)
-        return when.isoformat() + (zone if _OFFSET.fullmatch(zone) else "")
-    return None
+    times = (written_time(_text(value), _text(offset)) for value, offset in candidates)
+    return next(filter(None, times), None)
+
+
+def _time_of_xmp(xmp: Element) -> str | None:
+    names = ((PHOTOSHOP, "DateCreated"), (EXIF, "DateTimeOriginal"), (XMP, "CreateDate"))
+    times = (written_time(value(xmp, *name)) for name in names)
+    return next(filter(None, times), None)
+
+
+# With what
 
 
 def _camera(exif: Mapping[int, Any]) -> str | None:
@@ -75,29 +93,74 @@ def _camera(exif: Mapping[int, Any]) -> str | None:
     return model or make or None
 
 
-def _place(gps: Mapping[int, Any]) -> tuple[float | None, float | None]:
+# Where
+
+
+def _place(gps: Mapping[int, Any]) -> tuple[float, float] | None:
     tags = ExifTags.GPS
-    latitude = _degrees(gps.get(tags.GPSLatitude), gps.get(tags.GPSLatitudeRef), "S", 90)
-    longitude = _degrees(gps.get(tags.GPSLongitude), gps.get(tags.GPSLongitudeRef), "W", 180)
-    if latitude is None or longitude is None:
-        return None, None
-    return latitude, longitude
+    return _on_the_globe(
+        _degrees(_numbers(gps.get(tags.GPSLatitude)), _text(gps.get(tags.GPSLatitudeRef)), "NS"),
+        _degrees(_numbers(gps.get(tags.GPSLongitude)), _text(gps.get(tags.GPSLongitudeRef)), "EW"),
+        _text(gps.get(tags.GPSStatus)),
+    )
 
 
-def _degrees(value: Any, ref: Any, negative: str, limit: int) -> float | None:
+def _place_of_xmp(xmp: Element | None) -> tuple[float, float] | None:
+    """As XMP writes it: 48,51.5022N, or 48,51,30.13N."""
+    if xmp is None:
+        return None
+    texts = (value(xmp, EXIF, "GPSLatitude"), value(xmp, EXIF, "GPSLongitude"))
+    latitude, longitude = (
+        _degrees(_numbers(text[:-1].split(",")), text[-1:], signs)
+        for text, signs in zip(texts, ("NS", "EW"), strict=True)
+    )
+    return _on_the_globe(latitude, longitude, value(xmp, EXIF, "GPSStatus"))
+
+
+def _on_the_globe(
+    latitude: float | None, longitude: float | None, status: str
+) -> tuple[float, float] | None:
+    if latitude is None or longitude is None or status[:1].upper() == "V":
+        return None
+    if abs(latitude) > 90 + _HAIR or abs(longitude) > 180 + _HAIR:
+        return None
+    if latitude == longitude == 0:  # what a receiver writes that has not found itself
+        return None
+    return max(-90.0, min(latitude, 90.0)), max(-180.0, min(longitude, 180.0))
+
+
+def _numbers(value: Any) -> list[float]:
+    """Degrees, and minutes and seconds where they are told; 0/0 is for those that are not."""
     if isinstance(value, (str, bytes)):
-        return None  # three digits would pass for three numbers
+        return []  # three digits would pass for three numbers
     try:
-        degrees, minutes, seconds = (float(part) for part in value)
+        numbers = [float(part) for part in (value if hasattr(value, "__iter__") else [value])]
     except (TypeError, ValueError, ZeroDivisionError):
+        return []
+    while len(numbers) > 1 and math.isnan(numbers[-1]):
+        numbers.pop()
+    return numbers
+
+
+def _degrees(numbers: Sequence[float], ref: str, signs: str) -> float | None:
+    """An angle of one to three numbers; `signs` are the first letters of the two directions."""
+    ref = ref[:1].upper()
+    if not 1 <= len(numbers) <= 3 or not all(map(math.isfinite, numbers)):
         return None
-    angle = degrees + minutes / 60 + seconds / 3600
-    if not math.isfinite(angle) or abs(angle) > limit:
+    if any(not 0 <= part <= 60 for part in numbers[1:]) or (ref and ref not in signs):
         return None
-    return round(-angle if _text(ref).upper() == negative else angle, 7)
+    angle = sum(abs(part) / float(60**place) for place, part in enumerate(numbers))
+    is_negative = ref == signs[1] or math.copysign(1, numbers[0]) < 0
+    return round(-angle if is_negative else angle, 7)
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
-    return plain(value) if isinstance(value, str) else ""
+    # Pillow takes every text for Latin-1; what is valid UTF-8 is hardly ever that.
+    try:
+        content = value.encode("latin-1") if isinstance(value, str) else value
+        value = content.decode("utf-8") if isinstance(content, bytes) else None
+    except UnicodeEncodeError:
+        pass  # not read by Pillow
+    except UnicodeDecodeError:
+        value = content.decode("latin-1")
+    return plain(value, _NAME) if isinstance(value, str) else ""

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
+
+from clipsearch.photos.taken import named_time
+
+# What tells when a photo was taken, the surest first: the camera, an editor or its owner, what the
+# file is called, and when it was written.
+SOURCES = ("exif", "xmp", "name", "file")
+TOLD = SOURCES[:2]  # within the file, and so the same for all its copies
 
 # A file's mtime_ns below it is no time but a number that changes with the content, as of some
 # stores; it stands for the year 1823, before there were photos.
@@ -20,19 +28,30 @@ class Facts:
     camera: str | None = None
     latitude: float | None = None  # degrees, south negative
     longitude: float | None = None  # degrees, west negative
-    taken_from: str | None = None  # where `taken_at` is from: "exif", or "file" for its mtime
+    taken_from: str | None = None  # what tells `taken_at`: one of SOURCES
     lens: str | None = None
     orientation: int | None = None  # EXIF's, 1 to 8
     title: str | None = None
     caption: str | None = None
     keywords: tuple[str, ...] = ()
+    flaw: str | None = None  # what is wrong with a file that is shown nevertheless
+
+
+def dated(facts: Facts, path: str, mtime_ns: int) -> Facts:
+    """The facts of a content as those of a file, with a time where the content tells none.
+
+    That is what the name of the file tells, or else its own time; copies can differ in both.
+    """
+    if facts.taken_at and facts.taken_from in TOLD:
+        return facts
+    name, _ = os.path.splitext(path.rpartition("/")[2])
+    if when := named_time(name, date.today()):
+        return replace(facts, taken_at=when, taken_from="name")
+    return with_file_time(replace(facts, taken_at=None, taken_from=None), mtime_ns)
 
 
 def with_file_time(facts: Facts, mtime_ns: int) -> Facts:
-    """The facts, with the time of the file where EXIF tells none.
-
-    That time is the file's and not its content's: copies of one photo can differ in it.
-    """
+    """The facts, with the time of the file where nothing better is known."""
     if facts.taken_at and facts.taken_from != "file":
         return facts
     no_time = replace(facts, taken_at=None, taken_from=None)

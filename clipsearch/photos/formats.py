@@ -57,6 +57,9 @@ _PICTURES = (
     b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51",
 )  # fmt: skip
 
+JPEG_END = b"\xff\xd9"
+_SCAN = 0xDA  # the marker that a JPEG's pixels follow
+
 # LibRaw's flip, and the EXIF orientation that turns the same way.
 _FLIPS = {3: 3, 5: 8, 6: 6}
 
@@ -116,12 +119,31 @@ def _described(image: Image.Image, size: tuple[int, int], max_pixels: int) -> Op
     exif = _exif(image)  # after the limit: Pillow decodes a PNG for its EXIF
     held = _orientation(exif)
     if image.format == "TIFF":  # which Pillow turns by itself while it loads
+        _refuse_mistaken(image)
         return Opened(image, size, exif, held)
     if held in (5, 6, 7, 8):
         size = size[1], size[0]
     # HEIF says by itself how it is turned, which its opener does; EXIF's word is only kept.
     written = image.info.get("original_orientation") or held
     return Opened(image, size, exif, written, _TURNS.get(held or 1))
+
+
+def _refuse_mistaken(image: Image.Image) -> None:
+    """Refuse the TIFFs that Pillow opens and shows wrongly."""
+    tags: Any = image.tag_v2  # type: ignore[attr-defined]
+    bits = max(tags.get(ExifTags.Base.BitsPerSample, (1,)))
+    (kind, *_) = tags.get(ExifTags.Base.SampleFormat, (1,))
+    apart = tags.get(ExifTags.Base.PlanarConfiguration) == 2
+    white_is_zero = tags.get(ExifTags.Base.PhotometricInterpretation) == 0
+    if bits > 8 and apart and len(image.getbands()) > 1:
+        what = f"{bits}-bit samples in planes apart"
+    elif bits > 8 and white_is_zero:
+        what = f"{bits}-bit samples of which 0 is white"
+    elif (bits == 32 and kind == 1) or (bits < 32 and kind == 2):
+        what = f"{bits}-bit {'un' if kind == 1 else ''}signed integers"
+    else:
+        return
+    raise PhotoError(f"a TIFF of a kind that is not read ({what})")
 
 
 def _refuse_above(max_pixels: int, size: tuple[int, int]) -> None:
@@ -147,15 +169,32 @@ def _draft_size(size: tuple[int, int], min_side: int) -> tuple[int, int]:
 
 def _is_one_scan(content: bytes) -> bool:
     """Whether a JPEG holds all of its colours in one pass, so that it is decoded as it streams."""
-    colours, at = 0, 2
-    while at + 10 <= len(content):
-        marker = content[at + 1]
+    colours = 0
+    for marker, at in _segments(content):
         if marker in (0xC0, 0xC1):  # the frame of a JPEG that is not progressive
-            colours = content[at + 9]
-        elif marker == 0xDA:  # its first scan
-            return content[at + 4] == colours
-        at += 2 + int.from_bytes(content[at + 2 : at + 4])
+            colours = content[at + 7]
+        elif marker == _SCAN:
+            return content[at + 2] == colours
     return False
+
+
+def jpeg_has_end(content: bytes) -> bool:
+    """Whether a JPEG's end marker follows its first scan, whatever else follows."""
+    scan = next((at for marker, at in _segments(content) if marker == _SCAN), None)
+    return scan is None or content.find(JPEG_END, scan) >= 0
+
+
+def _segments(content: bytes) -> Iterator[tuple[int, int]]:
+    """(marker, where its length stands) of a JPEG's parts, the last one its first scan."""
+    at = 2
+    while at + 10 <= len(content):
+        if content[at + 1] == 0xFF:  # as many of these may stand before a marker as one likes
+            at += 1
+            continue
+        yield content[at + 1], at + 2
+        if content[at + 1] == _SCAN:
+            return
+        at += 2 + int.from_bytes(content[at + 2 : at + 4])
 
 
 def _exif(image: Image.Image) -> Image.Exif:
@@ -289,6 +328,10 @@ def _what_it_is(content: bytes, brands: set[bytes]) -> str:
     if not content.strip(b"\0"):
         return "holds nothing but zero bytes"
     webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
+    if content.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")) and _is_directory(content):
+        return "a TIFF of a kind that is not read"
+    if content.startswith(b"\xff\x0a") or content[4:8] == b"JXL ":
+        return "JPEG XL, which is not read"
     if webp or content.startswith(_PICTURES) or brands & (_AVIF | _HEIF):
         return "damaged: its header is broken"
     if brands or content[4:8] in (b"moov", b"mdat"):
@@ -303,6 +346,13 @@ def _what_it_is(content: bytes, brands: set[bytes]) -> str:
     if content[:4] == b"RIFF" and content[8:12] in (b"AVI ", b"WAVE"):
         return "a sound or video, not a picture"
     return "not an image that can be read"
+
+
+def _is_directory(content: bytes) -> bool:
+    """Whether a TIFF's first directory is whole, so that Pillow only does not know the kind."""
+    tags = dict(_tiff_entries(content))
+    needed = {ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength, ExifTags.Base.StripOffsets}
+    return content[2:4] in (b"+\0", b"\0+") or needed <= tags.keys() or 324 in tags
 
 
 class Decoder(NamedTuple):

@@ -5,16 +5,24 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 from clipsearch.errors import PhotoError
-from clipsearch.photos.decode import take_over_pillow
+from clipsearch.photos.decode import Undecided, take_over_pillow
 
 # A picture within the pixel limit decodes in seconds; a decoder that takes this long hangs.
-TIMEOUT = 120.0  # seconds
+TIMEOUT = 120.0  # seconds, of the processor's time or of nothing being done
+
+_TICK = 0.25  # seconds between two looks at whether anything is done
+_NOTHING = 0.01  # of the time; the looks themselves take less
+_HANGS = 75  # the exit code of a process in which nothing was done
 
 
 class Interrupted(PhotoError):
@@ -30,14 +38,10 @@ class Processes:
     def __init__(
         self, workers: int, begin: Callable[..., None] | None = None, *values: Any
     ) -> None:
-        from pebble import ProcessPool
-
-        # Not fork: the process may hold torch's threads, or a GPU.
-        methods = multiprocessing.get_all_start_methods()
-        context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        self._pool: Any = ProcessPool(
-            max_workers=workers, initializer=_begin, initargs=[begin, values], context=context
-        )
+        self._workers = workers
+        self._begin = begin, values
+        self._renewing = threading.Lock()
+        self._pool = self._new_pool()
 
     def __enter__(self) -> Processes:
         return self
@@ -55,33 +59,165 @@ class Processes:
         self._pool.stop()
         self._pool.join()
 
-    def start(self, function: Callable[..., Any], *values: Any) -> Callable[[], Any]:
-        """Start `function(*values)` in one of the processes; gives what waits for its result.
+    def start(self, function: Callable[..., Any], *values: Any) -> Waited:
+        """Start `function(*values)` in one of the processes; gives what waits for its result."""
+        return Waited(self._schedule(_timed, TIMEOUT, function, values), TIMEOUT)
 
-        That raises what the function raised, or PhotoError where it hung, crashed or was killed.
-        """
-        future = self._pool.schedule(function, args=list(values), timeout=TIMEOUT)
-
-        def result() -> Any:
-            from pebble import ProcessExpired
-
+    def _schedule(self, *call: Any) -> Any:
+        function, *values = call
+        with self._renewing:
             try:
-                return future.result()
-            except (TimeoutError, FutureTimeoutError):
-                raise PhotoError(f"decoding it took more than {TIMEOUT:.0f} seconds") from None
-            except ProcessExpired as error:
-                if error.exitcode in (-signal.SIGKILL, -signal.SIGTERM):
-                    raise Interrupted(
-                        "the decoder was killed, perhaps for want of memory"
-                    ) from None
-                raise PhotoError("the decoder crashed on it") from None
+                return self._pool.schedule(function, args=values)
+            except RuntimeError:
+                # Pebble gives a pool up when a process of it is killed that does nothing.
+                if not _is_broken(self._pool):
+                    raise
+                self.stop()
+                self._pool = self._new_pool()
+                return self._pool.schedule(function, args=values)
 
-        return result
+    def _new_pool(self) -> Any:
+        from pebble import ProcessPool
+
+        # Not fork: the process may hold torch's threads, or a GPU.
+        methods = multiprocessing.get_all_start_methods()
+        context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        return ProcessPool(
+            max_workers=self._workers, initializer=_begin, initargs=self._begin, context=context
+        )
+
+
+class Waited:
+    """What waits for the result of a function in a process."""
+
+    def __init__(self, future: Any, limit: float) -> None:
+        self._future = future
+        self._limit = limit
+
+    def __call__(self, patience: float | None = None) -> Any:
+        """The result; raises what the function raised.
+
+        Raises:
+            Undecided: it hung or crashed.
+            Interrupted: its process was killed.
+            TimeoutError: it is not there after `patience` seconds.
+        """
+        from pebble import ProcessExpired
+
+        try:
+            return self._future.result(patience)
+        except FutureTimeoutError as error:
+            raise TimeoutError from error
+        except BrokenExecutor:
+            raise Interrupted("the decoder was killed") from None
+        except ProcessExpired as error:
+            raise self._why_ended(error.exitcode) from None
+
+    def _why_ended(self, exitcode: int) -> PhotoError:
+        if exitcode in _TOO_LONG:
+            return Undecided(f"decoding it took more than {self._limit:.0f} seconds")
+        if exitcode in (-signal.SIGKILL, -signal.SIGTERM):
+            return Interrupted("the decoder was killed, perhaps for want of memory")
+        return Undecided("the decoder crashed on it")
+
+
+def _is_broken(pool: Any) -> bool:
+    from pebble.pool.base_pool import PoolStatus
+
+    return bool(pool._context.status == PoolStatus.ERROR)
+
+
+# What runs in a process of the pool
+
+
+class _Clock:
+    """Ends its process when a task takes too long: of the processor's time, or with nothing done.
+
+    Neither goes on while the machine is suspended or the process stopped.
+    """
+
+    def __init__(self) -> None:
+        self._limit = self._begun = 0.0
+        self._task = 0
+        self._timing = threading.Event()
+        threading.Thread(target=self._watch, name="clipsearch-clock", daemon=True).start()
+
+    def start(self, limit: float) -> None:
+        """Allow the task at hand `limit` seconds, from now on."""
+        self._limit, self._begun = limit, time.process_time()
+        self._task += 1
+        self._timing.set()
+        _set_timer(limit)
+
+    def stop(self) -> float:
+        """Let time pass, until it is started again; gives the limit that there was."""
+        _set_timer(0)
+        self._timing.clear()
+        limit, self._limit = self._limit, 0.0
+        return limit
+
+    def _watch(self) -> None:
+        idle, task = 0.0, 0
+        while self._timing.wait():
+            if task != self._task:
+                idle, task = 0.0, self._task
+            limit = self._limit
+            tick = min(_TICK, limit / 4)
+            before = time.process_time()
+            time.sleep(tick)
+            used = time.process_time() - before
+            idle = idle + tick if used < _NOTHING * tick else 0.0
+            is_over = max(idle, time.process_time() - self._begun) >= limit > 0
+            if is_over and self._timing.is_set() and task == self._task:
+                os._exit(_HANGS)
+
+
+_clock: _Clock | None = None  # in a process of the pool
+
+
+@contextmanager
+def untimed() -> Iterator[None]:
+    """Around what waits for a disk or for one's turn, which is no fault of a decoder.
+
+    The time that a task is allowed begins anew after it.
+    """
+    limit = _clock.stop() if _clock else 0.0
+    try:
+        yield
+    finally:
+        if _clock and limit:
+            _clock.start(limit)
+
+
+def _timed(limit: float, function: Callable[..., Any], values: tuple[Any, ...]) -> Any:
+    assert _clock is not None
+    _clock.start(limit)
+    try:
+        return function(*values)
+    finally:
+        _clock.stop()
+
+
+_TOO_LONG = [_HANGS]  # exit codes
+
+if hasattr(signal, "setitimer"):
+    _TOO_LONG.append(-signal.SIGPROF)
+
+    def _set_timer(seconds: float) -> None:
+        # The system ends the process then, also one whose decoder lets no other thread run.
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+else:
+
+    def _set_timer(seconds: float) -> None:
+        pass
 
 
 def _begin(begin: Callable[..., None] | None, values: tuple[Any, ...]) -> None:
+    global _clock
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that has the results
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # at once, and not when a decoder is done
     take_over_pillow()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # where libtiff says what it finds wrong
+    _clock = _Clock()
     if begin is not None:
         begin(*values)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import secrets
+import re
 import threading
 import time
 from contextlib import suppress
@@ -16,8 +16,9 @@ from io import BytesIO
 from pathlib import Path
 
 from clipsearch.photos.decode import decode
-from clipsearch.photos.isolated import Processes
+from clipsearch.photos.isolated import Processes, untimed
 from clipsearch.photos.opening import Place, read_below
+from clipsearch.replacing import is_unfinished, replacing
 
 log = logging.getLogger("clipsearch")
 
@@ -28,6 +29,7 @@ _EFFORT = 2  # of WebP's encoder, 0 to 6: more takes much longer and saves littl
 _LEFT = 0.9  # of the limit, after those that go
 _SEEN_AGAIN = 3600  # seconds until looking at one is worth writing down
 _UNFINISHED = 3600  # seconds after which nobody is still writing
+_NAME = re.compile(r"[0-9a-f]{64}-\d+\.webp")  # of those that are deleted to make room
 
 
 class Thumbnails:
@@ -61,15 +63,12 @@ class Thumbnails:
         return self._folder / digest[:2] / f"{digest}-{size}.webp"
 
     def _keep(self, file: Path, content: bytes) -> None:
-        unfinished = file.with_name(f"{file.stem}.{secrets.token_hex(4)}.new")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            unfinished.write_bytes(content)
-            os.replace(unfinished, file)
+            with replacing(file, lasting=False) as fresh:
+                fresh.write_bytes(content)
         except OSError as error:  # it was made, and is shown; it will be made again
             log.warning("a thumbnail cannot be kept: %s", error)
-            with suppress(OSError):
-                unfinished.unlink()
             return
         with self._tidying:
             if self._total is None:
@@ -97,9 +96,9 @@ class Thumbnails:
         for path in self._folder.glob("*/*"):
             with suppress(OSError):
                 status = path.stat()
-                if path.suffix == ".webp":
+                if _NAME.fullmatch(path.name):
                     found.append((status.st_mtime, status.st_size, str(path)))
-                elif status.st_mtime < time.time() - _UNFINISHED:
+                elif is_unfinished(path.name) and status.st_mtime < time.time() - _UNFINISHED:
                     path.unlink()
         return found
 
@@ -110,7 +109,8 @@ def make_thumbnail(place: Place, size: int) -> tuple[str, bytes]:
     Raises:
         PhotoError: it cannot be read, or is no picture.
     """
-    content = read_below(place)
+    with untimed():
+        content = read_below(place)
     image = decode(content, min_side=size).image
     image.thumbnail((size, size))
     stream = BytesIO()

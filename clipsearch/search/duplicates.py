@@ -1,24 +1,29 @@
 """Find duplicates in three kinds that are never mixed: same bytes, same picture, similar shot.
 
 A photo that one kind has paired with others stands for all of them in the next. Which photo of
-a group to keep is a suggestion; nothing is ever deleted.
+a group to keep is a suggestion; nothing is ever deleted. Before a file is shown it is looked at:
+what is gone, away or another by now is in no group, and one file with two names is one photo.
 """
 
 from __future__ import annotations
 
-import json
+import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
 from clipsearch.errors import InvalidInput
 from clipsearch.photos.facts import Facts
+from clipsearch.photos.opening import Place
+from clipsearch.photos.presence import Looker, Seen
 from clipsearch.photos.urls import PhotoPath, photo_path
 from clipsearch.search.hamming import Pairs, near_pairs
-from clipsearch.store.catalog import Catalog, Model, PhotoFile, Selection
+from clipsearch.store.catalog import Catalog, Model, PhotoFile, PhotoRow
+
+log = logging.getLogger("clipsearch")
 
 Kind = Literal["bytes", "pictures", "shots"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -40,11 +45,12 @@ class Duplicate:
     id: int  # of the photo in the catalog
     size: int  # bytes
     facts: Facts
+    names: int = 1  # that the file has; with more than one, to delete this one frees nothing
 
     def as_dict(self, keep: bool) -> dict[str, Any]:
         """The photo as `--json` shows it."""
         own = {"path": str(self.path), "id": self.id, "keep": keep, "bytes": self.size}
-        return own | asdict(self.facts)
+        return own | {"names": self.names} | asdict(self.facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +66,8 @@ class Group:
 
     @property
     def freed(self) -> int:
-        """Bytes that all files but the first take."""
-        return sum(photo.size for photo in self.photos[1:])
+        """Bytes that are free when all photos but the first are deleted."""
+        return sum(photo.size for photo in self.photos[1:] if photo.names == 1)
 
     def as_dict(self) -> dict[str, Any]:
         """The group as `--json` shows it."""
@@ -84,50 +90,132 @@ def find_duplicates(
     hashes: Mapping[str, bytes],
     kinds: Sequence[Kind],
     within: float,
+    look: Callable[[Place], Seen | None] | None = None,
 ) -> list[Group]:
     """The groups of these kinds, in the order of KINDS, those that free most first.
 
     `hashes` are the contents' perceptual hashes by digest, needed for pictures and shots. Shots
     of a group are taken within so many seconds of another one of it, by the cameras' clocks.
+    `look` tells of a file whether it is there.
     """
     copies: dict[str, list[PhotoFile]] = defaultdict(list)
     for file in sorted(catalog.files(), key=_best_first):
         copies[file.digest].append(file)
-    found: dict[Kind, Iterable[Sequence[PhotoFile]]] = {"bytes": copies.values()}
+    disk = _Disk(catalog, copies, look or Looker())
+    found: dict[Kind, Iterable[Sequence[_There]]] = {
+        "bytes": (disk.files_of(digest) for digest, files in copies.items() if len(files) > 1)
+    }
     if "pictures" in kinds or "shots" in kinds:
         contents = [files[0] for files in copies.values()]
-        found["pictures"] = pictures = _pictures(catalog, model, contents, hashes)
+        sets = _pictures(catalog, model, contents, hashes, disk)
+        found["pictures"] = (disk.best_of(files) for files in sets if len(files) > 1)
         if "shots" in kinds:
-            found["shots"] = _shots(catalog, model, pictures, within)
-    wanted = [kind for kind in KINDS if kind in kinds]
-    return [group for kind in wanted for group in _groups(catalog, kind, found[kind])]
+            shots = _shots(catalog, model, sets, within, disk)
+            found["shots"] = (disk.best_of(files) for files in shots if len(files) > 1)
+    groups = [group for kind in KINDS if kind in kinds for group in _groups(kind, found[kind])]
+    disk.tell()
+    return groups
+
+
+class _There(NamedTuple):
+    """A file that is there."""
+
+    file: PhotoFile
+    row: PhotoRow
+    seen: Seen
+
+
+class _Disk:
+    """The files of contents as they are at this moment; each is looked at when it first matters."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        copies: Mapping[str, Sequence[PhotoFile]],
+        look: Callable[[Place], Seen | None],
+    ) -> None:
+        self._catalog = catalog
+        self._copies = copies
+        self._look = look
+        self._known: dict[str, list[_There]] = {}
+        self._absent = 0
+        self._names: set[int] = set()  # photos that are other names of a file
+
+    def files_of(self, digest: str) -> list[_There]:
+        """The different files of a content that are there, the one to keep first."""
+        if digest not in self._known:
+            there = [it for file in self._copies[digest] if (it := self._seen(file))]
+            there.sort(key=lambda it: it.seen.is_link)  # what a link leads to is better kept
+            self._known[digest] = self._different(there)
+        return self._known[digest]
+
+    def best_of(self, contents: Iterable[PhotoFile]) -> list[_There]:
+        """The file to keep of each content that is there, the best of them first."""
+        best = [files[0] for it in contents if (files := self.files_of(it.digest))]
+        return self._different(sorted(best, key=lambda it: _best_first(it.file)))
+
+    def are_there(self, files: Sequence[PhotoFile], places: np.ndarray) -> np.ndarray:
+        """Whether the content at each of some places of `files` is there."""
+        return np.array([bool(self.files_of(files[at].digest)) for at in places.tolist()], bool)
+
+    def tell(self) -> None:
+        """Say what was left out, and why."""
+        if self._absent:
+            log.warning(
+                "%d photos are not there now, or not as they were indexed, and count as no copies;"
+                " to bring the index up to date: clipsearch index", self._absent,
+            )  # fmt: skip
+        if self._names:
+            log.warning(
+                "%d paths were left out: each is another name of a file that counts once (a hard"
+                " link, or a folder seen at two places), and no copy", len(self._names),
+            )  # fmt: skip
+
+    def _seen(self, file: PhotoFile) -> _There | None:
+        stored = self._catalog.stored(file.id)
+        if stored is None:  # another process has just taken it out
+            return None
+        # As it was when the index was asked for all files, from which the rest follows.
+        seen = self._look(stored.place._replace(size=file.size, mtime_ns=file.mtime_ns))
+        self._absent += seen is None
+        return _There(file, stored.row, seen) if seen else None
+
+    def _different(self, there: Iterable[_There]) -> list[_There]:
+        """The files without further names of one."""
+        different, marks = list[_There](), set[object]()
+        for it in there:
+            if marks.isdisjoint(it.seen.marks):
+                different.append(it)
+            else:
+                self._names.add(it.file.id)
+            marks |= it.seen.marks
+        return different
 
 
 def _best_first(file: PhotoFile) -> tuple[int, int, int, int]:
     return -(file.width or 0) * (file.height or 0), -file.size, file.mtime_ns, file.id
 
 
-def _groups(catalog: Catalog, kind: Kind, sets: Iterable[Sequence[PhotoFile]]) -> list[Group]:
-    sets = [files for files in sets if len(files) > 1]
-    ids = json.dumps([file.id for files in sets for file in files])
-    chosen = Selection("photos.id IN (SELECT value FROM json_each(?))", (ids,))
-    rows = {row.id: row for row in catalog.photos(chosen)}
-    groups = []
-    for files in sets:
-        photos = tuple(
-            Duplicate(photo_path(rows[file.id].path), file.id, file.size, rows[file.id].facts)
-            for file in files
-            if file.id in rows  # another process may have just taken it out
-        )
-        if len(photos) > 1:
-            groups.append(Group(kind, photos))
+def _groups(kind: Kind, sets: Iterable[Sequence[_There]]) -> list[Group]:
+    groups = [
+        Group(kind, tuple(_duplicate(it) for it in files)) for files in sets if len(files) > 1
+    ]
     return sorted(groups, key=lambda group: (-group.freed, str(group.photos[0].path)))
 
 
+def _duplicate(it: _There) -> Duplicate:
+    path = photo_path(it.row.path)
+    return Duplicate(path, it.file.id, it.file.size, it.row.facts, it.seen.names)
+
+
 def _pictures(
-    catalog: Catalog, model: Model, files: Sequence[PhotoFile], hashes: Mapping[str, bytes]
+    catalog: Catalog,
+    model: Model,
+    files: Sequence[PhotoFile],
+    hashes: Mapping[str, bytes],
+    disk: _Disk,
 ) -> list[list[PhotoFile]]:
-    """The files in sets that show the same picture, their order kept."""
+    """The contents in sets that show the same picture, their order kept; one that is gone alone."""
     # A plain picture has no hash, and a file that is not there now may have none yet.
     hashed = [file for file in files if hashes.get(file.digest)]
     if not hashed:
@@ -135,6 +223,8 @@ def _pictures(
     words = np.frombuffer(b"".join(hashes[file.digest] for file in hashed), np.uint64)
     found = list(_copies(catalog, model, hashed, words))
     one, other, cosines = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    there = disk.are_there(hashed, one) & disk.are_there(hashed, other)
+    one, other, cosines = one[there], other[there], cosines[there]
     nearest = np.argsort(-cosines, kind="stable")
     sets = _joined(hashed, [(one[nearest], other[nearest])], [file.taken for file in hashed])
     return sets + [[file] for file in files if not hashes.get(file.digest)]
@@ -174,20 +264,27 @@ def _cosines(
 
 
 def _shots(
-    catalog: Catalog, model: Model, pictures: Iterable[Sequence[PhotoFile]], within: float
-) -> Iterator[list[PhotoFile]]:
+    catalog: Catalog,
+    model: Model,
+    pictures: Iterable[Sequence[PhotoFile]],
+    within: float,
+    disk: _Disk,
+) -> list[list[PhotoFile]]:
     """Sets of similar shots, each picture standing in them for its copies."""
     dated = [
-        (taken[0], files[0])
+        (taken[0], files[0] if len(files) == 1 else disk.best_of(files)[0].file)
         for files in pictures
         if (taken := [file.taken for file in files if file.taken])
     ]
     dated.sort()  # this form of times sorts as the times do
     files = [file for _, file in dated]
     times = np.array([taken for taken, _ in dated], "datetime64[s]").astype(np.int64)
-    pairs = _similar(catalog, model, files, times, within)
-    sets = _joined(files, pairs, [None] * len(files))
-    return (sorted(shots, key=_best_first) for shots in sets)
+    pairs = (
+        (one[there], other[there])
+        for one, other in _similar(catalog, model, files, times, within)
+        if len(there := np.flatnonzero(disk.are_there(files, one) & disk.are_there(files, other)))
+    )
+    return _joined(files, pairs, [None] * len(files))
 
 
 def _similar(

@@ -7,12 +7,13 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import time, timedelta
 from typing import Any
 
 from clipsearch.errors import InvalidInput
 from clipsearch.photos.scan import EXTENSIONS, RAW_EXTENSIONS
 from clipsearch.photos.urls import is_url, normal, path_below
-from clipsearch.search.dates import parse_date
+from clipsearch.search.dates import parse_date, understood
 from clipsearch.store.catalog import Catalog, Root, Selection
 from clipsearch.store.conditions import (
     NOWHERE,
@@ -21,24 +22,27 @@ from clipsearch.store.conditions import (
     Either,
     Is,
     OtherFact,
+    folded,
     moment,
     printable,
 )
 from clipsearch.store.database import is_below
 
 KINDS = {
-    "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "jpeg": (
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".mpo", ".jps", ".insp", ".thm",
+    ),
     "png": (".png", ".apng"),
     "tiff": (".tif", ".tiff"),
-    "heic": (".heic", ".heif", ".hif"),
+    "heic": (".heic", ".heics", ".heif", ".heifs", ".hif"),
     "raw": tuple(sorted(RAW_EXTENSIONS)),
-}
+}  # fmt: skip
 
 # The condition on a photo's row that says that it has something.
 PROPERTIES = {
     "gps": Selection("latitude IS NOT NULL AND longitude IS NOT NULL", (),
                      Is("latitude", "<", NOWHERE)),
-    "date": Selection("taken_from = 'exif'", (), Is("dated", "==", True)),
+    "date": Selection("taken_from IN ('exif', 'xmp')", (), Is("dated", "==", True)),
     "camera": Selection("camera IS NOT NULL", (), Is("camera", ">", "")),
     "lens": Selection("lens IS NOT NULL", ()),
     "title": Selection("title IS NOT NULL", ()),
@@ -151,6 +155,19 @@ def no_photos_below(folder: object) -> InvalidInput:
     )
 
 
+def understood_dates(filters: Filters) -> list[str]:
+    """How each date was understood that was not written as ISO 8601 has it, a line each."""
+    lines = []
+    if filters.since is not None and (span := understood(filters.since)):
+        lines.append(f"--since {filters.since!r}: from {span.start:%Y-%m-%d %H:%M}")
+    if filters.until is not None and (span := understood(filters.until)):
+        is_whole_day = span.end.time() == time()
+        last = span.end - timedelta(seconds=1)
+        until = f"the end of {last:%Y-%m-%d}" if is_whole_day else f"{last:%Y-%m-%d %H:%M:%S}"
+        lines.append(f"--until {filters.until!r}: to {until}")
+    return lines
+
+
 def _taken(since: str | None, until: str | None) -> Selection | None:
     # The time on the clock where it was taken, which is what people remember.
     conditions, values, relations = [], [], []
@@ -176,8 +193,11 @@ def _camera(name: str | None) -> Selection | None:
         return None
     if not name.strip():
         raise InvalidInput("--camera is empty; give a part of its name, such as 'canon'")
-    part = name.strip().lower()
-    return Selection("instr(lower(camera), ?) > 0", (part,), Is("camera", "contains", part))
+    part = folded(name.strip())
+    # There are few cameras: names are compared once each, and not photo by photo.
+    names = "SELECT DISTINCT ifnull(camera, '') AS name FROM photos"
+    cameras = f"SELECT name FROM ({names}) WHERE instr(folded(name), ?)"
+    return Selection(f"camera IN ({cameras})", (part,), Is("camera", "contains", part))
 
 
 def _place(near: str | None, within: str | None) -> Selection | None:

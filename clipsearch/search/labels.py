@@ -19,10 +19,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from clipsearch.encoders.imagenet import class_names
+from clipsearch.encoders.rows import embedded_texts
 from clipsearch.errors import InvalidInput
 from clipsearch.models import TextEncoder
 from clipsearch.photos.urls import PhotoPath, photo_path
 from clipsearch.search.filters import Filters, no_photos_below, select
+from clipsearch.search.presence import Presence
 from clipsearch.search.results import Hit
 from clipsearch.search.scoring import probabilities
 from clipsearch.store.catalog import EVERYTHING, Catalog, Model, Selection
@@ -141,10 +143,12 @@ def embed_labels(
     model: Model,
     encoder: Callable[[], TextEncoder],
     progress: Progress,
+    keep: bool = True,
 ) -> LabelSet:
-    """The labels' embeddings; those that `file` does not remember are made, and remembered.
+    """The labels' embeddings; those that `file` does not remember are made, and kept there.
 
-    The encoder is asked for only if one is missing.
+    Where they are not to be kept they are made each time. The encoder is asked for only if one is
+    missing.
     """
     made_with = _made_with(model)
     known = read_label_rows(file, made_with)
@@ -155,7 +159,8 @@ def embed_labels(
         try:
             _embed_missing(missing, known, encoder(), progress)
         finally:  # what was made before Ctrl-C need not be made again
-            _remember(file, made_with, known)
+            if keep:
+                _remember(file, made_with, known)
     rows = np.stack([known.rows[label] for label in labels])
     return LabelSet(list(labels), rows, known.logit_scale, known.logit_bias)
 
@@ -169,7 +174,7 @@ def are_embedded(labels: Sequence[str], file: Path, model: Model) -> bool:
 def ensembles(labels: Sequence[str], templates: Sequence[str], encoder: TextEncoder) -> np.ndarray:
     """Each label put into all templates, in the place of {}: the means, (n, dim) float32 unit."""
     texts = [template.replace("{}", label) for label in labels for template in templates]
-    rows = encoder.encode_texts(texts).reshape(len(labels), len(templates), -1).mean(1)
+    rows = embedded_texts(encoder, texts).reshape(len(labels), len(templates), -1).mean(1)
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
@@ -280,10 +285,17 @@ def _hits(
 ) -> Iterator[tuple[int, list[Hit]]]:
     """The photos of each chosen vector, by its place in `best`."""
     photos = catalog.photos_of_vectors(best.ids[chosen].tolist(), place)
+    presence = Presence(catalog)
     for at in chosen.tolist():
         hits = [
-            Hit(photo_path(photo.path), float(best.scores[at]), photo.id, photo.facts)
-            for photo in photos.get(int(best.ids[at]), [])
+            Hit(
+                photo_path(photo.path),
+                float(best.scores[at]),
+                photo.id,
+                photo.facts,
+                present=presence.of(photo.path),
+            )
+            for photo in presence.last(photos.get(int(best.ids[at]), ()), lambda it: it.path)
         ]
         if hits:  # not so if it was removed since
             yield at, hits

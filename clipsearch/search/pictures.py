@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
+from clipsearch.encoders.rows import UNUSABLE, are_units
 from clipsearch.errors import InvalidInput, PhotoError
 from clipsearch.photos.decode import decode, read_file, to_rgb
 from clipsearch.photos.urls import is_url
@@ -234,6 +235,8 @@ def stored_embedding(model: Model, catalog: Catalog, digest: str) -> np.ndarray 
     if stored is None:
         return None
     row = np.frombuffer(stored, np.float16).astype(np.float32)
+    if not are_units(row[None])[0]:  # as an older version may have kept it
+        return None
     return np.asarray(row / np.linalg.norm(row))
 
 
@@ -259,7 +262,10 @@ def encode_picture(
             view = processes.start(view_of, content, encoder.prepare, encoder.resolution, part)()
     except PhotoError as error:
         raise InvalidInput(f"{name} cannot be used as a picture: {error}") from error
-    return np.asarray(encoder.encode_images(view[None])[0])
+    rows = np.asarray(encoder.encode_images(view[None]))
+    if not are_units(rows).all():
+        raise InvalidInput(f"{name} cannot be used as a picture: {UNUSABLE}")
+    return np.asarray(rows[0])
 
 
 def view_of(

@@ -13,6 +13,7 @@ import numpy as np
 
 from clipsearch.errors import LARGEST, InvalidInput
 from clipsearch.photos.urls import PhotoPath, Url, photo_path
+from clipsearch.search.presence import Presence
 from clipsearch.search.relevance import (
     SAMPLE,
     Calibration,
@@ -94,7 +95,8 @@ def nearest_photos(
 ) -> list[Hit]:
     """The k photos with the highest cosine to `query`, (dim,) float32 unit, best first.
 
-    Photos of one content share a vector and all count; None asks for all photos. Only photos of
+    Photos of one content share a vector and all count, those that are away last; None asks for all
+    photos. Only photos of
     the `selection` are looked at; `leave_out` is a file not to be given. An approximate index is
     used where there is one, unless `exact`. `neutral` goes with a question in words; one with a
     picture in it has None. `first` is what a search for k + 1 vectors has found already.
@@ -127,14 +129,20 @@ def _hits(
     selection: Selection,
     leave_out: PhotoPath | None,
 ) -> Iterator[Hit]:
+    presence = Presence(catalog)
     for start in range(0, len(matches.ids), _ROWS):
         some = Matches(*(all[start : start + _ROWS] for all in (matches.ids, matches.scores)))
         photos = catalog.photos_of_vectors(some.ids.tolist(), selection)
         columns = (some.ids, some.scores, judge(some))
         for id, score, worth in zip(*(column.tolist() for column in columns), strict=True):
-            for photo in photos.get(id, []):
+            for photo in presence.last(photos.get(id, ()), _path_of):
                 if leave_out is None or not _is_file(photo, leave_out):
-                    yield Hit(photo_path(photo.path), score, photo.id, photo.facts, worth)
+                    path, there = photo_path(photo.path), presence.of(photo.path)
+                    yield Hit(path, score, photo.id, photo.facts, worth, there)
+
+
+def _path_of(photo: PhotoRow) -> str:
+    return photo.path
 
 
 def _judge(space: Space, query: np.ndarray, neutral: Embedded | None) -> _Judge:

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clipsearch.encoders.rows import are_units
+
 # Fitted by scripts/eval_relevance.py on the dev split of Flickr8k: the two comparisons, then a
 # constant; and for pictures one comparison and a constant.
 TEXT_WEIGHTS = (1.2, 1.2, -3.35)
@@ -47,7 +49,7 @@ def calibrate_text(rows: np.ndarray, total: int, neutral: np.ndarray) -> Calibra
     one at least: SAMPLE are enough. `neutral` is what the model makes of NEUTRAL, (m, dim)
     float32 unit.
     """
-    scores = neutral @ rows.astype(np.float32).T
+    scores = neutral @ _usable(rows).T
     best, deviation = scores.max(axis=1), max(float(scores.std()), 1e-6)
     centre = neutral.mean(axis=0)
     distance = np.linalg.norm(neutral - centre, axis=1).mean()
@@ -62,9 +64,9 @@ def calibrate_text(rows: np.ndarray, total: int, neutral: np.ndarray) -> Calibra
 
 def calibrate_picture(rows: np.ndarray, total: int) -> Calibration:
     """The scale for questions by picture; `rows` and `total` as in `calibrate_text`."""
-    if len(rows) < 2:  # no neighbours: only the same picture is known to be near
+    some = _usable(rows)
+    if len(some) < 2:  # no neighbours: only the same picture is known to be near
         return Calibration(0.0, 1.0, None, 1.0)
-    some = rows.astype(np.float32)
     places = np.arange(0, len(some), max(1, len(some) // COHORT))
     scores = some[places] @ some.T
     scores[np.arange(len(places)), places] = np.nan  # a photo is not its own neighbour
@@ -98,6 +100,16 @@ def features(
     distance = max(float(np.linalg.norm(query - calibration.centre)), 1e-6)
     above_neutral = scores - (rows.astype(np.float32) * calibration.centre).sum(axis=1)
     return np.stack([above_best, above_neutral / distance / calibration.unit], axis=1)
+
+
+def _usable(rows: np.ndarray) -> np.ndarray:
+    """The rows that are unit rows, in float32; an index made before they were looked at has others.
+
+    All of them where none is.
+    """
+    units = are_units(rows)
+    some: np.ndarray = rows[units] if units.any() else np.nan_to_num(rows)
+    return some.astype(np.float32)
 
 
 def _growth(scores: np.ndarray, total: int) -> float:

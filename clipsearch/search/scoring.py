@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from clipsearch.encoders.rows import embedded_texts
 from clipsearch.errors import InvalidInput
 from clipsearch.models import TextEncoder
 
@@ -47,7 +48,7 @@ def score_pictures(
     for text in texts:
         if model.count_tokens(text) > model.context:
             log.warning("the model reads %d tokens; cut: %s...", model.context, text[:40])
-    cosines = rows @ model.encode_texts(texts).T
+    cosines = rows @ embedded_texts(model, texts).T
     return Scores(cosines, probabilities(cosines, model.logit_scale, model.logit_bias))
 
 

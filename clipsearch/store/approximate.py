@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from clipsearch.errors import InvalidInput, LibraryError
+from clipsearch.replacing import put_in_place
 from clipsearch.store.vectors import NOTHING, Matches, VectorFile, best, scored, threads
 
 MAGIC = b"clipsearch ann 1"  # 16 bytes: what the file is, and the format's version
@@ -137,13 +138,21 @@ class ApproximateIndex:
         return found
 
     def looks_right(self) -> bool:
-        """Whether codes taken here and there decode to about the rows that they stand for."""
+        """Whether codes taken here and there decode to about the rows that they stand for.
+
+        And whether FAISS, which is lent them behind its back, scans them as it should.
+        """
         chosen = np.linspace(0, len(self._codes) - 1, 4, dtype=int)
         places = (chosen[:, None] * BLOCK + np.arange(BLOCK)).ravel()
-        decoded = _Scanner(self._centroids).decode(self._codes[chosen])[:, : self.vectors.dim]
+        scanner = _Scanner(self._centroids)
+        decoded = scanner.decode(self._codes[chosen])[:, : self.vectors.dim]
         rows = self.vectors.scattered[places].astype(np.float32)
         cosines = (decoded * rows).sum(1) / np.linalg.norm(decoded, axis=1).clip(1e-9)
-        return bool(cosines.mean() > 0.8)
+        if cosines.mean() <= 0.8:
+            return False
+        scores, found = scanner.search(self._codes[chosen], rows[0], len(places))
+        off = np.abs(scores - (decoded @ rows[0])[found])  # a scan rounds to 8 bits
+        return len(set(found.tolist())) == len(places) and bool(off.max() < 0.1)
 
 
 class _Scanner:
@@ -292,6 +301,7 @@ def build(vectors: VectorFile, progress: Progress | None = None) -> tuple[Approx
     fresh = path.with_suffix(".ann.new")
     show = progress or (lambda done, total: None)
     try:
+        fresh.unlink(missing_ok=True)  # of a build that was killed
         centroids = _trained(vectors)
         header = _write_codes(vectors, fresh, centroids, show)
         _write_header(fresh, header, centroids)
@@ -303,7 +313,7 @@ def build(vectors: VectorFile, progress: Progress | None = None) -> tuple[Approx
             )
         candidates, recall = _measured(draft, show)
         _write_header(fresh, replace(header, candidates=candidates), centroids)
-        os.replace(fresh, path)
+        put_in_place(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
     index = load(vectors, path)
@@ -343,8 +353,6 @@ def _write_header(path: Path, header: Header, centroids: np.ndarray) -> None:
     checksum = zlib.crc32(head + centroids.tobytes())
     with path.open("r+b") as file:
         file.write(head + np.int64(checksum).tobytes() + centroids.tobytes())
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _measured(index: ApproximateIndex, show: Progress) -> tuple[int, float]:

@@ -6,6 +6,7 @@ Imports sqlite_utils only to make or migrate a file: that import takes longer th
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import sqlite3
@@ -15,20 +16,29 @@ from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from clipsearch.errors import LibraryError
-from clipsearch.photos.facts import Facts, with_file_time
+from clipsearch.errors import LibraryError, ModelError
+from clipsearch.photos.facts import Facts, dated
+from clipsearch.photos.mounts import network_type
 from clipsearch.photos.opening import Place
 from clipsearch.photos.scan import ScanRules
 from clipsearch.photos.urls import joined, path_below
-from clipsearch.store import changes, database, words
-from clipsearch.store.conditions import Condition, EngineFacts, engine_facts
+from clipsearch.store import changes, database, departed, words
+from clipsearch.store.conditions import Condition, EngineFacts, engine_facts, folded
 from clipsearch.store.database import Origin, from_db, is_below, to_db
+from clipsearch.store.departed import Kept
 from clipsearch.store.reading import Reading, checked
+
+log = logging.getLogger("clipsearch")
 
 T = TypeVar("T")
 
+# By a folder's path below its root: names of the file systems that its photos are on; "" is the
+# one of the folder above (see indexing/away.py).
+Seams = Mapping[str, frozenset[str]]
+
 MOST_QUESTIONS = 10_000  # that are remembered; the oldest go first
 _ATTEMPTS = 10  # at a question, while the file changes under it
+MOST_TRIES = 3  # of a file that a decoder did not come to an end with
 _MANY = 500  # parameters in one statement; SQLite's oldest limit is 999
 
 
@@ -123,6 +133,7 @@ class Failure:
     size: int
     mtime_ns: int
     reason: str
+    tries: int = 0  # 1 where the next may go well; such are counted while the file is the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +169,20 @@ class Changes:
     dropped: list[int] = field(default_factory=list)  # ids of photos that are photos no more
 
 
+def _say_far(folder: Path, kind: str) -> None:
+    log.warning(
+        "the index in %s is on a network file system (%s): if two machines write to it, or the"
+        " connection breaks while one does, it can be damaged; keep it on a disk of this machine,"
+        " and let others read a copy of it: clipsearch copy FOLDER", folder, kind,
+    )  # fmt: skip
+
+
 class Catalog:
     """The SQLite file of one index folder."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Reading, far: Path | None = None) -> None:
+        """With `far`, a folder on a network file system, it is read until `open_to_write`."""
+        self._far = far
         self._places: Mapping[str, str] | None = None
         self._openings = 0
         self._is_asked = False
@@ -171,9 +192,10 @@ class Catalog:
         self._reading, self._db = reading, reading.connection
         self._openings += 1
         self._db.create_function("kilometres", 4, _kilometres, deterministic=True)
+        self._db.create_function("folded", 1, folded, deterministic=True)
         self.origin: Origin | None = database.origin(self._db)
         self.is_read_only = False
-        if self.origin:
+        if self.origin or self._far:
             self._read_only()
         if self._places:
             self.mount(self._places)
@@ -185,7 +207,12 @@ class Catalog:
         Raises:
             LibraryError: the file there is not ours, or a newer version made it.
         """
-        return cls(Reading(folder / database.FILE_NAME, database.made(folder)))
+        file = folder / database.FILE_NAME
+        if kind := network_type(os.path.realpath(folder)):
+            if file.exists() and file.stat().st_size:
+                return cls.open(folder)
+            _say_far(folder, kind)
+        return cls(Reading(file, database.made(folder)))
 
     @classmethod
     def open(cls, folder: Path) -> Catalog:
@@ -194,7 +221,8 @@ class Catalog:
         Raises:
             LibraryError: there is none, it is not ours, or a newer version made it.
         """
-        return cls(database.opened(folder))
+        far = folder if network_type(os.path.realpath(folder)) else None
+        return cls(database.opened(folder, writes=far is None), far)
 
     @property
     def identity(self) -> str:
@@ -219,16 +247,45 @@ class Catalog:
                 f"this is a copy of {self.origin.folder}, to be read only; write to that, or make"
                 " an index of its own from it: clipsearch copy --own FOLDER"
             )
-        if self.is_read_only:
+        if self._places:
             raise LibraryError("an index is written only where its folders have their own paths")
 
-    def copy(self, file: Path, source: Path | None, progress: Callable[[int, int], None]) -> None:
+    @property
+    def is_far(self) -> bool:
+        """Whether it lies on a network file system and is read there, so that nothing is written.
+
+        SQLite's log and locks are for one machine, and there may fail two that write.
+        """
+        return self._far is not None
+
+    def open_to_write(self) -> None:
+        """Have it written from here on; on a network file system what may go wrong is said.
+
+        Raises:
+            LibraryError: it is a copy, or its roots are elsewhere here.
+        """
+        self.check_writable()
+        if self._far is None:
+            return
+        folder, self._far = self._far, None
+        _say_far(folder, network_type(os.path.realpath(folder)) or "")
+        self._reading.close()
+        self._take(Reading(folder / database.FILE_NAME, database.made(folder)))
+
+    def copy(
+        self,
+        file: Path,
+        source: Path | None,
+        questions: Sequence[str],
+        progress: Callable[[int, int], None],
+    ) -> None:
         """Write the catalog as it is at this moment to a new file, a copy of the index `source`.
 
-        Without one it is the catalog of an index of its own, whose vectors are in no engine.
-        `progress` gets the bytes written and their total.
+        Without one it is the catalog of an index of its own, whose vectors are in no engine. Of
+        what was asked only `questions` are in it. `progress` gets the bytes written and their
+        total.
         """
-        database.copy(self._db, file, source, progress)
+        database.copy(self._db, file, source, questions, progress)
 
     def close(self) -> None:
         """Close the file."""
@@ -261,7 +318,7 @@ class Catalog:
     def _renew(self) -> None:
         if self._reading.is_outdated:
             before = self._reading
-            self._take(database.opened(before.file.parent))
+            self._take(database.opened(before.file.parent, writes=self._far is None))
             before.close()
 
     @contextmanager
@@ -324,7 +381,7 @@ class Catalog:
     def remove_model(self, model_id: int) -> None:
         """Forget a model with its vectors."""
         with self.transaction():
-            for table in ("questions", "vectors"):
+            for table in ("questions", "vectors", "departed_vectors", "batches"):
                 self._db.execute(f"DELETE FROM {table} WHERE model_id = ?", (model_id,))
             self._db.execute("DELETE FROM models WHERE id = ?", (model_id,))
 
@@ -348,34 +405,105 @@ class Catalog:
     def remove_root(self, root_id: int) -> None:
         """Forget a folder that holds no photos any more."""
         with self.transaction():
-            for table in ("failures", "excluded"):
-                self._db.execute(f"DELETE FROM {table} WHERE root_id = ?", (root_id,))
-            self._db.execute("DELETE FROM roots WHERE id = ?", (root_id,))
+            self._delete_root(root_id)
+
+    def _delete_root(self, root_id: int) -> None:
+        for table in ("failures", "excluded", "seams", "folder_rules"):
+            self._db.execute(f"DELETE FROM {table} WHERE root_id = ?", (root_id,))
+        self._db.execute("DELETE FROM roots WHERE id = ?", (root_id,))
 
     def _absorb(self, old: Root, root: Root) -> None:
-        prefix = path_below(old.path, root.path) + "/"
-        for table in ("photos", "failures", "excluded"):
+        place = path_below(old.path, root.path)
+        if not self.seams(old.id):  # whatever it lies on, it need not be there now
+            self._set_seams(old.id, {"": frozenset({""})})
+        self._take_along(old, root, place)
+        for table in ("photos", "failures", "excluded", "seams", "folder_rules"):
             rows = self._db.execute(
                 f"SELECT rowid, path FROM {table} WHERE root_id = ?", (old.id,)
             ).fetchall()
             self._db.executemany(
                 f"UPDATE {table} SET root_id = ?, path = ? WHERE rowid = ?",
-                [(root.id, to_db(prefix + from_db(path)), rowid) for rowid, path in rows],
+                [(root.id, to_db(_under(place, from_db(path))), rowid) for rowid, path in rows],
             )
         words.renew(self._db, "root_id = ?", [(root.id,)])
         self._db.execute("DELETE FROM roots WHERE id = ?", (old.id,))
+
+    def carry_rules(self, old: Root, root: Root, place: str) -> None:
+        """Have the rules and the exclusions of a root hold also in a folder of another one.
+
+        `place` is the folder's path there, "" for all of it.
+        """
+        with self.transaction():
+            self._take_along(old, root, place)
+            for path in self.exclusions(old.id):
+                values = (root.id, to_db(_under(place, path)))
+                self._db.execute("INSERT OR IGNORE INTO excluded VALUES (?, ?)", values)
+            for path, rules in self.folder_rules(old.id).items():
+                self._set_rules(root.id, _under(place, path), rules)
+
+    def _take_along(self, old: Root, root: Root, place: str) -> None:
+        """Have the rules of a root hold in a folder of another one, where none do yet."""
+        rules = self.rules(old.id)
+        known = self.rules(root.id) if not place else self.folder_rules(root.id).get(place)
+        if rules != ScanRules() and known in (None, ScanRules()):
+            self._set_rules(root.id, place, rules)
 
     def rules(self, root_id: int) -> ScanRules:
         """Which photos of a root are looked at."""
         (text,) = self._db.execute("SELECT rules FROM roots WHERE id = ?", (root_id,)).fetchone()
         return _rules(text)
 
-    def set_rules(self, root_id: int, rules: ScanRules) -> None:
-        """Remember which photos of a root are looked at, in place of what was said before."""
+    def folder_rules(self, root_id: int) -> dict[str, ScanRules]:
+        """What holds besides in folders that were roots before, by their paths below the root."""
+        rows = self._db.execute(
+            "SELECT path, rules FROM folder_rules WHERE root_id = ?", (root_id,)
+        )
+        return {from_db(path): _rules(text) for path, text in rows}
+
+    def follows_links(self, root_id: int, path: str = "") -> bool:
+        """Whether links are followed on the way to a path below a root; for "", anywhere."""
+        own = self.folder_rules(root_id).items()
+        return self.rules(root_id).follow_links or any(
+            rules.follow_links for folder, rules in own if not path or is_below(path, folder)
+        )
+
+    def set_rules(self, root_id: int, rules: ScanRules, folder: str = "") -> None:
+        """Remember which photos of a root are looked at, in place of what was said before.
+
+        Or of a folder that has rules of its own, by its path below the root.
+        """
         with self.transaction():
+            self._set_rules(root_id, folder, rules)
+
+    def _set_rules(self, root_id: int, folder: str, rules: ScanRules) -> None:
+        text = json.dumps(asdict(rules))
+        if not folder:
+            self._db.execute("UPDATE roots SET rules = ? WHERE id = ?", (text, root_id))
+        else:
             self._db.execute(
-                "UPDATE roots SET rules = ? WHERE id = ?", (json.dumps(asdict(rules)), root_id)
+                "INSERT OR REPLACE INTO folder_rules VALUES (?, ?, ?)",
+                (root_id, to_db(folder), text),
             )
+
+    def seams(self, root_id: int) -> Seams:
+        """The file systems that photos of a root were seen on, by the folders where each begins."""
+        found: dict[str, frozenset[str]] = {}
+        rows = self._db.execute("SELECT path, volume FROM seams WHERE root_id = ?", (root_id,))
+        for path, volume in rows:
+            found[from_db(path)] = found.get(from_db(path), frozenset()) | {volume}
+        return found
+
+    def set_seams(self, root_id: int, seams: Seams) -> None:
+        """Remember the file systems of a root, in place of what was known before."""
+        with self.transaction():
+            self._set_seams(root_id, seams)
+
+    def _set_seams(self, root_id: int, seams: Seams) -> None:
+        self._db.execute("DELETE FROM seams WHERE root_id = ?", (root_id,))
+        self._db.executemany(
+            "INSERT INTO seams VALUES (?, ?, ?)",
+            [(root_id, to_db(path), volume) for path, all in seams.items() for volume in all],
+        )
 
     def exclusions(self, root_id: int) -> set[str]:
         """Paths below a root that were forgotten by hand and are not to come back."""
@@ -413,6 +541,15 @@ class Catalog:
             for path, *rest in self._select("path, id, size, mtime_ns, digest", "photos", where)
         }
 
+    def known_of_sizes(self, sizes: Iterable[int]) -> list[tuple[int, str, Known]]:
+        """The photos of one of these sizes in bytes: root, path below it and what is known."""
+        rows = self._db.execute(
+            "SELECT root_id, path, id, size, mtime_ns, digest FROM photos"
+            " WHERE size IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(sizes)),),
+        )
+        return [(root_id, from_db(path), Known(*rest)) for root_id, path, *rest in rows]
+
     def stamps(self, root_id: int, below: str = "", deep: bool = True) -> set[tuple[str, int, int]]:
         """The (path below the root, size, mtime_ns) of each photo of a root."""
         text, raw = _lying(root_id, below, deep)
@@ -425,11 +562,17 @@ class Catalog:
     def failed(
         self, root_id: int, below: str = "", deep: bool = True
     ) -> dict[str, tuple[int, int]]:
-        """The (size, mtime_ns) at which each failed file of a root failed, by its path."""
+        """The (size, mtime_ns) at which each failed file of a root failed, by its path.
+
+        The size is -1 of a file that is to be tried again.
+        """
+        size = f"CASE WHEN tries BETWEEN 1 AND {MOST_TRIES - 1} THEN -1 ELSE size END"
         return {
-            from_db(path): (size, mtime_ns)
+            from_db(path): (size_then, mtime_ns)
             for where in _lying(root_id, below, deep)
-            for path, size, mtime_ns in self._select("path, size, mtime_ns", "failures", where)
+            for path, size_then, mtime_ns in self._select(
+                f"path, {size}, mtime_ns", "failures", where
+            )
         }
 
     def without_vector(
@@ -463,6 +606,14 @@ class Catalog:
         )
         return [(_join(root, path), reason) for root, path, reason in rows]
 
+    def passing_failures(self) -> list[str]:
+        """The absolute paths of the files that may be readable though they did not change."""
+        rows = self._db.execute(
+            "SELECT roots.path, failures.path FROM failures JOIN roots ON roots.id = root_id"
+            " WHERE size < 0 ORDER BY root_id, failures.path"
+        )
+        return [_join(root, path) for root, path in rows]
+
     def digests_without_vector(self, model_id: int | None) -> set[str]:
         """The contents of photos that a model has not embedded yet; for None, of all photos."""
         # In the order of the digests, which both indexes have; any other is five times as slow.
@@ -474,27 +625,35 @@ class Catalog:
         return {digest for (digest,) in rows}
 
     def taken_sizes(self, sizes: Iterable[int]) -> set[int]:
-        """Those of these sizes in bytes that photos have."""
+        """Those of these sizes in bytes that photos have, or had that left not long ago."""
+        wanted = json.dumps(list(sizes))
         rows = self._db.execute(
             "SELECT DISTINCT size FROM photos WHERE size IN (SELECT value FROM json_each(?))",
-            (json.dumps(list(sizes)),),
+            (wanted,),
         )
-        return {size for (size,) in rows}
+        return {size for (size,) in rows} | departed.sizes(self._db, wanted)
 
     def embedded_of_sizes(self, model_id: int, sizes: Iterable[int]) -> set[str]:
-        """The contents of one of these sizes in bytes that photos have and a model embedded."""
+        """The contents of one of these sizes in bytes that a model embedded.
+
+        Those of photos, and of such as left not long ago.
+        """
+        wanted = json.dumps(list(sizes))
         rows = self._db.execute(
             "SELECT digest FROM photos WHERE size IN (SELECT value FROM json_each(?))"
             f" AND EXISTS ({_VECTOR_OF_PHOTO} AND model_id = ?)",
-            (json.dumps(list(sizes)), model_id),
+            (wanted, model_id),
         )
-        return {digest for (digest,) in rows}
+        found = {digest for (digest,) in rows}
+        return found | departed.embedded_of_sizes(self._db, model_id, wanted)
 
     def facts_of(self, digest: str) -> Facts | None:
-        """The facts of a photo with this content, None where there is none."""
+        """The facts of a photo that has this content, or had it; None where there is none."""
         row = self._db.execute(
             f"SELECT {_FACTS} FROM photos WHERE digest = ? LIMIT 1", (digest,)
         ).fetchone()
+        if row is None and (kept := departed.facts_of(self._db, digest)):
+            row = [kept.get(name) for name in _FACT_NAMES]
         return _facts(row) if row else None
 
     def photos_of_vectors(
@@ -539,14 +698,15 @@ class Catalog:
     def stored(self, photo_id: int) -> StoredPhoto | None:
         """A photo and where its file is, by its id; None where there is no such photo."""
         row = self._db.execute(
-            "SELECT photos.id, digest, roots.path, photos.path, size, mtime_ns, rules,"
+            "SELECT photos.id, digest, root_id, roots.path, photos.path, size, mtime_ns,"
             f" {_FACTS} FROM photos JOIN roots ON roots.id = root_id WHERE photos.id = ?",
             (photo_id,),
         ).fetchone()
         if row is None:
             return None
-        id, digest, root, path, size, mtime_ns, rules, *facts = row
-        place = Place(from_db(root), from_db(path), size, mtime_ns, _rules(rules).follow_links)
+        id, digest, root_id, root, path, size, mtime_ns, *facts = row
+        through_links = self.follows_links(root_id, from_db(path))
+        place = Place(from_db(root), from_db(path), size, mtime_ns, through_links)
         return StoredPhoto(PhotoRow(id, _join(root, path), digest, _facts(facts)), place)
 
     def count_selected(self, selection: Selection) -> int:
@@ -589,29 +749,72 @@ class Catalog:
         return [id for (id,) in rows]
 
     def write(self, model_id: int, changes: Changes) -> list[tuple[int, bytes]]:
-        """Write a batch in one transaction; gives the new vectors with their ids."""
+        """Write a batch in one transaction; gives the new vectors with their ids.
+
+        A content that comes back after its last photo left has its vectors again.
+
+        Raises:
+            ModelError: a vector is none of the model's, or not of unit length; nothing is written.
+        """
+        self._check_vectors(model_id, changes.vectors)
         done = [(photo.root_id, to_db(photo.path)) for photo in changes.photos]
         failed = [
-            (it.root_id, to_db(it.path), it.size, it.mtime_ns, it.reason) for it in changes.failures
+            (it.root_id, to_db(it.path), it.size, it.mtime_ns, it.reason, it.tries)
+            for it in changes.failures
         ]
         with self.transaction():
-            added = [self._add_vector(model_id, *new) for new in changes.vectors]
+            tried = [self._add_vector(model_id, *new) for new in changes.vectors]
+            added = {model_id: [new for new in tried if new]}
             self._db.executemany(_WRITE_PICTURE, changes.pictures)
+            departed.note(self._db, _FACT_NAMES, _WRITTEN_OVER, _places_of(changes.photos))
             # A photo may take the place of another, of which the words would stay.
             self._db.executemany(f"DELETE FROM words WHERE rowid IN ({_PHOTO_AT})", done)
             self._db.executemany(_WRITE_PHOTO, [_photo_values(photo) for photo in changes.photos])
             words.renew(self._db, f"id IN ({_PHOTO_AT})", done)
             self._delete_photos(changes.dropped)
+            back = {photo.digest for photo in changes.photos}
+            for model, id, vector in departed.bring_back(self._db, back):
+                added.setdefault(model, []).append((id, vector))
+            for model, new in added.items():
+                if new:
+                    self._stamp(model, new[-1][0])
             self._db.executemany("DELETE FROM failures WHERE root_id = ? AND path = ?", done)
-            self._db.executemany("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?)", failed)
-        return [new for new in added if new]
+            self._db.executemany(_WRITE_FAILURE, failed)
+        return added[model_id]
+
+    def _check_vectors(self, model_id: int, vectors: Sequence[tuple[str, bytes]]) -> None:
+        if not vectors:
+            return
+        from clipsearch.store.units import unit_rows  # a run with nothing to do needs no NumPy
+
+        spec, dim = self._db.execute(
+            "SELECT spec, dim FROM models WHERE id = ?", (model_id,)
+        ).fetchone()
+        _, good = unit_rows([row for _, row in vectors], dim)
+        if not good.all():
+            raise ModelError(
+                f"{spec} gave {int((~good).sum())} embeddings that are not {dim} finite numbers of"
+                " unit length; they were not kept, nor what came with them"
+            )
+
+    def _stamp(self, model_id: int, last_id: int) -> None:
+        """Tell this state from any that another history of this catalog may come to."""
+        self._db.execute("INSERT INTO batches VALUES (?, ?, randomblob(8))", (model_id, last_id))
+
+    def move_photos(self, moves: Iterable[tuple[int, int, str]]) -> None:
+        """Have photos, by id, at another root and path below it."""
+        rows = [(root_id, to_db(path), id) for id, root_id, path in moves]
+        with self.transaction():
+            self._db.executemany("UPDATE photos SET root_id = ?, path = ? WHERE id = ?", rows)
+            words.renew(self._db, "id = ?", _ones(id for _, _, id in rows))
 
     def remove_photos(self, ids: Iterable[int]) -> None:
-        """Take photos out; `sweep` then frees the vectors that no photo has any more."""
+        """Take photos out; `sweep` then puts aside the vectors that no photo has any more."""
         with self.transaction():
             self._delete_photos(list(ids))
 
     def _delete_photos(self, ids: Sequence[int]) -> None:
+        departed.note(self._db, _FACT_NAMES, "id = ?", _ones(ids))
         self._db.executemany("DELETE FROM photos WHERE id = ?", _ones(ids))
         self._db.executemany("DELETE FROM words WHERE rowid = ?", _ones(ids))
 
@@ -624,24 +827,28 @@ class Catalog:
             )
 
     def sweep(self, digests: Iterable[str] | None = None) -> None:
-        """Delete the vectors, perceptual hashes and captions that no photo has any more.
+        """Put aside the vectors of contents that no photo has any more; of these, or of all.
 
-        Of these contents, or of all. Not done batch by batch: a content that one file loses
-        another may gain in the next.
+        They, the perceptual hashes and the captions are kept for `keep_for` days. Not done batch
+        by batch: a content that one file loses another may gain in the next.
         """
-        some = None if digests is None else _ones(digests)
         with self.transaction():
-            for table in ("vectors", "pictures", "captions"):
-                if some is None:
-                    self._db.execute(
-                        f"DELETE FROM {table} WHERE digest IN"
-                        f" (SELECT digest FROM {table} EXCEPT SELECT digest FROM photos)"
-                    )
-                else:
-                    self._db.executemany(
-                        f"DELETE FROM {table} WHERE digest = ?1"
-                        " AND NOT EXISTS (SELECT 1 FROM photos WHERE digest = ?1)", some,
-                    )  # fmt: skip
+            departed.sweep(self._db, digests)
+
+    def keep_for(self, days: int, digests: Iterable[str] | None = None) -> None:
+        """Keep contents that left so many days; for None all of them, now and later."""
+        with self.transaction():
+            departed.keep_for(self._db, days, digests)
+
+    def expire(self) -> None:
+        """Free what left the index and was kept as long as it was to be."""
+        if over := departed.expired(self._db):
+            with self.transaction():
+                departed.remove(self._db, over)
+
+    def kept(self) -> Kept:
+        """How much is kept of what left the index."""
+        return departed.kept(self._db)
 
     def _add_vector(self, model_id: int, digest: str, vector: bytes) -> tuple[int, bytes] | None:
         cursor = self._db.execute(
@@ -718,12 +925,14 @@ class Catalog:
 
     def captions_of(self, digest: str) -> dict[str, str]:
         """What models wrote about a content, by the model's name."""
-        select = "SELECT model, text FROM captions WHERE digest = ? ORDER BY model"
+        select = (
+            f"SELECT model, text FROM captions WHERE digest = ? AND {_HAS_PHOTO} ORDER BY model"
+        )
         return dict(self._db.execute(select, (digest,)))
 
     def count_captions(self) -> dict[str, int]:
-        """How many contents each model wrote a caption for."""
-        select = "SELECT model, count(*) FROM captions GROUP BY model ORDER BY model"
+        """How many contents of photos each model wrote a caption for."""
+        select = f"SELECT model, count(*) FROM captions WHERE {_HAS_PHOTO} GROUP BY 1 ORDER BY 1"
         return dict(self._db.execute(select))
 
     def paths_without_caption(
@@ -788,11 +997,54 @@ class Catalog:
         row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'vectors'").fetchone()
         return int(row[0]) if row else 0
 
-    def vectors_after(self, model_id: int, id: int) -> Iterator[tuple[int, bytes]]:
-        """A model's vectors with ids above `id`, ascending: (id, float16 row)."""
-        yield from self._db.execute(
-            "SELECT id, vector FROM vectors WHERE model_id = ? AND id > ? ORDER BY id",
+    def last_batch(self, model_id: int) -> tuple[int, bytes]:
+        """The highest id that was given to a model's vectors, and the stamp that came with it."""
+        row = self._batch("WHERE model_id = ? ORDER BY last_id DESC LIMIT 1", (model_id,))
+        return row or (0, bytes(8))
+
+    def stamp(self, model_id: int, last_id: int) -> bytes | None:
+        """The random bytes that tell the state of the vectors when that id was their last."""
+        row = self._batch("WHERE model_id = ? AND last_id = ?", (model_id, last_id))
+        return row[1] if row else None
+
+    def _batch(self, where: str, values: tuple[int, ...]) -> tuple[int, bytes] | None:
+        try:
+            row = self._db.execute(f"SELECT last_id, stamp FROM batches {where}", values).fetchone()
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
+            return None  # a catalog of an older clipsearch that cannot be written to
+        return (int(row[0]), bytes(row[1])) if row else None
+
+    def vector_at(self, model_id: int, id: int) -> tuple[int, bytes] | None:
+        """A model's first vector from an id on, (id, float16 row); None after the last."""
+        return next(self.vectors_after(model_id, id - 1, 1), None)
+
+    def vector_before(self, model_id: int, id: int) -> tuple[int, bytes] | None:
+        """A model's last vector up to an id, (id, float16 row); None before the first."""
+        row: tuple[int, bytes] | None = self._db.execute(
+            "SELECT id, vector FROM vectors WHERE model_id = ? AND id <= ?"
+            " ORDER BY id DESC LIMIT 1",
             (model_id, id),
+        ).fetchone()
+        return row
+
+    def remove_damaged_vectors(self) -> None:
+        """Delete vectors that are no embeddings, so that their photos are embedded again."""
+        from clipsearch.store import units
+
+        with self.transaction():
+            for model in self.models():
+                units.remove_others(self._db, model.id, model.dim)
+
+    def vectors_after(self, model_id: int, id: int, limit: int = -1) -> Iterator[tuple[int, bytes]]:
+        """A model's vectors with ids above `id`, ascending: (id, float16 row).
+
+        Not more than `limit` unless negative.
+        """
+        yield from self._db.execute(
+            "SELECT id, vector FROM vectors WHERE model_id = ? AND id > ? ORDER BY id LIMIT ?",
+            (model_id, id, limit),
         )
 
     def vector_ids(self, model_id: int) -> Iterator[int]:
@@ -891,9 +1143,19 @@ _ENGINE_COLUMNS = (
     "height",
 )  # fmt: skip
 _VECTOR_OF_PHOTO = "SELECT 1 FROM vectors WHERE vectors.digest = photos.digest"
+_HAS_PHOTO = "EXISTS (SELECT 1 FROM photos WHERE photos.digest = captions.digest)"
+# Photos that are written over with another content: at their id or at their path.
+_WRITTEN_OVER = "(id = ?1 OR root_id = ?2 AND path = ?3) AND digest <> ?4"
 _PHOTO_AT = "SELECT id FROM photos WHERE root_id = ? AND path = ?"
 _WRITE_PICTURE = "INSERT OR REPLACE INTO pictures VALUES (?, ?)"
+_WRITE_FAILURE = (
+    "INSERT INTO failures (root_id, path, size, mtime_ns, reason, tries) VALUES (?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (root_id, path) DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns,"
+    " reason = excluded.reason, tries = excluded.tries + (excluded.tries > 0"
+    " AND size = excluded.size AND mtime_ns = excluded.mtime_ns) * tries"
+)
 _FACT_NAMES = [field.name for field in fields(Facts)]  # each is a column, the keywords as JSON
+_KEYWORDS = _FACT_NAMES.index("keywords")
 _FACTS = ", ".join(_FACT_NAMES)
 _WRITE_PHOTO = (
     f"INSERT OR REPLACE INTO photos (id, root_id, path, digest, size, mtime_ns, {_FACTS})"
@@ -913,18 +1175,24 @@ def _rules(text: str | None) -> ScanRules:
     return ScanRules(**kept)
 
 
+def _places_of(photos: Iterable[NewPhoto]) -> list[tuple[int | None, int, str | bytes, str]]:
+    return [(photo.id, photo.root_id, to_db(photo.path), photo.digest) for photo in photos]
+
+
 def _photo_values(photo: NewPhoto) -> tuple[Any, ...]:
-    facts = astuple(with_file_time(photo.facts, photo.mtime_ns))
-    keywords = json.dumps(facts[-1], ensure_ascii=False) if facts[-1] else None
+    facts = list(astuple(dated(photo.facts, photo.path, photo.mtime_ns)))
+    keywords = facts[_KEYWORDS]
+    facts[_KEYWORDS] = json.dumps(keywords, ensure_ascii=False) if keywords else None
     return (
         photo.id, photo.root_id, to_db(photo.path), photo.digest, photo.size, photo.mtime_ns,
-        *facts[:-1], keywords,
+        *facts,
     )  # fmt: skip
 
 
 def _facts(row: Sequence[Any]) -> Facts:
-    keywords = tuple(json.loads(row[-1])) if row[-1] else ()
-    return Facts(*[*row[:-1], keywords])
+    values = list(row)
+    values[_KEYWORDS] = tuple(json.loads(values[_KEYWORDS])) if values[_KEYWORDS] else ()
+    return Facts(*values)
 
 
 def _lying(root_id: int, below: str, deep: bool) -> tuple[Selection, Selection]:
@@ -958,6 +1226,11 @@ def _kilometres(latitude: float, longitude: float, other: float, further: float)
 
 def _join(root: str | bytes, path: str | bytes) -> str:
     return joined(from_db(root), from_db(path))
+
+
+def _under(folder: str, path: str) -> str:
+    """What lies at `path` below a folder, both below a root and "" for itself."""
+    return "/".join(filter(None, (folder, path)))
 
 
 def _chunks(values: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -10,6 +10,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from unicodedata import normalize
+
+from clipsearch.photos.facts import TOLD
 
 NOWHERE = 1000.0  # the latitude and longitude of a photo that has none
 UNKNOWN = -1  # any other number that is not known
@@ -19,8 +22,8 @@ UNKNOWN = -1  # any other number that is not known
 class Is:
     """One fact compared with a value.
 
-    `relation` is ==, >, >=, <, "in" (a tuple of values), "contains" (a part of a text in small
-    letters) or "below" (a folder, "" for all).
+    `relation` is ==, >, >=, <, "in" (a tuple of values), "contains" (a part of a text, both
+    `folded`) or "below" (a folder, "" for all).
     """
 
     fact: str  # a name of EngineFacts
@@ -58,7 +61,7 @@ class EngineFacts(NamedTuple):
     root: int
     folder: str  # below the root, with a slash at its end; "" for the root itself
     taken: int  # 20240501120000 on the clock there
-    dated: bool  # whether EXIF tells when it was taken
+    dated: bool  # whether the photo itself tells when it was taken
     camera: str  # "" for none
     latitude: float
     longitude: float
@@ -79,7 +82,7 @@ def engine_facts(photo: Mapping[str, Any]) -> EngineFacts:
         photo["root_id"],
         f"{folder}/" if folder else "",
         moment(photo["taken_at"]) if photo["taken_at"] else UNKNOWN,
-        photo["taken_from"] == "exif",
+        photo["taken_from"] in TOLD,
         photo["camera"] or "",
         photo["latitude"] if placed else NOWHERE,
         photo["longitude"] if placed else NOWHERE,
@@ -94,6 +97,11 @@ def moment(text: str) -> int:
     """A time as "2024-05-01T12:00:00" in one number that sorts as it does: 20240501120000."""
     digits = "".join(letter for letter in text[:19] if letter.isdecimal())
     return int(digits.ljust(14, "0")) if digits else UNKNOWN
+
+
+def folded(text: str) -> str:
+    """A text without what case and ways of writing the same letter differ in."""
+    return normalize("NFKC", normalize("NFKC", text).casefold())
 
 
 def printable(path: str | bytes) -> str:

@@ -8,6 +8,9 @@
 Until then the copy before is searched; vectors that it does not know do no harm. Whatever stops
 this leaves it as it was. A file that was replaced keeps another name until the next copy: who
 reads it over a network file system would lose it otherwise.
+
+A first copy is a draft as a whole, and its catalog is put in place first: by nothing else can the
+rest be told from what is somebody's own.
 """
 
 from __future__ import annotations
@@ -15,21 +18,22 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from clipsearch.errors import InvalidInput, LibraryError
+from clipsearch.replacing import clear_unfinished, put_in_place, sync, unfinished
 from clipsearch.store.approximate import HEADER_SIZE
 from clipsearch.store.catalog import Catalog
-from clipsearch.store.database import FILE_NAME, is_ours
+from clipsearch.store.database import FILE_NAME
 from clipsearch.store.faults import explained
 from clipsearch.store.lock import write_lock
-from clipsearch.store.sync import bring_up, vector_file
+from clipsearch.store.ownership import holds_catalog, is_vectors, others_in
+from clipsearch.store.sync import bring_up, is_of, vector_file
 from clipsearch.store.vectors import VectorFile
 
-DRAFT = ".draft"
 BEFORE = ".before"  # the ending of a file that was replaced
 
 _ROWS_A_BATCH = 16_384
@@ -47,92 +51,131 @@ class Copied:
     left: str | None  # where more of it is, which is not the copy's
 
 
-def copy(folder: Path, catalog: Catalog, target: Path, own: bool, progress: Progress) -> Copied:
+def copy(
+    folder: Path,
+    catalog: Catalog,
+    target: Path,
+    own: bool,
+    questions: Sequence[str],
+    progress: Progress,
+) -> Copied:
     """Copy the index in `folder` to `target`, in place of a copy of it that is there.
 
-    The copy can only be read, and knows what it is of; with `own` it is an index of its own.
-    `progress` gets the bytes of the catalog.
+    The copy can only be read, and knows what it is of; with `own` it is an index of its own. Of
+    what was asked it has only `questions`. `progress` gets the bytes of the catalog.
 
     Raises:
-        InvalidInput: something else is at `target`.
+        InvalidInput: something else is at `target`, or it is in the index.
         LibraryBusy: another process writes there.
         LibraryError: its disk is full or read-only.
     """
-    source = Path(os.path.realpath(folder))
+    source, named, target = Path(os.path.realpath(folder)), target, Path(os.path.realpath(target))
     with explained(target, "name another folder"):
-        _check_place(catalog, source, target, own)
-        _make_folder(target / "vectors")
-        draft = target / DRAFT
-        with write_lock(target):
-            shutil.rmtree(draft, ignore_errors=True)  # of a copy that was stopped
-            try:
-                (draft / "vectors").mkdir(parents=True)
-                if own or not catalog.engine():
-                    _copy_vectors(folder, target, catalog)
-                _copy_catalog(folder, catalog, draft / FILE_NAME, None if own else source, progress)
-                _bring_up(target)
-                _put_in_place(target)
-            finally:
-                shutil.rmtree(draft, ignore_errors=True)
-            return _copied(target, _left(catalog) if own else None)
+        _check_place(catalog, source, target, own, named)
+        _make_folder(target)
+        with write_lock(target), _draft(target) as draft:
+            _check_place(catalog, source, target, own, named)  # as it is by now
+            if own or not catalog.engine():
+                _copy_vectors(folder, target, draft, catalog)
+            origin = None if own else source
+            _copy_catalog(folder, catalog, draft / FILE_NAME, origin, questions, progress)
+            _bring_up(target, draft, catalog.identity)
+            _put_in_place(target, draft)
+        return _copied(target, _left(catalog) if own else None)
 
 
-def _check_place(catalog: Catalog, source: Path, target: Path, own: bool) -> None:
+def _check_place(catalog: Catalog, source: Path, target: Path, own: bool, named: Path) -> None:
     try:
         os.fspath(target).encode()
     except UnicodeEncodeError as error:
         raise InvalidInput("the name of a copy's folder must be valid text") from error
-    if (target / FILE_NAME).exists():
+    if target != source and any(_is_same(folder, source) for folder in (target, *target.parents)):
+        raise InvalidInput(f"{named} is in the index itself; name a folder elsewhere")
+    if holds_catalog(target):
         with closing(Catalog.open(target)) as held:
             origin, identity = held.origin, held.identity
-        if not own and origin and identity == catalog.identity and target.resolve() != source:
+        if not own and origin and identity == catalog.identity and target != source:
+            if (target / "vectors").is_symlink():
+                raise InvalidInput(f"{named / 'vectors'} is a link; name a new or an empty folder")
             return
         what = f"a copy of {origin.folder}" if origin else "an index"
         if origin and identity != catalog.identity:
             what += ", but of another index than this"
-    elif target.is_dir() and (others := [name for name in os.listdir(target) if not is_ours(name)]):
-        what = f"other files ({min(others)}...)"
+    elif target.is_dir() and (others := others_in(target)):
+        what = f"other files ({others[0]}...)"
     elif target.exists() and not target.is_dir():
         what = "a file"
     else:
         return
-    raise InvalidInput(f"{target} is or holds {what}; name a new or an empty folder")
+    raise InvalidInput(f"{named} is or holds {what}; name a new or an empty folder")
+
+
+def _is_same(folder: Path, other: Path) -> bool:
+    """Whether two names, of which one may be of nothing, are of one folder."""
+    with suppress(OSError):
+        return folder.samefile(other)
+    return False
 
 
 def _make_folder(folder: Path) -> None:
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
         raise LibraryError(
-            f"{folder.parent} cannot be made ({error.strerror}); name another folder"
+            f"{folder} cannot be made ({error.strerror}); name another folder"
         ) from error
+    if is_new:
+        sync(folder.parent)
 
 
-def _copy_vectors(folder: Path, target: Path, catalog: Catalog) -> None:
+@contextmanager
+def _draft(target: Path) -> Iterator[Path]:
+    """A new folder in `target`, for what takes its place there; removed at the end."""
+    clear_unfinished(target)  # of a copy that was killed
+    draft = unfinished(target)
+    try:
+        (draft / "vectors").mkdir(parents=True)
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _copy_vectors(folder: Path, target: Path, draft: Path, catalog: Catalog) -> None:
     """Append to the files that are there, or write others as a draft."""
     for model in catalog.models():
         ours, theirs = vector_file(folder, model), vector_file(target, model)
         if not len(ours.ids):
             continue
-        if _is_begun_by(theirs, ours):
-            for start in range(len(theirs.ids), len(ours.ids), _ROWS_A_BATCH):
-                some = slice(start, start + _ROWS_A_BATCH)
-                theirs.add(ours.ids[some], ours.rows[some])
+        if _is_begun_by(theirs, ours) and is_of(catalog, model, theirs):
+            _append(theirs, ours)
         else:
-            fresh = vector_file(target / DRAFT, model)
-            # In this order, since both only grow: never ids without rows.
-            _copy_file(ours.ids_path, fresh.ids_path)
+            fresh = vector_file(draft, model)
+            # In this order, since both only grow: the rows say how many ids there are.
             _copy_file(ours.rows_path, fresh.rows_path)
+            _copy_file(ours.ids_path, fresh.ids_path)
         if not ours.ann_path.exists():
-            theirs.ann_path.unlink(missing_ok=True)
+            if is_vectors(theirs.ann_path):
+                theirs.ann_path.unlink()
         elif _head(ours.ann_path) != _head(theirs.ann_path):
-            _copy_file(ours.ann_path, vector_file(target / DRAFT, model).ann_path)
+            _copy_file(ours.ann_path, vector_file(draft, model).ann_path)
+
+
+def _append(theirs: VectorFile, ours: VectorFile) -> None:
+    starts = range(len(theirs.ids), len(ours.ids), _ROWS_A_BATCH)
+    parts = [slice(start, start + _ROWS_A_BATCH) for start in starts]
+    theirs.extend(((ours.ids[some], ours.rows[some]) for some in parts), lambda: ours.seal)
 
 
 def _is_begun_by(theirs: VectorFile, ours: VectorFile) -> bool:
     count = len(theirs.ids)
     begun = 0 < count <= len(ours.ids) and theirs.pair == ours.pair
-    return begun and bool((theirs.ids == ours.ids[:count]).all())
+    # What has another name too may be somebody's, who keeps it as it was.
+    alone = all(
+        is_vectors(path) and path.stat().st_nlink == 1
+        for path in (theirs.rows_path, theirs.ids_path)
+    )
+    return alone and begun and bool((theirs.ids == ours.ids[:count]).all())
 
 
 def _head(approximate: Path) -> bytes:
@@ -146,15 +189,19 @@ def _head(approximate: Path) -> bytes:
 
 def _copy_file(source: Path, place: Path) -> None:
     shutil.copyfile(source, place)
-    with place.open("rb+") as file:
-        os.fsync(file.fileno())
+    sync(place)
 
 
 def _copy_catalog(
-    folder: Path, catalog: Catalog, file: Path, source: Path | None, progress: Progress
+    folder: Path,
+    catalog: Catalog,
+    file: Path,
+    source: Path | None,
+    questions: Sequence[str],
+    progress: Progress,
 ) -> None:
     try:
-        catalog.copy(file, source, progress)
+        catalog.copy(file, source, questions, progress)
     except sqlite3.OperationalError:  # of the place that is written to
         raise
     except sqlite3.DatabaseError:
@@ -162,29 +209,43 @@ def _copy_catalog(
             raise
 
 
-def _bring_up(target: Path) -> None:
-    """Add the vectors that came to the index in between, and remove those that it has no more."""
-    draft = target / DRAFT
+def _bring_up(target: Path, draft: Path, source: str) -> None:
+    """Add the vectors that came to the index in between, and remove those that it has no more.
+
+    `source` is the identity of the index that is copied, which an index of its own has not.
+    """
     stems = []
     with closing(Catalog.open(draft)) as catalog:
         for model in catalog.models() if catalog.engine() is None else []:
             fresh, file = vector_file(draft, model), vector_file(target, model)
-            bring_up(catalog, model, fresh if fresh.rows_path.exists() else file)
+            if fresh.seal.library == source:
+                fresh.reseal(fresh.seal._replace(library=catalog.identity))
+            is_there = file.rows_path.exists() and not fresh.rows_path.exists()
+            bring_up(catalog, model, file if is_there else fresh)
             stems.append(f"{file.rows_path.stem}.")
-    for path in (target / "vectors").iterdir():
+    for path in _vectors_in(target):
         if not path.name.startswith(tuple(stems)):
             path.unlink()
 
 
-def _put_in_place(target: Path) -> None:
-    draft = target / DRAFT
-    names = [f"vectors/{file.name}" for file in (draft / "vectors").iterdir()]
+def _put_in_place(target: Path, draft: Path) -> None:
+    if not holds_catalog(target):
+        put_in_place(draft / FILE_NAME, target / FILE_NAME)
+        put_in_place(draft / "vectors", target / "vectors")
+        return
+    (target / "vectors").mkdir(exist_ok=True)
+    names = [f"vectors/{file.name}" for file in _vectors_in(draft)]
     for name in (*names, FILE_NAME):
         place = target / name
         with suppress(OSError):  # which there is not on all file systems
             place.with_name(place.name + BEFORE).unlink(missing_ok=True)
             os.link(place, place.with_name(place.name + BEFORE))
-        os.replace(draft / name, place)
+        put_in_place(draft / name, place)
+
+
+def _vectors_in(folder: Path) -> list[Path]:
+    there = folder / "vectors"
+    return [path for path in there.iterdir() if is_vectors(path)] if there.is_dir() else []
 
 
 def _left(catalog: Catalog) -> str | None:
@@ -199,6 +260,6 @@ def _left(catalog: Catalog) -> str | None:
 
 def _copied(target: Path, left: str | None) -> Copied:
     with closing(Catalog.open(target)) as catalog:
-        files = [target / FILE_NAME, *(target / "vectors").iterdir()]
+        files = [target / FILE_NAME, *_vectors_in(target)]
         size = sum(file.stat().st_size for file in files if not file.name.endswith(BEFORE))
         return Copied(os.fspath(target), catalog.count_photos(), size, left)

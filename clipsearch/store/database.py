@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,11 +23,9 @@ from clipsearch.store.lock import write_lock
 from clipsearch.store.reading import Reading, needs_to_write, read_only
 
 FILE_NAME = "catalog.db"
-# What may lie in an index folder, or one that becomes one; anything else there is somebody's own.
-_OURS = re.compile(r"README\.md|index\.(lock|pid|progress|new)|catalog\.db.*|vectors|\..*")
 APPLICATION_ID = 0x636C6970  # "clip", so that `file` and we can tell whose database it is
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)  # to write there
-SCHEMA_VERSION = 5  # the number of migrations
+SCHEMA_VERSION = 10  # the number of migrations
 
 _PATIENCE = 30.0  # seconds that a short write of another process is waited for
 _STEPS_A_LOOK = 200_000  # of SQLite's virtual machine: some hundred looks a second
@@ -70,8 +67,10 @@ def made(folder: Path) -> sqlite3.Connection:
     return connection
 
 
-def opened(folder: Path) -> Reading:
+def opened(folder: Path, writes: bool = True) -> Reading:
     """The database of `folder`, which must exist; the right to read will do.
+
+    Unless it `writes`, nothing is written there, not even what SQLite needs beside a file.
 
     Raises:
         LibraryError: there is none, it is not ours, or a newer version made it.
@@ -80,14 +79,15 @@ def opened(folder: Path) -> Reading:
     if not file.is_file():
         raise LibraryError(f"{folder} holds no index; make one: clipsearch index FOLDER")
     try:
-        return Reading(file, made(folder))
+        if writes:
+            return Reading(file, made(folder))
     except sqlite3.OperationalError as error:
         if not needs_to_write(error):
             raise
     except OSError as error:  # the lock, without which an older file is not migrated
         if error.errno not in FORBIDDEN:
             raise
-    reading = _read_only(file)
+    reading = _read_only(file, writes)
     try:
         _version(reading.connection, file)
     except BaseException:
@@ -127,12 +127,17 @@ def mount(connection: sqlite3.Connection, places: Mapping[str, str]) -> None:
 
 
 def copy(
-    connection: sqlite3.Connection, file: Path, source: Path | None, progress: Progress
+    connection: sqlite3.Connection,
+    file: Path,
+    source: Path | None,
+    questions: Sequence[str],
+    progress: Progress,
 ) -> None:
     """Write the database as it is at this moment to a new file, whatever is written meanwhile.
 
     With a `source`, an index folder, the file is marked as a copy of it; without, it is the
-    database of an index of its own, whose vectors are in no engine yet. `progress` gets bytes.
+    database of an index of its own, whose vectors are in no engine yet. Of what was asked only
+    `questions` are in it. `progress` gets bytes.
     """
     (total,) = connection.execute(
         "SELECT (page_count - freelist_count) * page_size"
@@ -160,13 +165,18 @@ def copy(
         connection.set_progress_handler(None, 0)
         connection.execute(f"PRAGMA query_only = {locked}")
     with closing(sqlite3.connect(file, isolation_level=None)) as fresh:
-        _mark(fresh, source)
+        _mark(fresh, source, questions)
 
 
-def _mark(fresh: sqlite3.Connection, source: Path | None) -> None:
+def _mark(fresh: sqlite3.Connection, source: Path | None, questions: Sequence[str]) -> None:
     # VACUUM INTO leaves it to the system when the file is on the disk; this commit does not.
     fresh.execute("PRAGMA synchronous = FULL")
+    fresh.execute("PRAGMA secure_delete = ON")  # else what is deleted can be read in the file
     fresh.execute("BEGIN")
+    fresh.execute(
+        f"DELETE FROM questions WHERE text NOT IN ({', '.join('?' * len(questions))})",
+        tuple(questions),
+    )
     fresh.execute("DROP TABLE IF EXISTS copied")
     if source is not None:
         fresh.execute("CREATE TABLE copied (folder TEXT NOT NULL, made TEXT NOT NULL)")
@@ -191,11 +201,6 @@ def place_of(root: str, places: Mapping[str, str]) -> str:
     return places[holder] if below == "." else os.path.join(places[holder], below)
 
 
-def is_ours(name: str) -> bool:
-    """Whether a file of this name may lie in an index folder."""
-    return _OURS.fullmatch(name) is not None
-
-
 def is_below(path: str, folder: str) -> bool:
     """Whether `path` is `folder` or lies below it; "" holds everything."""
     if not folder or path == folder:
@@ -218,9 +223,9 @@ def from_db(path: str | bytes) -> str:
     return path if isinstance(path, str) else os.fsdecode(path)
 
 
-def _read_only(file: Path) -> Reading:
+def _read_only(file: Path, shares: bool) -> Reading:
     try:
-        return read_only(file)
+        return read_only(file, shares)
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as error:

@@ -7,12 +7,14 @@ be answered on a read-only disk and while another process writes.
 from __future__ import annotations
 
 import math
-import os
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
+from clipsearch.encoders.rows import are_units
+from clipsearch.replacing import replacing
 
 
 @dataclass(slots=True)
@@ -31,6 +33,8 @@ def read_label_rows(path: Path, made_with: str) -> LabelRows | None:
             if str(file["made_with"]) != made_with:
                 return None
             labels = file["labels"].tobytes().decode().split("\n")
+            if not are_units(file["rows"]).all():
+                return None
             rows = dict(zip(labels, file["rows"], strict=True))
             bias = float(file["logit_bias"])
             return LabelRows(float(file["logit_scale"]), None if math.isnan(bias) else bias, rows)
@@ -45,18 +49,13 @@ def write_label_rows(path: Path, made_with: str, known: LabelRows) -> None:
         OSError: the disk is full or read-only.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        with fresh.open("wb") as file:
-            np.savez(
-                file,
-                made_with=np.array(made_with),
-                logit_scale=np.array(known.logit_scale),
-                logit_bias=np.array(math.nan if known.logit_bias is None else known.logit_bias),
-                # No label has a line break in it, and an array of texts is as wide as its longest.
-                labels=np.frombuffer("\n".join(known.rows).encode(), np.uint8),
-                rows=np.stack(list(known.rows.values())),
-            )
-        os.replace(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
+    with replacing(path) as fresh, fresh.open("wb") as file:
+        np.savez(
+            file,
+            made_with=np.array(made_with),
+            logit_scale=np.array(known.logit_scale),
+            logit_bias=np.array(math.nan if known.logit_bias is None else known.logit_bias),
+            # No label has a line break in it, and an array of texts is as wide as its longest.
+            labels=np.frombuffer("\n".join(known.rows).encode(), np.uint8),
+            rows=np.stack(list(known.rows.values())),
+        )

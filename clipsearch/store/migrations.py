@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sqlite_utils import Database, Migrations
 
+from clipsearch.store import units
+
 migrations = Migrations("clipsearch")
 
 
@@ -132,6 +134,88 @@ def m005_stores(db: Database) -> None:
         CREATE TABLE changed (
             revision INTEGER PRIMARY KEY AUTOINCREMENT,
             photo_id INTEGER NOT NULL UNIQUE
+        );
+        """
+    )
+
+
+@migrations()
+def m006_flaws(db: Database) -> None:
+    """What is missing of photos, and another try for the files that could not be read before."""
+    db.executescript(
+        """
+        ALTER TABLE photos ADD COLUMN flaw TEXT;
+        CREATE INDEX photos_by_flaw ON photos (flaw) WHERE flaw IS NOT NULL;
+        UPDATE failures SET size = -1;
+        """
+    )
+
+
+@migrations()
+def m007_departed(db: Database) -> None:
+    """What left the index and is kept for a while."""
+    db.executescript(
+        """
+        ALTER TABLE library ADD COLUMN kept_for INTEGER NOT NULL DEFAULT 30;
+        CREATE TABLE departed (
+            digest TEXT PRIMARY KEY,
+            size INTEGER NOT NULL,
+            since INTEGER NOT NULL,
+            days INTEGER NOT NULL,
+            facts TEXT NOT NULL
+        );
+        CREATE INDEX departed_by_size ON departed (size);
+        CREATE TABLE departed_vectors (
+            digest TEXT NOT NULL,
+            model_id INTEGER NOT NULL REFERENCES models (id),
+            vector BLOB NOT NULL,
+            PRIMARY KEY (digest, model_id)
+        );
+        """
+    )
+
+
+@migrations()
+def m008_batches(db: Database) -> None:
+    """What tells the states of a catalog apart; embeddings that are none go."""
+    db.executescript(
+        """
+        CREATE TABLE batches (
+            model_id INTEGER NOT NULL REFERENCES models (id),
+            last_id INTEGER NOT NULL,
+            stamp BLOB NOT NULL,
+            PRIMARY KEY (model_id, last_id)
+        ) WITHOUT ROWID;
+        INSERT INTO batches
+            SELECT model_id, max(id), randomblob(8) FROM vectors GROUP BY model_id;
+        """
+    )
+    for model_id, dim in db.execute("SELECT id, dim FROM models").fetchall():
+        units.remove_others(db.conn, model_id, dim)
+
+
+@migrations()
+def m009_tries(db: Database) -> None:
+    """How often a file was tried that a decoder did not come to an end with."""
+    db.execute("ALTER TABLE failures ADD COLUMN tries INTEGER NOT NULL DEFAULT 0")
+
+
+@migrations()
+def m010_seams_and_folder_rules(db: Database) -> None:
+    """Where file systems meet below roots, and the rules of folders that were roots before."""
+    db.executescript(
+        """
+        CREATE TABLE seams (
+            root_id INTEGER NOT NULL REFERENCES roots (id),
+            path TEXT NOT NULL,
+            volume TEXT NOT NULL,
+            PRIMARY KEY (root_id, path, volume)
+        );
+        CREATE TABLE folder_rules (
+            root_id INTEGER NOT NULL REFERENCES roots (id),
+            path TEXT NOT NULL,
+            rules TEXT NOT NULL,
+            PRIMARY KEY (root_id, path)
         );
         """
     )

@@ -24,7 +24,7 @@ import numpy as np
 
 from clipsearch.errors import InvalidInput, LibraryError
 from clipsearch.store.catalog import Catalog, Engine, EnginePhoto, Model
-from clipsearch.store.conditions import All, Condition, EngineFacts, Is, OtherFact
+from clipsearch.store.conditions import All, Condition, EngineFacts, Is, OtherFact, folded
 from clipsearch.store.vector_store import CatalogRows, Within
 from clipsearch.store.vectors import NOTHING, Matches, best, scored
 
@@ -561,7 +561,7 @@ def expression(condition: Condition, catalog: Catalog) -> str:
     fact, relation, value = condition.fact, condition.relation, condition.value
     if relation == "contains":
         # Older engines know no such test. There are few cameras, and the catalog knows them.
-        names = [name for name in catalog.cameras() if value in _small(name)]
+        names = [name for name in catalog.cameras() if value in folded(name)]
         return f"{fact} in {_literal([_fitting(name) for name in names])}"
     if relation == "below":
         # In the order of texts, "0" comes right after "/".
@@ -570,11 +570,6 @@ def expression(condition: Condition, catalog: Catalog) -> str:
             f"({fact} >= {_literal(value)} and {fact} < {_literal(end)})" if value else "root > 0"
         )
     return f"{fact} {relation} {_literal(value)}"
-
-
-def _small(text: str) -> str:
-    """As SQLite's lower() does it, which knows no letters but English ones."""
-    return "".join(letter.lower() if letter.isascii() else letter for letter in text)
 
 
 def _literal(value: Any) -> str:

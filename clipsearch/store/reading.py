@@ -97,8 +97,11 @@ def stamp_of(file: Path) -> Stamp:
     return tuple(_stat(_beside(file, ending)) for ending in ("", *_JOURNALS, "-shm"))
 
 
-def read_only(file: Path) -> Reading:
-    """A catalog's file, opened without writing anything beside it.
+def read_only(file: Path, shares: bool = True) -> Reading:
+    """A catalog's file, opened without writing to it.
+
+    Unless it `shares` the map of the log with those who write, which is for one machine, nothing
+    is made beside it either.
 
     Raises:
         sqlite3.Error: it cannot be read, or is no database.
@@ -106,7 +109,8 @@ def read_only(file: Path) -> Reading:
     """
     for _ in range(_ATTEMPTS):
         try:
-            return Reading(file, _connected(file, "mode=ro"))
+            if shares:
+                return Reading(file, _connected(file, "mode=ro"))
         except sqlite3.OperationalError as error:
             if not needs_to_write(error):
                 raise

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from clipsearch.replacing import replacing
 from clipsearch.store.lock import is_held
 
 Progress = Callable[[int, int], None]
@@ -41,10 +42,9 @@ def telling(folder: Path, progress: Progress | None) -> Iterator[Progress]:
         nonlocal written
         if time.monotonic() - written >= _INTERVAL:
             written = time.monotonic()
-            fresh = file.with_suffix(".new")
-            with suppress(OSError):  # the run itself says if the disk is full
+            # The run itself says if the disk is full.
+            with suppress(OSError), replacing(file, lasting=False) as fresh:
                 fresh.write_text(json.dumps({"done": done, "total": total, "begun": begun}))
-                os.replace(fresh, file)
         if progress is not None:
             progress(done, total)
 

@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from clipsearch.store.catalog import Catalog, Model
-from clipsearch.store.sync import vector_file
+from clipsearch.store.sync import is_sealed, vector_file
+from clipsearch.store.units import unit_rows
+from clipsearch.store.vectors import VectorFile
 
 _BATCH = 4096
-_LENGTHS = (0.98, 1.02)  # of a unit row in float16
 REBUILD = "the next clipsearch query rebuilds it from the catalog"
 
 
@@ -43,37 +45,58 @@ def _of_model(folder: Path, catalog: Catalog, model: Model, restore: str) -> Ite
     count, highest = catalog.fingerprint(model.id)
     if highest > catalog.last_vector_id():
         yield Fault(f"ids of {model.spec} are above those ever given out", restore)
-    if count and not len(file.ids):
-        yield Fault(f"the vector file of {model.spec} is missing or damaged", REBUILD)
+    compared = _compare(catalog, model, file)
+    if compared.bad:
+        what = f"{compared.bad} embeddings of {model.spec} in the catalog are damaged"
+        yield Fault(what, _after(catalog, folder, "clipsearch index --verify embeds them again"))
+    if catalog.engine():
         return
-    if len(file.ids) and file.fingerprint()[1] > catalog.last_vector_id():
-        yield Fault(f"the vector file of {model.spec} is of another, later catalog", REBUILD)
+    if count > compared.bad and not len(file.ids):
+        what = f"the vector file of {model.spec} is missing or damaged"
+        yield Fault(what, _after(catalog, folder, REBUILD))
         return
-    absent = wrong = bad = 0
-    vectors = catalog.vectors_after(model.id, 0)
-    while batch := list(islice(vectors, _BATCH)):
-        whole = [(id, blob) for id, blob in batch if len(blob) == 2 * model.dim]
-        ids = np.array([id for id, _ in whole], np.int64)
-        rows = np.frombuffer(b"".join(blob for _, blob in whole), np.float16)
-        rows = rows.reshape(-1, model.dim)
-        bad += len(batch) - int(_are_units(rows).sum())
-        there = np.isin(ids, file.ids)
-        absent += int((~there).sum())
-        same = (file.rows_of(ids[there]).view(np.uint16) == rows[there].view(np.uint16)).all(axis=1)
-        wrong += int((~same).sum())
-    if bad:
-        yield Fault(f"{bad} embeddings of {model.spec} in the catalog are damaged", restore)
-    if absent:
-        yield Fault(f"the vector file of {model.spec} lacks {absent} of {count}", REBUILD)
-    if wrong:
+    delete = _after(catalog, folder, f"delete {file.rows_path}; {REBUILD}")
+    if not is_sealed(catalog, model, file):
+        yield Fault(f"the vector file of {model.spec} is of another catalog", delete)
+        return
+    if len(compared.absent):
+        # What an index run wrote since the file was opened is there by now.
+        there = np.isin(compared.absent, vector_file(folder, model).ids)
+        if absent := int((~there).sum()):
+            yield Fault(f"the vector file of {model.spec} lacks {absent} of {count}", delete)
+    if compared.wrong:
         yield Fault(
-            f"the vector file of {model.spec} has {wrong} rows that are not the catalog's",
-            f"delete {file.rows_path}; {REBUILD}",
+            f"the vector file of {model.spec} has {compared.wrong} rows that are not the catalog's",
+            delete,
         )
 
 
-def _are_units(rows: np.ndarray) -> np.ndarray:
-    lengths = np.linalg.norm(rows.astype(np.float32), axis=1)
-    low, high = _LENGTHS
-    units: np.ndarray = (lengths > low) & (lengths < high)  # neither is true of NaN
-    return units
+def _after(catalog: Catalog, folder: Path, remedy: str) -> str:
+    """What helps an index; a copy, which nothing is written to, is renewed afterwards."""
+    if catalog.origin is None:
+        return remedy
+    renew = f"clipsearch copy {folder} --index {catalog.origin.folder} renews it"
+    return remedy.replace(REBUILD, renew) if REBUILD in remedy else f"{remedy}; {renew}"
+
+
+class _Compared(NamedTuple):
+    """How a file of vectors differs from its catalog."""
+
+    bad: int  # vectors of the catalog that are no embeddings
+    absent: np.ndarray  # ids that the file lacks, (n,) int64
+    wrong: int  # rows of the file that are others than the catalog's
+
+
+def _compare(catalog: Catalog, model: Model, file: VectorFile) -> _Compared:
+    bad = wrong = 0
+    absent = [np.empty(0, np.int64)]
+    vectors = catalog.vectors_after(model.id, 0)
+    while batch := list(islice(vectors, _BATCH)):
+        rows, good = unit_rows([blob for _, blob in batch], model.dim)
+        ids = np.array([id for id, _ in batch], np.int64)[good]
+        bad += len(batch) - len(rows)
+        there = np.isin(ids, file.ids)
+        absent.append(ids[~there])
+        same = (file.rows_of(ids[there]).view(np.uint16) == rows[there].view(np.uint16)).all(axis=1)
+        wrong += int((~same).sum())
+    return _Compared(bad, np.concatenate(absent), wrong)

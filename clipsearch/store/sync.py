@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import random
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from clipsearch.encoders.rows import are_units
 from clipsearch.encoders.spec import HUB
 from clipsearch.errors import LibraryBusy
 from clipsearch.store.catalog import Catalog, Model
 from clipsearch.store.lock import write_lock
-from clipsearch.store.vectors import VectorFile
+from clipsearch.store.units import unit_rows
+from clipsearch.store.vectors import Seal, VectorFile
 
 # Rows of photos that are gone cost little in a search and much to sweep out of a large file.
 SWEEP_SHARE = 0.1
 _BATCH = 4096
+# Rows that are compared with the catalog's whenever a file is opened, and where no seal tells more.
+_COMPARED = 6
+_COMPARED_UNSEALED = 1000
 
 
 def vector_file(folder: Path, model: Model) -> VectorFile:
@@ -43,14 +50,31 @@ def opened(folder: Path, catalog: Catalog, model: Model) -> VectorFile:
 
 
 def is_behind(catalog: Catalog, model: Model, file: VectorFile) -> bool:
-    """Whether the catalog holds vectors that the file lacks.
+    """Whether the file is to be brought up: it lacks vectors, or is of something else.
 
-    Ids ascend, are never used twice and are appended in order, so comparing the counts and the
-    highest ids is enough.
+    Ids ascend, are never used twice in one history of a catalog, and are appended in order, so
+    that comparing the counts and the highest ids is enough once the file is known to be its own.
     """
     count, highest = catalog.fingerprint(model.id)
-    held, held_highest = file.fingerprint()
-    return held < count or not highest <= held_highest <= catalog.last_vector_id()
+    held = len(file.ids) + file.seal.passed
+    return held < count or _last_taken(file) < highest or not is_of(catalog, model, file)
+
+
+def is_of(catalog: Catalog, model: Model, file: VectorFile) -> bool:
+    """Whether what the file holds was taken from this catalog, as it is or was."""
+    if not len(file.ids):
+        return True
+    compared = _COMPARED if file.seal.library else _COMPARED_UNSEALED
+    return is_sealed(catalog, model, file) and _agree(catalog, model, file, compared)
+
+
+def is_sealed(catalog: Catalog, model: Model, file: VectorFile) -> bool:
+    """Whether a file says that it is of this catalog, or nothing, as an older clipsearch's do."""
+    if file.fingerprint()[1] > catalog.last_vector_id():
+        return False  # it was put back from an older copy, and will give these ids out again
+    library, last_id, stamp, _ = file.seal
+    is_known = library == catalog.identity and catalog.stamp(model.id, last_id) == stamp
+    return is_known or not library
 
 
 def bring_up(catalog: Catalog, model: Model, file: VectorFile) -> None:
@@ -58,50 +82,113 @@ def bring_up(catalog: Catalog, model: Model, file: VectorFile) -> None:
 
     The caller holds the index's lock.
     """
-    if file.fingerprint()[1] > catalog.last_vector_id():
-        # The catalog was put back from an older copy, and will give these ids out again.
-        _rewrite(catalog, model, file)
+    file.open()  # again: another may have written to it before the lock was ours
+    with catalog.snapshot():
+        if file.is_whole and is_of(catalog, model, file) and _is_sound(file):
+            missing = _Rows(catalog, model, _last_taken(file))
+            file.extend(missing, partial(_seal, catalog, model, missing, file.seal.passed))
+            file.reseal(_seal(catalog, model, missing, file.seal.passed))
+        else:
+            _rewrite(catalog, model, file)
+        alive, held = catalog.fingerprint(model.id)[0], len(file.ids)
+        if held + file.seal.passed < alive:
+            _rewrite(catalog, model, file)
+        elif held - alive > SWEEP_SHARE * held:
+            file.keep(np.fromiter(catalog.vector_ids(model.id), np.int64))
+
+
+def follow(
+    catalog: Catalog, model: Model, file: VectorFile, added: Sequence[tuple[int, bytes]]
+) -> None:
+    """Append new vectors, just committed, to a file that was brought up to those before.
+
+    The caller holds the index's lock, since before the file was brought up.
+    """
+    if not added:
         return
-    for ids, rows in _missing(catalog, model, file):
-        file.add(ids, rows)
-    alive, held = catalog.fingerprint(model.id)[0], len(file.ids)
-    if held < alive:
-        _rewrite(catalog, model, file)
-    elif held - alive > SWEEP_SHARE * held:
-        file.keep(np.fromiter(catalog.vector_ids(model.id), np.int64))
+    if not file.is_on_disk():  # somebody deleted it
+        bring_up(catalog, model, file)
+        return
+    last = added[-1][0]
+    seal = Seal(catalog.identity, last, catalog.stamp(model.id, last) or bytes(8), file.seal.passed)
+    rows = np.frombuffer(b"".join(row for _, row in added), np.float16)
+    file.add([id for id, _ in added], rows.reshape(-1, model.dim), seal)
 
 
 def hold_missing(catalog: Catalog, model: Model, file: VectorFile) -> None:
     """Take what the file lacks into memory alone, for a search that may not write."""
-    if file.fingerprint()[1] > catalog.last_vector_id():
-        if catalog.origin:
-            return  # the copy was renewed since its catalog was opened, and ids are not used twice
+    if not (is_of(catalog, model, file) or _is_of_a_later_copy(catalog, model, file)):
         file.disregard()
-    batches = list(_missing(catalog, model, file))
+    missing = _Rows(catalog, model, _last_taken(file))
+    batches = list(missing)
     held = len(file.ids) + sum(len(ids) for ids, _ in batches)
-    if held < catalog.fingerprint(model.id)[0]:
+    if held + file.seal.passed + missing.passed < catalog.fingerprint(model.id)[0]:
         # Rows are missing from the middle: a damaged file, so nothing of it is believed.
         file.disregard()
-        batches = list(_missing(catalog, model, file))
+        batches = list(_Rows(catalog, model, 0))
     if batches:
-        ids = [id for batch, _ in batches for id in batch]
+        ids = np.concatenate([ids for ids, _ in batches])
         file.hold(ids, np.concatenate([rows for _, rows in batches]))
 
 
+def _is_of_a_later_copy(catalog: Catalog, model: Model, file: VectorFile) -> bool:
+    """Whether a copy was renewed since its catalog was opened: its files come first."""
+    is_ours = catalog.origin is not None and file.seal.library == catalog.identity
+    return is_ours and _agree(catalog, model, file, _COMPARED)
+
+
+def _is_sound(file: VectorFile) -> bool:
+    """Whether all rows are embeddings, which nobody looked at before there were seals."""
+    return bool(file.seal.library) or all(
+        are_units(file.rows[start : start + _BATCH]).all()
+        for start in range(0, len(file.ids), _BATCH)
+    )
+
+
+def _agree(catalog: Catalog, model: Model, file: VectorFile, compared: int) -> bool:
+    """Whether rows of the file are those of the catalog: the first, the last and some others."""
+    first, last = int(file.ids[0]), int(file.ids[-1])
+    chosen = {first, *(int(random.choice(file.ids)) for _ in range(compared))}
+    found = [catalog.vector_at(model.id, id) for id in sorted(chosen)]
+    found.append(catalog.vector_before(model.id, last))
+    return all(_holds(file, *it) for it in found if it is not None and it[0] <= last)
+
+
+def _holds(file: VectorFile, id: int, row: bytes) -> bool:
+    place = int(np.searchsorted(file.ids, id))
+    if place < len(file.ids) and file.ids[place] == id:
+        return bool(file.scattered[place].tobytes() == row)
+    _, good = unit_rows([row], file.dim)  # one that is damaged is not in the file
+    return not good[0]
+
+
+def _last_taken(file: VectorFile) -> int:
+    """The id up to which the file has what its catalog has."""
+    held = file.fingerprint()[1]
+    return max(held, file.seal.last_id) if file.is_whole else held
+
+
+class _Rows:
+    """A model's vectors above an id as (ids, rows) batches, but for those that are damaged."""
+
+    def __init__(self, catalog: Catalog, model: Model, after: int) -> None:
+        self.passed = 0  # of those that were given so far
+        self._vectors = catalog.vectors_after(model.id, after)
+        self._dim = model.dim
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        while batch := list(islice(self._vectors, _BATCH)):
+            rows, good = unit_rows([blob for _, blob in batch], self._dim)
+            self.passed += len(batch) - len(rows)
+            if len(rows):
+                yield np.array([id for id, _ in batch], np.int64)[good], rows
+
+
+def _seal(catalog: Catalog, model: Model, rows: _Rows, passed: int) -> Seal:
+    """What says that a file is up to the catalog, once it has taken `rows`."""
+    return Seal(catalog.identity, *catalog.last_batch(model.id), passed + rows.passed)
+
+
 def _rewrite(catalog: Catalog, model: Model, file: VectorFile) -> None:
-    file.replace(_as_arrays(catalog.vectors_after(model.id, 0), model.dim))
-
-
-def _missing(
-    catalog: Catalog, model: Model, file: VectorFile
-) -> Iterator[tuple[list[int], np.ndarray]]:
-    return _as_arrays(catalog.vectors_after(model.id, file.fingerprint()[1]), model.dim)
-
-
-def _as_arrays(
-    vectors: Iterable[tuple[int, bytes]], dim: int
-) -> Iterator[tuple[list[int], np.ndarray]]:
-    vectors = iter(vectors)
-    while batch := list(islice(vectors, _BATCH)):
-        blobs = b"".join(blob for _, blob in batch)
-        yield [id for id, _ in batch], np.frombuffer(blobs, np.float16).reshape(-1, dim)
+    rows = _Rows(catalog, model, 0)
+    file.replace(rows, partial(_seal, catalog, model, rows, 0))

@@ -15,7 +15,7 @@ import numpy as np
 from clipsearch.store.approximate import ApproximateIndex, faster
 from clipsearch.store.catalog import Catalog, Model, Selection
 from clipsearch.store.conditions import Condition
-from clipsearch.store.sync import bring_up
+from clipsearch.store.sync import bring_up, follow
 from clipsearch.store.vectors import Ids, Matches, VectorFile
 
 
@@ -114,8 +114,7 @@ class FileStore:
 
     def follow(self, added: Sequence[tuple[int, bytes]]) -> None:
         """Append the new vectors."""
-        rows = np.frombuffer(b"".join(row for _, row in added), np.float16)
-        self.file.add([id for id, _ in added], rows.reshape(-1, self.dim))
+        follow(self._catalog, self._model, self.file, added)
 
     def bring_up(self) -> None:
         """Append what the files lack, or write them anew."""

@@ -3,9 +3,13 @@
 `<model>.f16` is a 4096-byte header and then float16 rows; `<model>.ids` is a 16-byte header and
 then their int64 ids, ascending. Both are derived from the catalog and can be rebuilt from it.
 
+The header says how many rows are meant, and which catalog they are of, at which of its states
+(`Seal`); it is written last. Others have the files mapped: they only ever grow, and what has to
+become another file becomes a new one that takes the name.
+
 FAISS searches the rows where they lie, by memory map, so that opening reads only the ids, and
 adding a batch costs its own bytes and not a new copy of the index. FAISS reads its own format, so
-an index header is put, in memory only, right before the rows (see `_view`).
+an index header is put, in memory only, right before the rows (see `_views`).
 """
 
 from __future__ import annotations
@@ -13,18 +17,28 @@ from __future__ import annotations
 import mmap
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-MAGIC = b"clipsearch f16 1"  # 16 bytes: what the file is, and the format's version
+from clipsearch.replacing import put_in_place
+from clipsearch.store.stretch import Stretch, stretch_of
+
+MAGIC = b"clipsearch f16 2"  # 16 bytes: what the file is, and the format's version
+BEFORE_SEALS = b"clipsearch f16 1"  # it has as many rows as ids
 ROWS_START = 4096  # rows begin on a page, so that float16 loads are aligned
 IDS_START = 16
+# What the file is, 8 random bytes, dim, library, count, last id, stamp, passed over; its checksum.
+HEADER = struct.Struct("<16s8sq16sqq8sq")
+HEADER_SIZE = HEADER.size + 8
 
 # Below this many rows two threads cost more than they save.
 ROWS_A_THREAD = 20_000
@@ -66,6 +80,18 @@ class Maps(NamedTuple):
     stretches: list[tuple[tuple[int, int], np.ndarray]]
 
 
+NO_MAPS = Maps(np.empty(0, np.uint8), np.empty(0, np.uint8), [])
+
+
+class Seal(NamedTuple):
+    """What a file was written from, by which it is told whether it is a catalog's."""
+
+    library: str = ""  # the catalog's identity; "" where nobody said
+    last_id: int = 0  # all vectors up to this id were taken from it
+    stamp: bytes = bytes(8)  # random bytes that only this catalog has for that id
+    passed: int = 0  # how many of them are damaged there, and so are not in the file
+
+
 class VectorFile:
     """The vectors of one model, as they are on disk at the moment of opening."""
 
@@ -75,28 +101,64 @@ class VectorFile:
         self.ann_path = stem.with_name(stem.name + ".ann")  # see approximate.py
         self.dim = dim
         self.ids = self._room = np.empty(0, np.int64)
-        self._open()
-        self._unsaved = Unsaved(np.empty(0, np.int64), np.empty((0, dim), np.float16))
+        self._forget()
+        self.open()
+
+    def open(self) -> None:
+        """Take in what is on the disk now; nothing where the files are damaged or not a pair."""
+        self._forget()
+        for _ in range(3):  # a writer may be putting a new pair in place, one file at a time
+            try:
+                with self.rows_path.open("rb") as file:
+                    content, header = self.ids_path.read_bytes(), file.read(HEADER_SIZE)
+                    # Of the file that is open, also when another takes its name now.
+                    if self._believe(content, header, os.fstat(file.fileno()).st_size):
+                        self._maps = self._mapped(file)
+                        return
+            except (OSError, ValueError):  # missing, or of no bytes
+                return
 
     def fingerprint(self) -> tuple[int, int]:
         """How many vectors there are, and the highest id (0 for none)."""
         return len(self.ids), int(self.ids[-1]) if len(self.ids) else 0
 
-    def add(self, ids: Ids, rows: np.ndarray) -> None:
-        """Append (n, dim) float16 rows; ids must ascend, and be above those already there."""
-        if not len(ids):
+    def is_on_disk(self) -> bool:
+        """Whether the files are those that were opened, and nobody has written to them since."""
+        try:
+            with self.rows_path.open("rb") as rows, self.ids_path.open("rb") as ids:
+                return (rows.read(HEADER_SIZE), ids.read(8)) == (self._header, self.pair)
+        except OSError:
+            return False
+
+    def add(self, ids: Ids, rows: np.ndarray, seal: Seal | None = None) -> None:
+        """Append (n, dim) float16 rows; ids must ascend, and be above those already there.
+
+        `seal` says what the file is up to by them; None leaves that as it was.
+        """
+        if len(ids):
+            self.extend([(ids, rows)], lambda: seal or self.seal)
+
+    def extend(self, batches: Iterable[tuple[Ids, np.ndarray]], seal: Callable[[], Seal]) -> None:
+        """Append (ids, rows) batches as by `add`; all of them are kept, or none.
+
+        Who also writes is kept away by the caller since before the file was opened. `seal` is
+        asked when the last batch was taken.
+        """
+        batches = iter(batches)
+        if not (first := next(batches, None)):
             return
-        if not len(self.ids):
-            self._start()  # also over files that are damaged
-        # Rows first: what a crash leaves without an id is overwritten by the next batch.
-        with _open_at(self.rows_path, self._row_offset(len(self.ids))) as file:
-            file.write(np.ascontiguousarray(rows, np.float16).tobytes())
-            _sync(file)
-        with _open_at(self.ids_path, IDS_START + 8 * len(self.ids)) as file:
-            file.write(np.asarray(ids, np.int64).tobytes())
-            _sync(file)
-        self._take_in(ids)
-        self._forget_view()
+        batches = chain([first], batches)
+        if not len(self.ids):  # also over files that are damaged, which others may have mapped
+            self.replace(batches, seal)
+            return
+        with self.rows_path.open("r+b") as rows_file, self.ids_path.open("r+b") as ids_file:
+            self._append(batches, seal, rows_file, ids_file)
+
+    def reseal(self, seal: Seal) -> None:
+        """Say what the file is up to, whose rows stay as they are."""
+        if seal != self.seal and self._header:
+            with self.rows_path.open("r+b") as file:
+                self._write_header(file, len(self.ids), seal)
 
     def hold(self, ids: Ids, rows: np.ndarray) -> None:
         """Take (n, dim) float16 rows into the search but not into the file."""
@@ -104,23 +166,25 @@ class VectorFile:
 
     def disregard(self) -> None:
         """Search as if the file were empty, and leave it as it is."""
-        self.ids = np.empty(0, np.int64)
-        self._forget_view()
+        self._forget()
 
-    def replace(self, batches: Iterable[tuple[Ids, np.ndarray]]) -> None:
-        """Write the files anew from (ids, rows) batches, and put them in place when complete."""
+    def replace(
+        self,
+        batches: Iterable[tuple[Ids, np.ndarray]],
+        seal: Callable[[], Seal] | None = None,
+    ) -> None:
+        """Write new files from (ids, rows) batches, and put them in place when complete."""
+        kept = self.seal
         fresh = VectorFile(self.rows_path.with_suffix(".new"), self.dim)
-        for path in fresh._paths:
-            path.unlink(missing_ok=True)
-        fresh._start()
-        fresh.ids = np.empty(0, np.int64)
-        for ids, rows in batches:
-            fresh.add(ids, rows)
-        # The two carry one random number: a pair that a crash leaves mixed is not believed.
-        os.replace(fresh.rows_path, self.rows_path)
-        os.replace(fresh.ids_path, self.ids_path)
-        self.ids = fresh.ids
-        self._forget_view()
+        fresh.delete()  # what a kill left
+        try:
+            fresh._begin(batches, seal or (lambda: kept))
+            # The two carry one random number: a pair that a crash leaves mixed is not believed.
+            put_in_place(fresh.rows_path, self.rows_path)
+            put_in_place(fresh.ids_path, self.ids_path)
+        finally:
+            fresh.delete()
+        self._take_over(fresh)
 
     def keep(self, alive: np.ndarray) -> None:
         """Drop all vectors whose ids are not among `alive` ((n,) int64, ascending)."""
@@ -133,7 +197,7 @@ class VectorFile:
 
     def delete(self) -> None:
         """Remove both files, and the approximate index that was made of them."""
-        for path in (*self._paths, self.ann_path):
+        for path in (self.rows_path, self.ids_path, self.ann_path):
             path.unlink(missing_ok=True)
 
     @cached_property
@@ -155,11 +219,6 @@ class VectorFile:
             return self.rows
         content = self._maps.scattered[ROWS_START : self._row_offset(len(self.ids))]
         return content.view(np.float16).reshape(-1, self.dim)
-
-    @property
-    def pair(self) -> bytes:
-        """The 8 random bytes that the two files share; a rewritten file has others."""
-        return self._maps.whole[len(MAGIC) : len(MAGIC) + 8].tobytes()
 
     def blocks(self, within: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The vectors of the ids `within`, (n,) int64, `size` at a time and ascending.
@@ -232,40 +291,33 @@ class VectorFile:
     ) -> list[Matches]:
         if not len(self.ids):
             return [NOTHING] * len(queries)
-        faiss = _faiss()
         questions = np.ascontiguousarray(queries, np.float32)
 
-        def nearest(stretch: tuple[int, Any]) -> list[Matches]:
-            start, view = stretch
-            chosen = None
+        def nearest(placed: tuple[int, Stretch]) -> list[Matches]:
+            start, stretch = placed
+            part = None
             if allowed is not None:
-                part = allowed[start // 8 : -(-(start + view.ntotal) // 8)]
-                chosen = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(part))
-            scores, places = view.search(questions, min(k, view.ntotal), params=chosen)
+                part = allowed[start // 8 : -(-(start + stretch.count) // 8)]
+            scores, places = stretch.search(questions, k, part)
             found = places >= 0  # FAISS pads short answers with -1
             return [
                 Matches(self.ids[start + row[good]], values[good])
                 for row, values, good in zip(places, scores, found, strict=True)
             ]
 
-        if len(self._views) < 2:  # a pool of threads takes longer than a small search
-            faiss.omp_set_num_threads(1)  # and so do threads of FAISS's
-            answers = [nearest(view) for view in self._views]
+        if len(self._stretches) < 2:  # a pool of threads takes longer than a small search
+            _faiss().omp_set_num_threads(1)  # and so do threads of FAISS's
+            answers = [nearest(stretch) for stretch in self._stretches]
         else:
-            with threads(len(self._views)) as pool:
-                answers = list(pool.map(nearest, self._views))
+            with threads(len(self._stretches)) as pool:
+                answers = list(pool.map(nearest, self._stretches))
         return [best(k, *parts) for parts in zip(*answers, strict=True)]
-
-    @cached_property
-    def _maps(self) -> Maps:
-        with self.rows_path.open("rb") as file:
-            return self._mapped(file)
 
     def _mapped(self, file: BinaryIO) -> Maps:
         """Map the file, and once more in one part a thread: FAISS gives one query one thread."""
         parts = min(os.cpu_count() or 1, 1 + len(self.ids) // ROWS_A_THREAD)
         step = STRETCH_UNIT * -(-len(self.ids) // (parts * STRETCH_UNIT))
-        # Copy-on-write: `_views` writes a header over our copy of the page before a stretch.
+        # Copy-on-write: FAISS gets a header on our copy of the page before a stretch.
         return Maps(
             np.memmap(file, np.uint8, "c"),
             _scattered(file),
@@ -277,33 +329,60 @@ class VectorFile:
         )  # fmt: skip
 
     @cached_property
-    def _views(self) -> list[tuple[int, Any]]:
-        """The first row of each stretch, and a FAISS index over its rows, none of them copied."""
-        faiss = _faiss()
-        index = faiss.IndexScalarQuantizer(
-            self.dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
-        )
-        index.is_trained = True
-        header = faiss.serialize_index(index)
-        views = []
-        for (start, stop), mapped in self._maps.stretches:
-            # An empty index's header differs from a full one's in two numbers: the count of
-            # vectors, and at the end the count of bytes that follow.
-            count = stop - start
-            header[8:16] = np.frombuffer(np.int64(count).tobytes(), np.uint8)
-            header[-8:] = np.frombuffer(np.int64(count * self.dim * 2).tobytes(), np.uint8)
-            mapped[ROWS_START - len(header) : ROWS_START] = header
-            content = mapped[ROWS_START - len(header) :]
-            reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(content), len(content))
-            views.append((start, faiss.read_index(reader, 0)))
-        return views
-
-    @property
-    def _paths(self) -> tuple[Path, Path]:
-        return self.rows_path, self.ids_path
+    def _stretches(self) -> list[tuple[int, Stretch]]:
+        """Each part of the rows that is searched by a thread, and its first row."""
+        return [
+            (start, stretch_of(mapped, ROWS_START, self.dim))
+            for (start, _), mapped in self._maps.stretches
+        ]
 
     def _row_offset(self, row: int) -> int:
         return ROWS_START + row * self.dim * 2
+
+    def _append(
+        self,
+        batches: Iterable[tuple[Ids, np.ndarray]],
+        seal: Callable[[], Seal],
+        rows_file: BinaryIO,
+        ids_file: BinaryIO,
+    ) -> None:
+        count, taken = len(self.ids), []
+        rows_file.seek(self._row_offset(count))
+        ids_file.seek(IDS_START + 8 * count)
+        for ids, rows in batches:
+            rows_file.write(np.ascontiguousarray(rows, np.float16).tobytes())
+            ids_file.write(np.asarray(ids, np.int64).tobytes())
+            taken.append(ids)
+        _sync(rows_file)
+        _sync(ids_file)
+        # Last: what a crash leaves behind the rows that are counted is written over.
+        self._write_header(rows_file, count + sum(map(len, taken)), seal())
+        for ids in taken:
+            self._take_in(ids)
+        self._forget_view()
+        # At once, from the file that was written: by its name it may be another soon.
+        self._maps = self._mapped(rows_file)
+
+    def _begin(self, batches: Iterable[tuple[Ids, np.ndarray]], seal: Callable[[], Seal]) -> None:
+        """Write new files where there are none."""
+        self.rows_path.parent.mkdir(parents=True, exist_ok=True)
+        self._forget()
+        self.pair = secrets.token_bytes(8)
+        with self.rows_path.open("x+b") as rows_file, self.ids_path.open("x+b") as ids_file:
+            rows_file.write(bytes(ROWS_START))
+            ids_file.write(self.pair + np.int64(self.dim).tobytes())
+            self._append(batches, seal, rows_file, ids_file)
+
+    def _write_header(self, file: BinaryIO, count: int, seal: Seal) -> None:
+        header = HEADER.pack(
+            MAGIC, self.pair, self.dim, seal.library.encode(), count, seal.last_id, seal.stamp,
+            seal.passed,
+        )  # fmt: skip
+        header += _checksum(header)
+        file.seek(0)
+        file.write(header)
+        _sync(file)
+        self._header, self.seal = header, seal
 
     def _take_in(self, ids: Ids) -> None:
         """Put ids behind those that are known, in room that is made for many batches at once."""
@@ -315,46 +394,57 @@ class VectorFile:
         self._room[known:total] = ids
         self.ids = self._room[:total]
 
+    def _take_over(self, other: VectorFile) -> None:
+        """Be what another has written, under this one's names."""
+        self._forget_view()
+        self.ids, self.pair, self.seal, self.is_whole = other.ids, other.pair, other.seal, True
+        self._room, self._header, self._maps = other._room, other._header, other._maps
+
+    def _forget(self) -> None:
+        self.ids = np.empty(0, np.int64)
+        self.is_whole = True  # False where some of the ids that the header counts are lost
+        self.seal = Seal()
+        self.pair = b""  # 8 random bytes that the two files share; rewritten files have others
+        self._header = b""
+        self._maps = NO_MAPS
+        self._unsaved = Unsaved(self.ids, np.empty((0, self.dim), np.float16))
+        self._forget_view()
+
     def _forget_view(self) -> None:
-        for name in ("rows", "scattered", "_views", "_maps"):
+        for name in ("rows", "scattered", "_stretches"):
             self.__dict__.pop(name, None)
 
-    def _start(self) -> None:
-        self.rows_path.parent.mkdir(parents=True, exist_ok=True)
-        pair = secrets.token_bytes(8)
-        with self.rows_path.open("wb") as file:
-            file.write((MAGIC + pair + np.int64(self.dim).tobytes()).ljust(ROWS_START, b"\0"))
-            _sync(file)
-        with self.ids_path.open("wb") as file:
-            file.write(pair + np.int64(self.dim).tobytes())
-            _sync(file)
-        self.ids = np.empty(0, np.int64)
+    def _believe(self, content: bytes, header: bytes, size: int) -> bool:
+        """Take in the ids that a header counts; gives False where the files are not sound."""
+        known = _read_header(header, len(content))
+        if known is None or header[len(MAGIC) : len(MAGIC) + IDS_START] != content[:IDS_START]:
+            return False
+        dim, count, seal = known
+        there = min(count, (len(content) - IDS_START) // 8)
+        if dim != self.dim or there < 0 or self._row_offset(count) > size:
+            return False
+        ids = np.frombuffer(content, np.int64, there, IDS_START)
+        if not np.all(ids[1:] > ids[:-1]) or (there and ids[0] < 1):
+            return False
+        self.ids, self.seal, self.is_whole = ids, seal, there == count
+        self.pair, self._header = content[:8], header
+        return True
 
-    def _open(self) -> None:
-        """Map the rows and read their ids; none where the files are damaged or not a pair."""
-        for _ in range(3):  # a writer may be putting a new pair in place, one file at a time
-            try:
-                with self.rows_path.open("rb") as file:
-                    content = self.ids_path.read_bytes()
-                    header = file.read(IDS_START + len(MAGIC))
-                    if header[len(MAGIC) :] == content[:IDS_START]:
-                        size = os.fstat(file.fileno()).st_size
-                        self.ids = self._believed(content, header, size)
-                        # Of the file that is open, also when another takes its name now.
-                        self._maps = self._mapped(file)
-                        return
-            except (OSError, ValueError):  # missing, or of no bytes
-                return
 
-    def _believed(self, content: bytes, header: bytes, size: int) -> np.ndarray:
-        count = (len(content) - IDS_START) // 8
-        whole_rows = (size - ROWS_START) // (self.dim * 2)
-        if not header.startswith(MAGIC) or not 0 <= count <= whole_rows:
-            return np.empty(0, np.int64)
-        ids = np.frombuffer(content, np.int64, count, IDS_START)
-        ascending = bool(np.all(ids[1:] > ids[:-1])) and not (count and ids[0] < 1)
-        sound = ascending and content[8:IDS_START] == np.int64(self.dim).tobytes()
-        return ids if sound else np.empty(0, np.int64)
+def _read_header(header: bytes, ids_size: int) -> tuple[int, int, Seal] | None:
+    """The dim, the count of rows and the seal; None where it is none, or damaged."""
+    if len(header) < HEADER_SIZE:
+        return None
+    magic, _, dim, library, count, *seal = HEADER.unpack_from(header)
+    if magic == BEFORE_SEALS:
+        return dim, (ids_size - IDS_START) // 8, Seal()
+    if magic != MAGIC or header[HEADER.size :] != _checksum(header):
+        return None
+    return dim, count, Seal(library.rstrip(b"\0").decode("ascii", "replace"), *seal)
+
+
+def _checksum(header: bytes) -> bytes:
+    return np.int64(zlib.crc32(header[: HEADER.size])).tobytes()
 
 
 def threads(count: int) -> ThreadPoolExecutor:
@@ -404,13 +494,6 @@ def _scattered(file: BinaryIO) -> np.ndarray:
 def _spans(count: int, step: int) -> Iterator[tuple[int, int]]:
     for start in range(0, count, step):
         yield start, min(start + step, count)
-
-
-def _open_at(path: Path, offset: int) -> BinaryIO:
-    file = path.open("r+b")
-    file.truncate(offset)
-    file.seek(offset)
-    return file
 
 
 def _sync(file: BinaryIO) -> None:

@@ -22,6 +22,7 @@ from clipsearch.encoders.learning import (
 )
 from clipsearch.errors import InvalidInput
 from clipsearch.indexing.loading import Loaders, usual_workers
+from clipsearch.replacing import clear_unfinished, is_unfinished, replacing
 from clipsearch.tuning.lessons import PhotoLessons, PhotoReader, Stopped
 from clipsearch.tuning.photos import Captioned, divided, fingerprint
 from clipsearch.tuning.recall import Recall, recall
@@ -115,6 +116,7 @@ def finetune(
     if kept:
         _check_same(kept["identity"], identity, out)
     out.mkdir(parents=True, exist_ok=True)
+    clear_unfinished(out)
     with Loaders(workers or usual_workers(), isolated) as loaders:
         reader = PhotoReader(loaders, 4 * taught.batch_size, stopping)
         run = _Run(taught, training, validation, out, patience, reader, progress, stopping)
@@ -170,7 +172,8 @@ class _Run:
             return self._outcome(complete=False)
         outcome = self._outcome(complete=True)
         text = json.dumps({"options": identity} | outcome.as_dict(), indent=2)
-        _write_text(self._out / REPORT, text + "\n")
+        with replacing(self._out / REPORT) as fresh:
+            fresh.write_text(text + "\n", "utf-8")
         (self._out / CHECKPOINT).unlink(missing_ok=True)
         return outcome
 
@@ -255,9 +258,8 @@ def _look_at(out: Path, resume: bool) -> dict[str, Any] | None:
                 " another folder with --out"
             )
         return load_checkpoint(out / CHECKPOINT)
-    others = (
-        [name for name in os.listdir(out) if not name.endswith(".part")] if out.exists() else []
-    )
+    held = os.listdir(out) if out.exists() else []
+    others = [name for name in held if not is_unfinished(name)]
     if others:
         what = "a finished run" if REPORT in others else f"other files ({others[0]}...)"
         raise InvalidInput(f"{out} holds {what}; name a new or an empty folder with --out")
@@ -286,9 +288,3 @@ def _check_same(before: dict[str, Any], now: dict[str, Any], out: Path) -> None:
 def _epoch_from(facts: dict[str, Any]) -> Epoch:
     told = facts["recall"]
     return Epoch(**facts | {"recall": told and Recall(**told)})
-
-
-def _write_text(file: Path, text: str) -> None:
-    part = file.with_name(file.name + ".part")
-    part.write_text(text, "utf-8")
-    os.replace(part, file)

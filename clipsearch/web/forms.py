@@ -94,6 +94,8 @@ class Photo(BaseModel):
     title: str | None
     caption: str | None
     keywords: list[str]
+    flaw: str | None
+    present: bool = Field(description="whether it is there, and not on a drive that is away")
 
 
 class Hit(Photo):

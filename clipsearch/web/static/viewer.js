@@ -9,6 +9,9 @@ import {
 
 const ENLARGED = 2; // times: a small photo is not blown up further
 const SWIPE = 60; // pixels
+const SOURCES = { // of a date that is not the camera's
+  xmp: ", as written into the file", name: ", by the file’s name", file: ", by the file’s date",
+};
 
 export class Viewer {
   #dialog = byId("viewer");
@@ -132,6 +135,7 @@ export class Viewer {
       el("dd", {}, ...values),
     ]));
     byId("path").textContent = hit.path;
+    byId("away").hidden = hit.present !== false;
     byId("original").href = originalUrl(hit.id);
   }
 
@@ -144,7 +148,7 @@ export class Viewer {
     const date = clock(hit.taken_at);
     if (!date) return null;
     const day = hit.taken_at.slice(0, 10);
-    const source = hit.taken_from === "file" ? ", by the file’s date" : "";
+    const source = SOURCES[hit.taken_from] ?? "";
     return { name: "Date", symbol: "date", values: [
       this.#link(longDay(date), { since: day, until: day }, "Photos of this day"),
       el("small", {}, `${timeOfDay(date)}${source}`),

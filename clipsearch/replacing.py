@@ -1,0 +1,103 @@
+"""Files and folders put in place whole: written beside, synced, renamed, and the folder synced.
+
+Without the first sync a power cut can leave a name with nothing behind it, without the second one
+the old name, or none.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+# What is not finished has such a name, that nobody else gives: what a kill left is known by it.
+_UNFINISHED = re.compile(r"\.clipsearch-[0-9a-f]{16}\.new")
+# What systems and file systems say that have no sync of a folder, or not for who only reads it.
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM)
+
+
+@contextmanager
+def replacing(place: Path, lasting: bool = True) -> Iterator[Path]:
+    """Where to write a new file, which takes `place` when the block ends without an error.
+
+    It has the permissions of a file that it replaces. Until then what is at `place` stays, and
+    what was written is removed after an error. `lasting` is as for `put_in_place`.
+
+    Raises:
+        OSError: the disk is full or read-only.
+    """
+    fresh = unfinished(place.parent)
+    try:
+        yield fresh
+        with suppress(FileNotFoundError):
+            fresh.chmod(stat.S_IMODE(place.stat().st_mode))
+        put_in_place(fresh, place, lasting)
+    finally:
+        with suppress(OSError):  # it is in place, was never begun, or the disk is gone
+            fresh.unlink()
+
+
+def put_in_place(fresh: Path, place: Path, lasting: bool = True) -> None:
+    """Rename a complete file or folder to `place`, so that a power cut leaves the old or the new.
+
+    A folder takes only the place of an empty one or of none. What is not `lasting` can be made
+    again and tells by itself if it is damaged: it costs no sync.
+
+    Raises:
+        OSError: the disk is full or read-only, or a folder that holds something is at `place`.
+    """
+    if not lasting:
+        os.replace(fresh, place)
+        return
+    if fresh.is_dir():
+        for path in fresh.rglob("*"):
+            sync(path)
+    sync(fresh)
+    os.replace(fresh, place)
+    sync(place.parent)
+
+
+def sync(path: Path) -> None:
+    """Have a file's content, or the names in a folder, on the disk by the time this returns.
+
+    Raises:
+        OSError: the disk failed, or is full.
+    """
+    is_folder = path.is_dir()
+    try:
+        # Windows syncs only what is open for writing.
+        descriptor = os.open(path, os.O_RDONLY if is_folder or os.name == "posix" else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if not (is_folder and error.errno in _NO_SYNC):
+            raise
+
+
+def unfinished(folder: Path) -> Path:
+    """A new name in a folder, for a file or a folder that is not finished yet."""
+    return folder / f".clipsearch-{secrets.token_hex(8)}.new"
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Remove what was not finished in a folder that nobody else is writing to now."""
+    for path in folder.iterdir():
+        if not is_unfinished(path.name):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether `unfinished` gave this name."""
+    return _UNFINISHED.fullmatch(name) is not None
