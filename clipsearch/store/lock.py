@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,13 +40,36 @@ def write_lock(folder: Path, wait: float = 0) -> Iterator[None]:
 def is_held(folder: Path) -> bool:
     """Whether a process holds the right to write to an index folder, asked without waiting.
 
-    Who may not write there cannot ask, and is told yes.
+    The right to read will do, and nothing is written. Where it cannot be asked the answer is yes.
     """
     try:
-        with FileLock(folder / "index.lock", timeout=0):
-            return False
-    except (Timeout, OSError):
+        return _is_locked(folder / "index.lock")
+    except FileNotFoundError:
+        return False
+    except OSError:
         return True
+
+
+if sys.platform == "win32":
+
+    def _is_locked(file: Path) -> bool:
+        try:
+            with FileLock(file, timeout=0):
+                return False
+        except Timeout:
+            return True
+
+else:
+
+    def _is_locked(file: Path) -> bool:
+        import fcntl
+
+        with file.open("rb") as opened:
+            try:
+                fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
 
 def _holder(pid_file: Path) -> str:

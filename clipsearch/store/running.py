@@ -64,7 +64,7 @@ def running(folder: Path) -> Run | None:
         done, total, begun = int(told["done"]), int(told["total"]), float(told["begun"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if not is_held(folder) or (age > _STALE and not os.access(folder, os.W_OK)):
+    if not is_held(folder) or (age > _STALE and not os.access(folder / "index.lock", os.R_OK)):
         return None
     rate = done / max(time.time() - begun, 1e-3)
     return Run(done, total, round(rate, 1), round((total - done) / rate, 1) if done else None)
