@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sqlite3
 import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,7 +17,6 @@ from tiny import open_tiny
 
 from clipsearch import Library
 from clipsearch.errors import LibraryError
-from clipsearch.store.lock import write_lock
 
 ALL = None
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -118,6 +114,23 @@ def test_photos_that_are_still_in_a_log_are_shown(
     assert list(scratch.iterdir()) == []
 
 
+def test_the_log_of_another_catalog_is_passed_over(
+    indexed: Path, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    restored = tmp_path / "restored"
+    shutil.copytree(indexed, restored)
+    for round in range(3):
+        add(indexed, photos, 200 + 50 * round, 250 + 50 * round)
+    backup = with_a_log(indexed, photos, tmp_path / "backup")
+    shutil.copy(backup / "catalog.db-wal", restored)
+    with (
+        mounted_read_only(restored, tmp_path / "view") as view,
+        open_tiny(view, create=False) as library,
+    ):
+        assert counts(library) == {12}
+    assert "log of another catalog" in caplog.text
+
+
 def test_a_catalog_that_is_put_back_is_what_is_read(
     view: Path, indexed: Path, photos: Path, tmp_path: Path
 ) -> None:
@@ -190,41 +203,3 @@ def test_a_catalog_without_the_right_to_read_is_said_to_be_that(
     (index / "catalog.db").chmod(0o600)
     with as_nobody(), pytest.raises(LibraryError, match=r"catalog\.db cannot be read"):
         open_tiny(index, create=False)
-
-
-def test_a_killed_run_is_over_at_once_and_a_held_lock_is_a_run(
-    indexed: Path, clipsearch: Run
-) -> None:
-    told = {"done": 3, "total": 9, "begun": time.time() - 10}
-    (indexed / "index.progress").write_text(json.dumps(told))
-    os.utime(indexed / "index.progress", (time.time() - 900,) * 2)  # suspended a while ago
-    with write_lock(indexed):
-        assert '"done": 3' in clipsearch("status", "--json", "--index", indexed).stdout
-    status = clipsearch("status", "--json", "--index", indexed)
-    assert status.returncode == 0
-    assert '"done": 3' not in status.stdout
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
-@pytest.mark.parametrize("command", [["ls"], ["ls", "--json"], ["ls", "--csv"], ["status"]])
-def test_output_to_a_full_disk_is_one_line(indexed: Path, command: list[str]) -> None:
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "clipsearch", *command, "--index", indexed],
-            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
-        )  # fmt: skip
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "could not be written" in done.stderr
-    assert "fault" not in done.stderr
-
-
-@pytest.mark.parametrize("number", [str(1 << 63), str(1 << 70)])
-@pytest.mark.parametrize("option", ["-k", "--min-size"])
-def test_numbers_beyond_64_bits_are_refused(
-    indexed: Path, clipsearch: Run, option: str, number: str
-) -> None:
-    done = clipsearch("ls", option, number, "--index", indexed)
-    assert done.returncode == 2
-    assert "fault" not in done.stderr
-    assert len(done.stderr.splitlines()) == 1

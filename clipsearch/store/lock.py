@@ -12,6 +12,8 @@ from filelock import FileLock, Timeout
 
 from clipsearch.errors import LibraryBusy
 
+_MOMENT = 0.3  # seconds; who only asks whether it is held is done long before
+
 
 @contextmanager
 def write_lock(folder: Path, wait: float = 0) -> Iterator[None]:
@@ -21,7 +23,7 @@ def write_lock(folder: Path, wait: float = 0) -> Iterator[None]:
         LibraryBusy: another process holds it, still after `wait` seconds.
     """
     pid_file = folder / "index.pid"
-    lock = FileLock(folder / "index.lock", timeout=wait)
+    lock = FileLock(folder / "index.lock", timeout=max(wait, _MOMENT))
     try:
         lock.acquire()
     except Timeout as error:

@@ -219,7 +219,7 @@ def _fold(copy: Path, file: Path) -> None:
     try:
         with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
             connection.execute("PRAGMA journal_mode = DELETE")
-            is_sound = not checked(connection)
+            is_sound = connection.execute("PRAGMA integrity_check(1)").fetchall() == [("ok",)]
     except sqlite3.DatabaseError as error:
         if code_of(error) not in _BROKEN:
             raise
