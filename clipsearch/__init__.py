@@ -23,12 +23,15 @@ if TYPE_CHECKING:
         WeightsUnavailable,
     )
     from clipsearch.indexing.captions import CaptionReport
-    from clipsearch.library import IndexReport, Library, Status, score
+    from clipsearch.indexing.report import IndexReport
+    from clipsearch.library import Library
     from clipsearch.photos.facts import Facts
+    from clipsearch.scores import score
     from clipsearch.search.duplicates import Duplicate, Group
     from clipsearch.search.labels import Label, LabelCount, LabelledPhoto
     from clipsearch.search.results import Hit
     from clipsearch.search.scoring import Scores
+    from clipsearch.store.status import Status
 
     __version__: str
 
@@ -67,14 +70,14 @@ _HOMES = {
     "Facts": "clipsearch.photos.facts",
     "Group": "clipsearch.search.duplicates",
     "Hit": "clipsearch.search.results",
-    "IndexReport": "clipsearch.library",
+    "IndexReport": "clipsearch.indexing.report",
     "Label": "clipsearch.search.labels",
     "LabelCount": "clipsearch.search.labels",
     "LabelledPhoto": "clipsearch.search.labels",
     "Library": "clipsearch.library",
     "Scores": "clipsearch.search.scoring",
-    "Status": "clipsearch.library",
-    "score": "clipsearch.library",
+    "Status": "clipsearch.store.status",
+    "score": "clipsearch.scores",
 }
 
 

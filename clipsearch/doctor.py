@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from clipsearch.cache import cache_folder
 from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import InvalidInput, LibraryError, ModelError, first_line
-from clipsearch.library import default_folder
 from clipsearch.store.catalog import Catalog
 from clipsearch.store.database import FILE_NAME
+from clipsearch.store.folder import default_folder
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement

@@ -27,6 +27,7 @@ class ClipsearchError(Exception):
 
 
 LARGEST = (1 << 63) - 1  # the largest number that a catalog can hold or be asked for
+_MOST = 1_000_000_000  # of what is counted; more is a slip of the fingers
 
 
 class InvalidInput(ClipsearchError):
@@ -63,3 +64,11 @@ class ModelMismatch(LibraryError):
 
 class LibraryBusy(LibraryError):
     """Another process is writing to the index."""
+
+
+def check_count(name: str, value: int | None) -> None:
+    """Raise InvalidInput unless a parameter is a number of things, or None."""
+    if value is not None and value < 1:
+        raise InvalidInput(f"--{name.replace('_', '-')} must be at least 1, not {value}")
+    if value is not None and value > _MOST:
+        raise InvalidInput(f"--{name.replace('_', '-')} is at most {_MOST}")

@@ -33,7 +33,7 @@ from PIL import Image
 
 from clipsearch import Library
 from clipsearch.encoders.texts import ExportedTexts
-from clipsearch.search.many import Question
+from clipsearch.search.answers import Question
 
 CLIENTS = (1, 8, 32)
 K = 10

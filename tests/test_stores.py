@@ -28,8 +28,8 @@ from tiny import TinyEncoder, open_tiny
 
 from clipsearch import Hit, InvalidInput, Library, LibraryError
 from clipsearch.photos.facts import Facts
+from clipsearch.search.answers import Answer, Question
 from clipsearch.search.filters import Filters
-from clipsearch.search.many import Answer, Question
 from clipsearch.store import milvus as store
 from clipsearch.store.catalog import Catalog, Changes, Model, NewPhoto
 from clipsearch.store.lock import write_lock

@@ -17,7 +17,7 @@ from clipsearch.cli.options import Device, Folders, Index, Json, KeepFor, ModelS
 from clipsearch.cli.output import counted, end_with_the_reader, print_json
 
 if TYPE_CHECKING:
-    from clipsearch.library import IndexReport
+    from clipsearch.indexing.report import IndexReport
 
 FAILED = "what could not be read, and why: clipsearch status --failures"
 PREPARING = "preparing fast queries, once for this model"

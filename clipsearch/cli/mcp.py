@@ -22,8 +22,9 @@ def mcp(
 
     See docs/mcp.md.
     """
-    from clipsearch.library import Library, default_folder
+    from clipsearch.library import Library
     from clipsearch.photos.decode import take_over_pillow
+    from clipsearch.store.folder import default_folder
 
     try:
         from clipsearch.assistant.server import serve

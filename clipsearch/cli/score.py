@@ -31,14 +31,14 @@ def score(
     Gives cosines, and probabilities among the texts (by SigLIP, of each by itself), by the model
     of the index, or without an index by --model.
     """
-    from clipsearch import library
+    from clipsearch import scores as scoring
     from clipsearch.photos.decode import take_over_pillow
     from clipsearch.photos.urls import photo_path
 
     take_over_pillow()
     texts = texts or []
     paths = list(map(photo_path, images))
-    scores = library.score(paths, texts, index=index, model=model, device=device)
+    scores = scoring.score(paths, texts, index=index, model=model, device=device)
     if json:
         print_json(_as_json(paths, texts, scores))
     else:

@@ -24,7 +24,7 @@ from clipsearch.cli.options import Device, Folders, Index, Json, ModelSpec
 from clipsearch.cli.output import counted
 
 if TYPE_CHECKING:
-    from clipsearch.library import IndexReport
+    from clipsearch.indexing.report import IndexReport
 
 
 def watch(

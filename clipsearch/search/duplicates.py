@@ -11,11 +11,14 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
 from clipsearch.errors import InvalidInput
+from clipsearch.indexing.loading import usual_workers
+from clipsearch.indexing.pictures import all_pictures
 from clipsearch.photos.facts import Facts
 from clipsearch.photos.opening import Place
 from clipsearch.photos.presence import Looker, Seen
@@ -82,6 +85,29 @@ def check_kinds(kinds: Sequence[str], within: float) -> None:
         raise InvalidInput(f"{unknown[0]!r} is no kind of duplicates; there are {', '.join(KINDS)}")
     if not within >= 0:
         raise InvalidInput(f"--within must be 0 seconds or more, not {within:g}")
+
+
+def duplicates_in(
+    folder: Path,
+    catalog: Catalog,
+    model: Model | None,
+    kinds: Sequence[Kind],
+    within: float,
+    isolated: bool,
+    progress: Callable[[int, int], None],
+) -> list[Group]:
+    """The duplicates in an index, as `Library.duplicates` says; none without a model.
+
+    Raises:
+        InvalidInput: a kind that does not exist, or a negative `within`.
+    """
+    check_kinds(kinds, within)
+    if model is None:
+        return []
+    hashes: Mapping[str, bytes] = {}
+    if "pictures" in kinds or "shots" in kinds:
+        hashes = all_pictures(folder, catalog, usual_workers(), isolated, progress)
+    return find_duplicates(catalog, model, hashes, kinds, within)
 
 
 def find_duplicates(

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 
 from clipsearch.errors import InvalidInput
-from clipsearch.search.query import Embedded, Space, nearest_photos
+from clipsearch.search.query import Embedded, LeaveOut, Space, nearest_photos
 from clipsearch.search.question import Term
 from clipsearch.search.results import Hit
 from clipsearch.store.catalog import EVERYTHING, Selection
@@ -80,6 +80,7 @@ def fused_photos(
     k: int | None,
     selection: Selection | None,
     written: Written,
+    leave_out: LeaveOut | None = None,
     exact: bool = False,
     neutral: Embedded | None = None,
 ) -> list[Hit]:
@@ -88,18 +89,21 @@ def fused_photos(
     Only photos of the `selection`, which `written` has narrowed; the others are as for
     `nearest_photos`.
     """
-    nearest = partial(nearest_photos, space, query, exact=exact, neutral=neutral)
+    nearest = partial(
+        nearest_photos, space, query, leave_out=leave_out, exact=exact, neutral=neutral
+    )
     seen = nearest(None if k is None else max(k, DEPTH), selection)
     read: list[tuple[int, float]] = []
     if written.any:
         of = selection or EVERYTHING
         read = space.catalog.photos_with_words(space.model.id, written.any, of)
-    best = fuse([[(hit.id, -hit.score) for hit in seen], read])[:k]
+    best = fuse([[(hit.id, -hit.score) for hit in seen], read])
+    best = best[: None if k is None else k + 1]  # one for the photo left out
     hits = {hit.id: hit for hit in seen}
     if others := [id for id in best if id not in hits]:
         among = Selection("photos.id IN (SELECT value FROM json_each(?))", (json.dumps(others),))
         hits |= {hit.id: hit for hit in nearest(None, among)}
-    return [hits[id] for id in best if id in hits]
+    return [hits[id] for id in best if id in hits][:k]
 
 
 def fuse(rankings: Iterable[Sequence[tuple[int, float]]]) -> list[int]:

@@ -24,11 +24,11 @@ from clipsearch.errors import InvalidInput
 from clipsearch.models import TextEncoder
 from clipsearch.photos.urls import PhotoPath, photo_path
 from clipsearch.search.filters import Filters, no_photos_below, select
-from clipsearch.search.presence import Presence
 from clipsearch.search.results import Hit
 from clipsearch.search.scoring import probabilities
 from clipsearch.store.catalog import EVERYTHING, Catalog, Model, Selection
 from clipsearch.store.label_rows import LabelRows, read_label_rows, write_label_rows
+from clipsearch.store.presence import Presence
 from clipsearch.store.vector_store import VectorStore
 
 log = logging.getLogger("clipsearch")

@@ -13,7 +13,6 @@ import numpy as np
 
 from clipsearch.errors import LARGEST, InvalidInput
 from clipsearch.photos.urls import PhotoPath, Url, photo_path
-from clipsearch.search.presence import Presence
 from clipsearch.search.relevance import (
     SAMPLE,
     Calibration,
@@ -24,6 +23,7 @@ from clipsearch.search.relevance import (
 from clipsearch.search.results import Hit
 from clipsearch.store.catalog import EVERYTHING, Catalog, Model, PhotoRow, Selection
 from clipsearch.store.moving import opened
+from clipsearch.store.presence import Presence
 from clipsearch.store.vector_store import VectorStore, Within
 from clipsearch.store.vectors import Matches
 
@@ -31,6 +31,7 @@ from clipsearch.store.vectors import Matches
 _ROWS = 10_000
 
 _Judge = Callable[[Matches], np.ndarray]  # the relevance of each match, (n,) float32
+LeaveOut = Callable[[PhotoRow], bool]  # whether a photo is not to be given
 Embedded = Callable[[], np.ndarray]  # what the model makes of NEUTRAL, (m, dim) float32 unit
 
 
@@ -88,7 +89,7 @@ def nearest_photos(
     query: np.ndarray,
     k: int | None,
     selection: Selection | None = None,
-    leave_out: PhotoPath | None = None,
+    leave_out: LeaveOut | None = None,
     exact: bool = False,
     neutral: Embedded | None = None,
     first: Matches | None = None,
@@ -96,10 +97,10 @@ def nearest_photos(
     """The k photos with the highest cosine to `query`, (dim,) float32 unit, best first.
 
     Photos of one content share a vector and all count, those that are away last; None asks for all
-    photos. Only photos of
-    the `selection` are looked at; `leave_out` is a file not to be given. An approximate index is
-    used where there is one, unless `exact`. `neutral` goes with a question in words; one with a
-    picture in it has None. `first` is what a search for k + 1 vectors has found already.
+    photos. Only photos of the `selection` are looked at; `leave_out` tells of one that is not to be
+    given. An approximate index is used where there is one, unless `exact`. `neutral` goes with a
+    question in words; one with a picture in it has None. `first` is what a search for k + 1 vectors
+    has found already.
     """
     catalog = space.catalog
     within = Within(catalog, space.model, selection) if selection is not None else None
@@ -127,7 +128,7 @@ def _hits(
     matches: Matches,
     judge: _Judge,
     selection: Selection,
-    leave_out: PhotoPath | None,
+    leave_out: LeaveOut | None,
 ) -> Iterator[Hit]:
     presence = Presence(catalog)
     for start in range(0, len(matches.ids), _ROWS):
@@ -136,7 +137,7 @@ def _hits(
         columns = (some.ids, some.scores, judge(some))
         for id, score, worth in zip(*(column.tolist() for column in columns), strict=True):
             for photo in presence.last(photos.get(id, ()), _path_of):
-                if leave_out is None or not _is_file(photo, leave_out):
+                if leave_out is None or not leave_out(photo):
                     path, there = photo_path(photo.path), presence.of(photo.path)
                     yield Hit(path, score, photo.id, photo.facts, worth, there)
 
@@ -156,7 +157,8 @@ def _judge(space: Space, query: np.ndarray, neutral: Embedded | None) -> _Judge:
     return judge
 
 
-def _is_file(photo: PhotoRow, file: PhotoPath) -> bool:
+def is_file(file: PhotoPath, photo: PhotoRow) -> bool:
+    """Whether a photo's file is a certain one."""
     if isinstance(file, Url):
         return photo.path == file
     try:

@@ -66,6 +66,22 @@ def parse_question(text: str) -> list[Term]:
     ]
 
 
+def read_terms(
+    text: str,
+    images: Sequence[str | os.PathLike[str] | Image.Image],
+    image_weight: float,
+    minus: Sequence[str],
+) -> list[Term]:
+    """The parts of a question in words, pictures, and what counts against.
+
+    Raises:
+        InvalidInput: nothing is asked for, a part without words, or a weight that is no number.
+    """
+    terms = parse_question(text) if text.strip() or not (images or minus) else []
+    terms += [Term(image, check_weight(image_weight), True) for image in images]
+    return terms + [parse_term(part, -1.0) for part in minus]
+
+
 def parse_term(text: str, factor: float = 1.0) -> Term:
     """One part of a question, such as `2*stripes`; its weight is multiplied by `factor`.
 

@@ -35,7 +35,7 @@ from clipsearch.library import Library
 from clipsearch.photos.isolated import Processes
 from clipsearch.photos.opening import open_below
 from clipsearch.photos.thumbnails import SIZES, Thumbnails
-from clipsearch.search.many import Answer, Question
+from clipsearch.search.answers import Answer, Question
 from clipsearch.store.catalog import StoredPhoto
 from clipsearch.web import forms
 from clipsearch.web.asker import Asker, Busy

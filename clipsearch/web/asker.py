@@ -14,7 +14,7 @@ from itertools import groupby
 from prometheus_client import Histogram
 
 from clipsearch.errors import ClipsearchError
-from clipsearch.search.many import Answer, Question
+from clipsearch.search.answers import Answer, Question
 from clipsearch.web.libraries import Libraries
 
 log = logging.getLogger("clipsearch")

@@ -1,0 +1,343 @@
+"""An index folder that is open, as a whole: opened and closed, copied, moved and kept fast.
+
+`Library` is the same with all that is done with the photos in it. What only some calls need is
+imported by them: a run with nothing to do needs no NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, wraps
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
+
+from clipsearch import encoders
+from clipsearch.encoders.spec import parse_spec
+from clipsearch.errors import LARGEST, InvalidInput
+from clipsearch.models import Models
+from clipsearch.store.catalog import EVERYTHING, Catalog, Selection, StoredPhoto
+from clipsearch.store.faults import explained
+from clipsearch.store.folder import (
+    PATIENCE,
+    IndexFolder,
+    StrPath,
+    default_folder,
+    expanded,
+    make_folder,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from clipsearch.indexing.runs import Runs
+    from clipsearch.photos.isolated import Processes
+    from clipsearch.search.answers import Answer, Answers, Question
+    from clipsearch.search.filters import Filters
+    from clipsearch.search.labelling import Labelling
+    from clipsearch.search.labels import LabelCount
+    from clipsearch.store.approximate import Optimized
+    from clipsearch.store.copying import Copied
+    from clipsearch.store.moving import Moved
+    from clipsearch.store.status import Status
+
+Progress = Callable[[int, int], None]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Index = TypeVar("Index", bound="OpenIndex")
+
+
+def asked(
+    method: Callable[Concatenate[Index, P], T],
+) -> Callable[Concatenate[Index, P], T]:
+    """A method that is answered from one state of the index, the latest."""
+
+    @wraps(method)
+    def ask(self: Index, /, *args: P.args, **named: P.kwargs) -> T:
+        with explained(self.folder):
+            return self._catalog.ask(lambda: method(self, *args, **named))
+
+    return ask
+
+
+class OpenIndex:
+    """An index folder that is open. Use an instance from one thread at a time."""
+
+    def __init__(
+        self,
+        folder: Path,
+        catalog: Catalog,
+        models: Models,
+        mounted: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = folder
+        self._catalog = catalog
+        self._models = models
+        self._mounted = mounted
+        if mounted:
+            catalog.mount(mounted)
+        self._own = IndexFolder(folder, catalog)
+
+    @classmethod
+    def open(
+        cls,
+        folder: StrPath | None = None,
+        *,
+        model: str | None = None,
+        device: str = "auto",
+        create: bool = True,
+        encoder: encoders.Encoder | None = None,
+        mounted: Mapping[str, StrPath] | None = None,
+    ) -> Self:
+        """Open an index folder, made first if there is none and `create` is true.
+
+        `model` is a spec (see docs/models.md); None takes the index's main one, which is its
+        first, or for a new index the default. `device` is "auto" or a torch device. The model is
+        loaded when it is needed, unless an `encoder` of it is given that is loaded already.
+
+        `mounted` tells where indexed folders, or folders above them, are on this machine, if they
+        are elsewhere than where they were indexed; all paths are then those of this machine, and
+        nothing can be written.
+
+        Raises:
+            InvalidInput: `mounted` names no indexed folder, or a place that is none.
+            LibraryError: the folder is no index, or cannot be used.
+            ModelError: `model` names no model.
+            ModelMismatch: `encoder` is not the one that made the index's vectors.
+        """
+        path = expanded(folder) if folder is not None else default_folder()
+        spec = parse_spec(model) if model is not None else None
+        with explained(path):
+            if create:
+                make_folder(path)
+                catalog = Catalog.create(path)
+            else:
+                catalog = Catalog.open(path)
+            places = None
+            if mounted:
+                from clipsearch.store.mounted import mounted_folders
+
+                places = mounted_folders(catalog, mounted)
+            return cls(path, catalog, Models(catalog, spec, device, encoder), places)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the index's files."""
+        self._catalog.close()
+
+    @asked
+    def status(self) -> Status:
+        """What the index holds and how large it is."""
+        from clipsearch.store.status import status_of
+
+        return status_of(self._own, self._catalog)
+
+    @asked
+    def copy(
+        self, folder: StrPath, *, own: bool = False, progress: Progress | None = None
+    ) -> Copied:
+        """Copy the index to another folder, as it is at one moment, also while it is written.
+
+        A copy that is there already is replaced when the new one is complete. It can only be
+        read, there by any number of machines; with `own` the folder gets an index of its own, as
+        where a copy was a back-up. Photos are not copied, nor what was asked. `progress` gets
+        bytes.
+
+        Raises:
+            InvalidInput: something else is there.
+            LibraryBusy: another process is writing there.
+        """
+        from clipsearch.search.neutral import NEUTRAL
+        from clipsearch.store.copying import copy
+
+        show = progress or (lambda done, total: None)
+        return copy(self.folder, self._catalog, expanded(folder), own, NEUTRAL, show)
+
+    def move(self, store: str, *, progress: Progress | None = None) -> Moved:
+        """Bring the vectors to another store and search there from then on.
+
+        `store` is "faiss", the files of the index folder, or "milvus:http://HOST:19530". What is
+        there is read back and compared before the old place is cleared. A move that was stopped
+        goes on where it was, and one to where the vectors are already looks whether they are
+        right. `progress` gets the photos done and their total.
+
+        Raises:
+            InvalidInput: it is no store.
+            LibraryError: no engine answers there, or it does not hold what it was given.
+        """
+        from clipsearch.store.moving import move
+
+        with self._own.writing(PATIENCE):
+            return move(self.folder, self._catalog, store, progress)
+
+    def optimize(
+        self, *, force: bool = False, progress: Progress | None = None
+    ) -> tuple[Optimized, ...]:
+        """Build an approximate index for each model whose exact search takes over 100 ms.
+
+        From then on `query` and `similar` use it, and an index run builds it again when much has
+        changed. `force` builds it in any case. `progress` gets the work done and its total. What
+        was there stays until the new one is complete.
+
+        Raises:
+            InvalidInput: `force` with too few photos.
+            LibraryError: the vectors do not allow it.
+        """
+        from clipsearch.store.upkeep import optimize_all
+
+        with self._own.writing():
+            return optimize_all(self.folder, self._catalog, force, progress)
+
+    def export_texts(self) -> None:
+        """Export the text towers of the index's models, unless that was done before.
+
+        Later queries then need no torch. It takes some seconds, once for each model and user.
+        """
+        from clipsearch.search.neutral import NEUTRAL
+
+        self._models.export_texts(NEUTRAL)
+
+    def remove_model(self, spec: str) -> int:
+        """Take a model with its embeddings out of the index; gives how many there were.
+
+        The first of those left becomes the main one. Photos are kept.
+
+        Raises:
+            InvalidInput: the index has no such model, or no other.
+        """
+        with self._own.writing(PATIENCE):
+            return self._models.remove(parse_spec(spec), self.folder)
+
+    # For a process that stays and answers many
+
+    def twin(self) -> Self:
+        """The same index opened once more, for another thread; models are loaded once for both."""
+        with explained(self.folder):
+            catalog = Catalog.open(self.folder)
+            return type(self)(self.folder, catalog, self._models.on(catalog), self._mounted)
+
+    def is_replaced(self) -> bool:
+        """Whether another index, or none, stands by now where this one was opened."""
+        return self._own.is_replaced()
+
+    def check_writable(self) -> None:
+        """Raise LibraryError if this is a copy of an index, or opened with `mounted` folders."""
+        self._catalog.check_writable()
+
+    def stay(self) -> None:
+        """Prepare for many questions: models are loaded to answer fast, not to start fast.
+
+        What is asked is remembered in this process and no more in the index.
+        """
+        self._models.stay()
+
+    @asked
+    def load(self) -> None:
+        """Load what embeds words, unless it is loaded.
+
+        Raises:
+            ModelError, ModelMismatch: it cannot be loaded.
+        """
+        model = self._models.chosen()
+        if model is not None:
+            self._models.texts(model)
+
+    @asked
+    def is_loaded(self) -> bool:
+        """Whether questions in words are answered without loading anything first."""
+        model = self._models.chosen()
+        return model is None or self._models.is_loaded(model)
+
+    @asked
+    def answer(
+        self, questions: Sequence[Question], model: str | None = None
+    ) -> list[Answer | InvalidInput]:
+        """The answers to several questions, at less cost than one after the other.
+
+        What is wrong with one of them stands in its place. `model` is one of the index's models.
+
+        Raises:
+            LibraryError, ModelError: the index or its model cannot be used.
+        """
+        return self._answers.answer(questions, model)
+
+    @asked
+    def embed(
+        self,
+        picture: bytes | StoredPhoto,
+        *,
+        region: str | None = None,
+        model: str | None = None,
+        processes: Processes | None = None,
+    ) -> np.ndarray | None:
+        """What a model makes of a picture, or a region of it: (dim,) float32, unit length.
+
+        `picture` is a file's content, or a photo of the index. `processes` decode it, where there
+        are any. None is for an index that has no model yet.
+
+        Raises:
+            InvalidInput: it is no picture, or a region that is not in it.
+            FileUnreadable: the photo's file is not there.
+            PhotoError: the photo's file is another by now.
+            LibraryError, ModelError: the index or its model cannot be used.
+        """
+        return self._answers.embed(picture, region, model, processes)
+
+    @asked
+    def stored(self, id: int) -> StoredPhoto | None:
+        """A photo with its content's digest and its file's place, by its id; None if it is gone."""
+        # Beyond 64 bits there is no id, and SQLite takes no such number.
+        return self._catalog.stored(id) if 0 < id <= LARGEST else None
+
+    def is_present(self, photo: StoredPhoto) -> bool:
+        """Whether a photo is there, and not on a drive that is away; one at a URL counts as that.
+
+        Its file may be gone all the same, which the next index run sees.
+        """
+        from clipsearch.store.presence import Presence
+
+        with explained(self.folder):
+            return Presence(self._catalog).of(photo.row.path)
+
+    @asked
+    def counted_labels(self, k: int = 100) -> list[LabelCount]:
+        """As `count_labels` for all photos and the usual labels; none if that takes a model."""
+        return self._labelling.counted(k)
+
+    # What does the work
+
+    @cached_property
+    def _runs(self) -> Runs:
+        from clipsearch.indexing.runs import Runs
+
+        return Runs(self._own, self._catalog, self._models)
+
+    @cached_property
+    def _answers(self) -> Answers:
+        from clipsearch.search.answers import Answers
+
+        return Answers(self.folder, self._catalog, self._models)
+
+    @cached_property
+    def _labelling(self) -> Labelling:
+        from clipsearch.search.labelling import Labelling
+
+        return Labelling(self.folder, self._catalog, self._models, self._answers)
+
+    def _selected(self, filters: Filters | None) -> Selection:
+        if not filters:
+            return EVERYTHING
+        from clipsearch.search.filters import select
+
+        return select(filters, self._catalog) or EVERYTHING

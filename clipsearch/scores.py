@@ -1,0 +1,48 @@
+"""Any pictures and texts compared, with or without an index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+from clipsearch import encoders
+from clipsearch.encoders.spec import parse_spec
+from clipsearch.library import Library
+from clipsearch.store.database import FILE_NAME
+from clipsearch.store.folder import StrPath, default_folder
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from clipsearch.search.scoring import Scores
+
+
+def score(
+    images: Sequence[StrPath | Image.Image],
+    texts: Sequence[str],
+    *,
+    index: StrPath | None = None,
+    model: str | None = None,
+    device: str = "auto",
+) -> Scores:
+    """How well each text fits each picture, by the index's model or, without one, any.
+
+    The index is the one named, or the default one where there is one and no `model` is named;
+    without an index `model` is the one that a new index would get.
+
+    Raises:
+        InvalidInput: no images, no texts, an empty text, or an image that cannot be read.
+        LibraryError, ModelError: the index or the model cannot be used.
+    """
+    from clipsearch.search.pictures import encode_picture, read_picture
+    from clipsearch.search.scoring import score_pictures
+
+    if index is not None or (model is None and (default_folder() / FILE_NAME).is_file()):
+        with Library.open(index, model=model, device=device, create=False) as library:
+            return library.score(images, texts)
+    wanted = parse_spec(model) if model is not None else None
+    encoder = cache(lambda: encoders.load_first(wanted, device)[1])
+    return score_pictures(
+        images, texts, lambda image: encode_picture(read_picture(image), encoder()), encoder
+    )

@@ -1,0 +1,344 @@
+"""From questions to the photos that answer them: one way, for one question and for many.
+
+    words and pictures -> terms -> a vector -> its nearest, fused with what is written -> hits
+
+Of many questions the words are embedded together, and those without filters search together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from clipsearch.errors import InvalidInput
+from clipsearch.photos.opening import read_below
+from clipsearch.photos.urls import PhotoPath, Url, is_url, normal
+from clipsearch.search.filters import Filters, select
+from clipsearch.search.hybrid import Written, fused_photos, read_written
+from clipsearch.search.neutral import NEUTRAL
+from clipsearch.search.pictures import (
+    Part,
+    Picture,
+    embed_picture,
+    parse_region,
+    read_picture,
+    stored_embedding,
+)
+from clipsearch.search.query import LeaveOut, Space, Spaces, check_k, is_file, nearest_photos
+from clipsearch.search.question import Term, combine, parse_question, parse_term
+from clipsearch.search.results import Hit, stands_out
+from clipsearch.search.scoring import Scores, score_pictures
+from clipsearch.store.catalog import EVERYTHING, Catalog, Model, Selection, StoredPhoto
+from clipsearch.store.database import is_below
+from clipsearch.store.folder import StrPath, expanded
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from clipsearch.models import Models
+    from clipsearch.photos.isolated import Processes
+    from clipsearch.store.vectors import Matches
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked for: words, embeddings of pictures, or both together.
+
+    `text` has parts with signs and weights as in `Library.query`, all of them words: what looks
+    like a path or a URL is none here. `pictures` are (dim,) float32 unit rows of the model.
+    """
+
+    text: str = ""
+    minus: Sequence[str] = ()
+    pictures: Sequence[np.ndarray] = ()
+    minus_pictures: Sequence[np.ndarray] = ()
+    k: int = 10
+    filters: Filters | None = None
+    leave_out: int | None = None  # the id of a photo not to be given
+    relevant: bool = False  # only what stands out
+    hybrid: bool = False  # the words are looked for in what is written about photos too
+
+    def terms(self) -> list[Term]:
+        """Its parts, each with its weight.
+
+        Raises:
+            InvalidInput: nothing is asked for, or a part that makes no sense.
+        """
+        rows = [(row, 1.0) for row in self.pictures]
+        rows += [(row, -1.0) for row in self.minus_pictures]
+        terms = parse_question(self.text) if self.text.strip() or not (rows or self.minus) else []
+        terms += [parse_term(part, -1.0) for part in self.minus]
+        terms = [term._replace(is_picture=False) for term in terms]
+        return terms + [Term("a picture", weight, True, row) for row, weight in rows]
+
+
+class Answer(NamedTuple):
+    """What a question finds."""
+
+    hits: list[Hit]  # best first
+    total: int  # photos that the filters leave, and what must be written about them
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A question that was read: what is looked for, and where."""
+
+    terms: Sequence[Term]
+    k: int | None = 10  # None for all
+    filters: Filters | None = None
+    leave_out: LeaveOut | None = None
+    relevant: bool = False
+    exact: bool = False
+    written: Written | None = None  # what is looked for in words
+
+    @classmethod
+    def of(cls, terms: Sequence[Term], k: int | None, hybrid: bool, **others: object) -> Wanted:
+        """What is looked for; with `hybrid` also in what is written about photos.
+
+        Raises:
+            InvalidInput: k below 1, or `hybrid` without words.
+        """
+        check_k(k)
+        if not hybrid:
+            return cls(terms, k, **others)  # type: ignore[arg-type]
+        unquoted = [term.without_quotes() for term in terms]
+        return cls(unquoted, k, written=read_written(terms), **others)  # type: ignore[arg-type]
+
+    def selection(self, catalog: Catalog) -> Selection | None:
+        """Which photos are looked at; None for all.
+
+        Raises:
+            InvalidInput: a filter that makes no sense.
+        """
+        chosen = select(self.filters, catalog) if self.filters else None
+        return self.written.narrowed(chosen) if self.written else chosen
+
+
+def wanted_by(question: Question) -> Wanted:
+    """A question, read.
+
+    Raises:
+        InvalidInput: nothing is asked for, or a part that makes no sense.
+    """
+    left = question.leave_out
+    return Wanted.of(
+        question.terms(), question.k, question.hybrid, filters=question.filters,
+        leave_out=None if left is None else lambda photo: photo.id == left,
+        relevant=question.relevant,
+    )  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A question on its way to an answer."""
+
+    wanted: Wanted
+    selection: Selection | None
+    row: np.ndarray  # (dim,) float32 unit: what is looked for
+    nearest: Matches | None = None  # among all photos, where that was looked for already
+
+
+class Found(NamedTuple):
+    """The hits of a question, best first, and what was looked at for them."""
+
+    hits: list[Hit]
+    selection: Selection
+
+
+def find_many(
+    space: Space, models: Models, questions: Sequence[Wanted | InvalidInput]
+) -> list[Found | InvalidInput]:
+    """What each question finds, or what is wrong with it; its pictures have their embeddings."""
+    rows = _embedded(models, space.model, [it for it in questions if isinstance(it, Wanted)])
+    asked = [it if isinstance(it, InvalidInput) else _asked(it, space, rows) for it in questions]
+    _search_together(space, [it for it in asked if isinstance(it, _Asked)])
+    neutral = partial(models.embed_texts, space.model, NEUTRAL)
+    return [
+        it if isinstance(it, InvalidInput)
+        else Found(_hits(space, it, neutral), it.selection or EVERYTHING)
+        for it in asked
+    ]  # fmt: skip
+
+
+def _embedded(models: Models, model: Model, questions: Iterable[Wanted]) -> dict[str, np.ndarray]:
+    words = [str(term.content) for it in questions for term in it.terms if not term.is_picture]
+    texts = list(dict.fromkeys(words))
+    return dict(zip(texts, models.embed_texts(model, texts), strict=True)) if texts else {}
+
+
+def _asked(wanted: Wanted, space: Space, rows: dict[str, np.ndarray]) -> _Asked | InvalidInput:
+    def row_of(term: Term) -> np.ndarray:
+        return rows[str(term.content)] if term.row is None else term.row
+
+    try:
+        return _Asked(wanted, wanted.selection(space.catalog), combine(wanted.terms, row_of))
+    except InvalidInput as error:
+        return error
+
+
+def _search_together(space: Space, asked: Sequence[_Asked]) -> None:
+    """Search once for all that look among all photos for as many, where several do."""
+    alike: dict[int, list[_Asked]] = {}
+    for it in asked:
+        if it.selection is None and it.wanted.k is not None and not it.wanted.exact:
+            alike.setdefault(it.wanted.k, []).append(it)
+    for k, some in alike.items():
+        if len(some) > 1:
+            rows = np.stack([it.row for it in some])
+            for it, matches in zip(some, space.vectors.search_many(rows, k + 1), strict=True):
+                it.nearest = matches
+
+
+def _hits(space: Space, it: _Asked, neutral: Callable[[], np.ndarray]) -> list[Hit]:
+    wanted = it.wanted
+    scale = None if any(term.is_picture for term in wanted.terms) else neutral
+    how = (wanted.leave_out, wanted.exact, scale)
+    if wanted.written is not None:
+        hits = fused_photos(space, it.row, wanted.k, it.selection, wanted.written, *how)
+    else:
+        hits = nearest_photos(space, it.row, wanted.k, it.selection, *how, first=it.nearest)
+    return [hit for hit in hits if stands_out(hit)] if wanted.relevant else hits
+
+
+class Answers:
+    """Answers questions to one index."""
+
+    def __init__(self, folder: Path, catalog: Catalog, models: Models) -> None:
+        self._catalog = catalog
+        self._models = models
+        self._spaces = Spaces(folder, catalog)
+
+    def find(self, wanted: Wanted, allow_url: bool = False) -> list[Hit]:
+        """The hits of one question, best first; its pictures are read first."""
+        model = self._models.chosen()
+        if model is None:
+            return []
+        terms = [self._with_row(term, model, allow_url) for term in wanted.terms]
+        space = self._spaces.of(model)
+        (found,) = find_many(space, self._models, [replace(wanted, terms=terms)])
+        if isinstance(found, InvalidInput):
+            raise found
+        return found.hits
+
+    def find_reranked(
+        self, wanted: Wanted, by: str, isolated: bool, allow_url: bool = False
+    ) -> list[Hit]:
+        """As `find`, the first hits ordered by the model `by`, which looks at their files."""
+        from clipsearch.encoders.captioning import load_matcher
+        from clipsearch.indexing.loading import Loaders, usual_workers
+        from clipsearch.search.rerank import FIRST, reranked, sentence_of
+
+        sentence = sentence_of(wanted.terms)
+        reach = None if wanted.k is None else max(wanted.k, FIRST)
+        hits = self.find(replace(wanted, k=reach), allow_url)
+        if hits:
+            matcher = load_matcher(by, self._models.device)
+            hits = reranked(hits, sentence, matcher, Loaders(usual_workers(), isolated))
+        return hits[: wanted.k]
+
+    def find_similar(
+        self, image: StrPath | Image.Image, wanted: Wanted, part: Part | None, allow_url: bool
+    ) -> list[Hit]:
+        """The hits that look like a picture, or a part of it, whose own file is left out."""
+        model = self._models.chosen()
+        picture = self.read(image, allow_url)
+        if model is None:
+            return []
+        row = embed_picture(picture, self._models, model, self._catalog, part)
+        file = _path_of(image) if isinstance(image, (str, os.PathLike)) else None
+        leave_out = None if file is None else partial(is_file, file)
+        term = Term(picture.name, 1.0, True, row)
+        return self.find(replace(wanted, terms=[term], leave_out=leave_out))
+
+    def answer(
+        self, questions: Sequence[Question], spec: str | None
+    ) -> list[Answer | InvalidInput]:
+        """The answer to each question, or what is wrong with it; `spec` names one of the models."""
+        model = self._models.chosen(spec)
+        if model is None:
+            return [Answer([], self._catalog.count_photos())] * len(questions)
+        space = self._spaces.of(model)
+        found = find_many(space, self._models, [_read(question) for question in questions])
+        return [
+            it if isinstance(it, InvalidInput) else Answer(it.hits, space.count(it.selection))
+            for it in found
+        ]
+
+    def embed(
+        self,
+        picture: bytes | StoredPhoto,
+        region: str | None,
+        spec: str | None,
+        processes: Processes | None,
+    ) -> np.ndarray | None:
+        """A picture's embedding, (dim,) float32 unit; None without a model."""
+        part = parse_region(region) if region is not None else None
+        model = self._models.chosen(spec)
+        if model is None:
+            return None
+        if isinstance(picture, bytes):
+            content = picture
+        else:
+            stored = stored_embedding(model, self._catalog, picture.row.digest)
+            if part is None and stored is not None:
+                return stored
+            content = read_below(picture.place)
+        named = Picture(content, "the picture")
+        return embed_picture(named, self._models, model, self._catalog, part, processes)
+
+    def score(self, images: Sequence[StrPath | Image.Image], texts: Sequence[str]) -> Scores:
+        """How well each text fits each picture, indexed or not."""
+        model = self._models.chosen()
+        if model is None:
+            raise InvalidInput(
+                "the index has no model yet; add photos, or name a model with --model and no"
+                " --index"
+            )
+        embed = partial(self.embed_image, model)
+        return score_pictures(images, texts, embed, partial(self._models.texts, model))
+
+    def captions(self, image: StrPath) -> dict[str, str]:
+        """What models wrote about a photo, by the model's name."""
+        content = self.read(image).content
+        assert isinstance(content, bytes)
+        return self._catalog.captions_of(sha256(content).hexdigest())
+
+    def embed_image(
+        self, model: Model, image: StrPath | Image.Image, allow_url: bool = False
+    ) -> np.ndarray:
+        """The embedding of a picture that is asked with: (dim,) float32, unit length."""
+        return embed_picture(self.read(image, allow_url), self._models, model, self._catalog)
+
+    def read(self, image: StrPath | Image.Image, allow_url: bool = False) -> Picture:
+        """A picture that is asked with; that of an indexed URL is one of the index's own."""
+        if isinstance(image, (str, os.PathLike)) and is_url(image):
+            url = normal(os.fspath(image))
+            if ".." not in url.split("/"):  # which some stores take for the folder above
+                allow_url |= any(is_below(url, root.path) for root in self._catalog.roots())
+        return read_picture(image, allow_url)
+
+    def _with_row(self, term: Term, model: Model, allow_url: bool) -> Term:
+        if not term.is_picture or term.row is not None:
+            return term
+        return term._replace(row=self.embed_image(model, term.content, allow_url))
+
+
+def _read(question: Question) -> Wanted | InvalidInput:
+    try:
+        return wanted_by(question)
+    except InvalidInput as error:
+        return error
+
+
+def _path_of(image: StrPath) -> PhotoPath:
+    """The one path, or URL, of a picture that is asked with."""
+    if is_url(image):
+        return Url(normal(os.fspath(image)))
+    return expanded(image).resolve()

@@ -1,0 +1,108 @@
+"""The labels of an index's photos, as `Library` tells them: what all its answers have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from clipsearch.search.answers import Answers
+from clipsearch.search.labels import (
+    Label,
+    LabelCount,
+    LabelledPhoto,
+    Labels,
+    LabelSet,
+    are_embedded,
+    best_labels,
+    count_labels,
+    embed_labels,
+    photos_labelled,
+    read_labels,
+)
+from clipsearch.search.query import check_k
+from clipsearch.store.catalog import Catalog, Model
+from clipsearch.store.folder import StrPath
+from clipsearch.store.moving import opened
+from clipsearch.store.sync import vector_file
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from clipsearch.models import Models
+
+Progress = Callable[[int, int], None]
+
+
+class _Ready(NamedTuple):
+    """The labels that are meant, and what embeds them for the model that is meant."""
+
+    model: Model
+    labels: list[str]
+    embed: Callable[[Sequence[str]], LabelSet]
+
+
+class Labelling:
+    """Says which labels fit the photos of one index."""
+
+    def __init__(self, folder: Path, catalog: Catalog, models: Models, answers: Answers) -> None:
+        self._folder = folder
+        self._catalog = catalog
+        self._models = models
+        self._answers = answers
+
+    def of(
+        self, image: StrPath | Image.Image, labels: Labels, k: int, progress: Progress | None
+    ) -> list[Label]:
+        """The k labels that fit a picture best, best first."""
+        if (ready := self._ready(labels, k, progress)) is None:
+            return []
+        vector = self._answers.embed_image(ready.model, image)
+        return best_labels(vector, ready.embed(ready.labels), k)
+
+    def count(
+        self, folder: StrPath | None, labels: Labels, k: int, progress: Progress | None
+    ) -> list[LabelCount]:
+        """The k labels that are the best ones of most photos, in a folder or in all."""
+        if (ready := self._ready(labels, k, progress)) is None:
+            return []
+        vectors = opened(self._folder, self._catalog, ready.model)
+        return count_labels(self._catalog, ready.model, vectors, *ready[1:], folder, k)
+
+    def photos(
+        self,
+        label: str,
+        folder: StrPath | None,
+        labels: Labels,
+        k: int,
+        progress: Progress | None,
+    ) -> list[LabelledPhoto]:
+        """The k photos that a label is the best one of, surest first."""
+        if (ready := self._ready(labels, k, progress)) is None:
+            return []
+        vectors = opened(self._folder, self._catalog, ready.model)
+        return photos_labelled(self._catalog, ready.model, vectors, *ready[1:], label, folder, k)
+
+    def counted(self, k: int) -> list[LabelCount]:
+        """As `count` for all photos and the usual labels; none if that takes a model."""
+        ready = self._ready(None, k, None)
+        if not ready or not are_embedded(ready.labels, self._file(ready.model), ready.model):
+            return []
+        return self.count(None, None, k, None)
+
+    def _ready(self, labels: Labels, k: int, progress: Progress | None) -> _Ready | None:
+        check_k(k)
+        model = self._models.chosen()
+        if model is None:
+            return None
+        embed = partial(
+            embed_labels, file=self._file(model), model=model,
+            encoder=partial(self._models.texts, model),
+            progress=progress or (lambda done, total: None), keep=not self._catalog.is_far,
+        )  # fmt: skip
+        return _Ready(model, read_labels(labels), embed)
+
+    def _file(self, model: Model) -> Path:
+        """Where the labels' embeddings are kept."""
+        return vector_file(self._folder, model).rows_path.with_suffix(".labels")

@@ -1,0 +1,34 @@
+"""Where the folders of an index are on this machine, if they are elsewhere than on its own."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+
+from clipsearch.errors import InvalidInput
+from clipsearch.store.catalog import Catalog
+from clipsearch.store.database import is_below, place_of
+from clipsearch.store.folder import StrPath, expanded
+
+
+def mounted_folders(catalog: Catalog, mounted: Mapping[str, StrPath]) -> dict[str, str]:
+    """Where folders of the index are on this machine, both with absolute paths.
+
+    Raises:
+        InvalidInput: it names no indexed folder, or a place that is none.
+    """
+    roots = [root.path for root in catalog.roots()]
+    places = {}
+    for name, place in mounted.items():
+        folder, real = os.path.normpath(name), os.path.realpath(expanded(place))
+        if not any(is_below(root, folder) for root in roots):
+            known = ", ".join(roots) or "none"
+            raise InvalidInput(f"{folder} is no folder of this index; its folders are: {known}")
+        if not os.path.isdir(real):
+            raise InvalidInput(f"there is no folder {real} for {folder}; is it mounted?")
+        places[folder] = real
+    there = Counter(place_of(root, places) for root in roots)
+    if twice := [place for place, count in there.items() if count > 1]:
+        raise InvalidInput(f"two folders of the index cannot both be at {twice[0]}")
+    return places

@@ -1,0 +1,43 @@
+"""What is done to the vectors of all models of an index at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from clipsearch.errors import InvalidInput
+from clipsearch.store.approximate import Optimized, optimize, renew
+from clipsearch.store.catalog import Catalog
+from clipsearch.store.moving import to_write
+from clipsearch.store.sync import bring_up, vector_file
+from clipsearch.store.vector_store import FileStore
+
+
+def renew_all(folder: Path, catalog: Catalog) -> None:
+    """Bring all vectors up to the catalog; the caller holds the index's lock."""
+    for model in catalog.models():
+        vectors = to_write(folder, catalog, model)
+        if isinstance(vectors, FileStore):
+            renew(vectors.file)
+
+
+def optimize_all(
+    folder: Path, catalog: Catalog, force: bool, progress: Callable[[int, int], None] | None
+) -> tuple[Optimized, ...]:
+    """Build an approximate index for each model; the caller holds the index's lock.
+
+    Raises:
+        InvalidInput: the vectors are in an engine, or `force` with too few photos.
+        LibraryError: the vectors do not allow it.
+    """
+    if engine := catalog.engine():
+        raise InvalidInput(
+            f"the vectors of this index are in {engine.address}, which keeps an approximate index"
+            " by itself"
+        )
+    done = []
+    for model in catalog.models():
+        vectors = vector_file(folder, model)
+        bring_up(catalog, model, vectors)
+        done.append(optimize(model.spec, vectors, force, progress))
+    return tuple(done)
