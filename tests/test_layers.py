@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Data moves in this direction; a room imports from those before it and from itself.
 ROOMS = [
-    "errors", "cache", "replacing", "notation", "photos", "encoders", "store", "models",
+    "errors", "cache", "ending", "replacing", "notation", "photos", "encoders", "store", "models",
     "indexing", "search", "evaluation", "tuning", "library", "doctor",
 ]  # fmt: skip
 

@@ -95,7 +95,8 @@ def _tool(function: Callable[..., Any], reaches_out: bool = False) -> Tool:
 def serve(engine: Engine, allow_url: bool = False) -> None:
     """Answer calls from stdin on stdout, until stdin closes."""
     # The thread that waits for stdin cannot be woken, and there is nothing to finish.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     make_server(engine, allow_url).run("stdio")
 
 

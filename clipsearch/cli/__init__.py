@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from clipsearch.cli.interrupts import end_stopped, heed_signals
 from clipsearch.cli.options import with_groups
 from clipsearch.errors import ClipsearchError
 
@@ -74,8 +75,11 @@ def main() -> None:
     _log_to_stderr()
     _print_any_name()
     try:
+        heed_signals()
         asked = next((word for word in arguments if not word.startswith("-")), "")
         sys.exit(_app(asked)(arguments, standalone_mode=False))
+    except (KeyboardInterrupt, typer.Abort):
+        end_stopped()
     except ClipsearchError as error:
         _fail(str(error), debug)
     except UsageError as error:
