@@ -37,7 +37,7 @@ class Scratch:
     def __init__(self) -> None:
         import tempfile
 
-        self._folder = tempfile.TemporaryDirectory(prefix="clipsearch-")
+        self._folder = tempfile.TemporaryDirectory(prefix="clipsearch-", ignore_cleanup_errors=True)
         self.name: str = self._folder.name
         _scratch.add(self.name)
 
@@ -49,6 +49,12 @@ class Scratch:
 
 def end_now(code: int = STOPPED) -> NoReturn:
     """End the process; its locks go with it, and its decoders see it."""
+    remove_scratch()
+    os._exit(code)
+
+
+def remove_scratch() -> None:
+    """Remove the temporary folders of a process that is about to end."""
     folders = set(_scratch)
     if util := sys.modules.get("multiprocessing.util"):
         folders.add(util.get_temp_dir())  # where it has a socket
@@ -57,4 +63,3 @@ def end_now(code: int = STOPPED) -> NoReturn:
 
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
-    os._exit(code)

@@ -26,6 +26,9 @@ class ClipsearchError(Exception):
     """The base of all errors that clipsearch raises on purpose."""
 
 
+LARGEST = (1 << 63) - 1  # the largest number that a catalog can hold or be asked for
+
+
 class InvalidInput(ClipsearchError):
     """An argument makes no sense."""
 

@@ -14,14 +14,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from functools import cache, cached_property, partial
+from functools import cache, cached_property, partial, wraps
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from clipsearch import encoders
 from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import (
+    LARGEST,
     ClipsearchError,
     InvalidInput,
     LibraryBusy,
@@ -71,8 +72,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("clipsearch")
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 StrPath = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
+
+_MOST = 1_000_000_000  # of what an option counts; more is a slip of the fingers
 
 # A watcher writes for a moment, and then others may.
 _PATIENCE = 3.0  # seconds
@@ -109,8 +115,11 @@ class RootStatus:
 
     path: str
     photos: int
-    present: bool  # whether the folder is there now; True of a URL, which is not asked for it
+    # Whether the folder is there now, and not empty where it held photos; a URL is not asked.
+    present: bool
     rules: ScanRules  # which of its photos are looked at
+    # What holds besides in folders that were indexed by themselves before, by their paths in it.
+    folders: dict[str, ScanRules] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +171,19 @@ class _How(NamedTuple):
     stopping: Callable[[], bool] | None
     ready: Ready | None = None
     cluster: Cluster | None = None  # the machines that read and embed, if not this one
+
+
+def _asked(
+    method: Callable[Concatenate[Library, P], T],
+) -> Callable[Concatenate[Library, P], T]:
+    """A method that is answered from one state of the index, the latest."""
+
+    @wraps(method)
+    def asked(self: Library, /, *args: P.args, **named: P.kwargs) -> T:
+        with explained(self.folder):
+            return self._catalog.ask(lambda: method(self, *args, **named))
+
+    return asked
 
 
 class Library:
@@ -262,6 +284,7 @@ class Library:
         """
         self._models.stay()
 
+    @_asked
     def load(self) -> None:
         """Load what embeds words, unless it is loaded.
 
@@ -273,12 +296,14 @@ class Library:
             if model is not None:
                 self._models.texts(model)
 
+    @_asked
     def is_loaded(self) -> bool:
         """Whether questions in words are answered without loading anything first."""
         with explained(self.folder):
             model = self._models.chosen()
             return model is None or self._models.is_loaded(model)
 
+    @_asked
     def answer(
         self, questions: Sequence[Question], model: str | None = None
     ) -> list[Answer | InvalidInput]:
@@ -297,6 +322,7 @@ class Library:
                 return [Answer([], self._catalog.count_photos())] * len(questions)
             return answer_many(self._spaces.of(chosen), self._models, questions)
 
+    @_asked
     def embed(
         self,
         picture: bytes | StoredPhoto,
@@ -493,6 +519,7 @@ class Library:
         def look(targets: Callable[[], Sequence[Target]], ready: Ready) -> Plan:
             nonlocal is_first
             with write_lock(self.folder):
+                self._check_place()
                 report, plan = self._look(targets(), USUAL, how._replace(ready=ready))
             if on_run and (is_first or report.has_changes):
                 on_run(report)
@@ -550,6 +577,7 @@ class Library:
                 progress or (lambda done, total: None), stopping or (lambda: False),
             )  # fmt: skip
 
+    @_asked
     def captions(self, image: StrPath) -> dict[str, str]:
         """What models wrote about a photo, by the model's name; none if it is not indexed.
 
@@ -640,6 +668,7 @@ class Library:
         with self._writing(_PATIENCE):
             return move(self.folder, self._catalog, store, progress)
 
+    @_asked
     def copy(
         self, folder: StrPath, *, own: bool = False, progress: Progress | None = None
     ) -> Copied:
@@ -684,6 +713,7 @@ class Library:
 
     # Asking
 
+    @_asked
     def query(
         self,
         text: str = "",
@@ -771,6 +801,7 @@ class Library:
                 hits = self._reranked(hits, sentence, rerank, isolated)
             return hits[:k]
 
+    @_asked
     def similar(
         self,
         image: StrPath | Image.Image,
@@ -810,6 +841,7 @@ class Library:
             file = _place_of(image) if isinstance(image, (str, os.PathLike)) else None
             return self._nearest(model, vector, k, filters, exact, relevant, file)
 
+    @_asked
     def photos(
         self, filters: Filters | None = None, k: int | None = None, offset: int = 0
     ) -> list[Photo]:
@@ -820,13 +852,18 @@ class Library:
         Raises:
             InvalidInput: a filter that makes no sense, or k below 1.
         """
+        from clipsearch.search.presence import Presence
         from clipsearch.search.query import check_k
 
         check_k(k)
+        if not 0 <= offset <= LARGEST:
+            raise InvalidInput(f"an offset is 0 to {LARGEST}")
         with explained(self.folder):
             rows = self._catalog.photos(self._selected(filters), -1 if k is None else k, offset)
-            return [Photo(photo_path(row.path), row.id, row.facts) for row in rows]
+            there = Presence(self._catalog).of
+            return [Photo(photo_path(it.path), it.id, it.facts, there(it.path)) for it in rows]
 
+    @_asked
     def count(self, filters: Filters | None = None) -> int:
         """How many photos satisfy the filters.
 
@@ -836,6 +873,7 @@ class Library:
         with explained(self.folder):
             return self._catalog.count_selected(self._selected(filters))
 
+    @_asked
     def facets(self, filters: Filters | None = None) -> Facets:
         """The photos that satisfy the filters, counted by folder, camera, month and kind.
 
@@ -847,6 +885,7 @@ class Library:
         with explained(self.folder):
             return count_facets(self._catalog, self._selected(filters))
 
+    @_asked
     def stored(self, id: int) -> StoredPhoto | None:
         """A photo with its content's digest and its file's place, by its id; None if it is gone."""
         with explained(self.folder):
@@ -862,8 +901,19 @@ class Library:
         stored = self.stored(id)
         if stored is None:
             raise InvalidInput(f"the index holds no photo with the id {id}")
-        return Photo(photo_path(stored.row.path), id, stored.row.facts)
+        return Photo(photo_path(stored.row.path), id, stored.row.facts, self.is_present(stored))
 
+    def is_present(self, photo: StoredPhoto) -> bool:
+        """Whether a photo is there, and not on a drive that is away; one at a URL counts as that.
+
+        Its file may be gone all the same, which the next index run sees.
+        """
+        from clipsearch.search.presence import Presence
+
+        with explained(self.folder):
+            return Presence(self._catalog).of(photo.row.path)
+
+    @_asked
     def label(
         self,
         image: StrPath | Image.Image,
@@ -896,6 +946,7 @@ class Library:
             vector = embed_picture(self._read_picture(image), self._models, model, self._catalog)
             return best_labels(vector, self._embed_labels(model, progress)(names), k)
 
+    @_asked
     def count_labels(
         self,
         folder: StrPath | None = None,
@@ -927,6 +978,7 @@ class Library:
                 self._catalog, model, vectors, read_labels(labels), embed, folder, k
             )
 
+    @_asked
     def counted_labels(self, k: int = 100) -> list[LabelCount]:
         """As `count_labels` for all photos and the usual labels; none if that takes a model."""
         from clipsearch.search.labels import are_embedded, read_labels
@@ -937,6 +989,7 @@ class Library:
                 return []
         return self.count_labels(k=k)
 
+    @_asked
     def photos_labelled(
         self,
         label: str,
@@ -968,6 +1021,7 @@ class Library:
             names = read_labels(labels)
             return photos_labelled(self._catalog, model, vectors, names, embed, label, folder, k)
 
+    @_asked
     def score(self, images: Sequence[StrPath | Image.Image], texts: Sequence[str]) -> Scores:
         """How well each text fits each picture, indexed or not.
 
@@ -992,6 +1046,7 @@ class Library:
 
             return score_pictures(images, texts, embed, partial(self._models.texts, model))
 
+    @_asked
     def duplicates(
         self,
         kinds: Sequence[Kind] = ("bytes", "pictures", "shots"),
@@ -1032,6 +1087,7 @@ class Library:
                 )  # fmt: skip
             return find_duplicates(self._catalog, model, hashes, kinds, within)
 
+    @_asked
     def status(self) -> Status:
         """What the index holds and how large it is."""
         with explained(self.folder):
@@ -1076,7 +1132,7 @@ class Library:
         report = IndexReport(
             counts.added, counts.updated, counts.moved, counts.removed, counts.unchanged,
             counts.failed, embedded, round(seconds, 3), round(read / max(seconds, 1e-9), 1),
-            counts.complete, tuple(plan.problems),
+            counts.complete, plan.said(),
             next((model.note for model in self._catalog.models()), None),
             dict(sorted(plan.passed_over.items(), key=lambda it: (-it[1], it[0]))),
         )  # fmt: skip
@@ -1105,11 +1161,16 @@ class Library:
     ) -> tuple[Counts, Plan]:
         """Compare the disk with the catalog and do what that asks for; None is a new model."""
         from clipsearch.indexing.plan import Counts, make_plan
+        from clipsearch.indexing.targets import leave_moved_roots, settle
 
         plan = make_plan(self._catalog, model.id if model else None, targets, doubts, how.ready)
+        settle(self._catalog, plan)
         if plan.is_empty:
             return Counts(unchanged=plan.unchanged), plan
-        return self._carry_out(plan, model, how), plan
+        counts = self._carry_out(plan, model, how)
+        counts.moved += len(plan.moves)
+        leave_moved_roots(self._catalog, plan)
+        return counts, plan
 
     def _carry_out(self, plan: Plan, model: Model | None, how: _How) -> Counts:
         from clipsearch.indexing.pipeline import clean_up
@@ -1157,7 +1218,14 @@ class Library:
         with explained(self.folder):
             self._catalog.open_to_write()
             with write_lock(self.folder, wait):
+                self._check_place()
                 yield
+
+    def _check_place(self) -> None:
+        if self.is_replaced():  # what is written would be lost with the file that is open
+            raise LibraryError(
+                f"another index, or none, is in {self.folder} by now; run the same command again"
+            )
 
     def _bring_up_vectors(self) -> None:
         from clipsearch.store.approximate import renew
@@ -1250,9 +1318,13 @@ class Library:
         return total
 
     def _root_status(self, root: Root) -> RootStatus:
-        present = is_url(root.path) or os.path.isdir(root.path)
+        from clipsearch.search.presence import Presence
+
+        there = is_url(root.path) or os.path.isdir(root.path)
         rules = self._catalog.rules(root.id)
-        return RootStatus(root.path, self._catalog.count_photos(root.id), present, rules)
+        count, inner = self._catalog.count_photos(root.id), self._catalog.folder_rules(root.id)
+        present = there and not (count and Presence(self._catalog).is_away(root))
+        return RootStatus(root.path, count, present, rules, inner)
 
     def _model_status(self, model: Model) -> ModelStatus:
         count = self._catalog.fingerprint(model.id)[0]
@@ -1352,6 +1424,8 @@ def _expanded(path: StrPath) -> Path:
 def _check_positive(option: str, value: int | None) -> None:
     if value is not None and value < 1:
         raise InvalidInput(f"{option} must be at least 1, not {value}")
+    if value is not None and value > _MOST:
+        raise InvalidInput(f"{option} is at most {_MOST}")
 
 
 def _check_days(keep_for: int | None) -> None:

@@ -44,6 +44,10 @@ class Disk(RuleBasedStateMachine):
     def photos(self) -> dict[str, Path]:
         return {str(p.relative_to(self.root)): p for p in self.root.rglob("*.jpg")}
 
+    def is_last(self, name: str) -> bool:
+        """Whether its folder would be empty without it, which counts as unplugged."""
+        return len(list((self.root / name).parent.rglob("*.jpg"))) == 1
+
     @rule(name=NAMES, seed=SEEDS)
     @precondition(lambda self: self.root.exists())
     def write(self, name: str, seed: int) -> None:
@@ -61,7 +65,8 @@ class Disk(RuleBasedStateMachine):
     @rule(old=NAMES, new=NAMES)
     @precondition(lambda self: self.root.exists())
     def rename(self, old: str, new: str) -> None:
-        if (self.root / old).exists():
+        is_over = (self.root / new).exists()
+        if (self.root / old).exists() and not (is_over and self.is_last(old)):
             (self.root / new).parent.mkdir(parents=True, exist_ok=True)
             (self.root / old).replace(self.root / new)
             self.is_fresh = False
@@ -86,8 +91,7 @@ class Disk(RuleBasedStateMachine):
     @rule(name=NAMES)
     @precondition(lambda self: self.root.exists())
     def delete(self, name: str) -> None:
-        # The last photo stays: an empty folder counts as unplugged.
-        if (self.root / name).exists() and len(self.photos()) > 1:
+        if (self.root / name).exists() and not self.is_last(name):
             (self.root / name).unlink()
             self.is_fresh = False
 

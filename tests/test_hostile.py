@@ -257,6 +257,8 @@ def wrong_names() -> Named:
 
 READABLE = (broken_metadata, modes, sizes, animations, wrong_names)
 UNREADABLE = (truncated, no_pictures, bombs)
+# Of which nearly all rows are there, if coarse.
+NEARLY_WHOLE = ("cut0.97.gif", "cut0.97.jpg", "cut-progressive.jpg")
 
 
 @cache
@@ -306,7 +308,7 @@ def test_a_hostile_folder_is_indexed_and_every_failure_is_listed(
             assert os.fsencode(folder / name) not in failures, failures[os.fsencode(folder / name)]
     for group in UNREADABLE:
         for name, _ in group():
-            if "loop-of" not in name and name != "cut0.97.gif":
+            if "loop-of" not in name and name not in NEARLY_WHOLE:
                 assert os.fsencode(folder / name) in failures
 
     hits = json.loads(clipsearch("query", "x", "-k", "9999", "--json").stdout)

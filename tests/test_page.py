@@ -462,6 +462,26 @@ def test_a_photo_has_a_link_and_its_facts_are_text(page: Any) -> None:
     assert parameters(page)["camera"] == ["Camera B"]
 
 
+def test_photos_whose_folder_is_away_are_marked(
+    page: Any, folder: Path, complaints: list[str]
+) -> None:
+    unplugged = folder.rename(folder.with_name("unplugged"))
+    try:
+        page.reload()
+        tile = page.locator(".tile.away a").first
+        assert tile.get_attribute("aria-label").endswith(", not there now")
+        tile.click()
+        expect(page.locator("#away")).to_be_visible()
+    finally:
+        unplugged.rename(folder)
+    page.goto("/")
+    page.locator(".tile a").first.click()
+    expect(page.locator("#path")).to_be_visible()
+    expect(page.locator("#away")).to_be_hidden()
+    expect(page.locator(".tile.away")).to_have_count(0)
+    complaints.clear()  # of pictures that are not there
+
+
 def test_a_path_is_copied(page: Any, context: Any, folder: Path) -> None:
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.fill("#words", "a cat")

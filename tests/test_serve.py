@@ -29,6 +29,7 @@ from tiny import TinyEncoder, open_tiny
 from clipsearch import Library
 from clipsearch.photos.isolated import Processes
 from clipsearch.photos.thumbnails import Thumbnails
+from clipsearch.store.lock import write_lock
 from clipsearch.store.running import telling
 from clipsearch.web.app import Access, create_app
 from clipsearch.web.guard import MOST_BYTES
@@ -79,6 +80,16 @@ def soon(condition: Callable[[], Any]) -> Any:
 
 
 # Answers
+
+
+def test_answers_say_which_photos_are_away(served: Served, photos: Path) -> None:
+    photos.rename(photos.with_name("unplugged"))
+    hits = served.get("/api/search", q="a red boat", k=5)["hits"]
+    assert [hit["present"] for hit in hits] == [False] * 5
+    assert served.get(f"/api/photos/{hits[0]['id']}")["present"] is False
+    photos.with_name("unplugged").rename(photos)
+    assert served.get(f"/api/photos/{hits[0]['id']}")["present"] is True
+    assert all(hit["present"] for hit in served.get("/api/search", q="a red boat", k=5)["hits"])
 
 
 def test_words_find_what_the_library_finds(served: Served) -> None:
@@ -187,7 +198,7 @@ def test_the_status_tells_when_words_can_be_asked(served: Served) -> None:
 
 
 def test_the_status_tells_how_far_the_run_of_another_process_is(served: Served) -> None:
-    with telling(served.index, None) as progress:
+    with write_lock(served.index), telling(served.index, None) as progress:
         progress(3, 12)
         told = served.get("/api/status")["indexing"]
         assert (told["done"], told["total"]) == (3, 12)

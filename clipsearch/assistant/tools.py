@@ -164,8 +164,13 @@ class Tools:
         With `labels`, also how well each of these fits what it shows: `labels` in the answer has
         them best first, with probabilities that add up to 1, or by a SigLIP model each by itself.
         """
-        row, place = self._engine.look(lambda library: _stored(library, id))
-        facts = Photo(photo_path(row.path), id, row.facts).as_dict(1)
+
+        def look(library: Library) -> tuple[StoredPhoto, bool]:
+            stored = _stored(library, id)
+            return stored, library.is_present(stored)
+
+        (row, place), there = self._engine.look(look)
+        facts = Photo(photo_path(row.path), id, row.facts, there).as_dict(1)
         del facts["rank"]
         facts["folder"] = place.root
         if labels is not None:

@@ -5,11 +5,14 @@ Exit codes: 0 done, 1 nothing found, 2 an error, 130 stopped by Ctrl-C.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import logging
+import os
 import sys
 import traceback
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +23,8 @@ from clipsearch.errors import ClipsearchError
 
 # What a wrong option or argument raises; Typer has a public name for its subclass alone.
 UsageError: Any = typer.BadParameter.__base__
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EPIPE, errno.EBADF)
 
 # In the order in which the help lists them; each is a module here, with a function of its name or
 # an `app` of several commands.
@@ -77,7 +82,9 @@ def main() -> None:
     try:
         heed_signals()
         asked = next((word for word in arguments if not word.startswith("-")), "")
-        sys.exit(_app(asked)(arguments, standalone_mode=False))
+        status = _app(asked)(arguments, standalone_mode=False)
+        _flush()
+        sys.exit(status)
     except (KeyboardInterrupt, typer.Abort):
         end_stopped()
     except ClipsearchError as error:
@@ -88,12 +95,28 @@ def main() -> None:
             sys.exit(2)
         command = error.ctx.command_path if error.ctx else "clipsearch"
         _fail(f"{error.format_message().rstrip('. ')} (see {command} --help)", debug)
-    except Exception as error:
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            _fail(_unexpected(error), debug)
         _fail(
-            f"unexpected {type(error).__name__}: {error}\n"
-            "This is a fault of clipsearch; --debug shows where. What was indexed is kept.",
+            f"the answer could not be written ({error.strerror}); make room, or send it elsewhere",
             debug,
         )
+    except Exception as error:
+        _fail(_unexpected(error), debug)
+
+
+def _unexpected(error: Exception) -> str:
+    return (
+        f"unexpected {type(error).__name__}: {error}\n"
+        "This is a fault of clipsearch; --debug shows where. What was indexed is kept."
+    )
+
+
+def _flush() -> None:
+    """Write out what was printed, while it can still be said that it could not be."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:
@@ -113,7 +136,16 @@ def _print_any_name() -> None:
 def _fail(message: str, debug: bool) -> None:
     if debug:
         traceback.print_exc()
-    print(f"clipsearch: {message}", file=sys.stderr)
+    with suppress(OSError, ValueError):  # who cannot be told gets the exit code
+        print(f"clipsearch: {message}", file=sys.stderr, flush=True)
+    # What could not be written would be tried again at exit, and complained of in Python's words.
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                with suppress(OSError, ValueError):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(2)
 
 

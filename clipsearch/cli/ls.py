@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from clipsearch.cli.options import Count, Index, Mounted, places_of
-from clipsearch.cli.output import Output, Table, answer, printable
+from clipsearch.cli.output import Output, Table, answer, away_of, printable
 from clipsearch.cli.query import nothing_found
 
 if TYPE_CHECKING:
@@ -38,4 +39,6 @@ def _row(photo: Photo) -> tuple[str, ...]:
     if facts.taken_from not in (None, "exif"):  # not the camera, and so perhaps not that moment
         taken += f" ({facts.taken_from})"
     sides = ("" if side is None else str(side) for side in (facts.width, facts.height))
-    return (taken, *sides, printable(facts.camera or ""), printable(str(photo.path)))
+    # What a program reads line by line stays a path.
+    away = away_of(photo) if sys.stdout.isatty() else ""
+    return (taken, *sides, printable(facts.camera or ""), printable(str(photo.path)) + away)

@@ -145,6 +145,11 @@ def fit_of(photo: Photo) -> tuple[str, ...]:
     return () if relevance is None else (f"{relevance:.0%}",)
 
 
+def away_of(photo: Photo) -> str:
+    """What is said of a photo that is not there now; nothing of others."""
+    return "" if getattr(photo, "present", True) else "  (away)"
+
+
 def _warn_of_strangers(photos: Sequence[Photo]) -> None:
     """Say it if a question has answers and none that fits."""
     from clipsearch.search.results import RELEVANT

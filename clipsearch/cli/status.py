@@ -57,6 +57,9 @@ def _print(held: Status, folder: str) -> None:
         print(f"folder    {printable(root.path)}  {counted(root.photos, 'photo')}{missing}")
         if rules := options_of(root.rules):
             print(f"          {printable(rules)}")
+        for folder, inner in root.folders.items():
+            if rules := options_of(inner):
+                print(f"          {printable(folder)}: {printable(rules)}")
     for model in held.models:
         count = counted(model.vectors, "embedding")
         by = ", by ONNX Runtime" if model.runtime == "onnx" else ""

@@ -8,7 +8,7 @@ import shutil
 import socket
 from collections.abc import Sequence
 
-from clipsearch.cli.output import Photo, fit_of, printable, score_of
+from clipsearch.cli.output import Photo, away_of, fit_of, printable, score_of
 from clipsearch.photos.urls import PhotoPath
 
 # Terminals that show the codes they do not know, or know none. As most programs do, all others
@@ -30,11 +30,12 @@ def print_table(photos: Sequence[Photo]) -> None:
     for rank, photo in enumerate(photos, 1):
         numbers = "".join(f"{number:>6}  " for number in score_of(photo, 3))
         numbers += "".join(f"{percent:>4}  " for percent in fit_of(photo))
-        path = shortened(printable(str(photo.path)), room)
+        away = away_of(photo)
+        path = shortened(printable(str(photo.path)), max(8, room - len(away)))
         if decorated:
             name = os.path.basename(path)
             path = linked(_dim(path.removesuffix(name)) + name, photo.path)
-        print(f"{rank:>{rank_width}}  {numbers}{path}")
+        print(f"{rank:>{rank_width}}  {numbers}{path}{away}")
 
 
 def print_paths(photos: Sequence[Photo]) -> None:

@@ -95,6 +95,7 @@ class Pipeline:
         self._batch_size = batch_size or USUAL_BATCH  # the encoder's own once it is loaded
         self._progress = progress
         self._total = 0
+        self._plan = Plan()
         self._gone: dict[str, list[Gone]] = {}
         self._waiting: list[tuple[Work, Loaded]] = []  # copies of what is not embedded yet
         self._broken: dict[str, Unread] = {}  # by digest: contents that are no picture
@@ -143,7 +144,8 @@ class Pipeline:
         self._total = len(plan.work)
         self._progress(0, self._total)
         self.counts.unchanged += plan.unchanged
-        self._gone = _by_digest(plan.gone)
+        self._plan = plan
+        self._gone = _by_digest(plan.gone + plan.kept)
         sizes = {work.found.size for work in plan.work}
         self._embedded = self._catalog.embedded_of_sizes(self._model_id, sizes)
         known = [work.known.digest for work in plan.work if work.known]
@@ -335,9 +337,18 @@ class Pipeline:
             return item.known.id
         if self._gone.get(digest):
             self.counts.moved += 1
-            return self._gone[digest].pop().known.id
+            return self._found_again(item, digest).known.id
         self.counts.added += 1
         return None
+
+    def _found_again(self, item: Work, digest: str) -> Gone:
+        """The photo that this file was: one that is gone before one that is away."""
+        candidates = self._gone[digest]
+        best = min(candidates, key=lambda it: (it.away is not None, it.path != item.found.path))
+        candidates.remove(best)
+        if best.away is not None:
+            self._plan.moved.append(best)
+        return best
 
     def _settle_waiting(self) -> list[Work]:
         """Commit the copies of what is done by now; gives those of what is not."""
@@ -385,7 +396,7 @@ def clean_up(catalog: Catalog, plan: Plan, gone: dict[str, list[Gone]] | None = 
     """Take out what is gone and was not found elsewhere; gives the number of photos."""
     if gone is None:
         gone = _by_digest(plan.gone)
-    photos = [photo for group in gone.values() for photo in group]
+    photos = [photo for group in gone.values() for photo in group if photo.away is None]
     catalog.remove_photos(photo.known.id for photo in photos)
     catalog.remove_failures(plan.mended)
     catalog.sweep(_replaced(plan) if plan.is_partial else None)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from clipsearch.indexing.away import EMPTY, MISSING, Away, Sight, emptied, seam_of
+from clipsearch.photos.mounts import is_vacant, mount_points, mount_table
 from clipsearch.photos.scan import (
     Found,
     Identity,
@@ -19,7 +22,7 @@ from clipsearch.photos.scan import (
     walk_folders,
 )
 from clipsearch.photos.urls import is_url, joined
-from clipsearch.store.catalog import Catalog, Known, Root
+from clipsearch.store.catalog import Catalog, Known, Root, Seams
 from clipsearch.store.database import is_below
 
 # Whether a new or changed file, by its absolute path and as it was found, can be read now.
@@ -57,6 +60,7 @@ class Gone(NamedTuple):
     root: Root
     path: str
     known: Known
+    away: str | None = None  # a place that is not there: kept, unless found elsewhere
 
 
 @dataclass(slots=True)
@@ -65,6 +69,11 @@ class Plan:
 
     work: list[Work] = field(default_factory=list)
     gone: list[Gone] = field(default_factory=list)
+    kept: list[Gone] = field(default_factory=list)  # not there, and moved if found elsewhere
+    moves: list[tuple[Gone, Work]] = field(default_factory=list)  # known to be the same file
+    moved: list[Gone] = field(default_factory=list)  # of those that are away, found in the end
+    away: list[Away] = field(default_factory=list)
+    seams: dict[int, Seams] = field(default_factory=dict)  # to be remembered, by root
     mended: list[tuple[int, str]] = field(default_factory=list)  # failures whose file is gone
     unplugged: list[Target] = field(default_factory=list)  # not there, or empty all at once
     unchanged: int = 0
@@ -77,7 +86,13 @@ class Plan:
     @property
     def is_empty(self) -> bool:
         """Whether the catalog is as the disk is."""
-        return not (self.work or self.gone or self.mended)
+        return not (self.work or self.gone or self.mended or self.moves)
+
+    def said(self) -> tuple[str, ...]:
+        """What a person is to know when all is done, a line each."""
+        moved = [photo.away for photo in self.moved]
+        lines = (away.line(moved.count(away.place)) for away in self.away)
+        return (*filter(None, lines), *self.problems)
 
 
 @dataclass(slots=True)
@@ -126,7 +141,66 @@ def make_plan(
     with _no_garbage_collection():
         for target in targets:
             _Comparison(catalog, model_id, target, doubts, ready, plan).run()
+        if plan.work:
+            _find_moved(catalog, model_id, doubts, plan)
     return plan
+
+
+def _find_moved(catalog: Catalog, model_id: int | None, doubts: Doubts, plan: Plan) -> None:
+    """Look for new files among the photos elsewhere that are not there any more.
+
+    One at the same place below another root, with the same size and time, is the same; what else
+    has the size of a new file may be, which is told when that is read.
+    """
+    sizes = {item.found.size for item in plan.work if item.known is None}
+    taken = {photo.known.id for photo in (*plan.gone, *plan.kept)}
+    lost = [photo for photo in _lost(catalog, sizes) if photo.known.id not in taken]
+    lacking = catalog.digests_without_vector(model_id) if lost else set()
+    alike: dict[tuple[str, int, int], list[Gone]] = {}
+    for photo in lost:
+        if not doubts.verify and photo.known.digest not in lacking:
+            stamp = (photo.path, photo.known.size, photo.known.mtime_ns)
+            alike.setdefault(stamp, []).append(photo)
+    work, found = [], set()
+    for item in plan.work:
+        if item.known is None and alike.get(item.found):
+            photo = alike[item.found].pop()
+            found.add(photo.known.id)
+            plan.moves.append((photo, item))
+            plan.moved.append(photo)
+        else:
+            work.append(item)
+    plan.work = work
+    plan.kept += [photo for photo in lost if photo.known.id not in found]
+
+
+def _lost(catalog: Catalog, sizes: set[int]) -> Iterator[Gone]:
+    """The photos of these sizes in bytes whose files are not there; those at URLs are not asked."""
+    roots = {root.id: root for root in catalog.roots() if not is_url(root.path)}
+    points = mount_points(mount_table())
+    vacant = {root.id for root in roots.values() if is_vacant(root.path)}
+    drives: dict[int, list[str]] = {}  # folders of such as are away inside a root
+    for root_id, path, known in catalog.known_of_sizes(sizes):
+        if root_id not in roots:
+            continue
+        root = roots[root_id]
+        if root_id not in drives:
+            drives[root_id] = Sight(root, "", True, catalog.seams(root_id), points).lacking()
+        if root_id in vacant or (
+            _is_missing(joined(root.path, path))
+            and not any(is_below(path, drive) for drive in drives[root_id])
+        ):
+            yield Gone(root, path, known, root.path)
+
+
+def _is_missing(file: str) -> bool:
+    try:
+        os.lstat(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        pass  # nobody knows
+    return False
 
 
 @contextmanager
@@ -167,32 +241,118 @@ class _Comparison:
         self._stamps = catalog.stamps(*self._lying)
         self._excluded = catalog.exclusions(self._root.id)
         self._unread: dict[str, OSError] = {}
+        self._kept: list[str] = []  # folders whose photos are away
+        self._is_remote = is_url(self._root.path)
+        remembered = {} if is_url(self._root.path) else catalog.seams(self._root.id)
+        points = mount_points(mount_table())
+        self._sight = Sight(self._root, self._below, self._deep, remembered, points)
 
     def run(self) -> None:
         """Add to the plan."""
         held = len(self._stamps)
         sure = self._doubts.prune or self._anchor is not None
-        remote = is_url(self._root.path)  # then the listing itself tells whether it is there
+        remote = self._is_remote  # then the listing itself tells whether it is there
         there = remote or is_real_folder(self._root.path, self._below)
+        if not remote:
+            self._sight.begin()
         differing = self._differing() if there else []
         if remote and isinstance(self._unread.get(self._below), FileNotFoundError):
             del self._unread[self._below]
             there = False
         if not there and not sure:
-            self._report(f"is missing, with {held} photos")
+            self._report(MISSING, held)
             return
         if self._anchor and identity_of(self._anchor.path) != self._anchor.identity:
             self._plan.unplugged.append(self._target)
             return
         bare = held and held == len(self._stamps) and not differing and not sure
         if bare and self._is_bare():
-            self._report(f"is empty where it held {held} photos")
+            self._sight.empty(self._below)
+            self._remember()
+            self._report(EMPTY, held)
             return
         known = self._catalog.known(*self._lying) if differing or self._stamps else {}
+        kept = self._set_apart(known, differing)
         for found in differing:
-            self._sort_in(found, known)
-        self._add_gone(known, {found.path for found in differing})
+            if found.path not in kept:
+                self._sort_in(found, known)
+        self._add_gone(known, kept | {found.path for found in differing})
         self._report_unread()
+        self._remember()
+
+    # What is away
+
+    def _set_apart(self, known: dict[str, Known], differing: list[Found]) -> set[str]:
+        """The photos that are not shown as they were, and away: they are kept as they are."""
+        if self._is_remote:
+            return set()
+        if self._doubts.prune:
+            self._sight.prune()
+            return set()
+        changed = {found.path: found for found in differing if found.path in known}
+        lost = {path for path, _, _ in self._stamps if path not in changed}
+        lost = {path for path in lost if not self._is_unread(path)}
+        kept = self._on_drives(known, changed, lost)
+        if self._anchor is None:
+            for folder, paths in emptied(self._root.path, self._below, lost - kept).items():
+                kept.update(paths)
+                self._sight.empty(folder)
+                self._keep(folder, EMPTY, paths, known)
+        return kept
+
+    def _on_drives(
+        self, known: dict[str, Known], changed: dict[str, Found], lost: set[str]
+    ) -> set[str]:
+        """Those of the lost and the changed that are on a drive which is not there."""
+        altered = {
+            path
+            for path, found in changed.items()
+            if (found.size, found.mtime_ns) != (known[path].size, known[path].mtime_ns)
+        }
+        seams = self._sight.seams()
+        away: dict[str, tuple[str, set[str]]] = {}
+        for seam in seams:
+            lacking = {path for path in lost | altered if seam_of(path, seams) == seam}
+            same = (path for path in known if path not in lacking and not self._is_unread(path))
+            overlaps = bool(lacking) and any(seam_of(path, seams) == seam for path in same)
+            if lacking and not self._sight.is_the_same(seam, overlaps):
+                copies = {it for it in lacking & altered if self._is_copy(changed[it], known[it])}
+                lacking -= copies
+                overlaps |= bool(copies)
+            if state := self._sight.judge(seam, bool(lacking), overlaps):
+                away[seam] = state, lacking
+        for seam, (state, lacking) in away.items():
+            self._keep(seam, state, lacking, known, self._sight.may_have_moved(seam))
+        return set().union(*(lacking for _, lacking in away.values()))
+
+    def _keep(
+        self,
+        folder: str,
+        state: str,
+        paths: Collection[str],
+        known: dict[str, Known],
+        may_have_moved: bool = True,
+    ) -> None:
+        place = joined(self._root.path, folder)
+        self._kept.append(folder)
+        self._plan.away.append(Away(place, state, len(paths)))
+        if may_have_moved:
+            self._plan.kept += [Gone(self._root, path, known[path], place) for path in paths]
+
+    def _is_copy(self, found: Found, known: Known) -> bool:
+        """Whether a file that has another time than a photo had is that photo all the same."""
+        from clipsearch.indexing.loading import Unread, hash_file
+
+        if found.size != known.size:
+            return False
+        result = hash_file(joined(self._root.path, found.path))
+        return not isinstance(result, Unread) and result.digest == known.digest
+
+    def _remember(self) -> None:
+        if not self._is_remote and self._sight.learnt != self._sight.remembered:
+            self._plan.seams[self._root.id] = self._sight.learnt
+
+    # What is on the disk
 
     def _differing(self) -> list[Found]:
         """The photos on the disk that are not the same as in the catalog, or not surely."""
@@ -203,6 +363,8 @@ class _Comparison:
             other = [it for it in photos if it not in self._stamps or it.path in doubted]
             self._stamps.difference_update(photos)
             self._plan.unchanged += len(photos) - len(other)
+            if photos:
+                self._sight.shown.add(photos[0].path.rpartition("/")[0])
             differing += other
         return differing
 
@@ -211,6 +373,7 @@ class _Comparison:
         folders = walk_folders(
             self._root.path, self._below, self._unread.__setitem__,
             self._catalog.rules(self._root.id), others, self._deep, self._pass_over,
+            self._catalog.folder_rules(self._root.id), self._sight.crossed.add,
         )  # fmt: skip
         if not self._excluded:
             return folders
@@ -246,7 +409,9 @@ class _Comparison:
             if path not in differing and not self._is_unread(path)
         ]
         self._plan.mended += [
-            (self._root.id, path) for path in self._failed if not self._is_unread(path)
+            (self._root.id, path)
+            for path in self._failed
+            if not self._is_unread(path) and not any(is_below(path, it) for it in self._kept)
         ]
 
     def _is_unread(self, path: str) -> bool:
@@ -259,13 +424,9 @@ class _Comparison:
         everything = walk(self._root.path, self._below, lambda path, error: None, None)
         return next(everything, None) is None
 
-    def _report(self, state: str) -> None:
+    def _report(self, state: str, held: int) -> None:
         self._plan.unplugged.append(self._target)
-        doubt = "" if is_url(self._place) else " (a drive that is not connected?)"
-        self._plan.problems.append(
-            f"{self._place} {state}{doubt}; they are kept. If they are gone for good: clipsearch"
-            " index --prune, or clipsearch forget"
-        )
+        self._plan.away.append(Away(self._place, state, held))
 
     def _report_unread(self) -> None:
         for path, error in self._unread.items():

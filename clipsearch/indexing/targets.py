@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from clipsearch.errors import InvalidInput
-from clipsearch.indexing.plan import Target
+from clipsearch.indexing.plan import Plan, Target
+from clipsearch.photos.mounts import is_vacant
 from clipsearch.photos.scan import ScanRules, is_photo_name
 from clipsearch.photos.urls import is_url, joined, normal, path_below
 from clipsearch.store.catalog import Catalog, Known, Root
 from clipsearch.store.database import is_below
+
+log = logging.getLogger("clipsearch")
+
+_SOME = 200  # photos that are looked for where a root may have moved to
 
 
 def choose_targets(catalog: Catalog, paths: Sequence[str]) -> list[Target]:
@@ -31,12 +37,56 @@ def choose_targets(catalog: Catalog, paths: Sequence[str]) -> list[Target]:
     folders = [_folder(catalog, path) for path in paths]
     for folder in folders:  # first all roots, so that none is taken in after it is a target
         if not any(is_below(folder, root.path) for root in catalog.roots()):
-            catalog.add_root(folder)
+            root = catalog.add_root(folder)
+            _take_over_rules(catalog, root)
     targets = {_target(catalog, folder) for folder in folders}
     return sorted(
         (target for target in targets if not any(_holds(other, target) for other in targets)),
         key=lambda target: (target.root.path, target.below),
     )
+
+
+def _take_over_rules(catalog: Catalog, root: Root) -> None:
+    """Have the rules of a missing root hold where its folder seems to be now: at a new root.
+
+    That is the new root itself, or a folder in it. What has moved is told by contents, but those
+    are read only after the rules are known.
+    """
+    for old in _missing_roots(catalog):
+        places = ["", os.path.basename(old.path), *_folders_in(root.path)]
+        known = sorted(catalog.known(old.id).items())
+        sample = known[:: max(1, len(known) // _SOME)]
+        found = (it for it in places if _are_in(joined(root.path, it), sample))
+        if (place := next(found, None)) is not None:
+            catalog.carry_rules(old, root, place)
+
+
+def _missing_roots(catalog: Catalog) -> list[Root]:
+    """The roots of which nothing is there; not those at URLs, which are not asked."""
+    return [it for it in catalog.roots() if not is_url(it.path) and is_vacant(it.path)]
+
+
+def _folders_in(root: str) -> list[str]:
+    if is_url(root):
+        return []
+    try:
+        with os.scandir(root) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return []  # which the plan says
+
+
+def _are_in(folder: str, some: Sequence[tuple[str, Known]]) -> bool:
+    """Whether most of some photos are below a folder now, by their names and sizes."""
+    there = [path for path, it in some if _size(joined(folder, path)) == it.size]
+    return 2 * len(there) > len(some)
+
+
+def _size(file: str) -> int | None:
+    try:
+        return os.stat(file, follow_symlinks=False).st_size
+    except (OSError, ValueError):
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +116,39 @@ def change_rules(catalog: Catalog, targets: Sequence[Target], changes: RuleChang
     if changes == RuleChanges():
         return
     for root, below, *_ in targets:
-        if below:
+        if below and below not in catalog.folder_rules(root.id):
             raise InvalidInput(
                 f"--include, --exclude, --follow-links and --raw-too hold for a whole indexed"
                 f" folder; name {root.path}, or put a .clipsearchignore into {below}"
             )
     for target in targets:
-        rules = catalog.rules(target.root.id)
-        catalog.set_rules(target.root.id, changes.applied_to(rules))
+        root_id, folder = target.root.id, target.below
+        rules = catalog.folder_rules(root_id)[folder] if folder else catalog.rules(root_id)
+        catalog.set_rules(root_id, changes.applied_to(rules), folder)
+
+
+def settle(catalog: Catalog, plan: Plan) -> None:
+    """Write what a plan knows without reading a file: what moved, and where file systems meet."""
+    for root_id, seams in plan.seams.items():
+        catalog.set_seams(root_id, seams)
+    if plan.moves:
+        catalog.remove_failures((item.root.id, item.found.path) for _, item in plan.moves)
+        catalog.move_photos(
+            (photo.known.id, item.root.id, item.found.path) for photo, item in plan.moves
+        )
+
+
+def leave_moved_roots(catalog: Catalog, plan: Plan) -> None:
+    """Remove the missing roots whose photos have all been found elsewhere."""
+    moved = {photo.root.id for photo in plan.moved}
+    for root in _missing_roots(catalog):
+        if root.id in moved and not catalog.count_photos(root.id) and not os.path.isdir(root.path):
+            catalog.remove_root(root.id)
+            log.warning(
+                "%s is missing and all its photos were found elsewhere: it is no longer indexed"
+                " itself; if it comes back, name it to clipsearch index",
+                root.path,
+            )
 
 
 def take_back_roots(catalog: Catalog, before: Sequence[Root]) -> None:
@@ -88,7 +163,7 @@ class Held:
     """What the index holds at a path."""
 
     photos: int
-    roots: tuple[tuple[str, ScanRules], ...]  # folders that are indexed and lie there, and rules
+    roots: tuple[tuple[str, ScanRules], ...]  # folders that are indexed there, the inner first
 
 
 def held_at(catalog: Catalog, path: str) -> Held:
@@ -99,8 +174,16 @@ def held_at(catalog: Catalog, path: str) -> Held:
     """
     wanted = _real(path)
     parts = [(root, *_part_of(catalog, root, wanted)) for root in _roots_at(catalog, wanted)]
-    whole = [(root.path, catalog.rules(root.id)) for root, part, _, _ in parts if not part]
+    whole = [it for root, part, _, _ in parts if not part for it in _indexed_as(catalog, root)]
     return Held(sum(len(photos) for _, _, photos, _ in parts), tuple(whole))
+
+
+def _indexed_as(catalog: Catalog, root: Root) -> Iterator[tuple[str, ScanRules]]:
+    """The folders that give a root and its rules when they are indexed one after the other."""
+    for folder, rules in catalog.folder_rules(root.id).items():
+        if rules != ScanRules():
+            yield joined(root.path, folder), rules
+    yield root.path, catalog.rules(root.id)
 
 
 def forget(catalog: Catalog, path: str, keep_for: int | None = None) -> int:
@@ -151,12 +234,9 @@ def _forget_in(catalog: Catalog, root: Root, wanted: str) -> Collection[Known]:
 
 def _folder(catalog: Catalog, path: str) -> str:
     """The real path of a folder, or of a photo that was forgotten and is named to come back."""
-    if not path:
-        raise InvalidInput("the folder's name is empty")
     real = _real(path)
-    # A root that is not there now may be a drive that is not connected; the plan says so.
-    known = any(root.path == real for root in catalog.roots())
-    if known or os.path.isdir(real) or _is_excluded(catalog, real):
+    # What is known and not there now may be a drive that is not connected; the plan says so.
+    if os.path.isdir(real) or _is_known(catalog, real) or _is_excluded(catalog, real):
         return real
     if is_url(real):
         from clipsearch.photos.remote import check_root
@@ -189,6 +269,15 @@ def _is_file(path: str) -> bool:
     return is_photo_name(path.rpartition("/")[2]) and is_file(path)
 
 
+def _is_known(catalog: Catalog, folder: str) -> bool:
+    """Whether a folder is a root, or is not there and has photos that are known."""
+    root = next((root for root in catalog.roots() if is_below(folder, root.path)), None)
+    if root is None or folder == root.path:
+        return root is not None
+    is_there = is_url(folder) or os.path.lexists(folder)
+    return not is_there and bool(catalog.stamps(root.id, path_below(folder, root.path)))
+
+
 def _is_excluded(catalog: Catalog, file: str) -> bool:
     return any(
         is_below(file, root.path) and path_below(file, root.path) in catalog.exclusions(root.id)
@@ -206,8 +295,10 @@ def _real(path: str) -> str:
     """The real path of a folder; of a photo, which may be gone, that of its folder and its name.
 
     Raises:
-        InvalidInput: a URL that cannot be one of a folder.
+        InvalidInput: no name, or a URL that cannot be one of a folder.
     """
+    if not path:  # which would be the folder that one happens to be in
+        raise InvalidInput("the folder's name is empty")
     if is_url(path):
         return normal(path)
     # os.path's expanduser leaves the home of nobody alone, where pathlib's raises.

@@ -20,7 +20,7 @@ from clipsearch.errors import LibraryBusy
 from clipsearch.indexing.arrivals import Arrivals, Retries
 from clipsearch.indexing.news import Follower, News
 from clipsearch.indexing.plan import Anchor, Plan, Ready, Target
-from clipsearch.photos.mounts import network_type
+from clipsearch.photos.mounts import mount_points, mount_table, network_type
 from clipsearch.photos.scan import Identity, identity_of
 from clipsearch.photos.urls import is_url, joined, parts_of, path_below
 from clipsearch.store.catalog import Catalog, Root
@@ -89,6 +89,7 @@ class Watcher:
         self._places: dict[str, _Place] = {}
         self._touched: dict[str, bool] = {}  # folders to look at; whether with all below
         self._arrivals = Arrivals(self._is_remote)
+        self._mounts = mount_table()
         self._retries = Retries()
         self._unread: set[str] = set()  # folders that could not be listed
         self._told: set[str] = set()
@@ -99,6 +100,7 @@ class Watcher:
         try:
             while not stop.is_set():
                 self._take_news()
+                self._mind_mounts()
                 self._mind_failures()
                 self._mind_places()
                 if self._touched or any(place.is_due for place in self._places.values()):
@@ -123,6 +125,18 @@ class Watcher:
                 self._arrive(place, identity)
         for place in self._places.values():
             place.is_due |= place.is_polled() and time.monotonic() >= place.next_look
+
+    def _mind_mounts(self) -> None:
+        """Look anew at folders in which a drive was mounted, or went away: no event tells of it."""
+        now = mount_table()
+        if now == self._mounts:
+            return
+        before, self._mounts = self._mounts, now
+        changed = mount_points(before).items() ^ mount_points(now).items()
+        for place in self._places.values():
+            if any(is_below(point, place.path) for point, _ in changed):
+                self._told.clear()
+                place.is_new = True
 
     def _wanted(self) -> list[str]:
         roots = self._catalog.roots()
@@ -153,7 +167,7 @@ class Watcher:
         if network:
             place.is_remote = True
             self._start_to_poll(place, f"lies on a network ({network})")
-        elif root and self._catalog.rules(root.id).follow_links:
+        elif root and self._catalog.follows_links(root.id):
             self._start_to_poll(place, "is indexed behind its links too")
         else:
             self._follow(place)
@@ -246,7 +260,7 @@ class Watcher:
         self._is_waiting = False
         self._touched.clear()
         self._arrivals.closed.clear()
-        for problem in plan.problems:
+        for problem in plan.said():
             self._tell(problem)
         seen = [joined(target.root.path, target.below) for target in plan.targets]
         self._unread = {it for it in self._unread if not any(is_below(it, top) for top in seen)}

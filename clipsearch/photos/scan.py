@@ -5,9 +5,9 @@ from __future__ import annotations
 import codecs
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from stat import S_ISREG
 from typing import TYPE_CHECKING, NamedTuple
@@ -103,6 +103,9 @@ class ScanRules:
 
 DEFAULT_RULES = ScanRules()
 
+# Of folders below a root, by their paths there: what holds in them besides the root's rules.
+FolderRules = Mapping[str, ScanRules]
+
 
 def is_photo_name(name: str) -> bool:
     """Whether a file of this name may be a photo: a known extension and not hidden."""
@@ -144,13 +147,19 @@ def walk_folders(
     elsewhere: Sequence[str] = (),
     deep: bool = True,
     on_passed_over: OnPassedOver | None = None,
+    inner: FolderRules | None = None,
+    on_seam: Callable[[str], None] = lambda folder: None,
 ) -> Iterator[list[Found]]:
     """`walk`, giving the photos of each folder together; not `deep`, only of the folder `below`.
 
-    `on_passed_over` gets the path below the root of each picture of a kind that is not read.
+    `on_passed_over` gets the path below the root of each picture of a kind that is not read. In
+    folders that have `inner` rules, a photo has to satisfy those too. A folder that lies on
+    another device than the one above it goes to `on_seam` with its path below the root.
     """
     walking = _RemoteWalk if is_url(root) else _Walk
-    return walking(root, below, on_error, rules, elsewhere, deep, on_passed_over).folders()
+    return walking(
+        root, below, on_error, rules, elsewhere, deep, on_passed_over, inner or {}, on_seam
+    ).folders()
 
 
 class _Ignore(NamedTuple):
@@ -160,11 +169,53 @@ class _Ignore(NamedTuple):
     matcher: GitIgnoreSpec
 
 
+class _Patterns(NamedTuple):
+    """The patterns of a folder's rules, and the folder that they are relative to."""
+
+    prefix: str  # "" or ending in "/"
+    include: GitIgnoreSpec | None
+    exclude: GitIgnoreSpec | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """The rules that hold in a folder: the root's, and those of folders on the way."""
+
+    patterns: tuple[_Patterns, ...] = ()
+    follow_links: bool = False
+    raw_too: bool = False
+
+    def narrowed(self, prefix: str, rules: ScanRules) -> _Rules:
+        """These with the rules of a folder."""
+        own = _Patterns(prefix, _matcher(rules.include), _matcher(rules.exclude))
+        return _Rules(
+            (*self.patterns, own) if own.include or own.exclude else self.patterns,
+            self.follow_links or rules.follow_links,
+            self.raw_too or rules.raw_too,
+        )
+
+    def takes(self, path: str) -> bool:
+        """Whether patterns take a photo."""
+        return not self.leaves_out(path) and all(
+            it.include is None or it.include.check_file(path[len(it.prefix) :]).include
+            for it in self.patterns
+        )
+
+    def leaves_out(self, path: str) -> bool:
+        """Whether patterns leave out a path below the root; a folder's ends in "/"."""
+        return any(
+            it.exclude is not None and it.exclude.check_file(path[len(it.prefix) :]).include
+            for it in self.patterns
+        )
+
+
 class _Folder(NamedTuple):
     """A folder to list."""
 
     prefix: str  # its path below the root, ending in "/"; "" for the root itself
     ignores: tuple[_Ignore, ...]  # those of the folders above it, the outermost first
+    rules: _Rules
+    device: int | None = None  # of the folder above it, if that was listed
     linked: bool = False  # reached through a link
 
     @property
@@ -183,6 +234,7 @@ class _Listing(NamedTuple):
     others: list[str]  # pictures of kinds that are not read
     has_twins: bool  # whether some may show what another one of the folder does
     has_ignore_file: bool
+    device: int | None = None
 
 
 class _Walk:
@@ -197,6 +249,8 @@ class _Walk:
         elsewhere: Sequence[str],
         deep: bool,
         on_passed_over: OnPassedOver | None,
+        inner: FolderRules,
+        on_seam: Callable[[str], None],
     ) -> None:
         self._root = root
         self._below = below
@@ -204,9 +258,9 @@ class _Walk:
         self._on_passed_over = on_passed_over
         self._deep = deep
         self._heeding = rules is not None
-        self._rules = rules or ScanRules(raw_too=True)
-        self._include = _matcher(self._rules.include)
-        self._exclude = _matcher(self._rules.exclude)
+        self._rules = _Rules().narrowed("", rules or ScanRules(raw_too=True))
+        self._inner = inner
+        self._on_seam = on_seam
         # An explicit stack: a tree may be deeper than Python's recursion limit.
         self._pending: list[_Folder] = []
         # Only where links are followed:
@@ -216,7 +270,7 @@ class _Walk:
 
     def folders(self) -> Iterator[list[Found]]:
         """Yield the photos of each folder."""
-        if self._rules.follow_links:
+        if self._rules.follow_links or any(it.follow_links for it in self._inner.values()):
             self._seen.update(filter(None, map(identity_of, self._elsewhere)))
         try:
             self._pending += self._start()
@@ -231,13 +285,18 @@ class _Walk:
 
     def _start(self) -> list[_Folder]:
         """The folder `below`, with the ignore files above it; nothing if those leave it out."""
-        folder = _Folder("", ())
+        folder = _Folder("", (), self._rules)
         for name in self._below.split("/") if self._below else ():
             ignores = self._ignores_in(folder) if self._heeding else ()
-            folder = _Folder(f"{folder.prefix}{name}/", ignores)
-            if self._leaves_out(folder.prefix, ignores):
+            prefix = f"{folder.prefix}{name}/"
+            if _leaves_out(prefix, folder.rules, ignores):
                 return []
+            folder = _Folder(prefix, ignores, self._rules_in(prefix, folder))
         return [folder]
+
+    def _rules_in(self, prefix: str, above: _Folder) -> _Rules:
+        own = self._inner.get(prefix[:-1])
+        return above.rules.narrowed(prefix, own) if own else above.rules
 
     def _ignores_in(self, folder: _Folder) -> tuple[_Ignore, ...]:
         """The ignore files down to a folder that may have one."""
@@ -259,12 +318,18 @@ class _Walk:
     def _list(self, folder: _Folder) -> _Listing:
         path = os.path.join(self._root, folder.path)
         if not _BY_DESCRIPTOR:
-            return self._look(folder, path)
+            return self._on_device(folder, path)
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            return self._look(folder, descriptor)
+            return self._on_device(folder, descriptor)
         finally:
             os.close(descriptor)
+
+    def _on_device(self, folder: _Folder, place: str | int) -> _Listing:
+        device = os.stat(place).st_dev
+        if folder.device is not None and device != folder.device:
+            self._on_seam(folder.path)
+        return self._look(folder, place)._replace(device=device)
 
     def _look(self, folder: _Folder, place: str | int) -> _Listing:
         photos: list[Found] = []
@@ -274,7 +339,7 @@ class _Walk:
         others: list[str] = []
         has_twins = has_ignore_file = False
         prefix = folder.prefix
-        following = self._rules.follow_links
+        following = folder.rules.follow_links
         # A run over unchanged photos spends its time in this loop, so nothing is called that
         # need not be; Found's own constructor would take three times as long.
         new = tuple.__new__
@@ -310,27 +375,28 @@ class _Walk:
 
     def _chosen(self, folder: _Folder, listing: _Listing) -> list[Found]:
         """The photos of a folder that the rules take; its subfolders are put on the stack."""
-        photos, ignores = listing.photos, folder.ignores
+        photos, ignores, rules = listing.photos, folder.ignores, folder.rules
         if listing.has_ignore_file and self._heeding:
             ignores = self._with_ignore_file(folder)
-        if self._rules.follow_links:
+        if rules.follow_links and not is_url(self._root):
             photos = self._unseen(folder, listing)
-        if ignores or self._exclude or self._include:
-            photos = [photo for photo in photos if self._takes(photo.path, ignores)]
+        if ignores or rules.patterns:
+            photos = [photo for photo in photos if _takes(photo.path, rules, ignores)]
         if listing.has_twins:
-            photos = list(_without_twins(photos, self._rules.raw_too))
+            photos = list(_without_twins(photos, rules.raw_too))
         if listing.others and self._on_passed_over:
             for path in listing.others:
-                if self._takes(path, ignores):
+                if _takes(path, rules, ignores):
                     self._on_passed_over(path)
         if not self._deep:
             return photos
-        self._pending += [
-            _Folder(prefix, ignores, folder.linked)
-            for prefix in listing.folders
-            if not self._leaves_out(prefix, ignores)
+        for prefix in listing.folders:
+            if not _leaves_out(prefix, rules, ignores):
+                own = self._rules_in(prefix, folder) if self._inner else rules
+                self._pending.append(_Folder(prefix, ignores, own, listing.device, folder.linked))
+        self._links += [
+            _Folder(f"{path}/", ignores, rules, listing.device, True) for path in listing.links
         ]
-        self._links += [_Folder(f"{path}/", ignores, True) for path in listing.links]
         return photos
 
     # Links
@@ -363,13 +429,13 @@ class _Walk:
             return
         own = (stat.st_dev, stat.st_ino)
         if os.path.isdir(path):
-            if not self._leaves_out(link.prefix, link.ignores):
+            if not _leaves_out(link.prefix, link.rules, link.ignores):
                 self._pending.append(link)
         elif (
             is_photo_name(os.path.basename(path))
             and S_ISREG(stat.st_mode)
             and own not in self._seen
-            and self._takes(link.path, link.ignores)
+            and _takes(link.path, link.rules, link.ignores)
         ):
             self._seen.add(own)
             yield [Found(link.path, stat.st_size, stat.st_mtime_ns)]
@@ -381,21 +447,7 @@ class _Walk:
         start = os.path.realpath(os.path.join(self._root, self._below))
         return _is_within(real, os.path.realpath(self._root)) and not _is_within(real, start)
 
-    # Rules
-
-    def _takes(self, path: str, ignores: Sequence[_Ignore]) -> bool:
-        wanted = self._include is None or bool(self._include.check_file(path).include)
-        return wanted and not self._leaves_out(path, ignores)
-
-    def _leaves_out(self, path: str, ignores: Sequence[_Ignore]) -> bool:
-        """Whether patterns leave out a path below the root; a folder's ends in "/"."""
-        if self._exclude and self._exclude.check_file(path).include:
-            return True
-        for prefix, matcher in reversed(ignores):  # the nearest that has a say decides
-            verdict = matcher.check_file(path[len(prefix) :]).include
-            if verdict is not None:
-                return verdict
-        return False
+    # Ignore files
 
     def _with_ignore_file(self, folder: _Folder) -> tuple[_Ignore, ...]:
         """The ignore files down to a folder that has one."""
@@ -411,11 +463,6 @@ class _Walk:
 
 class _RemoteWalk(_Walk):
     """A walk at a URL, where there are no links, and folders are what names begin with."""
-
-    def folders(self) -> Iterator[list[Found]]:
-        """Yield the photos of each folder."""
-        self._rules = replace(self._rules, follow_links=False)
-        return super().folders()
 
     def _in_folders(self) -> Iterator[list[Found]]:
         with ThreadPoolExecutor(_AHEAD, "clipsearch-list") as listers:
@@ -461,6 +508,23 @@ class _RemoteWalk(_Walk):
         from clipsearch.photos.remote import fetch
 
         return fetch(joined(self._root, folder.prefix + IGNORE_FILE), _MOST_IGNORE_BYTES)
+
+
+def _takes(path: str, rules: _Rules, ignores: Sequence[_Ignore]) -> bool:
+    return rules.takes(path) and not _is_ignored(path, ignores)
+
+
+def _leaves_out(path: str, rules: _Rules, ignores: Sequence[_Ignore]) -> bool:
+    """Whether patterns leave out a path below the root; a folder's ends in "/"."""
+    return rules.leaves_out(path) or _is_ignored(path, ignores)
+
+
+def _is_ignored(path: str, ignores: Sequence[_Ignore]) -> bool:
+    for prefix, matcher in reversed(ignores):  # the nearest that has a say decides
+        verdict = matcher.check_file(path[len(prefix) :]).include
+        if verdict is not None:
+            return verdict
+    return False
 
 
 def _matcher(patterns: Iterable[str]) -> GitIgnoreSpec | None:

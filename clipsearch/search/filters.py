@@ -61,6 +61,9 @@ _KM = {"km": 1.0, "m": 0.001, "mi": 1.609344}
 _USUAL_KM = 5.0
 
 
+_DIGITS = 12  # of a length or of megapixels; no picture comes near, and 64 bits hold it
+
+
 @dataclass(frozen=True, slots=True)
 class Filters:
     """What photos must satisfy, all of it; as the options of the same names, None for anything."""
@@ -252,6 +255,8 @@ def _one_of(name: str | None, conditions: dict[str, Selection], option: str) -> 
 def _size(text: str | None) -> Selection | None:
     if text is None:
         return None
+    if any(len(digits) > _DIGITS for digits in re.findall(r"\d+", text)):
+        raise InvalidInput(f"--min-size {text[:40]} is larger than any picture")
     if match := re.fullmatch(r"(\d+)x(\d+)", text):
         shorter, longer = sorted(map(int, match.groups()))
         facts = Either((_at_least(shorter, longer), _at_least(longer, shorter)))

@@ -24,6 +24,7 @@ from clipsearch.errors import InvalidInput
 from clipsearch.models import TextEncoder
 from clipsearch.photos.urls import PhotoPath, photo_path
 from clipsearch.search.filters import Filters, no_photos_below, select
+from clipsearch.search.presence import Presence
 from clipsearch.search.results import Hit
 from clipsearch.search.scoring import probabilities
 from clipsearch.store.catalog import EVERYTHING, Catalog, Model, Selection
@@ -284,10 +285,17 @@ def _hits(
 ) -> Iterator[tuple[int, list[Hit]]]:
     """The photos of each chosen vector, by its place in `best`."""
     photos = catalog.photos_of_vectors(best.ids[chosen].tolist(), place)
+    presence = Presence(catalog)
     for at in chosen.tolist():
         hits = [
-            Hit(photo_path(photo.path), float(best.scores[at]), photo.id, photo.facts)
-            for photo in photos.get(int(best.ids[at]), [])
+            Hit(
+                photo_path(photo.path),
+                float(best.scores[at]),
+                photo.id,
+                photo.facts,
+                present=presence.of(photo.path),
+            )
+            for photo in presence.last(photos.get(int(best.ids[at]), ()), lambda it: it.path)
         ]
         if hits:  # not so if it was removed since
             yield at, hits

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import LARGEST, InvalidInput
 from clipsearch.photos.urls import PhotoPath, Url, photo_path
+from clipsearch.search.presence import Presence
 from clipsearch.search.relevance import (
     SAMPLE,
     Calibration,
@@ -68,7 +69,7 @@ class Spaces:
     def __init__(self, folder: Path, catalog: Catalog) -> None:
         self._folder = folder
         self._catalog = catalog
-        self._version: tuple[int, int] | None = None
+        self._version: tuple[int, ...] | None = None
         self._spaces: dict[int, Space] = {}
 
     def of(self, model: Model) -> Space:
@@ -94,7 +95,8 @@ def nearest_photos(
 ) -> list[Hit]:
     """The k photos with the highest cosine to `query`, (dim,) float32 unit, best first.
 
-    Photos of one content share a vector and all count; None asks for all photos. Only photos of
+    Photos of one content share a vector and all count, those that are away last; None asks for all
+    photos. Only photos of
     the `selection` are looked at; `leave_out` is a file not to be given. An approximate index is
     used where there is one, unless `exact`. `neutral` goes with a question in words; one with a
     picture in it has None. `first` is what a search for k + 1 vectors has found already.
@@ -116,6 +118,8 @@ def check_k(k: int | None) -> None:
     """Raise InvalidInput unless `k` photos can be asked for; None asks for all."""
     if k is not None and k < 1:
         raise InvalidInput(f"-k must be at least 1, not {k}")
+    if k is not None and k > LARGEST // 8:  # room to look further
+        raise InvalidInput("-k is larger than any library; all asks for all photos")
 
 
 def _hits(
@@ -125,14 +129,20 @@ def _hits(
     selection: Selection,
     leave_out: PhotoPath | None,
 ) -> Iterator[Hit]:
+    presence = Presence(catalog)
     for start in range(0, len(matches.ids), _ROWS):
         some = Matches(*(all[start : start + _ROWS] for all in (matches.ids, matches.scores)))
         photos = catalog.photos_of_vectors(some.ids.tolist(), selection)
         columns = (some.ids, some.scores, judge(some))
         for id, score, worth in zip(*(column.tolist() for column in columns), strict=True):
-            for photo in photos.get(id, []):
+            for photo in presence.last(photos.get(id, ()), _path_of):
                 if leave_out is None or not _is_file(photo, leave_out):
-                    yield Hit(photo_path(photo.path), score, photo.id, photo.facts, worth)
+                    path, there = photo_path(photo.path), presence.of(photo.path)
+                    yield Hit(path, score, photo.id, photo.facts, worth, there)
+
+
+def _path_of(photo: PhotoRow) -> str:
+    return photo.path
 
 
 def _judge(space: Space, query: np.ndarray, neutral: Embedded | None) -> _Judge:

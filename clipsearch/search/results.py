@@ -18,10 +18,17 @@ class Photo:
     path: PhotoPath
     id: int  # of the photo in the catalog; stays when the file is moved
     facts: Facts
+    present: bool = True  # whether it is there, and not on a drive that is away
 
     def as_dict(self, rank: int) -> dict[str, Any]:
         """The photo as `--json` shows it; `rank` counts from 1."""
-        return {"rank": rank, "path": str(self.path), "id": self.id, **asdict(self.facts)}
+        return {
+            "rank": rank,
+            "path": str(self.path),
+            "id": self.id,
+            **asdict(self.facts),
+            "present": self.present,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,7 @@ class Hit:
     facts: Facts
     # How far it stands out as an answer, 0 to 1 (docs/relevance.md); None where nothing was asked.
     relevance: float | None = None
+    present: bool = True  # whether it is there, and not on a drive that is away
 
     def as_dict(self, rank: int) -> dict[str, Any]:
         """The hit as `--json` shows it; `rank` counts from 1."""
@@ -44,6 +52,7 @@ class Hit:
             "path": str(self.path),
             "id": self.id,
             **asdict(self.facts),
+            "present": self.present,
         }
 
 

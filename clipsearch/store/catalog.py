@@ -26,12 +26,18 @@ from clipsearch.store import changes, database, departed, words
 from clipsearch.store.conditions import Condition, EngineFacts, engine_facts, folded
 from clipsearch.store.database import Origin, from_db, is_below, to_db
 from clipsearch.store.departed import Kept
+from clipsearch.store.reading import Reading, checked
 
 log = logging.getLogger("clipsearch")
 
 T = TypeVar("T")
 
+# By a folder's path below its root: names of the file systems that its photos are on; "" is the
+# one of the folder above (see indexing/away.py).
+Seams = Mapping[str, frozenset[str]]
+
 MOST_QUESTIONS = 10_000  # that are remembered; the oldest go first
+_ATTEMPTS = 10  # at a question, while the file changes under it
 MOST_TRIES = 3  # of a file that a decoder did not come to an end with
 _MANY = 500  # parameters in one statement; SQLite's oldest limit is 999
 
@@ -174,20 +180,25 @@ def _say_far(folder: Path, kind: str) -> None:
 class Catalog:
     """The SQLite file of one index folder."""
 
-    def __init__(self, connection: sqlite3.Connection, far: Path | None = None) -> None:
+    def __init__(self, reading: Reading, far: Path | None = None) -> None:
         """With `far`, a folder on a network file system, it is read until `open_to_write`."""
         self._far = far
-        self._is_mounted = False
-        self._take(connection)
+        self._places: Mapping[str, str] | None = None
+        self._openings = 0
+        self._is_asked = False
+        self._take(reading)
 
-    def _take(self, connection: sqlite3.Connection) -> None:
-        self._db = connection
-        connection.create_function("kilometres", 4, _kilometres, deterministic=True)
-        connection.create_function("folded", 1, folded, deterministic=True)
-        self.origin: Origin | None = database.origin(connection)
+    def _take(self, reading: Reading) -> None:
+        self._reading, self._db = reading, reading.connection
+        self._openings += 1
+        self._db.create_function("kilometres", 4, _kilometres, deterministic=True)
+        self._db.create_function("folded", 1, folded, deterministic=True)
+        self.origin: Origin | None = database.origin(self._db)
         self.is_read_only = False
         if self.origin or self._far:
             self._read_only()
+        if self._places:
+            self.mount(self._places)
 
     @classmethod
     def create(cls, folder: Path) -> Catalog:
@@ -201,11 +212,11 @@ class Catalog:
             if file.exists() and file.stat().st_size:
                 return cls.open(folder)
             _say_far(folder, kind)
-        return cls(database.made(folder))
+        return cls(Reading(file, database.made(folder)))
 
     @classmethod
     def open(cls, folder: Path) -> Catalog:
-        """Open the catalog of `folder`, which must exist; a read-only disk will do.
+        """Open the catalog of `folder`, which must exist; the right to read will do.
 
         Raises:
             LibraryError: there is none, it is not ours, or a newer version made it.
@@ -220,9 +231,9 @@ class Catalog:
 
     def mount(self, places: Mapping[str, str]) -> None:
         """Have roots, or folders that hold some, at other places of this machine, read only."""
+        self._places = places
         self._db.execute("PRAGMA query_only = OFF")
         database.mount(self._db, places)
-        self._is_mounted = True
         self._read_only()
 
     def _read_only(self) -> None:
@@ -236,7 +247,7 @@ class Catalog:
                 f"this is a copy of {self.origin.folder}, to be read only; write to that, or make"
                 " an index of its own from it: clipsearch copy --own FOLDER"
             )
-        if self._is_mounted:
+        if self._places:
             raise LibraryError("an index is written only where its folders have their own paths")
 
     @property
@@ -258,8 +269,8 @@ class Catalog:
             return
         folder, self._far = self._far, None
         _say_far(folder, network_type(os.path.realpath(folder)) or "")
-        self._db.close()
-        self._take(database.made(folder))
+        self._reading.close()
+        self._take(Reading(folder / database.FILE_NAME, database.made(folder)))
 
     def copy(
         self,
@@ -278,7 +289,37 @@ class Catalog:
 
     def close(self) -> None:
         """Close the file."""
-        self._db.close()
+        self._reading.close()
+
+    def ask(self, question: Callable[[], T]) -> T:
+        """The answer to a question, of the file as it is now and of one state of it.
+
+        Where SQLite cannot tell a reader that others write, the file is opened again once it has
+        changed, and the question asked again if that was meanwhile.
+        """
+        if self._is_asked:  # the question asks another
+            return question()
+        self._is_asked = True
+        try:
+            for _ in range(_ATTEMPTS):
+                self._renew()
+                try:
+                    answer = question()
+                except Exception:
+                    if not self._reading.is_torn:
+                        raise
+                else:
+                    if not self._reading.is_torn:
+                        return answer
+        finally:
+            self._is_asked = False
+        raise LibraryError(f"{self._reading.file} is changed faster than it is read; try again")
+
+    def _renew(self) -> None:
+        if self._reading.is_outdated:
+            before = self._reading
+            self._take(database.opened(before.file.parent, writes=self._far is None))
+            before.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -301,17 +342,16 @@ class Catalog:
         finally:
             self._db.execute("COMMIT")
 
-    def version(self) -> tuple[int, int]:
+    def version(self) -> tuple[int, ...]:
         """Another value whenever something was written since, by anybody."""
         (others,) = self._db.execute("PRAGMA data_version").fetchone()
-        return int(others), self._db.total_changes
+        return self._openings, int(others), self._db.total_changes
 
     def check(self) -> list[str]:
         """What SQLite finds wrong with the file, a line each; the whole of it is read."""
-        (found,) = zip(*self._db.execute("PRAGMA quick_check(10)"), strict=True)
         orphans = self._db.execute("PRAGMA foreign_key_check").fetchall()
         lost = [f"{len(orphans)} rows belong to others that are not there"] if orphans else []
-        return [line for line in found if line != "ok"] + lost
+        return checked(self._db) + lost
 
     # Models
 
@@ -365,34 +405,105 @@ class Catalog:
     def remove_root(self, root_id: int) -> None:
         """Forget a folder that holds no photos any more."""
         with self.transaction():
-            for table in ("failures", "excluded"):
-                self._db.execute(f"DELETE FROM {table} WHERE root_id = ?", (root_id,))
-            self._db.execute("DELETE FROM roots WHERE id = ?", (root_id,))
+            self._delete_root(root_id)
+
+    def _delete_root(self, root_id: int) -> None:
+        for table in ("failures", "excluded", "seams", "folder_rules"):
+            self._db.execute(f"DELETE FROM {table} WHERE root_id = ?", (root_id,))
+        self._db.execute("DELETE FROM roots WHERE id = ?", (root_id,))
 
     def _absorb(self, old: Root, root: Root) -> None:
-        prefix = path_below(old.path, root.path) + "/"
-        for table in ("photos", "failures", "excluded"):
+        place = path_below(old.path, root.path)
+        if not self.seams(old.id):  # whatever it lies on, it need not be there now
+            self._set_seams(old.id, {"": frozenset({""})})
+        self._take_along(old, root, place)
+        for table in ("photos", "failures", "excluded", "seams", "folder_rules"):
             rows = self._db.execute(
                 f"SELECT rowid, path FROM {table} WHERE root_id = ?", (old.id,)
             ).fetchall()
             self._db.executemany(
                 f"UPDATE {table} SET root_id = ?, path = ? WHERE rowid = ?",
-                [(root.id, to_db(prefix + from_db(path)), rowid) for rowid, path in rows],
+                [(root.id, to_db(_under(place, from_db(path))), rowid) for rowid, path in rows],
             )
         words.renew(self._db, "root_id = ?", [(root.id,)])
         self._db.execute("DELETE FROM roots WHERE id = ?", (old.id,))
+
+    def carry_rules(self, old: Root, root: Root, place: str) -> None:
+        """Have the rules and the exclusions of a root hold also in a folder of another one.
+
+        `place` is the folder's path there, "" for all of it.
+        """
+        with self.transaction():
+            self._take_along(old, root, place)
+            for path in self.exclusions(old.id):
+                values = (root.id, to_db(_under(place, path)))
+                self._db.execute("INSERT OR IGNORE INTO excluded VALUES (?, ?)", values)
+            for path, rules in self.folder_rules(old.id).items():
+                self._set_rules(root.id, _under(place, path), rules)
+
+    def _take_along(self, old: Root, root: Root, place: str) -> None:
+        """Have the rules of a root hold in a folder of another one, where none do yet."""
+        rules = self.rules(old.id)
+        known = self.rules(root.id) if not place else self.folder_rules(root.id).get(place)
+        if rules != ScanRules() and known in (None, ScanRules()):
+            self._set_rules(root.id, place, rules)
 
     def rules(self, root_id: int) -> ScanRules:
         """Which photos of a root are looked at."""
         (text,) = self._db.execute("SELECT rules FROM roots WHERE id = ?", (root_id,)).fetchone()
         return _rules(text)
 
-    def set_rules(self, root_id: int, rules: ScanRules) -> None:
-        """Remember which photos of a root are looked at, in place of what was said before."""
+    def folder_rules(self, root_id: int) -> dict[str, ScanRules]:
+        """What holds besides in folders that were roots before, by their paths below the root."""
+        rows = self._db.execute(
+            "SELECT path, rules FROM folder_rules WHERE root_id = ?", (root_id,)
+        )
+        return {from_db(path): _rules(text) for path, text in rows}
+
+    def follows_links(self, root_id: int, path: str = "") -> bool:
+        """Whether links are followed on the way to a path below a root; for "", anywhere."""
+        own = self.folder_rules(root_id).items()
+        return self.rules(root_id).follow_links or any(
+            rules.follow_links for folder, rules in own if not path or is_below(path, folder)
+        )
+
+    def set_rules(self, root_id: int, rules: ScanRules, folder: str = "") -> None:
+        """Remember which photos of a root are looked at, in place of what was said before.
+
+        Or of a folder that has rules of its own, by its path below the root.
+        """
         with self.transaction():
+            self._set_rules(root_id, folder, rules)
+
+    def _set_rules(self, root_id: int, folder: str, rules: ScanRules) -> None:
+        text = json.dumps(asdict(rules))
+        if not folder:
+            self._db.execute("UPDATE roots SET rules = ? WHERE id = ?", (text, root_id))
+        else:
             self._db.execute(
-                "UPDATE roots SET rules = ? WHERE id = ?", (json.dumps(asdict(rules)), root_id)
+                "INSERT OR REPLACE INTO folder_rules VALUES (?, ?, ?)",
+                (root_id, to_db(folder), text),
             )
+
+    def seams(self, root_id: int) -> Seams:
+        """The file systems that photos of a root were seen on, by the folders where each begins."""
+        found: dict[str, frozenset[str]] = {}
+        rows = self._db.execute("SELECT path, volume FROM seams WHERE root_id = ?", (root_id,))
+        for path, volume in rows:
+            found[from_db(path)] = found.get(from_db(path), frozenset()) | {volume}
+        return found
+
+    def set_seams(self, root_id: int, seams: Seams) -> None:
+        """Remember the file systems of a root, in place of what was known before."""
+        with self.transaction():
+            self._set_seams(root_id, seams)
+
+    def _set_seams(self, root_id: int, seams: Seams) -> None:
+        self._db.execute("DELETE FROM seams WHERE root_id = ?", (root_id,))
+        self._db.executemany(
+            "INSERT INTO seams VALUES (?, ?, ?)",
+            [(root_id, to_db(path), volume) for path, all in seams.items() for volume in all],
+        )
 
     def exclusions(self, root_id: int) -> set[str]:
         """Paths below a root that were forgotten by hand and are not to come back."""
@@ -429,6 +540,15 @@ class Catalog:
             for where in _lying(root_id, below, deep)
             for path, *rest in self._select("path, id, size, mtime_ns, digest", "photos", where)
         }
+
+    def known_of_sizes(self, sizes: Iterable[int]) -> list[tuple[int, str, Known]]:
+        """The photos of one of these sizes in bytes: root, path below it and what is known."""
+        rows = self._db.execute(
+            "SELECT root_id, path, id, size, mtime_ns, digest FROM photos"
+            " WHERE size IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(sizes)),),
+        )
+        return [(root_id, from_db(path), Known(*rest)) for root_id, path, *rest in rows]
 
     def stamps(self, root_id: int, below: str = "", deep: bool = True) -> set[tuple[str, int, int]]:
         """The (path below the root, size, mtime_ns) of each photo of a root."""
@@ -578,14 +698,15 @@ class Catalog:
     def stored(self, photo_id: int) -> StoredPhoto | None:
         """A photo and where its file is, by its id; None where there is no such photo."""
         row = self._db.execute(
-            "SELECT photos.id, digest, roots.path, photos.path, size, mtime_ns, rules,"
+            "SELECT photos.id, digest, root_id, roots.path, photos.path, size, mtime_ns,"
             f" {_FACTS} FROM photos JOIN roots ON roots.id = root_id WHERE photos.id = ?",
             (photo_id,),
         ).fetchone()
         if row is None:
             return None
-        id, digest, root, path, size, mtime_ns, rules, *facts = row
-        place = Place(from_db(root), from_db(path), size, mtime_ns, _rules(rules).follow_links)
+        id, digest, root_id, root, path, size, mtime_ns, *facts = row
+        through_links = self.follows_links(root_id, from_db(path))
+        place = Place(from_db(root), from_db(path), size, mtime_ns, through_links)
         return StoredPhoto(PhotoRow(id, _join(root, path), digest, _facts(facts)), place)
 
     def count_selected(self, selection: Selection) -> int:
@@ -679,6 +800,13 @@ class Catalog:
     def _stamp(self, model_id: int, last_id: int) -> None:
         """Tell this state from any that another history of this catalog may come to."""
         self._db.execute("INSERT INTO batches VALUES (?, ?, randomblob(8))", (model_id, last_id))
+
+    def move_photos(self, moves: Iterable[tuple[int, int, str]]) -> None:
+        """Have photos, by id, at another root and path below it."""
+        rows = [(root_id, to_db(path), id) for id, root_id, path in moves]
+        with self.transaction():
+            self._db.executemany("UPDATE photos SET root_id = ?, path = ? WHERE id = ?", rows)
+            words.renew(self._db, "id = ?", _ones(id for _, _, id in rows))
 
     def remove_photos(self, ids: Iterable[int]) -> None:
         """Take photos out; `sweep` then puts aside the vectors that no photo has any more."""
@@ -1098,6 +1226,11 @@ def _kilometres(latitude: float, longitude: float, other: float, further: float)
 
 def _join(root: str | bytes, path: str | bytes) -> str:
     return joined(from_db(root), from_db(path))
+
+
+def _under(folder: str, path: str) -> str:
+    """What lies at `path` below a folder, both below a root and "" for itself."""
+    return "/".join(filter(None, (folder, path)))
 
 
 def _chunks(values: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -7,6 +7,7 @@ lies. It says itself what it is a copy of.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import time
@@ -15,15 +16,16 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import quote
 
 from clipsearch.errors import LibraryError
-from clipsearch.store import changes, words
+from clipsearch.store import changes, damage, words
 from clipsearch.store.lock import write_lock
+from clipsearch.store.reading import Reading, needs_to_write, read_only
 
 FILE_NAME = "catalog.db"
 APPLICATION_ID = 0x636C6970  # "clip", so that `file` and we can tell whose database it is
-SCHEMA_VERSION = 9  # the number of migrations
+FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)  # to write there
+SCHEMA_VERSION = 10  # the number of migrations
 
 _PATIENCE = 30.0  # seconds that a short write of another process is waited for
 _STEPS_A_LOOK = 200_000  # of SQLite's virtual machine: some hundred looks a second
@@ -65,22 +67,33 @@ def made(folder: Path) -> sqlite3.Connection:
     return connection
 
 
-def opened(folder: Path, writes: bool = True) -> sqlite3.Connection:
-    """The database of `folder`, which must exist; a read-only disk will do.
+def opened(folder: Path, writes: bool = True) -> Reading:
+    """The database of `folder`, which must exist; the right to read will do.
 
     Unless it `writes`, nothing is written there, not even what SQLite needs beside a file.
 
     Raises:
         LibraryError: there is none, it is not ours, or a newer version made it.
     """
-    if not (folder / FILE_NAME).is_file():
+    file = folder / FILE_NAME
+    if not file.is_file():
         raise LibraryError(f"{folder} holds no index; make one: clipsearch index FOLDER")
-    if not writes:
-        return _read_only(folder)
     try:
-        return made(folder)
-    except sqlite3.OperationalError:
-        return _read_only(folder)
+        if writes:
+            return Reading(file, made(folder))
+    except sqlite3.OperationalError as error:
+        if not needs_to_write(error):
+            raise
+    except OSError as error:  # the lock, without which an older file is not migrated
+        if error.errno not in FORBIDDEN:
+            raise
+    reading = _read_only(file, writes)
+    try:
+        _version(reading.connection, file)
+    except BaseException:
+        reading.close()
+        raise
+    return reading
 
 
 def origin(connection: sqlite3.Connection) -> Origin | None:
@@ -210,15 +223,13 @@ def from_db(path: str | bytes) -> str:
     return path if isinstance(path, str) else os.fsdecode(path)
 
 
-def _read_only(folder: Path) -> sqlite3.Connection:
-    file = folder / FILE_NAME
-    # A WAL database on a read-only disk opens only with the promise that nobody writes to it.
-    connection = sqlite3.connect(
-        f"file:{quote(os.fsencode(file.absolute()))}?immutable=1",
-        uri=True, isolation_level=None, check_same_thread=False,
-    )  # fmt: skip
-    _version(connection, file)
-    return connection
+def _read_only(file: Path, shares: bool) -> Reading:
+    try:
+        return read_only(file, shares)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        raise damage.told(file, error) from error
 
 
 def _version(connection: sqlite3.Connection, file: Path) -> int:
@@ -232,10 +243,7 @@ def _version(connection: sqlite3.Connection, file: Path) -> int:
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as error:
-        raise LibraryError(
-            f"{file} is damaged or not a database ({error}).\n"
-            "Restore it from a backup, or move the folder away and index again."
-        ) from error
+        raise damage.told(file, error) from error
     if tables and application != APPLICATION_ID:
         raise LibraryError(f"{file} was not made by clipsearch; name another folder with --index")
     if version > SCHEMA_VERSION:

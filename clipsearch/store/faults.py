@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from clipsearch.errors import LibraryError
+from clipsearch.store import damage
+from clipsearch.store.database import FILE_NAME, FORBIDDEN
+from clipsearch.store.reading import code_of
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ADVICE = "name another folder with --index"
-_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @contextmanager
@@ -21,30 +24,45 @@ def explained(folder: Path, advice: str = _ADVICE) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise LibraryError(_explain(folder, str(error), advice)) from error
+        raise _told(folder, error, advice) from error
     except OSError as error:
         if error.errno in _FULL:
             raise LibraryError(_full(folder)) from error
-        if error.errno in _FORBIDDEN:
+        if error.errno in FORBIDDEN:
             raise LibraryError(_forbidden(folder, error.strerror or "", advice)) from error
         raise
 
 
-def _explain(folder: Path, reason: str, advice: str) -> str:
-    if "full" in reason:
-        return _full(folder)
-    if "readonly" in reason or "unable to open" in reason:
-        return _forbidden(folder, reason, advice)
-    if "no such table" in reason:
+def _told(folder: Path, error: sqlite3.Error, advice: str) -> LibraryError:
+    code = code_of(error)
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return damage.told(folder / FILE_NAME, error)
+    if code == sqlite3.SQLITE_FULL:
+        return LibraryError(_full(folder))
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        return LibraryError(_forbidden(folder, str(error), advice))
+    return LibraryError(_passing(folder, code, str(error)))
+
+
+def _passing(folder: Path, code: int | None, reason: str) -> str:
+    """What to say of what is no damage."""
+    if "no such" in reason:  # a table or a column
         return (
             f"the index in {folder} is of an older clipsearch, and is brought up to date only where"
             " it can be written: copy it to such a place, or open it once with the right to write"
         )
-    if "locked" in reason:
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
         return f"{folder} is being written by another process; try again when it is done"
+    if code == sqlite3.SQLITE_SCHEMA:
+        return f"another clipsearch just changed the format of {folder}; run the same command again"
+    if code == sqlite3.SQLITE_IOERR:
+        return (
+            f"the disk that holds {folder} could not be read or written ({reason}); see that it is"
+            " there and has room, and run the same command again"
+        )
     return (
-        f"the catalog in {folder} cannot be used: {reason}.\nIf this stays, move the folder away"
-        " and index again; photos are never touched."
+        f"the catalog in {folder} could not be used ({reason}); run the same command again. If this"
+        " stays, clipsearch doctor says whether the index is sound."
     )
 
 
@@ -56,4 +74,11 @@ def _full(folder: Path) -> str:
 
 
 def _forbidden(folder: Path, reason: str, advice: str) -> str:
+    files = [folder, *folder.glob(FILE_NAME + "*")]
+    if closed := [file for file in files if not _is_readable(file)]:
+        return f"{closed[0]} cannot be read ({reason}); ask for the right to, or {advice}"
     return f"{folder} cannot be written ({reason}); {advice}"
+
+
+def _is_readable(file: Path) -> bool:
+    return os.access(file, os.R_OK, effective_ids=os.access in os.supports_effective_ids)

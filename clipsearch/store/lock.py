@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from clipsearch.errors import LibraryBusy
+
+_MOMENT = 0.3  # seconds; who only asks whether it is held is done long before
 
 
 @contextmanager
@@ -20,7 +23,7 @@ def write_lock(folder: Path, wait: float = 0) -> Iterator[None]:
         LibraryBusy: another process holds it, still after `wait` seconds.
     """
     pid_file = folder / "index.pid"
-    lock = FileLock(folder / "index.lock", timeout=wait)
+    lock = FileLock(folder / "index.lock", timeout=max(wait, _MOMENT))
     try:
         lock.acquire()
     except Timeout as error:
@@ -34,6 +37,41 @@ def write_lock(folder: Path, wait: float = 0) -> Iterator[None]:
         with suppress(OSError):
             pid_file.unlink()
         lock.release()
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process holds the right to write to an index folder, asked without waiting.
+
+    The right to read will do, and nothing is written. Where it cannot be asked the answer is yes.
+    """
+    try:
+        return _is_locked(folder / "index.lock")
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+
+
+if sys.platform == "win32":
+
+    def _is_locked(file: Path) -> bool:
+        try:
+            with FileLock(file, timeout=0):
+                return False
+        except Timeout:
+            return True
+
+else:
+
+    def _is_locked(file: Path) -> bool:
+        import fcntl
+
+        with file.open("rb") as opened:
+            try:
+                fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
 
 def _holder(pid_file: Path) -> str:

@@ -198,3 +198,24 @@ def m008_batches(db: Database) -> None:
 def m009_tries(db: Database) -> None:
     """How often a file was tried that a decoder did not come to an end with."""
     db.execute("ALTER TABLE failures ADD COLUMN tries INTEGER NOT NULL DEFAULT 0")
+
+
+@migrations()
+def m010_seams_and_folder_rules(db: Database) -> None:
+    """Where file systems meet below roots, and the rules of folders that were roots before."""
+    db.executescript(
+        """
+        CREATE TABLE seams (
+            root_id INTEGER NOT NULL REFERENCES roots (id),
+            path TEXT NOT NULL,
+            volume TEXT NOT NULL,
+            PRIMARY KEY (root_id, path, volume)
+        );
+        CREATE TABLE folder_rules (
+            root_id INTEGER NOT NULL REFERENCES roots (id),
+            path TEXT NOT NULL,
+            rules TEXT NOT NULL,
+            PRIMARY KEY (root_id, path)
+        );
+        """
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -10,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipsearch.replacing import replacing
+from clipsearch.store.lock import is_held
 
 Progress = Callable[[int, int], None]
 
 _INTERVAL = 1.0  # seconds between two writes
-_STALE = 120.0  # seconds after which the process that wrote is believed to be gone
+_STALE = 120.0  # seconds after which a run is over for who may not ask the index's lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def running(folder: Path) -> Run | None:
         done, total, begun = int(told["done"]), int(told["total"]), float(told["begun"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if age > _STALE:
+    if not is_held(folder) or (age > _STALE and not os.access(folder / "index.lock", os.R_OK)):
         return None
     rate = done / max(time.time() - begun, 1e-3)
     return Run(done, total, round(rate, 1), round((total - done) / rate, 1) if done else None)

@@ -194,7 +194,8 @@ def _add_routes(api: FastAPI, server: _Server) -> None:
     async def photo(id: Id) -> Response:
         """What is known of a photo."""
         stored = await server.stored(id)
-        facts = {"path": stored.row.path, "id": id, **asdict(stored.row.facts)}
+        there = await server.read(lambda library: library.is_present(stored))
+        facts = {"path": stored.row.path, "id": id, **asdict(stored.row.facts), "present": there}
         return _json(facts | {"folder": stored.place.root})
 
     @get("/api/photos/{id}/similar", response_model=forms.Found)

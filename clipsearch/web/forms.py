@@ -95,6 +95,7 @@ class Photo(BaseModel):
     caption: str | None
     keywords: list[str]
     flaw: str | None
+    present: bool = Field(description="whether it is there, and not on a drive that is away")
 
 
 class Hit(Photo):

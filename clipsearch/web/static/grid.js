@@ -309,10 +309,11 @@ function numbersOf(hit) {
 function makeTile(hit) {
   const name = photoName(hit);
   const date = hit.taken_at ? `, ${longDay(clock(hit.taken_at))}` : "";
+  const away = hit.present === false ? ", not there now" : "";
   const image = el("img", { alt: "", decoding: "async", loading: "lazy", draggable: false });
   const tile = el(
-    "div", { role: "gridcell", className: "tile" },
-    el("a", { tabIndex: -1, ariaLabel: name + date }, image),
+    "div", { role: "gridcell", className: hit.present === false ? "tile away" : "tile" },
+    el("a", { tabIndex: -1, ariaLabel: name + date + away }, image),
     el("span", { className: "number", ariaHidden: "true" }),
     el("button", {
       type: "button", className: "like", tabIndex: -1, title: "More like this (M)",

@@ -135,6 +135,7 @@ export class Viewer {
       el("dd", {}, ...values),
     ]));
     byId("path").textContent = hit.path;
+    byId("away").hidden = hit.present !== false;
     byId("original").href = originalUrl(hit.id);
   }
 
