@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from clipsearch.encoders.rows import no_embedding
 from clipsearch.errors import InvalidInput
 from clipsearch.photos.opening import read_below
 from clipsearch.photos.urls import PhotoPath, Url, is_url, normal
@@ -159,7 +160,7 @@ def find_many(
     rows = _embedded(models, space.model, [it for it in questions if isinstance(it, Wanted)])
     asked = [it if isinstance(it, InvalidInput) else _asked(it, space, rows) for it in questions]
     _search_together(space, [it for it in asked if isinstance(it, _Asked)])
-    neutral = partial(models.embed_texts, space.model, NEUTRAL)
+    neutral = partial(models.embed_neutral, space.model, NEUTRAL)
     return [
         it if isinstance(it, InvalidInput)
         else Found(_hits(space, it, neutral), it.selection or EVERYTHING)
@@ -169,18 +170,24 @@ def find_many(
 
 def _embedded(models: Models, model: Model, questions: Iterable[Wanted]) -> dict[str, np.ndarray]:
     words = [str(term.content) for it in questions for term in it.terms if not term.is_picture]
-    texts = list(dict.fromkeys(words))
-    return dict(zip(texts, models.embed_texts(model, texts), strict=True)) if texts else {}
+    return models.usable_rows(model, words) if words else {}
 
 
 def _asked(wanted: Wanted, space: Space, rows: dict[str, np.ndarray]) -> _Asked | InvalidInput:
-    def row_of(term: Term) -> np.ndarray:
-        return rows[str(term.content)] if term.row is None else term.row
-
     try:
-        return _Asked(wanted, wanted.selection(space.catalog), combine(wanted.terms, row_of))
+        row = combine(wanted.terms, lambda term: _row(term, rows))
+        return _Asked(wanted, wanted.selection(space.catalog), row)
     except InvalidInput as error:
         return error
+
+
+def _row(term: Term, rows: dict[str, np.ndarray]) -> np.ndarray:
+    if term.row is not None:
+        return term.row
+    text = str(term.content)
+    if text not in rows:
+        raise no_embedding(text)
+    return rows[text]
 
 
 def _search_together(space: Space, asked: Sequence[_Asked]) -> None:
