@@ -11,10 +11,21 @@
         ├── ModelMismatch        it was made with another model
         └── LibraryBusy          another process is writing to it
 
-A message is one or a few lines for a person: what happened, then what to do.
+A message is one or a few lines for a person: what happened, then what to do. The parameters in it
+have their names in Python; `said` gives it to a person who knows them by others.
 """
 
 from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+_PARAMETER = re.compile("\x02(\\w+)\x03")
+
+
+def arg(name: str) -> str:
+    """A parameter's name as it stands in the message of an error."""
+    return f"\x02{name}\x03"
 
 
 def first_line(error: BaseException) -> str:
@@ -24,6 +35,13 @@ def first_line(error: BaseException) -> str:
 
 class ClipsearchError(Exception):
     """The base of all errors that clipsearch raises on purpose."""
+
+    def __str__(self) -> str:
+        return self.said(str)
+
+    def said(self, name: Callable[[str], str]) -> str:
+        """The message, with each parameter called what `name` makes of its name in Python."""
+        return _PARAMETER.sub(lambda found: name(found[1]), super().__str__())
 
 
 LARGEST = (1 << 63) - 1  # the largest number that a catalog can hold or be asked for
@@ -69,6 +87,6 @@ class LibraryBusy(LibraryError):
 def check_count(name: str, value: int | None) -> None:
     """Raise InvalidInput unless a parameter is a number of things, or None."""
     if value is not None and value < 1:
-        raise InvalidInput(f"--{name.replace('_', '-')} must be at least 1, not {value}")
+        raise InvalidInput(f"{arg(name)} must be at least 1, not {value}")
     if value is not None and value > _MOST:
-        raise InvalidInput(f"--{name.replace('_', '-')} is at most {_MOST}")
+        raise InvalidInput(f"{arg(name)} is at most {_MOST}")

@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from clipsearch.errors import LARGEST, InvalidInput, check_count
 from clipsearch.opened import OpenIndex, asked
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from clipsearch.indexing.targets import Held
     from clipsearch.search.duplicates import Group, Kind
     from clipsearch.search.facets import Facets
-    from clipsearch.search.filters import Filters
+    from clipsearch.search.filters import FilterNames, Filters
     from clipsearch.search.labels import Label, LabelCount, LabelledPhoto, Labels
     from clipsearch.search.scoring import Scores
 
@@ -240,15 +240,17 @@ class Library(OpenIndex):
         hybrid: bool = False,
         rerank: str | None = None,
         isolated: bool = False,
+        **named: Unpack[FilterNames],
     ) -> list[Hit]:
         """The k photos that fit words, pictures, or both together best, best first; None is all.
 
         `text` is words, or several parts with signs and weights, as "horse + 2*stripes - fence +
         ./pool.jpg"; `images` are pictures (files, "-" for stdin, or PIL images) that count
         `image_weight` each, and `minus` are parts that count against. Only photos that satisfy
-        the `filters` are looked at. Pictures behind a URL are fetched only with `allow_url`. Where
-        the index was optimized, `exact` compares with every photo all the same. `relevant` leaves
-        out what does not stand out (see `Hit.relevance`), which may be all.
+        the `filters` are looked at, which can be given by name too: `since="2024"`. Pictures
+        behind a URL are fetched only with `allow_url`. Where the index was optimized, `exact`
+        compares with every photo all the same. `relevant` leaves out what does not stand out (see
+        `Hit.relevance`), which may be all.
 
         `hybrid` looks for the words also in file names, captions, titles and keywords, and fuses
         both rankings; what stands in double quotes must occur there. `rerank` is a model that
@@ -262,10 +264,12 @@ class Library(OpenIndex):
                 without words.
         """
         from clipsearch.search.answers import Wanted
+        from clipsearch.search.filters import with_named
         from clipsearch.search.question import read_terms
 
         terms = read_terms(text, images, image_weight, minus)
-        wanted = Wanted.of(terms, k, hybrid, filters=filters, relevant=relevant, exact=exact)
+        among = with_named(filters, named)
+        wanted = Wanted.of(terms, k, hybrid, filters=among, relevant=relevant, exact=exact)
         if rerank is None:
             return self._answers.find(wanted, allow_url)
         return self._answers.find_reranked(wanted, rerank, isolated, allow_url)
@@ -282,6 +286,7 @@ class Library(OpenIndex):
         allow_url: bool = False,
         exact: bool = False,
         relevant: bool = False,
+        **named: Unpack[FilterNames],
     ) -> list[Hit]:
         """The k photos that look most like a picture, or a part of it, best first; None is all.
 
@@ -296,14 +301,20 @@ class Library(OpenIndex):
                 sense, a region and a mask, a mask that the model cannot see, or k below 1.
         """
         from clipsearch.search.answers import Wanted
+        from clipsearch.search.filters import with_named
         from clipsearch.search.pictures import parse_part
 
-        wanted = Wanted.of((), k, False, filters=filters, relevant=relevant, exact=exact)
+        among = with_named(filters, named)
+        wanted = Wanted.of((), k, False, filters=among, relevant=relevant, exact=exact)
         return self._answers.find_similar(image, wanted, parse_part(region, mask), allow_url)
 
     @asked
     def photos(
-        self, filters: Filters | None = None, k: int | None = None, offset: int = 0
+        self,
+        filters: Filters | None = None,
+        k: int | None = None,
+        offset: int = 0,
+        **named: Unpack[FilterNames],
     ) -> list[Photo]:
         """The photos that satisfy the filters, the latest taken first; all, or at most k.
 
@@ -318,21 +329,21 @@ class Library(OpenIndex):
         check_k(k)
         if not 0 <= offset <= LARGEST:
             raise InvalidInput(f"an offset is 0 to {LARGEST}")
-        rows = self._catalog.photos(self._selected(filters), -1 if k is None else k, offset)
+        rows = self._catalog.photos(self._selected(filters, named), -1 if k is None else k, offset)
         there = Presence(self._catalog).of
         return [Photo(photo_path(it.path), it.id, it.facts, there(it.path)) for it in rows]
 
     @asked
-    def count(self, filters: Filters | None = None) -> int:
+    def count(self, filters: Filters | None = None, **named: Unpack[FilterNames]) -> int:
         """How many photos satisfy the filters.
 
         Raises:
             InvalidInput: a filter that makes no sense.
         """
-        return self._catalog.count_selected(self._selected(filters))
+        return self._catalog.count_selected(self._selected(filters, named))
 
     @asked
-    def facets(self, filters: Filters | None = None) -> Facets:
+    def facets(self, filters: Filters | None = None, **named: Unpack[FilterNames]) -> Facets:
         """The photos that satisfy the filters, counted by folder, camera, month and kind.
 
         Raises:
@@ -340,7 +351,7 @@ class Library(OpenIndex):
         """
         from clipsearch.search.facets import count_facets
 
-        return count_facets(self._catalog, self._selected(filters))
+        return count_facets(self._catalog, self._selected(filters, named))
 
     def photo(self, id: int) -> Photo:
         """The photo that has an id, as hits name it.

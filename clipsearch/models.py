@@ -14,7 +14,7 @@ from clipsearch import encoders
 from clipsearch.encoders.rows import are_units, no_embedding
 from clipsearch.encoders.spec import Spec, parse_spec, sha256_of, weights_in
 from clipsearch.encoders.texts import folder_of, open_exported
-from clipsearch.errors import InvalidInput, ModelError, ModelMismatch
+from clipsearch.errors import InvalidInput, ModelError, ModelMismatch, arg
 from clipsearch.store.catalog import Catalog, Model
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Models:
             ModelError: a model cannot be exported.
         """
         if runtime not in RUNTIMES:
-            raise InvalidInput(f"--runtime is {' or '.join(RUNTIMES)}, not {runtime!r}")
+            raise InvalidInput(f"{arg('runtime')} is {' or '.join(RUNTIMES)}, not {runtime!r}")
         held = [model for model in self.to_index() if model]
         specs = [parse_spec(model.spec) for model in held]
         if runtime == "torch" and any(it.family == "onnx" for it in specs):

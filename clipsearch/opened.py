@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from clipsearch.indexing.runs import Runs
     from clipsearch.photos.isolated import Processes
     from clipsearch.search.answers import Answer, Answers, Question
-    from clipsearch.search.filters import Filters
+    from clipsearch.search.filters import FilterNames, Filters
     from clipsearch.search.labelling import Labelling
     from clipsearch.search.labels import LabelCount
     from clipsearch.store.approximate import Optimized
@@ -335,9 +335,10 @@ class OpenIndex:
 
         return Labelling(self.folder, self._catalog, self._models, self._answers)
 
-    def _selected(self, filters: Filters | None) -> Selection:
-        if not filters:
+    def _selected(self, filters: Filters | None, named: FilterNames | None = None) -> Selection:
+        if not (filters or named):
             return EVERYTHING
-        from clipsearch.search.filters import select
+        from clipsearch.search.filters import select, with_named
 
-        return select(filters, self._catalog) or EVERYTHING
+        among = with_named(filters, named or {})
+        return (select(among, self._catalog) if among else None) or EVERYTHING

@@ -88,7 +88,7 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         end_stopped()
     except ClipsearchError as error:
-        _fail(str(error), debug)
+        _fail(error.said(_option), debug)
     except UsageError as error:
         if not arguments:
             error.show()  # the help
@@ -131,6 +131,11 @@ def _print_any_name() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _option(name: str) -> str:
+    """What a parameter of the library is called on the command line."""
+    return {"k": "-k", "texts": "--text"}.get(name) or f"--{name.replace('_', '-')}"
 
 
 def _fail(message: str, debug: bool) -> None:

@@ -15,7 +15,7 @@ from clipsearch import encoders
 from clipsearch.encoders import Encoder
 from clipsearch.encoders.rows import UNUSABLE, are_units, embedded_texts
 from clipsearch.encoders.spec import parse_spec
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, arg
 from clipsearch.indexing.loading import Loaders, Unread, load_ahead
 from clipsearch.search.labels import ensembles
 
@@ -55,7 +55,7 @@ def candidates(specs: Sequence[str], device: str = "auto", precision: str = "fp3
         InvalidInput: no such precision.
     """
     if precision not in PRECISIONS:
-        raise InvalidInput(f"--precision {precision} is none of: {', '.join(PRECISIONS)}")
+        raise InvalidInput(f"{arg('precision')} {precision} is none of: {', '.join(PRECISIONS)}")
     if not specs:
         spec, encoder, _ = encoders.load_first(None, device, precision)
         return {str(spec): lambda: encoder}

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from clipsearch.errors import ClipsearchError, InvalidInput, LibraryBusy, check_count
+from clipsearch.errors import ClipsearchError, InvalidInput, LibraryBusy, arg, check_count
 from clipsearch.indexing.plan import USUAL, Counts, Doubts, Plan, Ready, Target, make_plan
 from clipsearch.indexing.report import IndexReport
 from clipsearch.indexing.targets import (
@@ -77,7 +77,9 @@ class How(NamedTuple):
 
             return self._replace(cluster=Cluster(ray, gpus))
         if gpus is not None:
-            raise InvalidInput("--ray-gpus is for the machines of --ray, which is not given")
+            raise InvalidInput(
+                f"{arg('ray_gpus')} is for the machines of {arg('ray')}, which is not given"
+            )
         return self
 
 
@@ -133,7 +135,7 @@ class Runs:
         from clipsearch.indexing.watch import Watcher
 
         if poll is not None and not 0 < poll < math.inf:
-            raise InvalidInput(f"--poll must be above 0 seconds, not {poll}")
+            raise InvalidInput(f"{arg('poll')} must be above 0 seconds, not {poll}")
         is_first = True
 
         def look(targets: Callable[[], Sequence[Target]], ready: Ready) -> Plan:
@@ -280,4 +282,4 @@ def _report(counts: Counts, plan: Plan, seconds: float, note: str | None) -> Ind
 
 def _check_days(keep_for: int | None) -> None:
     if keep_for is not None and not 0 <= keep_for <= MOST_DAYS:
-        raise InvalidInput(f"--keep-for must be 0 to {MOST_DAYS} days, not {keep_for}")
+        raise InvalidInput(f"{arg('keep_for')} must be 0 to {MOST_DAYS} days, not {keep_for}")

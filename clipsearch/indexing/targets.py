@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, arg
 from clipsearch.indexing.plan import Plan, Target
 from clipsearch.photos.mounts import is_vacant
 from clipsearch.photos.scan import ScanRules, is_photo_name
@@ -118,8 +118,9 @@ def change_rules(catalog: Catalog, targets: Sequence[Target], changes: RuleChang
     for root, below, *_ in targets:
         if below and below not in catalog.folder_rules(root.id):
             raise InvalidInput(
-                f"--include, --exclude, --follow-links and --raw-too hold for a whole indexed"
-                f" folder; name {root.path}, or put a .clipsearchignore into {below}"
+                f"{arg('include')}, {arg('exclude')}, {arg('follow_links')} and {arg('raw_too')}"
+                f" hold for a whole indexed folder; name {root.path}, or put a .clipsearchignore"
+                f" into {below}"
             )
     for target in targets:
         root_id, folder = target.root.id, target.below

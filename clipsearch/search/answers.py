@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from clipsearch.encoders.rows import no_embedding
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, arg
 from clipsearch.photos.opening import read_below
 from clipsearch.photos.urls import PhotoPath, Url, is_url, normal
 from clipsearch.search.filters import Filters, select
@@ -305,8 +305,8 @@ class Answers:
         model = self._models.chosen()
         if model is None:
             raise InvalidInput(
-                "the index has no model yet; add photos, or name a model with --model and no"
-                " --index"
+                f"the index has no model yet; add photos, or name a model with {arg('model')}"
+                f" and no {arg('index')}"
             )
         embed = partial(self.embed_image, model)
         return score_pictures(images, texts, embed, partial(self._models.texts, model))

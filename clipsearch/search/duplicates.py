@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, arg
 from clipsearch.indexing.loading import usual_workers
 from clipsearch.indexing.pictures import all_pictures
 from clipsearch.photos.facts import Facts
@@ -84,7 +84,7 @@ def check_kinds(kinds: Sequence[str], within: float) -> None:
     if unknown:
         raise InvalidInput(f"{unknown[0]!r} is no kind of duplicates; there are {', '.join(KINDS)}")
     if not within >= 0:
-        raise InvalidInput(f"--within must be 0 seconds or more, not {within:g}")
+        raise InvalidInput(f"{arg('within')} must be 0 seconds or more, not {within:g}")
 
 
 def duplicates_in(

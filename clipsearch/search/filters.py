@@ -6,9 +6,9 @@ import math
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import time, timedelta
-from typing import Any
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time, timedelta
+from typing import Any, TypedDict
 
 from clipsearch.errors import InvalidInput
 from clipsearch.photos.scan import EXTENSIONS, RAW_EXTENSIONS
@@ -64,23 +64,64 @@ _USUAL_KM = 5.0
 _DIGITS = 12  # of a length or of megapixels; no picture comes near, and 64 bits hold it
 
 
+StrPath = str | os.PathLike[str]
+
+
+class FilterNames(TypedDict, total=False):
+    """The fields of `Filters`, where they are given by their names."""
+
+    folder: StrPath | Sequence[StrPath]
+    since: str | date | None
+    until: str | date | None
+    camera: str | None
+    near: str | tuple[float, float] | None
+    within: str | None
+    orientation: str | None
+    min_size: str | None
+    type: str | Sequence[str]
+    has: str | Sequence[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What photos must satisfy, all of it; as the options of the same names, None for anything."""
+    """What photos must satisfy, all of it; None, or nothing, for anything.
 
-    folder: Sequence[str | os.PathLike[str]] = ()  # any of these
-    since: str | None = None
-    until: str | None = None  # to the end of the day, month or year named
+    What may be several can be one alone; dates and places can be Python's: `since=date(2024, 5, 1)`
+    and `near=(48.858, 2.294)` are `since="2024-05-01"` and `near="48.858,2.294"`.
+    """
+
+    folder: StrPath | Sequence[StrPath] = ()  # any of these
+    since: str | date | None = None
+    until: str | date | None = None  # to the end of the day, month or year named
     camera: str | None = None  # a part of its name
-    near: str | None = None  # "LAT,LON" in degrees
+    near: str | tuple[float, float] | None = None  # "LAT,LON" in degrees
     within: str | None = None  # "5km", "300m", "2mi"
     orientation: str | None = None  # a key of SHAPES
     min_size: str | None = None  # "1920x1080", "2000" (the longer side) or "8MP"
-    type: Sequence[str] = ()  # any of these keys of KINDS, or extensions
-    has: Sequence[str] = ()  # all of these keys of PROPERTIES
+    type: str | Sequence[str] = ()  # any of these keys of KINDS, or extensions
+    has: str | Sequence[str] = ()  # all of these keys of PROPERTIES
 
     def __bool__(self) -> bool:
         return self != Filters()
+
+
+def with_named(filters: Filters | None, named: FilterNames) -> Filters | None:
+    """The filters with those that are given by name, which come first."""
+    return replace(filters or Filters(), **named) if named else filters
+
+
+def _degrees(near: str | tuple[float, float] | None) -> str | None:
+    return near if near is None or isinstance(near, str) else ",".join(map(str, near))
+
+
+def _several(value: Any) -> Sequence[Any]:
+    return (value,) if isinstance(value, (str, os.PathLike)) else value
+
+
+def _text(value: str | date | None) -> str | None:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def select(filters: Filters, catalog: Catalog) -> Selection | None:
@@ -90,14 +131,14 @@ def select(filters: Filters, catalog: Catalog) -> Selection | None:
         InvalidInput: a filter that makes no sense.
     """
     parts = [
-        _folders(filters.folder, catalog.roots()),
-        _taken(filters.since, filters.until),
+        _folders(_several(filters.folder), catalog.roots()),
+        _taken(_text(filters.since), _text(filters.until)),
         _camera(filters.camera),
-        _place(filters.near, filters.within),
+        _place(_degrees(filters.near), filters.within),
         _one_of(filters.orientation, SHAPES, "--orientation"),
         _size(filters.min_size),
-        _kinds(filters.type),
-        *(_one_of(name, PROPERTIES, "--has") for name in filters.has),
+        _kinds(_several(filters.type)),
+        *(_one_of(name, PROPERTIES, "--has") for name in _several(filters.has)),
     ]
     used = [part for part in parts if part is not None]
     if not used:
@@ -158,13 +199,14 @@ def no_photos_below(folder: object) -> InvalidInput:
 def understood_dates(filters: Filters) -> list[str]:
     """How each date was understood that was not written as ISO 8601 has it, a line each."""
     lines = []
-    if filters.since is not None and (span := understood(filters.since)):
-        lines.append(f"--since {filters.since!r}: from {span.start:%Y-%m-%d %H:%M}")
-    if filters.until is not None and (span := understood(filters.until)):
+    since, until = _text(filters.since), _text(filters.until)
+    if since is not None and (span := understood(since)):
+        lines.append(f"--since {since!r}: from {span.start:%Y-%m-%d %H:%M}")
+    if until is not None and (span := understood(until)):
         is_whole_day = span.end.time() == time()
         last = span.end - timedelta(seconds=1)
-        until = f"the end of {last:%Y-%m-%d}" if is_whole_day else f"{last:%Y-%m-%d %H:%M:%S}"
-        lines.append(f"--until {filters.until!r}: to {until}")
+        end = f"the end of {last:%Y-%m-%d}" if is_whole_day else f"{last:%Y-%m-%d %H:%M:%S}"
+        lines.append(f"--until {until!r}: to {end}")
     return lines
 
 

@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, arg
 from clipsearch.search.query import Embedded, LeaveOut, Space, nearest_photos
 from clipsearch.search.question import Term
 from clipsearch.search.results import Hit
@@ -63,7 +63,9 @@ def read_written(terms: Sequence[Term]) -> Written:
     """
     wanted = [term for term in terms if not term.is_picture and term.weight > 0]
     if not wanted:
-        raise InvalidInput("--hybrid looks for words; ask with some, as in: a birthday cake")
+        raise InvalidInput(
+            f"{arg('hybrid')} looks for words; ask with some, as in: a birthday cake"
+        )
     words = [word for term in wanted for word in str(term.content).lower().split()]
     telling = [word for word in words if word not in COMMON] or words
     quoted = [(term.weight > 0, _quoted(it)) for term in terms for it in term.quoted]

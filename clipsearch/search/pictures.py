@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from clipsearch.encoders.rows import UNUSABLE, are_units
-from clipsearch.errors import InvalidInput, PhotoError
+from clipsearch.errors import InvalidInput, PhotoError, arg
 from clipsearch.photos.decode import decode, read_file, to_rgb
 from clipsearch.photos.urls import is_url
 from clipsearch.photos.view import MaskedView, View
@@ -70,9 +70,11 @@ class Region(NamedTuple):
             box = [side * whole / 100 for side, whole in zip(box, (across, down) * 2, strict=True)]
         left, top, right, bottom = (round(side) for side in box)
         if left < 0 or top < 0 or right > across or bottom > down:
-            raise InvalidInput(f"--region reaches beyond the picture, which is {across}x{down}")
+            raise InvalidInput(
+                f"{arg('region')} reaches beyond the picture, which is {across}x{down}"
+            )
         if left >= right or top >= bottom:
-            raise InvalidInput("--region holds not one pixel")
+            raise InvalidInput(f"{arg('region')} holds not one pixel")
         return left, top, right, bottom
 
 
@@ -88,8 +90,8 @@ class Mask(NamedTuple):
             InvalidInput: always.
         """
         raise InvalidInput(
-            "this model cannot be told a part by a mask; take --region X,Y,W,H, or an index made"
-            " with Alpha-CLIP (--model alpha-clip:FILE)"
+            f"this model cannot be told a part by a mask; take {arg('region')} X,Y,W,H, or an"
+            f" index made with Alpha-CLIP ({arg('model')} alpha-clip:FILE)"
         )
 
     def mask(self, size: tuple[int, int]) -> Image.Image:
@@ -101,8 +103,8 @@ class Mask(NamedTuple):
         across, down = self.image.size
         if abs(across * size[1] - down * size[0]) > max(across, down, *size):
             raise InvalidInput(
-                f"--mask is {across}x{down} and the picture {size[0]}x{size[1]}: they must have"
-                " one shape"
+                f"{arg('mask')} is {across}x{down} and the picture {size[0]}x{size[1]}: they"
+                " must have one shape"
             )
         return self.image.resize(size, Image.Resampling.NEAREST)
 
@@ -121,8 +123,8 @@ def parse_region(text: str) -> Region:
     numbers = [part.removesuffix("%") if in_percent else part for part in parts]
     if len(numbers) != 4 or not all(re.fullmatch(r"\d+(\.\d+)?", number) for number in numbers):
         raise InvalidInput(
-            f"--region {text!r} is none; write x,y,width,height in pixels, as 0,0,300,200, or in"
-            " percent, as 25%,0%,50%,100%"
+            f"{arg('region')} {text!r} is none; write x,y,width,height in pixels, as 0,0,300,200,"
+            " or in percent, as 25%,0%,50%,100%"
         )
     return Region(*map(float, numbers), in_percent)  # type: ignore[call-arg, arg-type]
 
@@ -136,7 +138,7 @@ def parse_part(
         InvalidInput: it is told in both, or makes no sense.
     """
     if region is not None and mask is not None:
-        raise InvalidInput("--region and --mask both tell a part; give one of them")
+        raise InvalidInput(f"{arg('region')} and {arg('mask')} both tell a part; give one of them")
     if mask is not None:
         return read_mask(mask)
     return parse_region(region) if region is not None else None
@@ -174,7 +176,7 @@ def read_picture(source: str | os.PathLike[str] | Image.Image, allow_url: bool =
         raise InvalidInput("the name of the picture is empty")
     if is_url(name) and not allow_url:
         where = "on the web" if name.startswith("http") else "not on this machine"
-        raise InvalidInput(f"{name} is {where}, and nothing is fetched without --allow-url")
+        raise InvalidInput(f"{name} is {where}, and nothing is fetched without {arg('allow_url')}")
     if re.match(r"https?://", name):
         return Picture(_fetch(name), name)
     try:

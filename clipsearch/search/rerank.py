@@ -9,7 +9,7 @@ from math import isfinite
 import numpy as np
 
 from clipsearch.encoders.captioning import Matcher
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, arg
 from clipsearch.indexing.loading import Loaded, Loaders, load_ahead
 from clipsearch.search.question import Term
 from clipsearch.search.results import Hit
@@ -25,7 +25,7 @@ def sentence_of(terms: Sequence[Term]) -> str:
     """
     words = [str(it.content) for it in terms if not it.is_picture and it.weight > 0]
     if not words:
-        raise InvalidInput("--rerank reads words; ask with some, as in: a dog in the snow")
+        raise InvalidInput(f"{arg('rerank')} reads words; ask with some, as in: a dog in the snow")
     return ", ".join(words)
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from clipsearch.errors import LibraryError
+from clipsearch.errors import LibraryError, arg
 from clipsearch.store import changes, damage, words
 from clipsearch.store.lock import write_lock
 from clipsearch.store.reading import Reading, needs_to_write, read_only
@@ -245,7 +245,9 @@ def _version(connection: sqlite3.Connection, file: Path) -> int:
     except sqlite3.DatabaseError as error:
         raise damage.told(file, error) from error
     if tables and application != APPLICATION_ID:
-        raise LibraryError(f"{file} was not made by clipsearch; name another folder with --index")
+        raise LibraryError(
+            f"{file} was not made by clipsearch; name another folder with {arg('index')}"
+        )
     if version > SCHEMA_VERSION:
         raise LibraryError(
             f"{file} was made by a newer clipsearch (format {version}, this one knows"

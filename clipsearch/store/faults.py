@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from clipsearch.errors import LibraryError
+from clipsearch.errors import LibraryError, arg
 from clipsearch.store import damage
 from clipsearch.store.database import FILE_NAME, FORBIDDEN
 from clipsearch.store.reading import code_of
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_ADVICE = "name another folder with --index"
+_ADVICE = f"name another folder with {arg('index')}"
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from clipsearch.errors import LibraryError
+from clipsearch.errors import LibraryError, arg
 from clipsearch.store.catalog import Catalog
 from clipsearch.store.database import FILE_NAME
 from clipsearch.store.faults import explained
@@ -44,14 +44,16 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise LibraryError(f"{folder} is or lies in a file; name a folder with --index") from error
+        raise LibraryError(
+            f"{folder} is or lies in a file; name a folder with {arg('index')}"
+        ) from error
     if _is_begun(folder):
         return  # opening it tells whether it is a catalog
     others = others_in(folder)
     if others and not _is_begun(folder):  # still not: another process may be making it just now
         raise LibraryError(
             f"{folder} is no index and holds other files ({others[0]}...); name an empty or a"
-            " new folder with --index"
+            f" new folder with {arg('index')}"
         )
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, arg
 from clipsearch.evaluation.pairs import Pairs, read_pairs, splits_of
 
 log = logging.getLogger("clipsearch")
@@ -54,8 +54,8 @@ def divided(
     if split is None and there:
         if TRAINING not in there:
             raise InvalidInput(
-                f"{table} has the splits {', '.join(sorted(there))}: say with --split NAME which"
-                " to learn from"
+                f"{table} has the splits {', '.join(sorted(there))}: say with {arg('split')} NAME"
+                " which to learn from"
             )
         split = TRAINING
     if val is None:
@@ -96,8 +96,8 @@ def _captioned(pairs: Pairs, table: Path) -> list[Captioned]:
         first = next(path for path in pairs.images if not path.is_file())
         if not photos:
             raise InvalidInput(
-                f"none of the photos that {table} names is there; the first is {first}. --images"
-                " DIR says what their names are relative to"
+                f"none of the photos that {table} names is there; the first is {first}."
+                f" {arg('images')} DIR says what their names are relative to"
             )
         log.warning(
             "%d of the photos in %s are not there and are left out; the first is %s",
@@ -112,7 +112,7 @@ def _share(val: str) -> float | None:
     except ValueError:
         return None
     if not 0 <= share <= 0.9:
-        raise InvalidInput("--val as a share of the photos is from 0 to 0.9")
+        raise InvalidInput(f"{arg('val')} as a share of the photos is from 0 to 0.9")
     return share
 
 

@@ -20,7 +20,7 @@ from clipsearch.encoders.learning import (
     load_checkpoint,
     save_checkpoint,
 )
-from clipsearch.errors import InvalidInput, ModelError
+from clipsearch.errors import InvalidInput, ModelError, arg
 from clipsearch.indexing.loading import Loaders, usual_workers
 from clipsearch.notation import as_json
 from clipsearch.replacing import clear_unfinished, is_unfinished, replacing
@@ -103,7 +103,7 @@ def finetune(
         WeightsUnavailable: its weights are not here and could not be downloaded.
     """
     if patience is not None and patience < 1:
-        raise InvalidInput("--patience must be 1 or more")
+        raise InvalidInput(f"{arg('patience')} must be 1 or more")
     kept = _look_at(out, resume)
     training, validation = divided(pairs, images, split, val, course.seed)
     identity = {
@@ -183,7 +183,9 @@ class _Run:
         self._doing = f"epoch {number}"
         loss = self._taught.learn(number, self._lessons)
         if not math.isfinite(loss):
-            raise ModelError("the loss is no number any more; begin anew with a smaller --lr")
+            raise ModelError(
+                f"the loss is no number any more; begin anew with a smaller {arg('lr')}"
+            )
         self._epochs.append(Epoch(number, loss, self._validate(), time.monotonic() - began))
 
     def _validate(self) -> Recall | None:
@@ -253,19 +255,19 @@ def _look_at(out: Path, resume: bool) -> dict[str, Any] | None:
         InvalidInput: it holds what is not to be gone on with.
     """
     if out.exists() and not out.is_dir():
-        raise InvalidInput(f"--out {out} is a file; name a folder")
+        raise InvalidInput(f"{arg('out')} {out} is a file; name a folder")
     if (out / CHECKPOINT).is_file():
         if not resume:
             raise InvalidInput(
-                f"{out} holds a run that was stopped: add --resume to go on with it, or name"
-                " another folder with --out"
+                f"{out} holds a run that was stopped: add {arg('resume')} to go on with it, or name"
+                f" another folder with {arg('out')}"
             )
         return load_checkpoint(out / CHECKPOINT)
     held = os.listdir(out) if out.exists() else []
     others = [name for name in held if not is_unfinished(name)]
     if others:
         what = "a finished run" if REPORT in others else f"other files ({others[0]}...)"
-        raise InvalidInput(f"{out} holds {what}; name a new or an empty folder with --out")
+        raise InvalidInput(f"{out} holds {what}; name a new or an empty folder with {arg('out')}")
     if resume:
         log.warning("%s holds no finished epoch to go on from; beginning", out)
     return None
@@ -275,16 +277,15 @@ def _check_same(before: dict[str, Any], now: dict[str, Any], out: Path) -> None:
     for name, value in now.items():
         if before.get(name) == value:
             continue
-        option = f"--{name.replace('_', '-')}"
         if name in ("pairs", "val"):
             raise InvalidInput(
                 f"{out} was begun with other photos or captions to"
                 f" {'learn from' if name == 'pairs' else 'validate with'}; to begin anew name"
-                " another folder with --out"
+                f" another folder with {arg('out')}"
             )
         raise InvalidInput(
-            f"{out} was begun with {option} {before.get(name)}, not {value}; go on with the same"
-            " options, or name another folder with --out"
+            f"{out} was begun with {arg(name)} {before.get(name)}, not {value}; go on with the"
+            f" same, or name another folder with {arg('out')}"
         )
 
 
