@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clipsearch.encoders import Encoder
     from clipsearch.errors import (
         ClipsearchError,
         ClusterError,
@@ -24,28 +25,49 @@ if TYPE_CHECKING:
     )
     from clipsearch.indexing.captions import CaptionReport
     from clipsearch.indexing.report import IndexReport
+    from clipsearch.indexing.targets import Held
     from clipsearch.library import Library
     from clipsearch.photos.facts import Facts
+    from clipsearch.photos.isolated import Processes
+    from clipsearch.photos.scan import ScanRules
     from clipsearch.scores import score
+    from clipsearch.search.answers import Answer, Question
     from clipsearch.search.duplicates import Duplicate, Group
+    from clipsearch.search.facets import Facets
+    from clipsearch.search.filters import FilterNames, Filters
     from clipsearch.search.labels import Label, LabelCount, LabelledPhoto
-    from clipsearch.search.results import Hit
+    from clipsearch.search.results import Hit, Photo
     from clipsearch.search.scoring import Scores
-    from clipsearch.store.status import Status
+    from clipsearch.store.approximate import Optimized
+    from clipsearch.store.catalog import StoredPhoto
+    from clipsearch.store.copying import Copied
+    from clipsearch.store.database import Origin
+    from clipsearch.store.departed import Kept
+    from clipsearch.store.moving import Moved
+    from clipsearch.store.running import Run
+    from clipsearch.store.status import ModelStatus, RootStatus, Status
 
     __version__: str
 
 __all__ = [
+    "Answer",
     "CaptionReport",
     "ClipsearchError",
     "ClusterError",
+    "Copied",
     "Duplicate",
+    "Encoder",
+    "Facets",
     "Facts",
     "FileUnreadable",
+    "FilterNames",
+    "Filters",
     "Group",
+    "Held",
     "Hit",
     "IndexReport",
     "InvalidInput",
+    "Kept",
     "Label",
     "LabelCount",
     "LabelledPhoto",
@@ -54,9 +76,20 @@ __all__ = [
     "LibraryError",
     "ModelError",
     "ModelMismatch",
+    "ModelStatus",
+    "Moved",
+    "Optimized",
+    "Origin",
+    "Photo",
     "PhotoError",
+    "Processes",
+    "Question",
+    "RootStatus",
+    "Run",
+    "ScanRules",
     "Scores",
     "Status",
+    "StoredPhoto",
     "WeightsUnavailable",
     "__version__",
     "score",
@@ -65,18 +98,37 @@ __all__ = [
 # Where the names are that are not errors; looked up when first used, since a command must not
 # wait for what it does not use.
 _HOMES = {
+    "Answer": "clipsearch.search.answers",
     "CaptionReport": "clipsearch.indexing.captions",
+    "Copied": "clipsearch.store.copying",
     "Duplicate": "clipsearch.search.duplicates",
+    "Encoder": "clipsearch.encoders",
+    "Facets": "clipsearch.search.facets",
     "Facts": "clipsearch.photos.facts",
+    "FilterNames": "clipsearch.search.filters",
+    "Filters": "clipsearch.search.filters",
     "Group": "clipsearch.search.duplicates",
+    "Held": "clipsearch.indexing.targets",
     "Hit": "clipsearch.search.results",
     "IndexReport": "clipsearch.indexing.report",
+    "Kept": "clipsearch.store.departed",
     "Label": "clipsearch.search.labels",
     "LabelCount": "clipsearch.search.labels",
     "LabelledPhoto": "clipsearch.search.labels",
     "Library": "clipsearch.library",
+    "ModelStatus": "clipsearch.store.status",
+    "Moved": "clipsearch.store.moving",
+    "Optimized": "clipsearch.store.approximate",
+    "Origin": "clipsearch.store.database",
+    "Photo": "clipsearch.search.results",
+    "Processes": "clipsearch.photos.isolated",
+    "Question": "clipsearch.search.answers",
+    "RootStatus": "clipsearch.store.status",
+    "Run": "clipsearch.store.running",
+    "ScanRules": "clipsearch.photos.scan",
     "Scores": "clipsearch.search.scoring",
     "Status": "clipsearch.store.status",
+    "StoredPhoto": "clipsearch.store.catalog",
     "score": "clipsearch.scores",
 }
 

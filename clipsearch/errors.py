@@ -18,7 +18,10 @@ have their names in Python; `said` gives it to a person who knows them by others
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _PARAMETER = re.compile("\x02(\\w+)\x03")
 

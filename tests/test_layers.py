@@ -118,16 +118,24 @@ def test_every_module_lives_in_a_room() -> None:
 
 def test_the_public_names_are_these() -> None:
     assert clipsearch.__all__ == [
+        "Answer",
         "CaptionReport",
         "ClipsearchError",
         "ClusterError",
+        "Copied",
         "Duplicate",
+        "Encoder",
+        "Facets",
         "Facts",
         "FileUnreadable",
+        "FilterNames",
+        "Filters",
         "Group",
+        "Held",
         "Hit",
         "IndexReport",
         "InvalidInput",
+        "Kept",
         "Label",
         "LabelCount",
         "LabelledPhoto",
@@ -136,14 +144,52 @@ def test_the_public_names_are_these() -> None:
         "LibraryError",
         "ModelError",
         "ModelMismatch",
+        "ModelStatus",
+        "Moved",
+        "Optimized",
+        "Origin",
+        "Photo",
         "PhotoError",
+        "Processes",
+        "Question",
+        "RootStatus",
+        "Run",
+        "ScanRules",
         "Scores",
         "Status",
+        "StoredPhoto",
         "WeightsUnavailable",
         "__version__",
         "score",
     ]
     assert all(hasattr(clipsearch, name) for name in clipsearch.__all__)
+
+
+def test_whatever_a_public_signature_names_is_exported() -> None:
+    named: set[str] = set()
+    for module in (PACKAGE / "library.py", PACKAGE / "opened.py"):
+        tree = ast.parse(module.read_text("utf-8"))
+        ours = {
+            alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("clipsearch")
+            for alias in node.names
+        }
+        named |= ours & set(_annotations(tree))
+    assert named - {"StrPath", "Labels", "Kind"} - set(clipsearch.__all__) == set()
+
+
+def _annotations(tree: ast.Module) -> Iterator[str]:
+    """The names in the annotations of the public methods of a module's classes."""
+    for _, node in public(tree):
+        if isinstance(node, ast.ClassDef):
+            continue
+        arguments = [*node.args.args, *node.args.kwonlyargs]
+        if node.args.kwarg:
+            arguments.append(node.args.kwarg)
+        for annotation in [it.annotation for it in arguments] + [node.returns]:
+            if annotation is not None:
+                yield from (it.id for it in ast.walk(annotation) if isinstance(it, ast.Name))
 
 
 def test_every_error_is_a_clipsearch_error() -> None:
