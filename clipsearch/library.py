@@ -559,7 +559,7 @@ class Library:
             ModelError, WeightsUnavailable: the model cannot be used.
             LibraryError: the index cannot be used.
         """
-        from clipsearch.encoders.captioning import captioner_name, load_captioner
+        from clipsearch.encoders.captions import captioner_name, load_captioner
         from clipsearch.indexing.captions import write_captions
         from clipsearch.indexing.loading import Loaders, usual_workers
         from clipsearch.search.filters import Filters, no_photos_below
@@ -1275,7 +1275,7 @@ class Library:
         return read_picture(image, allow_url)
 
     def _reranked(self, hits: list[Hit], sentence: str, model: str, isolated: bool) -> list[Hit]:
-        from clipsearch.encoders.captioning import load_matcher
+        from clipsearch.encoders.captions import load_matcher
         from clipsearch.indexing.loading import Loaders, usual_workers
         from clipsearch.search.rerank import reranked
 

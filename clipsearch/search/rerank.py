@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 
-from clipsearch.encoders.captioning import Matcher
+from clipsearch.encoders.captions import Matcher
 from clipsearch.errors import InvalidInput
 from clipsearch.indexing.loading import Loaded, Loaders, load_ahead
 from clipsearch.search.question import Term
