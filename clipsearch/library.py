@@ -791,7 +791,7 @@ class Library:
                 return embed_picture(picture, self._models, model, self._catalog)
 
             words = not any(term.is_picture for term in terms)
-            neutral = partial(self._models.embed_texts, model, NEUTRAL) if words else None
+            neutral = partial(self._models.embed_neutral, model, NEUTRAL) if words else None
             vector = combine(terms, embed)
             reach = max(k, FIRST) if k is not None and rerank is not None else k
             hits = self._nearest(

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
+from clipsearch.cli.interrupts import end_stopped, heed_signals
 from clipsearch.cli.options import with_groups
 from clipsearch.errors import ClipsearchError
 
@@ -79,10 +80,13 @@ def main() -> None:
     _log_to_stderr()
     _print_any_name()
     try:
+        heed_signals()
         asked = next((word for word in arguments if not word.startswith("-")), "")
         status = _app(asked)(arguments, standalone_mode=False)
         _flush()
         sys.exit(status)
+    except (KeyboardInterrupt, typer.Abort):
+        end_stopped()
     except ClipsearchError as error:
         _fail(str(error), debug)
     except UsageError as error:

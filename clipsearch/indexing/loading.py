@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 from filelock import FileLock
 
+from clipsearch.ending import Scratch
 from clipsearch.errors import FileUnreadable, PhotoError
 from clipsearch.photos.decode import (
     LARGE_PIXELS,
@@ -174,7 +174,7 @@ class Loaders:
         self._isolated = isolated
         self._limits = _shared_out(limits, workers)
         self._stopping = stopping
-        self._scratch = tempfile.TemporaryDirectory()
+        self._scratch = Scratch()
         if isolated:
             # A lock on a file, since it ends with the process that holds it, however that ends.
             turn = os.path.join(self._scratch.name, "turn")

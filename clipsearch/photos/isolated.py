@@ -212,6 +212,13 @@ else:
         pass
 
 
+def _end_with_the_parent() -> None:
+    """No decoder goes on when the process is gone that has its results, however that ended."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(0)
+
+
 def _begin(begin: Callable[..., None] | None, values: tuple[Any, ...]) -> None:
     global _clock
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that has the results
@@ -219,5 +226,6 @@ def _begin(begin: Callable[..., None] | None, values: tuple[Any, ...]) -> None:
     take_over_pillow()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # where libtiff says what it finds wrong
     _clock = _Clock()
+    threading.Thread(target=_end_with_the_parent, name="clipsearch-parent", daemon=True).start()
     if begin is not None:
         begin(*values)
