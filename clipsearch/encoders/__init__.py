@@ -131,9 +131,8 @@ def load_first(
 
 def pocket_files() -> tuple[Path, Path] | None:
     """The pocket model's two tower files; None if their packages are not installed."""
-    from clipsearch.encoders.pocket.encoder import pocket_files
-
-    return pocket_files()
+    files: tuple[Path, Path] | None = importlib.import_module(FAMILIES["pocket"]).pocket_files()
+    return files
 
 
 def download(spec: Spec) -> Path:
