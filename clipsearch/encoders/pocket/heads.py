@@ -90,6 +90,7 @@ class PhotoHead(nn.Module):
         super().__init__()
         width, drop = shape.width, shape.dropout
         self.tokens = nn.Linear(TOKEN_WIDTH, width)
+        # Of the map's cells; files of heads have it under this name.
         self.place = nn.Parameter(torch.randn(GRID * GRID, width) * 0.02)
         self.pooled = nn.Linear(POOLED, width)
         self.named = nn.Linear(SENTENCE, width)
