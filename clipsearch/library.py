@@ -174,7 +174,7 @@ class Library(OpenIndex):
         Raises:
             InvalidInput: a folder that the index does not know, or `batch_size` below 1.
         """
-        from clipsearch.encoders.captioning import captioner_name, load_captioner
+        from clipsearch.encoders.captions import captioner_name, load_captioner
         from clipsearch.indexing.captions import write_captions
         from clipsearch.indexing.loading import Loaders, usual_workers
         from clipsearch.search.filters import Filters, no_photos_below

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from clipsearch import encoders
+from clipsearch.encoders.onnx.texts import folder_of, open_exported
 from clipsearch.encoders.rows import are_units, no_embedding
 from clipsearch.encoders.spec import Spec, parse_spec, sha256_of, weights_in
-from clipsearch.encoders.texts import folder_of, open_exported
 from clipsearch.errors import InvalidInput, ModelError, ModelMismatch, arg
 from clipsearch.store.catalog import Catalog, Model
 
@@ -145,7 +145,7 @@ class Models:
         Raises:
             As `encoder`, and InvalidInput: onnxruntime has no such device.
         """
-        from clipsearch.encoders.onnx import OnnxEncoder
+        from clipsearch.encoders.onnx.encoder import OnnxEncoder
 
         with self._loading:
             encoder = self._exported(model) if model.runtime == "onnx" else self.encoder(model)
@@ -155,7 +155,7 @@ class Models:
             return encoder
 
     def _exported(self, model: Model) -> encoders.Encoder:
-        from clipsearch.encoders.onnx import OnnxEncoder
+        from clipsearch.encoders.onnx.encoder import OnnxEncoder
 
         key = _identity(model)
         loaded = self._encoders.get(key)
@@ -204,7 +204,7 @@ class Models:
             if _identity(model) not in self._encoders:
                 encoder: encoders.Encoder | None = None
                 if model.runtime == "onnx":
-                    from clipsearch.encoders.onnx import open_cached
+                    from clipsearch.encoders.onnx.encoder import open_cached
 
                     encoder = open_cached(*_identity(model), self.device)
                 encoder = encoder or encoders.load(self._spec_of(model), self.device)
@@ -337,7 +337,7 @@ class Models:
         for model in self._catalog.models():
             try:
                 if not folder_of(model.weights, model.preprocess).is_dir():
-                    from clipsearch.encoders.export import export_texts
+                    from clipsearch.encoders.onnx.text_export import export_texts
 
                     export_texts(self.encoder(model))
                 if len(self._catalog.answered(model.id, texts)) < len(texts):
@@ -375,8 +375,8 @@ def _exported(
     spec: Spec, device: str, model: Model, loaded: encoders.Encoder | None = None
 ) -> encoders.Encoder:
     """The model as ONNX Runtime runs it, exported first unless that was done before."""
-    from clipsearch.encoders.onnx import open_cached
-    from clipsearch.encoders.onnx_export import export_to_cache
+    from clipsearch.encoders.onnx.encoder import open_cached
+    from clipsearch.encoders.onnx.export import export_to_cache
 
     exported = open_cached(*_identity(model), device)
     if exported is None and spec.family != "onnx":
@@ -400,7 +400,7 @@ def _names(spec: Spec, model: Model) -> bool:
     if str(spec) == model.spec:
         return True
     if spec.family == "onnx":
-        from clipsearch.encoders.onnx import identity_of
+        from clipsearch.encoders.onnx.encoder import identity_of
 
         return identity_of(spec) == _identity(model)
     if not spec.file or spec.name != model.spec.partition(":")[0]:

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from clipsearch.encoders import Encoder, load, parse_spec
-from clipsearch.encoders.onnx_export import export_model, made_views
-from clipsearch.encoders.texts import ExportedTexts
+from clipsearch.encoders.onnx.export import export_model, made_views
+from clipsearch.encoders.onnx.texts import ExportedTexts
 
 WORDS = ("a", "dog", "on", "the", "beach", "two", "children", "play", "near", "red", "car", "sea")
 

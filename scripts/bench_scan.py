@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clipsearch.encoders.texts import folder_of
+from clipsearch.encoders.onnx.texts import folder_of
 from clipsearch.photos.facts import Facts
 from clipsearch.photos.scan import walk
 from clipsearch.search.neutral import NEUTRAL

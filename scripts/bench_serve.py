@@ -32,7 +32,7 @@ from peers import MODEL, make_weights
 from PIL import Image
 
 from clipsearch import Library
-from clipsearch.encoders.texts import ExportedTexts
+from clipsearch.encoders.onnx.texts import ExportedTexts
 from clipsearch.search.answers import Question
 
 CLIENTS = (1, 8, 32)

@@ -33,22 +33,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipsearch.encoders.learning import Course
-from clipsearch.encoders.pocket import HEADS, PocketEncoder, load, pocket_files
-from clipsearch.encoders.pocket_heads import Heads, Scales, heads_to
-from clipsearch.encoders.pocket_learning import (
-    LR_FROM_SCRATCH,
-    SHAPE,
+from clipsearch.encoders.pocket.encoder import HEADS, PocketEncoder, load, pocket_files
+from clipsearch.encoders.pocket.features import (
     Features,
-    Member,
-    MemberTraining,
     Photos,
     Texts,
     class_prompts,
     features,
-    fill,
     measured,
     read,
 )
+from clipsearch.encoders.pocket.heads import Heads, Scales, heads_to
+from clipsearch.encoders.pocket.learning import LR_FROM_SCRATCH, SHAPE
+from clipsearch.encoders.pocket.training import Member, MemberTraining, fill
 from clipsearch.evaluation.ranks import best_ranks_of, ranks_of
 
 RECIPE = "2"

@@ -21,11 +21,11 @@ from torch.nn import functional as F
 
 from clipsearch import InvalidInput, Library
 from clipsearch.encoders import Encoder, alpha, load, parse_spec
-from clipsearch.encoders.export import export_texts
 from clipsearch.encoders.images import ImageTower
-from clipsearch.encoders.onnx_export import export_model
-from clipsearch.encoders.openclip import Recipe
-from clipsearch.encoders.texts import open_exported
+from clipsearch.encoders.onnx.export import export_model
+from clipsearch.encoders.onnx.text_export import export_texts
+from clipsearch.encoders.onnx.texts import open_exported
+from clipsearch.encoders.openclip.recipe import Recipe
 from clipsearch.errors import ModelError, WeightsUnavailable
 
 SIDE, PATCH, WIDTH, DIM = 32, 8, 64, 24

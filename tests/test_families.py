@@ -21,10 +21,10 @@ from safetensors.torch import save_file
 
 from clipsearch import Library
 from clipsearch.encoders import Encoder, load, parse_spec
-from clipsearch.encoders.export import export_texts
-from clipsearch.encoders.onnx_export import export_model
+from clipsearch.encoders.onnx.export import export_model
+from clipsearch.encoders.onnx.text_export import export_texts
+from clipsearch.encoders.onnx.texts import open_exported
 from clipsearch.encoders.quiet import quiet
-from clipsearch.encoders.texts import open_exported
 from clipsearch.errors import ModelError
 
 Config = dict[str, Any]

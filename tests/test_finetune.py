@@ -26,9 +26,10 @@ from safetensors.torch import load_file
 from test_docs import documented
 
 from clipsearch import ClipsearchError, InvalidInput, Library, ModelError
-from clipsearch.encoders import load, parse_spec, pocket_learning
+from clipsearch.encoders import load, parse_spec
 from clipsearch.encoders.learning import Course, Learner, learner
-from clipsearch.encoders.pocket import HEADS, pocket_files
+from clipsearch.encoders.pocket import features
+from clipsearch.encoders.pocket.encoder import HEADS, pocket_files
 from clipsearch.evaluation.embedding import candidates
 from clipsearch.evaluation.pairs import read_pairs
 from clipsearch.evaluation.retrieval import evaluate_retrieval
@@ -383,7 +384,7 @@ def test_what_is_stopped_in_its_first_epoch_begins_anew(
 def test_the_heads_of_the_pocket_model_learn_and_go_on(
     pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pocket_learning, "TEMPLATES", ("a photo of a {}",))  # a ninth of the work
+    monkeypatch.setattr(features, "TEMPLATES", ("a photo of a {}",))  # a ninth of the work
     short = Course(epochs=2, batch_size=28, precision="fp32", lr=2e-3)
     kept: list[Path] = []
 

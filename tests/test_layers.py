@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -56,6 +57,13 @@ OWNERS = {
     "mcp": "assistant",
 }
 
+# At most so many modules in a folder, or one looks for the right one.
+MANY = 15
+
+# What is not yet as it shall be: folders with more, and what imports in a circle in a folder.
+CROWDED = {"clipsearch.cli", "clipsearch.photos", "clipsearch.search", "clipsearch.store"}
+CIRCLES = {"clipsearch.cli": {"output", "preview", "sheet", "table", "viewer"}}
+
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 each_module = pytest.mark.parametrize(
@@ -64,18 +72,84 @@ each_module = pytest.mark.parametrize(
 
 
 def room(module: Path) -> str:
-    return module.relative_to(PACKAGE).with_suffix("").parts[0]
+    return parts(module)[0]
 
 
 def imports(module: Path) -> Iterator[str]:
     """All that a module imports, anywhere in it, as dotted names."""
-    for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+    return imported(ast.walk(ast.parse(module.read_text("utf-8"))))
+
+
+def imported(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}: relative import"
+            assert node.level == 0, f"relative import of {node.module}"
             # `from clipsearch import encoders` imports a room, not a name.
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def but_types(node: ast.AST) -> Iterator[ast.AST]:
+    """What is in a module, but for what is there for type checkers alone."""
+    for inner in ast.iter_child_nodes(node):
+        if not (isinstance(inner, ast.If) and ast.unparse(inner.test) == "TYPE_CHECKING"):
+            yield inner
+            yield from but_types(inner)
+
+
+def graph_of_modules() -> dict[str, set[str]]:
+    """The package's modules by their dotted names, and which of them each imports, ever."""
+    names = {".".join(("clipsearch", *parts(module))): module for module in MODULES}
+    graph = {}
+    for name, module in names.items():
+        found = imported(but_types(ast.parse(module.read_text("utf-8"))))
+        graph[name] = {ours for one in found for ours in module_of(one, names)}
+    return graph
+
+
+def parts(module: Path) -> tuple[str, ...]:
+    return module.relative_to(PACKAGE).with_suffix("").parts
+
+
+def module_of(imported: str, names: Iterable[str]) -> list[str]:
+    """The module of ours that `a.b.c` is, or else holds c; none if it is not ours."""
+    holder = imported.rpartition(".")[0]
+    ways = (imported, f"{imported}.__init__", holder, f"{holder}.__init__")
+    return [way for way in ways if way in names][:1]
+
+
+def graph_in(folder: str) -> dict[str, set[str]]:
+    """What lies in a folder, and what of that each imports; a folder in it counts as one."""
+    graph: dict[str, set[str]] = {}
+    for name, others in GRAPH.items():
+        for inner in within(folder, [name]):
+            graph[inner] = graph.get(inner, set()) | within(folder, others) - {inner}
+    return graph
+
+
+def within(folder: str, names: Iterable[str]) -> set[str]:
+    start = f"{folder}."
+    return {name.removeprefix(start).split(".")[0] for name in names if name.startswith(start)}
+
+
+def in_circles(graph: Mapping[str, set[str]]) -> set[str]:
+    """What of a graph leads back to itself."""
+    return {node for node in graph if node in beyond(node, graph)}
+
+
+def beyond(node: str, graph: Mapping[str, set[str]]) -> set[str]:
+    seen: set[str] = set()
+    ahead = [node]
+    while ahead:
+        new = graph[ahead.pop()] - seen
+        seen |= new
+        ahead += new
+    return seen
+
+
+GRAPH = graph_of_modules()
+FOLDERS = sorted({name.rpartition(".")[0] for name in GRAPH})
 
 
 @each_module
@@ -110,6 +184,25 @@ def public(tree: ast.Module | ast.ClassDef) -> Iterator[tuple[str, Definition]]:
             yield node.name, node
             if isinstance(node, ast.ClassDef):
                 yield from ((f"{node.name}.{name}", inner) for name, inner in public(node))
+
+
+def test_imports_of_the_package_are_read_as_what_they_mean() -> None:
+    assert GRAPH["clipsearch.encoders.onnx.export"] >= {  # from a folder, and from a module
+        "clipsearch.encoders.__init__", "clipsearch.encoders.onnx.folder",
+    }  # fmt: skip
+    assert graph_in("clipsearch.encoders")["pocket"] >= {"onnx", "spec"}
+    assert in_circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == {"b", "c"}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_what_lies_in_a_folder_imports_one_way(folder: str) -> None:
+    # Where that holds in each folder, no modules anywhere import each other in a circle.
+    assert in_circles(graph_in(folder)) == CIRCLES.get(folder, set())
+
+
+def test_no_folder_holds_so_many_modules_that_one_must_search() -> None:
+    held = Counter(name.rpartition(".")[0] for name in GRAPH)
+    assert {folder for folder, count in held.items() if count > MANY} == CROWDED
 
 
 def test_every_module_lives_in_a_room() -> None:

@@ -22,8 +22,9 @@ from safetensors.torch import save_file
 from clipsearch import InvalidInput, Library, ModelError, ModelMismatch
 from clipsearch.cli.export import app
 from clipsearch.encoders import Encoder, load, parse_spec
-from clipsearch.encoders.onnx import cached_folder, pick_provider
-from clipsearch.encoders.onnx_export import Tower, export_model
+from clipsearch.encoders.onnx.export import Tower, export_model
+from clipsearch.encoders.onnx.folder import cached_folder
+from clipsearch.encoders.onnx.providers import pick_provider
 
 NAME = "small-onnx-clip"
 CONFIG = {

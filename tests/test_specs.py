@@ -18,7 +18,8 @@ from safetensors.torch import save_file
 
 from clipsearch.encoders import load, parse_spec
 from clipsearch.encoders.aliases import ALIASES
-from clipsearch.encoders.openclip import OpenClipEncoder, Recipe, resolve
+from clipsearch.encoders.openclip.encoder import OpenClipEncoder
+from clipsearch.encoders.openclip.recipe import Recipe, resolve
 from clipsearch.encoders.spec import Spec
 from clipsearch.errors import ModelError, WeightsUnavailable
 

@@ -15,8 +15,8 @@ from conftest import Run
 
 from clipsearch import Library, encoders
 from clipsearch.encoders import Encoder
-from clipsearch.encoders.export import export_texts
-from clipsearch.encoders.texts import ExportedTexts, folder_of, open_exported
+from clipsearch.encoders.onnx.text_export import export_texts
+from clipsearch.encoders.onnx.texts import ExportedTexts, folder_of, open_exported
 from clipsearch.search.neutral import NEUTRAL
 
 TALE = (

@@ -23,7 +23,7 @@ from test_docs import documented
 from tiny import TinyEncoder, open_tiny
 
 from clipsearch import ClipsearchError, IndexReport, InvalidInput
-from clipsearch.encoders.texts import folder_of
+from clipsearch.encoders.onnx.texts import folder_of
 from clipsearch.indexing.arrivals import is_open_for_writing
 from clipsearch.photos.mounts import network_type
 from clipsearch.store.lock import write_lock

@@ -20,7 +20,7 @@ from PIL import Image
 from tiny import open_tiny
 
 from clipsearch import InvalidInput, Library, ModelError, WeightsUnavailable
-from clipsearch.encoders.captioning import captioner_name, load_captioner, load_matcher
+from clipsearch.encoders.captions import captioner_name, load_captioner, load_matcher
 from clipsearch.search.filters import Filters
 from clipsearch.store.database import FILE_NAME
 
@@ -241,7 +241,7 @@ def test_coca_writes_what_open_clip_generates(coca: str) -> None:
 
     if not coca_model._has_transformers:
         pytest.skip("open_clip's generate needs transformers before 5")
-    from clipsearch.encoders.coca import CocaCaptioner
+    from clipsearch.encoders.captions.coca import CocaCaptioner
     from clipsearch.encoders.spec import parse_spec
 
     ours = CocaCaptioner(parse_spec(coca), "cpu")

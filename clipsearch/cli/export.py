@@ -14,7 +14,7 @@ from clipsearch.cli.output import print_json, print_rows, printable
 from clipsearch.cli.progress import counting
 
 if TYPE_CHECKING:
-    from clipsearch.encoders.onnx_export import Tower
+    from clipsearch.encoders.onnx.export import Tower
     from clipsearch.evaluation.retrieval import RetrievalReport
 
 COLUMNS = ("tower", "precision", ">least cosine", ">MB")
@@ -49,7 +49,7 @@ def onnx(
     Prints how far the embeddings agree with those that torch gives in fp32.
     """
     from clipsearch.encoders import parse_spec
-    from clipsearch.encoders.onnx_export import export_model
+    from clipsearch.encoders.onnx.export import export_model
     from clipsearch.evaluation.pairs import read_pairs
 
     captioned = read_pairs(pairs) if pairs else None

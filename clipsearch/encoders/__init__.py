@@ -1,7 +1,7 @@
 """Pixels and words to unit vectors. Knows no folders, no database.
 
-`load` gives the encoder of a model spec. A family of models is one file here and one line in
-`FAMILIES` (see `spec.py`); torch is imported only when a model is loaded.
+`load` gives the encoder of a model spec. A family of models is one file or folder here and one
+line in `FAMILIES` (see `spec.py`); torch is imported only when a model is loaded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from clipsearch.encoders.export import TextExport
+    from clipsearch.encoders.onnx.text_export import TextExport
     from clipsearch.photos.view import View
 
 log = logging.getLogger("clipsearch")
@@ -131,9 +131,8 @@ def load_first(
 
 def pocket_files() -> tuple[Path, Path] | None:
     """The pocket model's two tower files; None if their packages are not installed."""
-    from clipsearch.encoders import pocket
-
-    return pocket.pocket_files()
+    files: tuple[Path, Path] | None = importlib.import_module(FAMILIES["pocket"]).pocket_files()
+    return files
 
 
 def download(spec: Spec) -> Path:

@@ -16,7 +16,8 @@ from open_clip.factory import load_state_dict
 from open_clip.model import build_model_from_openai_state_dict
 
 from clipsearch.encoders.hub import weights_hash
-from clipsearch.encoders.openclip import OpenClipEncoder, Recipe, resolve
+from clipsearch.encoders.openclip.encoder import OpenClipEncoder
+from clipsearch.encoders.openclip.recipe import Recipe, resolve
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import Spec
 from clipsearch.errors import ModelError, first_line

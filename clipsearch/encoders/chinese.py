@@ -20,12 +20,12 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from PIL import Image
 from tokenizers import Tokenizer
 
-from clipsearch.encoders.export import TextExport
 from clipsearch.encoders.hub import from_hub, weights_hash
 from clipsearch.encoders.images import DTYPES, ImageTower, batch_size, unit_rows
+from clipsearch.encoders.onnx.text_export import TextExport
+from clipsearch.encoders.onnx.texts import TokenRules
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import TRANSFORMERS_FILES, Spec, weights_in
-from clipsearch.encoders.texts import TokenRules
 from clipsearch.errors import ModelError, first_line
 from clipsearch.photos.view import Fit, View
 
@@ -89,14 +89,14 @@ class ChineseEncoder:
         return len(self._tokenizer(text, verbose=False)["input_ids"])
 
     def text_export(self) -> TextExport:
-        """What `clipsearch.encoders.export` writes for queries without torch."""
+        """What `clipsearch.encoders.onnx.text_export` writes for queries without torch."""
         bare = Tokenizer.from_str(self._tokenizer.backend_tokenizer.to_str())
         bare.no_truncation()
         bare.no_padding()
         return TextExport(_JointText(self._model), bare.to_str(), TokenRules(self.context, ""))
 
     def image_export(self) -> torch.nn.Module:
-        """What `clipsearch.encoders.export` writes for pictures without torch."""
+        """What `clipsearch.encoders.onnx.export` writes for pictures without torch."""
         return self._images.whole()
 
 

@@ -1,6 +1,6 @@
 """Models that can be taught: what a family offers to fine-tuning, and what it is given.
 
-A family that can be taught is one file here and one line in `LEARNERS`. Which photos there are,
+A family that can be taught has one more module and one line in `LEARNERS`. Which photos there are,
 in what order they come, and when to stop is not known here.
 """
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 # The module of each family that can be taught: its `learner(model, course, device)` gives one.
 LEARNERS = {
-    "open_clip": "clipsearch.encoders.openclip_learning",
-    "pocket": "clipsearch.encoders.pocket_learning",
+    "open_clip": "clipsearch.encoders.openclip.learning",
+    "pocket": "clipsearch.encoders.pocket.learning",
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipsearch.encoders.onnx import pick_provider
+from clipsearch.encoders.onnx.providers import pick_provider
 
 _REINSTALL = "install the build of torch that pytorch.org names for it"
 

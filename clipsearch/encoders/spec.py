@@ -12,17 +12,17 @@ from clipsearch.errors import ModelError
 
 HUB = "hf-hub:"
 
-# The module of each family, imported only when it is needed: its `load(spec, device, precision)`
-# gives an `Encoder`, its `download(spec)` the weights file. A model of any family can be named
-# FAMILY:FILE, FAMILY:FOLDER or FAMILY:ORG/NAME, whichever the family reads.
+# The module of each family (in a folder its `encoder`), imported only when it is needed: its
+# `load(spec, device, precision)` gives an `Encoder`, its `download(spec)` the weights file. A model
+# of any family can be named FAMILY:FILE, FAMILY:FOLDER or FAMILY:ORG/NAME, whichever it reads.
 FAMILIES = {
-    "open_clip": "clipsearch.encoders.openclip",
-    "pocket": "clipsearch.encoders.pocket",
+    "open_clip": "clipsearch.encoders.openclip.encoder",
+    "pocket": "clipsearch.encoders.pocket.encoder",
     "chinese-clip": "clipsearch.encoders.chinese",
     "alpha-clip": "clipsearch.encoders.alpha",
-    "onnx": "clipsearch.encoders.onnx",
+    "onnx": "clipsearch.encoders.onnx.encoder",
 }
-_LOCAL = ("open_clip", "pocket")  # whose prefix stands before a place on this machine alone
+_LOCAL = ("open_clip", "pocket")  # whose prefix stands before a path alone
 
 # The weights of a folder that transformers wrote, in the order in which they are looked for.
 TRANSFORMERS_FILES = ("model.safetensors", "pytorch_model.bin")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipsearch.encoders.captioning import Captioner
+from clipsearch.encoders.captions import Captioner
 from clipsearch.indexing.loading import Loaded, Loaders, load_ahead
 from clipsearch.store.catalog import Catalog, Selection
 

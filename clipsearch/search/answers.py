@@ -238,7 +238,7 @@ class Answers:
         self, wanted: Wanted, by: str, isolated: bool, allow_url: bool = False
     ) -> list[Hit]:
         """As `find`, the first hits ordered by the model `by`, which looks at their files."""
-        from clipsearch.encoders.captioning import load_matcher
+        from clipsearch.encoders.captions import load_matcher
         from clipsearch.indexing.loading import Loaders, usual_workers
         from clipsearch.search.rerank import FIRST, reranked, sentence_of
 

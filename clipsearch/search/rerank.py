@@ -8,7 +8,7 @@ from math import isfinite
 
 import numpy as np
 
-from clipsearch.encoders.captioning import Matcher
+from clipsearch.encoders.captions import Matcher
 from clipsearch.errors import InvalidInput, arg
 from clipsearch.indexing.loading import Loaded, Loaders, load_ahead
 from clipsearch.search.question import Term

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipsearch.encoders.pocket_heads import Heads
+from clipsearch.encoders.pocket.heads import Heads
 
 STAGES = (2, 4, 5, 6)  # the image tower's stages whose maps are handed on
 EXACT = 3  # so many stages, of the first, stay in float32: bfloat16 there costs all the accuracy
@@ -98,7 +98,7 @@ class TextTower(nn.Module):
 
         saved = load_file(path)
         self.words = nn.Parameter(saved["embeddings.word_embeddings.weight"])
-        self.places = nn.Parameter(saved["embeddings.position_embeddings.weight"])
+        self.positions = nn.Parameter(saved["embeddings.position_embeddings.weight"])
         # Sentences come alone, so that every token is of the first kind.
         self.kind = nn.Parameter(saved["embeddings.token_type_embeddings.weight"][0])
         self.norm = _norm(saved, "embeddings.LayerNorm")
@@ -109,8 +109,8 @@ class TextTower(nn.Module):
 
     def forward(self, tokens: Tensor, present: Tensor) -> Tensor:
         """(n, t) int64 tokens, (n, t) bool to (n, t, 768): the last layer's and the middle's."""
-        places = self.places[: tokens.shape[1]]
-        x = self.norm(F.embedding(tokens, self.words) + places + self.kind)
+        positions = self.positions[: tokens.shape[1]]
+        x = self.norm(F.embedding(tokens, self.words) + positions + self.kind)
         middle = x
         for number, layer in enumerate(self.layers, start=1):
             x = layer(x, present[:, None, None])

@@ -1,6 +1,6 @@
 """Pictures to sentences, and how well a sentence fits a picture: what to load for which model.
 
-Torch is imported only when a model is loaded.
+`blip` runs those of transformers, `coca` open_clip's. Torch is imported only when one is loaded.
 """
 
 from __future__ import annotations
@@ -80,11 +80,11 @@ def load_captioner(name: str, device: str = "auto") -> Captioner:
 
     device = pick_device(device)
     if _is_coca(name):
-        from clipsearch.encoders.coca import CocaCaptioner
+        from clipsearch.encoders.captions.coca import CocaCaptioner
 
         return CocaCaptioner(parse_spec(name), device)
     _check_transformers()
-    from clipsearch.encoders.sentences import SentenceCaptioner
+    from clipsearch.encoders.captions.blip import SentenceCaptioner
 
     return SentenceCaptioner(name, device)
 
@@ -99,7 +99,7 @@ def load_matcher(text: str, device: str = "auto") -> Matcher:
 
     name, device = _whole_name(text, MATCHERS), pick_device(device)
     _check_transformers()
-    from clipsearch.encoders.sentences import BlipMatcher
+    from clipsearch.encoders.captions.blip import BlipMatcher
 
     return BlipMatcher(name, device)
 

@@ -9,7 +9,7 @@ import open_clip
 import torch
 
 from clipsearch.encoders.images import Pixels, in_halves
-from clipsearch.encoders.openclip import bare
+from clipsearch.encoders.openclip.encoder import bare
 from clipsearch.encoders.spec import Spec
 from clipsearch.errors import ModelError
 

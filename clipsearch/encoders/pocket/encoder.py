@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clipsearch.encoders.onnx.texts import TokenRules
 from clipsearch.encoders.spec import Spec, sha256_of
-from clipsearch.encoders.texts import TokenRules
 from clipsearch.errors import ModelError
 from clipsearch.photos.view import View
 
 if TYPE_CHECKING:
     import torch
 
-    from clipsearch.encoders.export import TextExport
-    from clipsearch.encoders.pocket_towers import ImageTower, TextTower, Tokenizer
+    from clipsearch.encoders.onnx.text_export import TextExport
+    from clipsearch.encoders.pocket.towers import ImageTower, TextTower, Tokenizer
 
 RESOLUTION = 260
 CONTEXT = 64  # MiniLM reads more, but no caption that the heads learned from was longer
@@ -51,7 +51,7 @@ class PocketEncoder:
     def __init__(self, files: tuple[Path, Path], heads: Path, device: str, precision: str) -> None:
         import torch
 
-        from clipsearch.encoders.pocket_heads import read_heads
+        from clipsearch.encoders.pocket.heads import read_heads
 
         self.device, self.precision = device, precision
         self.prepare = View(RESOLUTION, "squash")  # as in training, and no edge is lost
@@ -91,7 +91,7 @@ class PocketEncoder:
 
     def see(self, batch: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What the image tower makes of views: maps, pooled features and ImageNet logits."""
-        from clipsearch.encoders.pocket_towers import pixels_of
+        from clipsearch.encoders.pocket.towers import pixels_of
 
         tower = self._image_tower
         maps, pooled = tower(pixels_of(self._views(batch)))
@@ -112,16 +112,16 @@ class PocketEncoder:
         return self._tokenizer.count(text)
 
     def text_export(self) -> TextExport:
-        """What `clipsearch.encoders.export` writes for queries without torch."""
-        from clipsearch.encoders.export import TextExport
-        from clipsearch.encoders.pocket_towers import JointText
+        """What `clipsearch.encoders.onnx.text_export` writes for queries without torch."""
+        from clipsearch.encoders.onnx.text_export import TextExport
+        from clipsearch.encoders.pocket.towers import JointText
 
         module = JointText(self._text_tower, self.heads)
         return TextExport(module, self._tokenizer.to_str(), TokenRules(CONTEXT, ""))
 
     def image_export(self) -> torch.nn.Module:
-        """What `clipsearch.encoders.export` writes for pictures without torch."""
-        from clipsearch.encoders.pocket_towers import JointPhoto
+        """What `clipsearch.encoders.onnx.export` writes for pictures without torch."""
+        from clipsearch.encoders.pocket.towers import JointPhoto
 
         return JointPhoto(self._image_tower, self.heads)
 
@@ -135,7 +135,7 @@ class PocketEncoder:
     def _image_tower(self) -> ImageTower:
         import torch
 
-        from clipsearch.encoders.pocket_towers import ImageTower
+        from clipsearch.encoders.pocket.towers import ImageTower
 
         _check(self._image_file, IMAGE_SHA256, IMAGE_PACKAGE)
         tower = ImageTower(self._image_file, self._dtype).to(self.device)
@@ -143,14 +143,14 @@ class PocketEncoder:
 
     @cached_property
     def _text_tower(self) -> TextTower:
-        from clipsearch.encoders.pocket_towers import TextTower
+        from clipsearch.encoders.pocket.towers import TextTower
 
         _check(self._text_file, TEXT_SHA256, TEXT_PACKAGE)
         return TextTower(self._text_file).to(self.device)
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
-        from clipsearch.encoders.pocket_towers import Tokenizer
+        from clipsearch.encoders.pocket.towers import Tokenizer
 
         return Tokenizer(self._text_file.with_name("tokenizer.json"), CONTEXT)
 

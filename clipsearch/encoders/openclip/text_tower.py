@@ -10,8 +10,8 @@ import torch
 from open_clip.transformer import text_global_pool
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 
-from clipsearch.encoders.export import TextExport
-from clipsearch.encoders.texts import TokenRules
+from clipsearch.encoders.onnx.text_export import TextExport
+from clipsearch.encoders.onnx.texts import TokenRules
 
 # How CLIP's own tokenizer splits a cleaned text into words.
 _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -59,7 +59,7 @@ class _Causal(torch.nn.Module):
         self.token_embedding = part.token_embedding
         self.transformer = part.transformer
         self.ln_final = part.ln_final
-        self.places = part.positional_embedding
+        self.positions = part.positional_embedding
         self.projection = part.text_projection
         self.mask: torch.Tensor
         self.register_buffer("mask", part.attn_mask.clone())
@@ -69,7 +69,7 @@ class _Causal(torch.nn.Module):
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """(n, t) int64 tokens to (n, dim) unit rows."""
         length = tokens.shape[1]
-        x = self.token_embedding(tokens) + self.places[:length]
+        x = self.token_embedding(tokens) + self.positions[:length]
         x = self.ln_final(self.transformer(x, attn_mask=self.mask[:length, :length]))
         x = text_global_pool(x, tokens, self._pooling, self._end)
         if isinstance(self.projection, torch.nn.Linear):

@@ -1,76 +1,38 @@
 """A model as ONNX, run by onnxruntime on whatever it can use; torch is not imported.
 
-`clipsearch.encoders.onnx_export` writes such a model, into a folder that a person names or into
+`clipsearch.encoders.onnx.export` writes such a model, into a folder that a person names or into
 the user's cache. The image tower takes views as they are: normalizing them is a part of it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
-from clipsearch.cache import cache_folder
+from clipsearch.encoders.onnx.folder import (
+    FACTS,
+    IMAGES,
+    TEXTS,
+    Facts,
+    cached_folder,
+    existing,
+    facts_in,
+    view_from,
+)
+from clipsearch.encoders.onnx.providers import CPU, pick_provider
+from clipsearch.encoders.onnx.texts import RULES, ExportedTexts, folder_of
 from clipsearch.encoders.spec import Spec, sha256_of
-from clipsearch.encoders.texts import RULES, ExportedTexts, folder_of
 from clipsearch.errors import InvalidInput, ModelError, first_line
-from clipsearch.photos.view import MaskedView, View, with_all
+from clipsearch.photos.view import MaskedView, with_all
 
 if TYPE_CHECKING:
     import numpy as np
 
 log = logging.getLogger("clipsearch")
-
-FORMAT = 1  # raised when an older version could not use what is written here
-FACTS, IMAGES, TEXTS = "model.json", "images.onnx", "text"
-
-CPU = "CPUExecutionProvider"
-
-# What onnxruntime calls the devices that torch knows, the first that there is being taken; and
-# further names, for what torch has no name for. AMD's GPUs are "cuda" to torch.
-_AMD = ("MIGraphXExecutionProvider", "ROCMExecutionProvider")
-_PROVIDERS = {
-    "cpu": (CPU,),
-    "cuda": ("CUDAExecutionProvider", *_AMD),
-    "mps": ("CoreMLExecutionProvider",),
-    "xpu": ("OpenVINOExecutionProvider",),
-    "rocm": _AMD,
-    "openvino": ("OpenVINOExecutionProvider",),
-    "tensorrt": ("TensorrtExecutionProvider",),
-}
-# TensorRT is for those who name it: it builds an engine for minutes at each new size of a batch.
-_BEST = (*_PROVIDERS["cuda"], *_PROVIDERS["mps"], *_PROVIDERS["openvino"], CPU)
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a folder says of its model, as JSON in `model.json`."""
-
-    format: int
-    spec: str  # the model that was exported
-    weights: str  # of the identity: torch's for fp32, and of these files for int8
-    preprocess: str  # of the identity
-    precision: str  # "fp32" or "int8"
-    dim: int
-    resolution: int
-    context: int
-    logit_scale: float
-    logit_bias: float | None
-    view: Mapping[str, Any]  # how a picture is brought to the model's square
-    files: Mapping[str, str]  # SHA-256 of each file, by its path in the folder
-
-    @property
-    def identity(self) -> tuple[str, str]:
-        """What tells whether vectors are of one and the same model."""
-        return self.weights, self.preprocess
 
 
 class OnnxEncoder:
@@ -180,7 +142,7 @@ class OnnxEncoder:
             return
         start = part.relative_to(self._folder).as_posix()
         for name, expected in self._facts.files.items():
-            if name.startswith(start) and sha256_of(_existing(self._folder / name)) != expected:
+            if name.startswith(start) and sha256_of(existing(self._folder / name)) != expected:
                 raise ModelError(
                     f"{self._folder / name} is not what was exported, so its embeddings would"
                     " mean something else.\nExport the model again: clipsearch export onnx"
@@ -205,7 +167,7 @@ def download(spec: Spec) -> Path:
     Raises:
         ModelError: it is not there.
     """
-    return _existing(_folder(spec) / IMAGES)
+    return existing(_folder(spec) / IMAGES)
 
 
 def identity_of(spec: Spec) -> tuple[str, str] | None:
@@ -235,76 +197,8 @@ def open_cached(weights: str, preprocess: str, device: str) -> OnnxEncoder | Non
     return encoder
 
 
-def cached_folder(weights: str, preprocess: str) -> Path:
-    """Where a model's image tower is exported to, in the cache folder."""
-    identity = hashlib.sha256(f"{FORMAT} {weights} {preprocess}".encode()).hexdigest()
-    return cache_folder() / "onnx" / identity[:16]
-
-
-def facts_in(folder: Path) -> Facts:
-    """What a folder says of its model.
-
-    Raises:
-        ModelError: it was not written by an export, or by that of a newer version.
-    """
-    file = _existing(folder / FACTS)
-    try:
-        told = json.loads(file.read_text("utf-8"))
-        if told["format"] == FORMAT:
-            facts = Facts(**told)
-            view_from(facts.view)
-            return facts
-        reason = f"format {told['format']}, this version reads {FORMAT}"
-    except (OSError, ValueError, TypeError, LookupError) as error:
-        reason = first_line(error)
-    raise ModelError(f"{file} cannot be used: {reason}; export the model again")
-
-
-def view_from(told: Mapping[str, Any]) -> View:
-    """The view that `view_as_json` told of."""
-    rest = dict(told)
-    kind = MaskedView if rest.pop("masked") else View
-    return kind(**rest | {"resample": Image.Resampling[rest["resample"].upper()]})
-
-
-def view_as_json(view: View) -> dict[str, Any]:
-    """A view as plain values."""
-    masked = isinstance(view, MaskedView)
-    return asdict(view) | {"resample": view.resample.name.lower(), "masked": masked}
-
-
-def pick_provider(device: str, available: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """The execution provider for a device, of those that onnxruntime has, and its options.
-
-    `device` is torch's name for it, as "cuda:1", or "rocm", "openvino" or "tensorrt"; "auto"
-    takes the best.
-
-    Raises:
-        InvalidInput: no such device, or none here.
-    """
-    kind, _, number = device.partition(":")
-    wanted = _BEST if device == "auto" else _PROVIDERS.get(kind, ())
-    name = next((name for name in wanted if name in available), None)
-    if name is None or not (number.isdigit() or device in ("auto", kind)):
-        raise InvalidInput(
-            f"the device {device!r} is not available to ONNX Runtime here; it has"
-            f" {', '.join(available)}.\nUse --device auto to take the best one there is."
-        )
-    options = {"device_id": number} if number and kind != "cpu" else {}
-    return name, options | ({"device_type": "GPU"} if kind == "xpu" else {})
-
-
 def _folder(spec: Spec) -> Path:
     folder = Path(spec.file)
     if spec.hub or not folder.is_dir():
         raise ModelError(f"there is no folder {spec.hub or spec.file!r} with an exported model")
     return folder
-
-
-def _existing(file: Path) -> Path:
-    if not file.is_file():
-        raise ModelError(
-            f"{file.parent} is no exported model, or not all of one: {file.name} is missing.\n"
-            "Write one: clipsearch export onnx --model SPEC --out FOLDER"
-        )
-    return file

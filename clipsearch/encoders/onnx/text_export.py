@@ -1,4 +1,4 @@
-"""Write a model's towers as ONNX: of each its text tower, so that a query need not import torch."""
+"""Write a model's text tower as ONNX, so that a query need not import torch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from clipsearch.encoders.quiet import quiet
-from clipsearch.encoders.texts import (
+from clipsearch.encoders.onnx.texts import (
     RULES,
     TOKENIZER,
     TOWER,
@@ -19,19 +18,16 @@ from clipsearch.encoders.texts import (
     TokenRules,
     folder_of,
 )
+from clipsearch.encoders.onnx.tracing import check, least_cosine, trace
 from clipsearch.errors import ClipsearchError, ModelError, first_line
 from clipsearch.replacing import put_in_place, unfinished
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from clipsearch.encoders import Encoder
 
 log = logging.getLogger("clipsearch")
-
-# An export that agrees less with torch than this is not used.
-LEAST_COSINE = 0.9999
 
 # Of all lengths, several scripts, and with what cleaning changes.
 PROBES = (
@@ -133,42 +129,6 @@ def write_texts(
     for file in (*folder.glob("plain.*"), *folder.glob("smaller.*")):
         file.unlink()
     return tuple(least)
-
-
-def least_cosine(rows: np.ndarray, expected: np.ndarray) -> float:
-    """The least cosine of (n, dim) unit rows with those that stand in the same places."""
-    return float((rows * expected).sum(axis=1).min())
-
-
-def check(tower: str, least: float) -> None:
-    """Refuse a tower, "text" or "image", whose vectors are not those of torch.
-
-    Raises:
-        ModelError: the least cosine is too low.
-    """
-    if not least >= LEAST_COSINE:
-        raise ModelError(
-            f"the exported {tower} tower gives other embeddings than torch: the least cosine is"
-            f" {least:.5f}, and {LEAST_COSINE} is asked for"
-        )
-
-
-def trace(module: torch.nn.Module, example: torch.Tensor, name: str, dims: Any, to: Path) -> None:
-    """Write a module as ONNX: from the input `name`, whose sizes in `dims` are free."""
-    import torch
-
-    with quiet():
-        torch.onnx.export(
-            module,
-            (example,),
-            to,
-            input_names=[name],
-            output_names=["embeddings"],
-            dynamic_shapes=(dims,),
-            external_data=True,
-            dynamo=True,
-            verbose=False,
-        )
 
 
 def _trace_texts(tower: TextExport, to: Path) -> None:

@@ -15,18 +15,18 @@ from pathlib import Path
 import numpy as np
 
 from clipsearch.encoders import Encoder, load
-from clipsearch.encoders.export import check, export_texts, least_cosine, trace, write_texts
-from clipsearch.encoders.onnx import (
+from clipsearch.encoders.onnx.encoder import OnnxEncoder, open_cached
+from clipsearch.encoders.onnx.folder import (
     FACTS,
     FORMAT,
     IMAGES,
     TEXTS,
     Facts,
-    OnnxEncoder,
     cached_folder,
-    open_cached,
     view_as_json,
 )
+from clipsearch.encoders.onnx.text_export import export_texts, write_texts
+from clipsearch.encoders.onnx.tracing import check, least_cosine, trace
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import Spec, sha256_of
 from clipsearch.errors import InvalidInput, ModelError, first_line

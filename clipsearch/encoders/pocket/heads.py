@@ -90,6 +90,7 @@ class PhotoHead(nn.Module):
         super().__init__()
         width, drop = shape.width, shape.dropout
         self.tokens = nn.Linear(TOKEN_WIDTH, width)
+        # Of the map's cells; files of heads have it under this name.
         self.place = nn.Parameter(torch.randn(GRID * GRID, width) * 0.02)
         self.pooled = nn.Linear(POOLED, width)
         self.named = nn.Linear(SENTENCE, width)
@@ -99,14 +100,14 @@ class PhotoHead(nn.Module):
         self.drop = nn.Dropout(drop)
 
     def forward(
-        self, tokens: Tensor, pooled: Tensor, named: Tensor, places: Tensor | None = None
+        self, tokens: Tensor, pooled: Tensor, named: Tensor, cells: Tensor | None = None
     ) -> Tensor:
         """(n, t, TOKEN_WIDTH), (n, POOLED), (n, SENTENCE) to (n, out), not yet unit length.
 
-        `places` (t,) int64 says which of the map's tokens these are; all, if not given.
+        `cells` (t,) int64 says which of the map's tokens these are; all, if not given.
         """
-        place = self.place if places is None else self.place[places]
-        x = self.tokens(tokens) + place
+        where = self.place if cells is None else self.place[cells]
+        x = self.tokens(tokens) + where
         whole = torch.stack([self.pooled(pooled), self.named(named)], 1)
         x = self.drop(torch.cat([whole, x], 1))
         for block in self.blocks:
@@ -221,9 +222,9 @@ def read_heads(file: Path) -> tuple[Heads, float]:
         ModelError: it holds no heads of the pocket model.
     """
     try:
-        with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+        with safe_open(file, framework="pt") as stored:
+            metadata = stored.metadata() or {}
+            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
         return heads_from(tensors, metadata), float(metadata["logit scale"])
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise ModelError(f"{file} holds no heads of the pocket model") from error

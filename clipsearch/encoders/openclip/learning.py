@@ -22,9 +22,9 @@ from clipsearch.encoders.aliases import OPEN_CLIP_FILES
 from clipsearch.encoders.hub import from_hub
 from clipsearch.encoders.images import Pixels
 from clipsearch.encoders.learning import Course, Lessons, pick_precision, save_weights, seeded
-from clipsearch.encoders.openclip import (
+from clipsearch.encoders.openclip.encoder import OpenClipEncoder
+from clipsearch.encoders.openclip.recipe import (
     CONFIG,
-    OpenClipEncoder,
     Recipe,
     architecture,
     build,

@@ -45,15 +45,15 @@ class SentenceCaptioner:
     def __init__(self, name: str, device: str) -> None:
         import transformers
 
-        config = _opened(name, transformers.AutoConfig.from_pretrained)
+        config = _read(name, transformers.AutoConfig.from_pretrained)
         if config.model_type not in _CAPTIONERS:
             raise ModelError(
                 f"{name} is a model of the type {config.model_type}, which writes no captions"
                 f" here; models of the types {' and '.join(_CAPTIONERS)} do"
             )
         self._model = _model(name, getattr(transformers, _CAPTIONERS[config.model_type])).to(device)
-        self._tokenizer = _opened(name, transformers.AutoTokenizer.from_pretrained)
-        processor = _opened(name, transformers.AutoImageProcessor.from_pretrained)
+        self._tokenizer = _read(name, transformers.AutoTokenizer.from_pretrained)
+        processor = _read(name, transformers.AutoImageProcessor.from_pretrained)
         sight = _Sight(processor, name, device)
         self.prepare, self._pixels = sight.prepare, sight.pixels
         self.batch_size = 8 if torch.device(device).type == "cpu" else 64
@@ -80,8 +80,8 @@ class BlipMatcher:
         from transformers import AutoImageProcessor, AutoTokenizer, BlipForImageTextRetrieval
 
         self._model = _model(name, BlipForImageTextRetrieval).to(device)
-        self._tokenizer = _opened(name, AutoTokenizer.from_pretrained)
-        sight = _Sight(_opened(name, AutoImageProcessor.from_pretrained), name, device)
+        self._tokenizer = _read(name, AutoTokenizer.from_pretrained)
+        sight = _Sight(_read(name, AutoImageProcessor.from_pretrained), name, device)
         self.prepare, self._pixels = sight.prepare, sight.pixels
         self._longest = int(self._model.config.text_config.max_position_embeddings)
         self.batch_size = 8 if torch.device(device).type == "cpu" else 64
@@ -106,7 +106,7 @@ class BlipMatcher:
 
 
 def _model(name: str, kind: Any) -> Any:
-    model, found = _opened(name, lambda *where, **how: kind.from_pretrained(
+    model, found = _read(name, lambda *where, **how: kind.from_pretrained(
         *where, output_loading_info=True, **how
     ))  # fmt: skip
     # transformers fills with random numbers what it does not find; what no answer depends on may.
@@ -119,7 +119,7 @@ def _model(name: str, kind: Any) -> Any:
     return model.float().eval().requires_grad_(False)
 
 
-def _opened(name: str, get: Callable[..., Any]) -> Any:
+def _read(name: str, get: Callable[..., Any]) -> Any:
     if not Path(name).is_dir():
         return from_hub(name, lambda: _loaded(name, get), _WAYS_ON)
     try:

@@ -1,7 +1,7 @@
 """Words to vectors without torch: a text tower that was exported to ONNX, and its tokenizer.
 
-`clipsearch.encoders.export` writes one folder a model into the user's cache; several indexes share
-it. What cannot be read is taken away, so that it is written anew.
+`clipsearch.encoders.onnx.text_export` writes one folder a model into the user's cache; several
+indexes share it. What cannot be read is taken away, so that it is written anew.
 """
 
 from __future__ import annotations
@@ -82,11 +82,11 @@ class ExportedTexts:
         tokens = [self._cut(self._tokens(text)) for text in texts]
         rows = np.empty((len(texts), self._dim), np.float32)
 
-        def embed(places: Sequence[int]) -> None:
-            batch = np.zeros((len(places), len(tokens[places[-1]])), np.int64)
-            for row, place in zip(batch, places, strict=True):
-                row[: len(tokens[place])] = tokens[place]
-            rows[places] = self._tower.run(None, {"tokens": batch})[0]
+        def embed(numbers: Sequence[int]) -> None:
+            batch = np.zeros((len(numbers), len(tokens[numbers[-1]])), np.int64)
+            for row, number in zip(batch, numbers, strict=True):
+                row[: len(tokens[number])] = tokens[number]
+            rows[numbers] = self._tower.run(None, {"tokens": batch})[0]
 
         batches = self._batches([len(some) for some in tokens])
         if self._stays or len(batches) == 1:
@@ -98,17 +98,17 @@ class ExportedTexts:
         return rows
 
     def _batches(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Places in `lengths`, in batches of one length, or nearly so if the tower is causal.
+        """The numbers of texts with so many tokens, in batches; the longest of a batch comes last.
 
-        The longest of a batch comes last.
+        A batch is of one length, or nearly so if the tower is causal.
         """
         batches: list[list[int]] = []
         longest = 0
-        for place in sorted(range(len(lengths)), key=lengths.__getitem__):
-            if lengths[place] > longest or len(batches[-1]) == _BATCH:
+        for number in sorted(range(len(lengths)), key=lengths.__getitem__):
+            if lengths[number] > longest or len(batches[-1]) == _BATCH:
                 batches.append([])
-                longest = lengths[place] + (lengths[place] // 4 if self._rules.causal else 0)
-            batches[-1].append(place)
+                longest = lengths[number] + (lengths[number] // 4 if self._rules.causal else 0)
+            batches[-1].append(number)
         return batches
 
     def count_tokens(self, text: str) -> int:
@@ -153,8 +153,8 @@ def folder_of(weights: str, preprocess: str) -> Path:
 
     `preprocess` is part of a model's identity, and says how its activation is computed.
     """
-    identity = hashlib.sha256(f"{FORMAT} {weights} {preprocess}".encode()).hexdigest()
-    return cache_folder() / "text" / identity[:16]
+    key = hashlib.sha256(f"{FORMAT} {weights} {preprocess}".encode()).hexdigest()
+    return cache_folder() / "text" / key[:16]
 
 
 def clean(text: str, how: str) -> str:

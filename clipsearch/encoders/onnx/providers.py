@@ -1,0 +1,45 @@
+"""What onnxruntime runs a model on: its execution providers, by the names that torch has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from clipsearch.errors import InvalidInput
+
+CPU = "CPUExecutionProvider"
+
+# What onnxruntime calls the devices that torch knows, the first that there is being taken; and
+# further names, for what torch has no name for. AMD's GPUs are "cuda" to torch.
+_AMD = ("MIGraphXExecutionProvider", "ROCMExecutionProvider")
+_PROVIDERS = {
+    "cpu": (CPU,),
+    "cuda": ("CUDAExecutionProvider", *_AMD),
+    "mps": ("CoreMLExecutionProvider",),
+    "xpu": ("OpenVINOExecutionProvider",),
+    "rocm": _AMD,
+    "openvino": ("OpenVINOExecutionProvider",),
+    "tensorrt": ("TensorrtExecutionProvider",),
+}
+# TensorRT is for those who name it: it builds an engine for minutes at each new size of a batch.
+_BEST = (*_PROVIDERS["cuda"], *_PROVIDERS["mps"], *_PROVIDERS["openvino"], CPU)
+
+
+def pick_provider(device: str, available: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """The execution provider for a device, of those that onnxruntime has, and its options.
+
+    `device` is torch's name for it, as "cuda:1", or "rocm", "openvino" or "tensorrt"; "auto"
+    takes the best.
+
+    Raises:
+        InvalidInput: no such device, or none here.
+    """
+    kind, _, number = device.partition(":")
+    wanted = _BEST if device == "auto" else _PROVIDERS.get(kind, ())
+    name = next((name for name in wanted if name in available), None)
+    if name is None or not (number.isdigit() or device in ("auto", kind)):
+        raise InvalidInput(
+            f"the device {device!r} is not available to ONNX Runtime here; it has"
+            f" {', '.join(available)}.\nUse --device auto to take the best one there is."
+        )
+    options = {"device_id": number} if number and kind != "cpu" else {}
+    return name, options | ({"device_type": "GPU"} if kind == "xpu" else {})
