@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from clipsearch.cache import cache_folder
 from clipsearch.encoders.spec import parse_spec
-from clipsearch.errors import InvalidInput, LibraryError, ModelError, first_line
+from clipsearch.errors import InvalidInput, LibraryError, ModelError, first_line, option
 from clipsearch.store.catalog import Catalog
 from clipsearch.store.database import FILE_NAME
 from clipsearch.store.folder import default_folder
@@ -63,7 +63,7 @@ def _devices(device: str) -> Iterator[Finding]:
     try:
         picked = pick_device(device)
     except InvalidInput as error:
-        what, _, remedy = str(error).partition("\n")
+        what, _, remedy = error.said(option).partition("\n")
         yield Finding("devices", "used", BROKEN, what, remedy)
         return
     precision, why = explain_precision(picked)
@@ -184,7 +184,7 @@ def examine_index(folder: Path) -> Iterator[Finding]:
             finally:
                 catalog.close()
     except LibraryError as error:
-        what, _, remedy = str(error).partition("\n")
+        what, _, remedy = error.said(option).partition("\n")
         yield Finding("index", "catalog", BROKEN, what, remedy or None)
         return
     for fault in faults:

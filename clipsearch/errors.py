@@ -36,6 +36,11 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def option(name: str) -> str:
+    """What a parameter is called on the command line."""
+    return {"k": "-k", "texts": "--text"}.get(name) or f"--{name.replace('_', '-')}"
+
+
 class ClipsearchError(Exception):
     """The base of all errors that clipsearch raises on purpose."""
 

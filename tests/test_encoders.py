@@ -254,7 +254,7 @@ def test_tokens_are_counted_with_start_and_end(encoder: Encoder, text: str, toke
 
 @pytest.mark.parametrize("device", ["quantum", "cuda:99", "", "cpu:x"])
 def test_a_device_that_is_not_here_is_refused(spec: str, device: str) -> None:
-    with pytest.raises(InvalidInput, match="--device auto"):
+    with pytest.raises(InvalidInput, match="device auto"):
         load(parse_spec(spec), device=device)
 
 

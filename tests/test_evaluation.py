@@ -258,7 +258,7 @@ def test_rows_that_lack_something_are_counted_and_left_out(
         (b"picture,caption\na,b\n", None, "has no column named 'image' .*names: picture, caption"),
         (b"image,words\na,b\n", None, "has no column named 'caption'"),
         (b"image,caption\n", None, "holds no row with an image and a caption"),
-        (b"image,caption\na.jpg,one\n", "test", "--split needs a column 'split' .*test.txt"),
+        (b"image,caption\na.jpg,one\n", "test", "split needs a column 'split' .*test.txt"),
         (b"image,caption,split\na,b,val\nc,d,dev\n", "test", "it has: dev, val"),
         (b'image,caption\na.jpg,"one\nb.jpg,two\n', None, "line 3: unexpected end of data"),
         (b"image,caption\na.jpg," + b"x" * 200_000, None, "line 2: field larger"),
@@ -410,7 +410,7 @@ def test_folders_that_make_no_classes_are_refused(folders: Path, tmp_path: Path)
 def test_a_model_or_a_precision_that_does_not_exist_is_refused_before_any_work() -> None:
     with pytest.raises(ModelError, match="'nothing' names no model"):
         candidates(["pocket", "nothing"])
-    with pytest.raises(InvalidInput, match="--precision half is none of: auto, fp32, bf16, fp16"):
+    with pytest.raises(InvalidInput, match="precision half is none of: auto, fp32, bf16, fp16"):
         candidates(["pocket"], precision="half")
 
 

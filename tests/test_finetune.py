@@ -341,9 +341,9 @@ def test_an_interrupted_and_resumed_run_equals_an_undisturbed_one(
     else:
         assert process.returncode == 130
         assert "kept. To go on: the same command with --resume" in said
-    with pytest.raises(InvalidInput, match="--resume"):
+    with pytest.raises(InvalidInput, match="resume"):
         finetune(pairs, out, architecture, COURSE)
-    with pytest.raises(InvalidInput, match=r"with --lr 0\.002, not 0\.001"):
+    with pytest.raises(InvalidInput, match=r"with lr 0\.002, not 0\.001"):
         finetune(pairs, out, architecture, course(lr=1e-3), resume=True)
     with pytest.raises(InvalidInput, match="other photos or captions to learn from"):
         finetune(pairs, out, architecture, COURSE, split="val", val="val", resume=True)
@@ -404,7 +404,7 @@ def test_the_heads_of_the_pocket_model_learn_and_go_on(
     assert before is not None
     assert after is not None
     assert after.mean > before.mean
-    with pytest.raises(InvalidInput, match="--lock-image are not for it"):
+    with pytest.raises(InvalidInput, match="lock_image are not for it"):
         finetune(pairs, tmp_path / "no", "pocket", Course(lock_image=True))
 
 
@@ -414,14 +414,14 @@ def test_the_heads_of_the_pocket_model_learn_and_go_on(
 @pytest.mark.parametrize(
     ("learning", "others", "message"),
     [
-        ({"epochs": 0}, {}, "--epochs must be 1 or more"),
-        ({"batch_size": 1}, {}, "--batch-size must be 2 or more"),
-        ({"lr": 0.0}, {}, "--lr must be between 0 and 1"),
-        ({"warmup": 2.0}, {}, "--warmup is a share"),
-        ({"unlock_groups": 1}, {}, "add --lock-image"),
+        ({"epochs": 0}, {}, "epochs must be 1 or more"),
+        ({"batch_size": 1}, {}, "batch_size must be 2 or more"),
+        ({"lr": 0.0}, {}, "lr must be between 0 and 1"),
+        ({"warmup": 2.0}, {}, "warmup is a share"),
+        ({"unlock_groups": 1}, {}, "add lock_image"),
         ({"precision": "int8"}, {}, "auto, bf16 or fp32"),
         ({"accumulate": 40}, {"split": "val", "val": "0"}, "a step needs at least 80"),
-        ({}, {"patience": 0}, "--patience must be 1 or more"),
+        ({}, {"patience": 0}, "patience must be 1 or more"),
         ({}, {"val": "0.99"}, "from 0 to 0.9"),
         ({}, {"val": "nothing"}, "no row of the split 'nothing'"),
         ({}, {"images": "elsewhere"}, "none of the photos"),

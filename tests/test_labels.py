@@ -99,7 +99,7 @@ def test_a_photos_labels_are_the_softmax_over_the_mean_of_the_templates(
 def test_k_is_how_many_labels_are_given(library: Library, photos: Path) -> None:
     everything = library.label(photos / "03.jpg", LABELS, ALL)
     assert library.label(photos / "03.jpg", LABELS, 2) == everything[:2]
-    with pytest.raises(InvalidInput, match="-k must be at least 1"):
+    with pytest.raises(InvalidInput, match="k must be at least 1"):
         library.label(photos / "03.jpg", LABELS, 0)
 
 

@@ -190,7 +190,7 @@ def site(photos: Path) -> Iterator[str]:
 def test_a_picture_from_the_web_needs_permission(library: Library, photos: Path, site: str) -> None:
     url = f"{site}/03.jpg"
     for ask in (partial(library.query, images=[url]), partial(library.similar, url)):
-        with pytest.raises(InvalidInput, match="nothing is fetched without --allow-url"):
+        with pytest.raises(InvalidInput, match="nothing is fetched without allow_url"):
             ask()
         assert ask(allow_url=True)[0].path == photos / "03.jpg"
     assert library.query(f"dog + 50*{url}", allow_url=True)[0].path == photos / "03.jpg"

@@ -545,9 +545,9 @@ def test_the_example_may_be_any_url_that_is_indexed_and_others_if_allowed(
         f"{bucket.url}/2019/{number}.jpg" for number in (1, 2)
     }
     other = f"{bucket.url}/2020/3.jpg"
-    with pytest.raises(InvalidInput, match="--allow-url"):
+    with pytest.raises(InvalidInput, match="allow_url"):
         library.similar(other)
-    with pytest.raises(InvalidInput, match="--allow-url"):
+    with pytest.raises(InvalidInput, match="allow_url"):
         library.similar(f"{bucket.url}/2019/../2020/3.jpg")
     assert len(library.similar(other, allow_url=True)) == 3
     assert len(library.query(f"boat + {own}")) == 3

@@ -691,5 +691,5 @@ def test_errors_are_told(index: Path, photos: Path, tmp_path: Path) -> None:
 
     assert "no folder" in str(error(tmp_path / "none"))
     assert "knows no folder yet" in str(error())
-    assert "--poll must be above 0" in str(error(photos, poll=0))
+    assert "poll must be above 0" in str(error(photos, poll=0))
     assert isinstance(error(photos, poll=float("nan")), InvalidInput)

@@ -19,7 +19,7 @@ import typer
 
 from clipsearch.cli.interrupts import end_stopped, heed_signals
 from clipsearch.cli.options import with_groups
-from clipsearch.errors import ClipsearchError
+from clipsearch.errors import ClipsearchError, option
 
 # What a wrong option or argument raises; Typer has a public name for its subclass alone.
 UsageError: Any = typer.BadParameter.__base__
@@ -88,7 +88,7 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         end_stopped()
     except ClipsearchError as error:
-        _fail(error.said(_option), debug)
+        _fail(error.said(option), debug)
     except UsageError as error:
         if not arguments:
             error.show()  # the help
@@ -131,11 +131,6 @@ def _print_any_name() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _option(name: str) -> str:
-    """What a parameter of the library is called on the command line."""
-    return {"k": "-k", "texts": "--text"}.get(name) or f"--{name.replace('_', '-')}"
 
 
 def _fail(message: str, debug: bool) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, arg
 
 
 def pick_device(wanted: str) -> str:
@@ -25,7 +25,7 @@ def pick_device(wanted: str) -> str:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InvalidInput(
             f"the device {wanted!r} is not available here: {str(error).splitlines()[0]}\n"
-            "Use --device auto to take the best one there is."
+            f"Use {arg('device')} auto to take the best one there is."
         ) from error
     return str(device)
 

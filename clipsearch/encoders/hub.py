@@ -14,7 +14,7 @@ from huggingface_hub import constants as hub_constants
 
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import sha256_of
-from clipsearch.errors import ModelError, WeightsUnavailable, first_line
+from clipsearch.errors import ModelError, WeightsUnavailable, arg, first_line
 
 T = TypeVar("T")
 
@@ -81,8 +81,8 @@ def _usual_ways(what: str) -> str:
         "  1. connect to the internet once, or run `clipsearch models download"
         f" {what}` on a machine that is\n     connected and copy its folder"
         f" {hub_constants.HF_HUB_CACHE} here;\n"
-        "  2. name a file or folder that holds them, as --model NAME:FILE does;\n"
-        "  3. use the model that needs no download: --model pocket"
+        f"  2. name a file or folder that holds them, as {arg('model')} NAME:FILE does;\n"
+        f"  3. use the model that needs no download: {arg('model')} pocket"
         " (pip install 'clipsearch[pocket]')."
     )
 

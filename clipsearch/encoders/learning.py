@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from clipsearch.errors import InvalidInput, ModelError
+from clipsearch.errors import InvalidInput, ModelError, arg
 from clipsearch.replacing import replacing
 
 if TYPE_CHECKING:
@@ -52,19 +52,21 @@ class Course:
 
     def __post_init__(self) -> None:
         if not self.lock_image and self.unlock_groups:
-            raise InvalidInput("--unlock-groups is for a locked image tower: add --lock-image")
+            raise InvalidInput(
+                f"{arg('unlock_groups')} is for a locked image tower: add {arg('lock_image')}"
+            )
         for name, least in (("epochs", 1), ("batch_size", 2), ("accumulate", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
-                raise InvalidInput(f"--{name.replace('_', '-')} must be {least} or more")
+                raise InvalidInput(f"{arg(name)} must be {least} or more")
         if self.lr is not None and not 0 < self.lr < 1:
-            raise InvalidInput("--lr must be between 0 and 1")
+            raise InvalidInput(f"{arg('lr')} must be between 0 and 1")
         if not 0 <= self.warmup <= 1:
-            raise InvalidInput("--warmup is a share of all steps, between 0 and 1")
+            raise InvalidInput(f"{arg('warmup')} is a share of all steps, between 0 and 1")
         if self.weight_decay < 0:
-            raise InvalidInput("--weight-decay must be 0 or more")
+            raise InvalidInput(f"{arg('weight_decay')} must be 0 or more")
         if self.precision not in ("auto", "bf16", "fp32"):
-            raise InvalidInput("--precision must be auto, bf16 or fp32")
+            raise InvalidInput(f"{arg('precision')} must be auto, bf16 or fp32")
 
 
 class Lessons(Protocol):

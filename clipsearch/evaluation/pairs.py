@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, arg
 from clipsearch.photos.scan import is_photo_name
 
 log = logging.getLogger("clipsearch")
@@ -70,7 +70,7 @@ def read_pairs(
     if split is not None:
         rows = _part(rows, split, table, has_splits)
     elif has_splits and len(names := sorted({row.split for row in rows})) > 1:
-        log.warning("all splits are taken (%s); --split NAME takes one", ", ".join(names))
+        log.warning("all splits are taken (%s); name one to take it alone", ", ".join(names))
     captions: dict[str, list[str]] = {}
     for row in rows:
         captions.setdefault(row.image, []).append(row.caption)
@@ -169,7 +169,7 @@ def _listed(file: Path, table: Path) -> set[str]:
         lines = file.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(
-            f"--split needs a column {SPLIT_COLUMN!r} in {table}, or beside it a list of the"
+            f"{arg('split')} needs a column {SPLIT_COLUMN!r} in {table}, or beside it a list of the"
             f" images, one a line: {file.name}"
         ) from error
     return {os.path.splitext(line.strip())[0] for line in lines if line.strip()}

@@ -26,7 +26,7 @@ from clipsearch.encoders.onnx.folder import (
 from clipsearch.encoders.onnx.providers import CPU, pick_provider
 from clipsearch.encoders.onnx.texts import RULES, ExportedTexts, folder_of
 from clipsearch.encoders.spec import Spec, sha256_of
-from clipsearch.errors import InvalidInput, ModelError, first_line
+from clipsearch.errors import InvalidInput, ModelError, arg, first_line
 from clipsearch.photos.view import MaskedView, with_all
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class OnnxEncoder:
         except Exception as error:  # what onnxruntime raises has no common base
             raise ModelError(
                 f"ONNX Runtime could not embed {len(batch)} pictures at once:"
-                f" {first_line(error)}\nIf memory is short, a smaller --batch-size helps."
+                f" {first_line(error)}\nIf memory is short, a smaller {arg('batch_size')} helps."
             ) from error
         return rows
 
@@ -122,7 +122,7 @@ class OnnxEncoder:
         if self._insists and session.get_providers()[0] != name:
             raise InvalidInput(
                 f"ONNX Runtime has {name}, but cannot use it here; is its driver installed?\n"
-                "Use --device auto to take the best one there is."
+                f"Use {arg('device')} auto to take the best one there is."
             )
         return session
 

@@ -29,7 +29,7 @@ from clipsearch.encoders.onnx.text_export import export_texts, write_texts
 from clipsearch.encoders.onnx.tracing import check, least_cosine, trace
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import Spec, sha256_of
-from clipsearch.errors import InvalidInput, ModelError, first_line
+from clipsearch.errors import InvalidInput, ModelError, arg, first_line
 from clipsearch.photos.view import MaskedView
 from clipsearch.replacing import put_in_place, unfinished
 
@@ -95,7 +95,9 @@ def export_to_cache(spec: Spec, encoder: Encoder, device: str) -> OnnxEncoder:
     if encoder.device != "cpu" or encoder.precision != "fp32":
         encoder = _loaded(spec)
     if not export_texts(encoder):
-        raise ModelError(f"the text tower of {spec} cannot be run as ONNX; use --runtime torch")
+        raise ModelError(
+            f"the text tower of {spec} cannot be run as ONNX; use {arg('runtime')} torch"
+        )
     folder = cached_folder(*identity)
     with _scratch(folder) as scratch:
         _write_images(scratch, encoder)

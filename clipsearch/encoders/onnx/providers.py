@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, arg
 
 CPU = "CPUExecutionProvider"
 
@@ -39,7 +39,7 @@ def pick_provider(device: str, available: Sequence[str]) -> tuple[str, dict[str,
     if name is None or not (number.isdigit() or device in ("auto", kind)):
         raise InvalidInput(
             f"the device {device!r} is not available to ONNX Runtime here; it has"
-            f" {', '.join(available)}.\nUse --device auto to take the best one there is."
+            f" {', '.join(available)}.\nUse {arg('device')} auto to take the best one there is."
         )
     options = {"device_id": number} if number and kind != "cpu" else {}
     return name, options | ({"device_type": "GPU"} if kind == "xpu" else {})

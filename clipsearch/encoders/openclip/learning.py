@@ -33,7 +33,7 @@ from clipsearch.encoders.openclip.recipe import (
 )
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import parse_spec
-from clipsearch.errors import ModelError
+from clipsearch.errors import ModelError, arg
 from clipsearch.replacing import replacing
 
 LR, LR_FROM_SCRATCH = 1e-5, 1e-3
@@ -242,7 +242,7 @@ def _lock(model: Any, unlocked: int) -> None:
         raise ModelError(
             "open_clip cannot lock this image tower that way"
             + (f" ({error})" if str(error) else "")
-            + "; try without --unlock-groups"
+            + f"; try without {arg('unlock_groups')}"
         ) from error
 
 

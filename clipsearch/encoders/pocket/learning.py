@@ -32,7 +32,7 @@ from clipsearch.encoders.pocket.features import (
 from clipsearch.encoders.pocket.heads import GRID, TOKEN_WIDTH, Heads, HeadShape, heads_to
 from clipsearch.encoders.pocket.training import TEMPERATURE, Member, MemberTraining, fill
 from clipsearch.encoders.spec import Spec, parse_spec
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, arg
 
 SHAPE = HeadShape(members=3, width=192, out=160, layers=1, queries=3, dropout=0.1)
 LR, LR_FROM_SCRATCH = 5e-4, 3e-3
@@ -45,8 +45,8 @@ class PocketLearner:
     def __init__(self, spec: Spec, course: Course, device: str) -> None:
         if course.accumulate > 1 or course.grad_checkpointing or course.lock_image:
             raise InvalidInput(
-                "the towers of the pocket model never learn, so --accumulate, --grad-checkpointing"
-                " and --lock-image are not for it"
+                f"the towers of the pocket model never learn, so {arg('accumulate')},"
+                f" {arg('grad_checkpointing')} and {arg('lock_image')} are not for it"
             )
         lr = LR_FROM_SCRATCH if course.from_scratch else LR
         self.course = replace(
