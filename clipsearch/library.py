@@ -566,6 +566,7 @@ class Library:
 
         _check_positive("--batch-size", batch_size)
         name = captioner_name(model)
+        stops = stopping or (lambda: False)
         with explained(self.folder):
             self._catalog.open_to_write()
             selection = self._selected(Filters(folder=folders))
@@ -573,8 +574,8 @@ class Library:
                 raise no_photos_below(" or ".join(map(str, folders)))
             return write_captions(
                 self._catalog, name, partial(load_captioner, name, self._models.device), selection,
-                partial(Loaders, usual_workers(), isolated), batch_size,
-                progress or (lambda done, total: None), stopping or (lambda: False),
+                partial(Loaders, usual_workers(), isolated, stopping=stops), batch_size,
+                progress or (lambda done, total: None), stops,
             )  # fmt: skip
 
     @_asked

@@ -6,7 +6,8 @@ import hashlib
 import os
 import re
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -259,7 +260,10 @@ def encode_picture(
         elif processes is None:
             view = view_of(content, encoder.prepare, encoder.resolution, part)
         else:
-            view = processes.start(view_of, content, encoder.prepare, encoder.resolution, part)()
+            from clipsearch.photos.isolated import Turn
+
+            seen_as = encoder.prepare, encoder.resolution, part, Turn()
+            view = processes.start(view_of, content, *seen_as)()
     except PhotoError as error:
         raise InvalidInput(f"{name} cannot be used as a picture: {error}") from error
     rows = np.asarray(encoder.encode_images(view[None]))
@@ -273,17 +277,19 @@ def view_of(
     prepare: View,
     resolution: int,
     part: Part | None,
+    turn: AbstractContextManager[Any] | None = None,
 ) -> np.ndarray:
     """What a model sees of a file's bytes, (resolution, resolution, 3 or 4) uint8.
 
     The fourth channel is the mask of the part, for a model that sees the whole picture with it.
+    `turn` is as in `decode`.
 
     Raises:
         PhotoError: they are no picture.
         InvalidInput: the part is not in it.
     """
     # A part of a picture is looked at as closely as the file allows.
-    image = decode(content, None if part else resolution).image
+    image = decode(content, None if part else resolution, turn=turn).image
     return _seen(image, prepare, part)
 
 
