@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from clipsearch.encoders.rows import UNUSABLE, are_units
-from clipsearch.errors import InvalidInput, PhotoError
+from clipsearch.errors import InvalidInput, PhotoError, check_number
 from clipsearch.photos.decode import decode, read_file, to_rgb
 from clipsearch.photos.urls import is_url
 from clipsearch.photos.view import MaskedView, View
@@ -125,6 +125,8 @@ def parse_region(text: str) -> Region:
             f"--region {text!r} is none; write x,y,width,height in pixels, as 0,0,300,200, or in"
             " percent, as 25%,0%,50%,100%"
         )
+    for number in numbers:
+        check_number("a number of --region", float(number), 0)
     return Region(*map(float, numbers), in_percent)  # type: ignore[call-arg, arg-type]
 
 
