@@ -52,12 +52,24 @@ class ClipsearchError(Exception):
         return _PARAMETER.sub(lambda found: name(found[1]), super().__str__())
 
 
-LARGEST = (1 << 63) - 1  # the largest number that a catalog can hold or be asked for
-_MOST = 1_000_000_000  # of what is counted; more is a slip of the fingers
-
-
 class InvalidInput(ClipsearchError):
     """An argument makes no sense."""
+
+
+LARGEST = (1 << 63) - 1  # the largest number that a catalog can hold or be asked for
+MOST = 1_000_000_000  # of what an option counts; more is a slip of the fingers
+
+
+def check_number(name: str, number: float | None, least: float, most: float = MOST) -> None:
+    """Raise InvalidInput unless a number that is given lies between two others.
+
+    What is no number or infinite does not.
+    """
+    if number is None or least <= number <= most:
+        return
+    if number > most:
+        raise InvalidInput(f"{name} is at most {most}")
+    raise InvalidInput(f"{name} must be at least {least}")
 
 
 class PhotoError(ClipsearchError):
@@ -90,11 +102,3 @@ class ModelMismatch(LibraryError):
 
 class LibraryBusy(LibraryError):
     """Another process is writing to the index."""
-
-
-def check_count(name: str, value: int | None) -> None:
-    """Raise InvalidInput unless a parameter is a number of things, or None."""
-    if value is not None and value < 1:
-        raise InvalidInput(f"{arg(name)} must be at least 1, not {value}")
-    if value is not None and value > _MOST:
-        raise InvalidInput(f"{arg(name)} is at most {_MOST}")

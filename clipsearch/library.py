@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
-from clipsearch.errors import LARGEST, InvalidInput, check_count
+from clipsearch.errors import LARGEST, InvalidInput, arg, check_number
 from clipsearch.opened import OpenIndex, asked
 from clipsearch.photos.urls import photo_path
 from clipsearch.search.results import Hit, Photo
@@ -179,8 +179,9 @@ class Library(OpenIndex):
         from clipsearch.indexing.loading import Loaders, usual_workers
         from clipsearch.search.filters import Filters, no_photos_below
 
-        check_count("batch_size", batch_size)
+        check_number(arg("batch_size"), batch_size, 1)
         name = captioner_name(model)
+        stops = stopping or (lambda: False)
         with explained(self.folder):
             self._catalog.open_to_write()
             selection = self._selected(Filters(folder=folders))
@@ -188,8 +189,8 @@ class Library(OpenIndex):
                 raise no_photos_below(" or ".join(map(str, folders)))
             return write_captions(
                 self._catalog, name, partial(load_captioner, name, self._models.device), selection,
-                partial(Loaders, usual_workers(), isolated), batch_size,
-                progress or (lambda done, total: None), stopping or (lambda: False),
+                partial(Loaders, usual_workers(), isolated, stopping=stops), batch_size,
+                progress or (lambda done, total: None), stops,
             )  # fmt: skip
 
     @asked
@@ -327,8 +328,7 @@ class Library(OpenIndex):
         from clipsearch.store.presence import Presence
 
         check_k(k)
-        if not 0 <= offset <= LARGEST:
-            raise InvalidInput(f"an offset is 0 to {LARGEST}")
+        check_number(arg("offset"), offset, 0, LARGEST)
         rows = self._catalog.photos(self._selected(filters, named), -1 if k is None else k, offset)
         there = Presence(self._catalog).of
         return [Photo(photo_path(it.path), it.id, it.facts, there(it.path)) for it in rows]

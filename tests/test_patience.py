@@ -22,7 +22,7 @@ from tiny import TinyEncoder
 from clipsearch import IndexReport, Library
 from clipsearch.indexing.loading import Loaded, Loaders
 from clipsearch.photos import isolated
-from clipsearch.photos.isolated import Processes, untimed
+from clipsearch.photos.isolated import Processes, Turn, untimed
 from clipsearch.photos.view import View
 
 LIMIT = 2.0  # seconds, instead of minutes; what is no fault of a decoder takes twice as long here
@@ -109,6 +109,20 @@ def test_reading_from_a_slow_disk_is_no_time_of_a_decoders(tmp_path: Path) -> No
         longer_than_the_limit()
         done.touch()
         assert result() == "read"
+
+
+def _alone(mark: str) -> None:
+    with Turn():
+        os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+        time.sleep(0.02)
+        os.unlink(mark)
+
+
+def test_one_process_at_a_time_has_the_turn(tmp_path: Path) -> None:
+    with Processes(3) as processes:
+        results = [processes.start(_alone, str(tmp_path / "mark")) for _ in range(12)]
+        for result in results:
+            result()
 
 
 # What is one

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from clipsearch.errors import InvalidInput, ModelError, arg
+from clipsearch.errors import LARGEST, InvalidInput, ModelError, arg, check_number
 from clipsearch.replacing import replacing
 
 if TYPE_CHECKING:
@@ -55,16 +55,15 @@ class Course:
             raise InvalidInput(
                 f"{arg('unlock_groups')} is for a locked image tower: add {arg('lock_image')}"
             )
-        for name, least in (("epochs", 1), ("batch_size", 2), ("accumulate", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise InvalidInput(f"{arg(name)} must be {least} or more")
+        counts = (("epochs", 1), ("batch_size", 2), ("accumulate", 1), ("unlock_groups", 0))
+        for name, least in counts:
+            check_number(arg(name), getattr(self, name), least)
         if self.lr is not None and not 0 < self.lr < 1:
             raise InvalidInput(f"{arg('lr')} must be between 0 and 1")
         if not 0 <= self.warmup <= 1:
             raise InvalidInput(f"{arg('warmup')} is a share of all steps, between 0 and 1")
-        if self.weight_decay < 0:
-            raise InvalidInput(f"{arg('weight_decay')} must be 0 or more")
+        check_number(arg("weight_decay"), self.weight_decay, 0)
+        check_number(arg("seed"), self.seed, 0, LARGEST)
         if self.precision not in ("auto", "bf16", "fp32"):
             raise InvalidInput(f"{arg('precision')} must be auto, bf16 or fp32")
 

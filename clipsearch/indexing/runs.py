@@ -9,7 +9,6 @@ which the first takes all that is new, and the others what they have not embedde
 from __future__ import annotations
 
 import logging
-import math
 import os
 import threading
 import time
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from clipsearch.errors import ClipsearchError, InvalidInput, LibraryBusy, arg, check_count
+from clipsearch.errors import ClipsearchError, InvalidInput, LibraryBusy, arg, check_number
 from clipsearch.indexing.plan import USUAL, Counts, Doubts, Plan, Ready, Target, make_plan
 from clipsearch.indexing.report import IndexReport
 from clipsearch.indexing.targets import (
@@ -47,6 +46,8 @@ log = logging.getLogger("clipsearch")
 
 Progress = Callable[[int, int], None]
 
+_LONGEST_POLL = 366 * 86_400  # seconds, and less than any system counts in its waits
+
 
 class How(NamedTuple):
     """How a run does its work."""
@@ -64,7 +65,7 @@ class How(NamedTuple):
     def check(self) -> None:
         """Raise InvalidInput unless its numbers make sense."""
         for name in ("batch_size", "workers", "max_megapixels", "frames"):
-            check_count(name, getattr(self, name))
+            check_number(arg(name), getattr(self, name), 1)
 
     def on(self, ray: str | None, gpus: float | None) -> How:
         """The same on the machines of a Ray cluster, where one is named.
@@ -106,7 +107,7 @@ class Runs:
     ) -> IndexReport:
         """Bring folders up to date, as `Library.index` says."""
         how.check()
-        _check_days(settings.keep_for)
+        check_number(arg("keep_for"), settings.keep_for, 0, MOST_DAYS)
         with self._folder.writing(PATIENCE):
             roots = self._catalog.roots()
             targets = choose_targets(self._catalog, [os.fspath(path) for path in paths])
@@ -134,8 +135,9 @@ class Runs:
         """Bring folders up to date and follow them, as `Library.watch` says."""
         from clipsearch.indexing.watch import Watcher
 
-        if poll is not None and not 0 < poll < math.inf:
+        if poll is not None and poll <= 0:
             raise InvalidInput(f"{arg('poll')} must be above 0 seconds, not {poll}")
+        check_number(arg("poll"), poll, 0, _LONGEST_POLL)
         is_first = True
 
         def look(targets: Callable[[], Sequence[Target]], ready: Ready) -> Plan:
@@ -163,7 +165,7 @@ class Runs:
         """Take a folder or a photo out, as `Library.forget` says."""
         from clipsearch.store.upkeep import renew_all
 
-        _check_days(keep_for)
+        check_number(arg("keep_for"), keep_for, 0, MOST_DAYS)
         with self._folder.writing(PATIENCE):
             taken = take_out(self._catalog, os.fspath(path), keep_for)
             renew_all(self._folder.path, self._catalog)
@@ -278,8 +280,3 @@ def _report(counts: Counts, plan: Plan, seconds: float, note: str | None) -> Ind
         round(counts.read / max(seconds, 1e-9), 1), counts.complete, plan.said(), note,
         dict(sorted(plan.passed_over.items(), key=lambda it: (-it[1], it[0]))),
     )  # fmt: skip
-
-
-def _check_days(keep_for: int | None) -> None:
-    if keep_for is not None and not 0 <= keep_for <= MOST_DAYS:
-        raise InvalidInput(f"{arg('keep_for')} must be 0 to {MOST_DAYS} days, not {keep_for}")

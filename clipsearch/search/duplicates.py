@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from clipsearch.errors import InvalidInput, arg
+from clipsearch.errors import InvalidInput, arg, check_number
 from clipsearch.indexing.loading import usual_workers
 from clipsearch.indexing.pictures import all_pictures
 from clipsearch.photos.facts import Facts
@@ -83,8 +83,7 @@ def check_kinds(kinds: Sequence[str], within: float) -> None:
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         raise InvalidInput(f"{unknown[0]!r} is no kind of duplicates; there are {', '.join(KINDS)}")
-    if not within >= 0:
-        raise InvalidInput(f"{arg('within')} must be 0 seconds or more, not {within:g}")
+    check_number(arg("within"), within, 0)
 
 
 def duplicates_in(

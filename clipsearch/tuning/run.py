@@ -20,7 +20,7 @@ from clipsearch.encoders.learning import (
     load_checkpoint,
     save_checkpoint,
 )
-from clipsearch.errors import InvalidInput, ModelError, arg
+from clipsearch.errors import InvalidInput, ModelError, arg, check_number
 from clipsearch.indexing.loading import Loaders, usual_workers
 from clipsearch.notation import as_json
 from clipsearch.replacing import clear_unfinished, is_unfinished, replacing
@@ -102,8 +102,8 @@ def finetune(
         ModelError: no such model, or one that is not taught.
         WeightsUnavailable: its weights are not here and could not be downloaded.
     """
-    if patience is not None and patience < 1:
-        raise InvalidInput(f"{arg('patience')} must be 1 or more")
+    check_number(arg("patience"), patience, 1)
+    check_number(arg("workers"), workers, 1)
     kept = _look_at(out, resume)
     training, validation = divided(pairs, images, split, val, course.seed)
     identity = {
