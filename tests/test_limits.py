@@ -44,6 +44,39 @@ def test_a_killed_run_is_over_at_once_and_a_held_lock_is_a_run(
     assert '"done": 3' not in status.stdout
 
 
+# A run that stays in the middle of its work.
+RUN = """
+import sys, tiny
+def stay(done, total):
+    if done:
+        print(done, flush=True)
+        sys.stdin.read()
+tiny.open_tiny(tiny.Path(sys.argv[1])).index([sys.argv[2]], batch_size=1, progress=stay)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_stopped_run_goes_on_and_a_killed_one_does_not(
+    index: Path, photos: Path, clipsearch: Run
+) -> None:
+    def indexing() -> Any:
+        return json.loads(clipsearch("status", "--json", "--index", index).stdout)["indexing"]
+
+    run = subprocess.Popen(
+        [sys.executable, "-c", RUN, index, photos], cwd=Path(__file__).parent,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    with run:
+        assert run.stdout is not None
+        assert run.stdout.readline()
+        assert indexing()["total"] == 12
+        run.send_signal(signal.SIGSTOP)
+        assert indexing()["total"] == 12
+        run.kill()
+        run.wait()
+        assert indexing() is None
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
 @pytest.mark.parametrize("command", [["ls"], ["ls", "--json"], ["ls", "--csv"], ["status"]])
 def test_output_to_a_full_disk_is_one_line(indexed: Path, command: list[str]) -> None:
