@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from clipsearch.search.duplicates import Duplicate, Group
     from clipsearch.search.facets import Facets
     from clipsearch.search.filters import FilterNames, Filters
-    from clipsearch.search.labels import Label, LabelCount, LabelledPhoto
+    from clipsearch.search.labels.fitting import Label, LabelCount, LabelledPhoto
     from clipsearch.search.results import Hit, Photo
     from clipsearch.search.scoring import Scores
     from clipsearch.store.approximate import Optimized
@@ -112,9 +112,9 @@ _HOMES = {
     "Hit": "clipsearch.search.results",
     "IndexReport": "clipsearch.indexing.report",
     "Kept": "clipsearch.store.departed",
-    "Label": "clipsearch.search.labels",
-    "LabelCount": "clipsearch.search.labels",
-    "LabelledPhoto": "clipsearch.search.labels",
+    "Label": "clipsearch.search.labels.fitting",
+    "LabelCount": "clipsearch.search.labels.fitting",
+    "LabelledPhoto": "clipsearch.search.labels.fitting",
     "Library": "clipsearch.library",
     "ModelStatus": "clipsearch.store.status",
     "Moved": "clipsearch.store.moving",

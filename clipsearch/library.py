@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from clipsearch.search.duplicates import Group, Kind
     from clipsearch.search.facets import Facets
     from clipsearch.search.filters import FilterNames, Filters
-    from clipsearch.search.labels import Label, LabelCount, LabelledPhoto, Labels
+    from clipsearch.search.labels.fitting import Label, LabelCount, LabelledPhoto
+    from clipsearch.search.labels.lists import Labels
     from clipsearch.search.scoring import Scores
 
 Progress = Callable[[int, int], None]

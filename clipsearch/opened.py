@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from clipsearch.photos.isolated import Processes
     from clipsearch.search.answers import Answer, Answers, Question
     from clipsearch.search.filters import FilterNames, Filters
-    from clipsearch.search.labelling import Labelling
-    from clipsearch.search.labels import LabelCount
+    from clipsearch.search.labels.fitting import LabelCount
+    from clipsearch.search.labels.labelling import Labelling
     from clipsearch.store.approximate import Optimized
     from clipsearch.store.copying import Copied
     from clipsearch.store.moving import Moved
@@ -331,7 +331,7 @@ class OpenIndex:
 
     @cached_property
     def _labelling(self) -> Labelling:
-        from clipsearch.search.labelling import Labelling
+        from clipsearch.search.labels.labelling import Labelling
 
         return Labelling(self.folder, self._catalog, self._models, self._answers)
 

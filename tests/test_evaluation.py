@@ -26,7 +26,7 @@ from clipsearch.evaluation.embedding import candidates
 from clipsearch.evaluation.pairs import Pairs, read_pairs
 from clipsearch.evaluation.retrieval import RetrievalFigures, evaluate_retrieval
 from clipsearch.evaluation.zeroshot import ClassFolders, evaluate_zeroshot, read_classes
-from clipsearch.search.labels import TEMPLATES
+from clipsearch.search.labels.lists import TEMPLATES
 
 TINY = {"tiny": TinyEncoder}
 COUNTS = [5] * 30 + [1, 2, 7]  # captions of each image

@@ -21,7 +21,7 @@ from tiny import TinyEncoder, open_tiny
 
 from clipsearch import InvalidInput, LabelCount, LabelledPhoto, Library, score
 from clipsearch.encoders import pocket_files
-from clipsearch.search.labels import TEMPLATES, read_labels
+from clipsearch.search.labels.lists import TEMPLATES, read_labels
 from clipsearch.store.lock import write_lock
 
 LABELS = ["cat", "a dog on grass", "fireworks", "birthday party", "QR code", "boat", "zebra"]

@@ -14,7 +14,7 @@ from clipsearch.cli.output import print_json, print_rows, printable
 from clipsearch.cli.progress import counting
 
 if TYPE_CHECKING:
-    from clipsearch.search.labels import Label, LabelCount, LabelledPhoto
+    from clipsearch.search.labels.fitting import Label, LabelCount, LabelledPhoto
 
 
 def label(

@@ -17,7 +17,7 @@ from clipsearch.encoders.rows import UNUSABLE, are_units, embedded_texts
 from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import InvalidInput, arg
 from clipsearch.indexing.loading import Loaders, Unread, load_ahead
-from clipsearch.search.labels import ensembles
+from clipsearch.search.labels.lists import ensembles
 
 log = logging.getLogger("clipsearch")
 

@@ -21,7 +21,7 @@ from clipsearch.evaluation.embedding import Candidates, Embedder, LeftOut, Progr
 from clipsearch.evaluation.ranks import ranks_of
 from clipsearch.indexing.loading import Loaders, usual_workers
 from clipsearch.photos.scan import walk
-from clipsearch.search.labels import TEMPLATES
+from clipsearch.search.labels.lists import TEMPLATES
 
 log = logging.getLogger("clipsearch")
 

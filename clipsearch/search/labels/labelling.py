@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from clipsearch.search.answers import Answers
-from clipsearch.search.labels import (
+from clipsearch.search.labels.fitting import (
     Label,
     LabelCount,
     LabelledPhoto,
+    best_labels,
+    count_labels,
+    photos_labelled,
+)
+from clipsearch.search.labels.lists import (
     Labels,
     LabelSet,
     are_embedded,
-    best_labels,
-    count_labels,
     embed_labels,
-    photos_labelled,
     read_labels,
 )
 from clipsearch.search.query import check_k

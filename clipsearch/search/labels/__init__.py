@@ -1,0 +1,1 @@
+"""Zero-shot labels: which words of a list fit photos best."""
