@@ -18,6 +18,7 @@ from clipsearch.cli.options import (
     places_of,
 )
 from clipsearch.cli.output import Output, answer
+from clipsearch.cli.wording import nothing_found
 from clipsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -100,13 +101,3 @@ def query(
         nothing = nothing_found(filters, relevant)
     title = " + ".join(filter(None, parts))
     answer(hits, output, title, nothing, by_sight=not hybrid)
-
-
-def nothing_found(
-    filters: Filters, relevant: bool = False, empty: str = "the index holds no photos"
-) -> str:
-    """Why no photo was found; `empty` is said where nothing was left out."""
-    if relevant:
-        within = " within the filters" if filters else ""
-        return f"no photo{within} stands out; without --relevant the nearest are shown"
-    return "no photo satisfies the filters" if filters else empty

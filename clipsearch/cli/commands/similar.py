@@ -19,7 +19,7 @@ from clipsearch.cli.options import (
     places_of,
 )
 from clipsearch.cli.output import Output, answer
-from clipsearch.cli.query import nothing_found
+from clipsearch.cli.wording import nothing_found
 
 if TYPE_CHECKING:
     from clipsearch.search.filters import Filters

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.index import progress
 from clipsearch.cli.options import Index, Json
-from clipsearch.cli.output import counted, print_json, print_rows, printable
+from clipsearch.cli.output import print_json, print_rows
+from clipsearch.cli.progress import progress
+from clipsearch.cli.wording import counted, printable
 
 if TYPE_CHECKING:
     from clipsearch.search.duplicates import Group

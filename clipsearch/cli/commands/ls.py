@@ -6,8 +6,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from clipsearch.cli.options import Count, Index, Mounted, places_of
-from clipsearch.cli.output import Output, Table, answer, away_of, printable
-from clipsearch.cli.query import nothing_found
+from clipsearch.cli.output import Output, Table, answer
+from clipsearch.cli.wording import away_of, nothing_found, printable
 
 if TYPE_CHECKING:
     from clipsearch.search.filters import Filters
