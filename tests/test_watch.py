@@ -406,7 +406,7 @@ def test_a_drive_that_is_unmounted_pauses_and_goes_on_when_it_is_back(
 ) -> None:
     with watched(index, drive) as watch:
         subprocess.run(["umount", drive], check=True)
-        eventually(lambda: "is empty where it held 1 photos" in caplog.text)
+        eventually(lambda: "is empty where it held 1 photo (" in caplog.text)
         put(tmp_path / "disk" / "album" / "b.jpg", 2)
         assert watch.did() == {}
         assert mount(tmp_path / "disk", drive)
