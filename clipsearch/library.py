@@ -32,16 +32,10 @@ from clipsearch.models import Models
 from clipsearch.photos.scan import ScanRules
 from clipsearch.photos.urls import Url, is_url, joined, normal, photo_path
 from clipsearch.search.results import Hit, Photo
-from clipsearch.store.catalog import (
-    EVERYTHING,
-    Catalog,
-    Model,
-    Root,
-    Selection,
-    StoredPhoto,
-)
-from clipsearch.store.database import FILE_NAME, Origin, is_below, place_of
-from clipsearch.store.departed import MOST_DAYS, Kept
+from clipsearch.store.catalog import Catalog, Model, Root, StoredPhoto
+from clipsearch.store.catalog.departed import MOST_DAYS, Kept
+from clipsearch.store.conditions import EVERYTHING, Condition
+from clipsearch.store.database import FILE_NAME, Origin, is_below, mounted_at
 from clipsearch.store.faults import explained
 from clipsearch.store.lock import write_lock
 from clipsearch.store.ownership import others_in
@@ -965,7 +959,7 @@ class Library:
         """
         from clipsearch.search.labels import count_labels, read_labels
         from clipsearch.search.query import check_k
-        from clipsearch.store.moving import opened
+        from clipsearch.store.moving import to_search
 
         check_k(k)
         with explained(self.folder):
@@ -973,7 +967,7 @@ class Library:
             if model is None:
                 return []
             embed = self._embed_labels(model, progress)
-            vectors = opened(self.folder, self._catalog, model)
+            vectors = to_search(self.folder, self._catalog, model)
             return count_labels(
                 self._catalog, model, vectors, read_labels(labels), embed, folder, k
             )
@@ -1009,7 +1003,7 @@ class Library:
         """
         from clipsearch.search.labels import photos_labelled, read_labels
         from clipsearch.search.query import check_k
-        from clipsearch.store.moving import opened
+        from clipsearch.store.moving import to_search
 
         check_k(k)
         with explained(self.folder):
@@ -1017,7 +1011,7 @@ class Library:
             if model is None:
                 return []
             embed = self._embed_labels(model, progress)
-            vectors = opened(self.folder, self._catalog, model)
+            vectors = to_search(self.folder, self._catalog, model)
             names = read_labels(labels)
             return photos_labelled(self._catalog, model, vectors, names, embed, label, folder, k)
 
@@ -1282,7 +1276,7 @@ class Library:
         matcher = load_matcher(model, self._models.device)
         return reranked(hits, sentence, matcher, Loaders(usual_workers(), isolated))
 
-    def _selected(self, filters: Filters | None) -> Selection:
+    def _selected(self, filters: Filters | None) -> Condition:
         from clipsearch.search.filters import select
 
         return (select(filters, self._catalog) if filters else None) or EVERYTHING
@@ -1411,7 +1405,7 @@ def _checked_places(catalog: Catalog, mounted: Mapping[str, StrPath]) -> dict[st
         if not os.path.isdir(real):
             raise InvalidInput(f"there is no folder {real} for {folder}; is it mounted?")
         places[folder] = real
-    there = Counter(place_of(root, places) for root in roots)
+    there = Counter(mounted_at(root, places) for root in roots)
     if twice := [place for place, count in there.items() if count > 1]:
         raise InvalidInput(f"two folders of the index cannot both be at {twice[0]}")
     return places

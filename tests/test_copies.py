@@ -25,7 +25,7 @@ from clipsearch import InvalidInput, Library, LibraryBusy, LibraryError
 from clipsearch.library import StrPath
 from clipsearch.search.filters import Filters
 from clipsearch.store.catalog import Catalog
-from clipsearch.store.database import place_of
+from clipsearch.store.database import mounted_at as place_of
 from clipsearch.store.lock import write_lock
 from clipsearch.web.app import create_app
 

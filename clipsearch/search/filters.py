@@ -8,23 +8,22 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import time, timedelta
-from typing import Any
 
 from clipsearch.errors import InvalidInput
 from clipsearch.photos.scan import EXTENSIONS, RAW_EXTENSIONS
 from clipsearch.photos.urls import is_url, normal, path_below
 from clipsearch.search.dates import parse_date, understood
-from clipsearch.store.catalog import Catalog, Root, Selection
+from clipsearch.store.catalog import Catalog, Root
 from clipsearch.store.conditions import (
-    NOWHERE,
     All,
+    Below,
     Condition,
     Either,
+    Has,
     Is,
+    Near,
     OtherFact,
     folded,
-    moment,
-    printable,
 )
 from clipsearch.store.database import is_below
 
@@ -38,22 +37,20 @@ KINDS = {
     "raw": tuple(sorted(RAW_EXTENSIONS)),
 }  # fmt: skip
 
-# The condition on a photo's row that says that it has something.
-PROPERTIES = {
-    "gps": Selection("latitude IS NOT NULL AND longitude IS NOT NULL", (),
-                     Is("latitude", "<", NOWHERE)),
-    "date": Selection("taken_from IN ('exif', 'xmp')", (), Is("dated", "==", True)),
-    "camera": Selection("camera IS NOT NULL", (), Is("camera", ">", "")),
-    "lens": Selection("lens IS NOT NULL", ()),
-    "title": Selection("title IS NOT NULL", ()),
-    "caption": Selection("caption IS NOT NULL", ()),
-    "keywords": Selection("keywords IS NOT NULL", ()),
-}  # fmt: skip
+PROPERTIES: dict[str, Condition] = {
+    "gps": Has("place"),
+    "date": Has("date"),
+    "camera": Has("camera"),
+    "lens": Has("lens"),
+    "title": Has("title"),
+    "caption": Has("caption"),
+    "keywords": Has("keywords"),
+}
 
-SHAPES = {
-    "landscape": Selection("width > height", (), Is("width", ">", OtherFact("height"))),
-    "portrait": Selection("width < height", (), Is("height", ">", OtherFact("width"))),
-    "square": Selection("width = height", (), Is("width", "==", OtherFact("height"))),
+SHAPES: dict[str, Condition] = {
+    "landscape": Is("width", ">", OtherFact("height")),
+    "portrait": Is("height", ">", OtherFact("width")),
+    "square": Is("width", "==", OtherFact("height")),
 }
 
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(km|m|mi)?", re.IGNORECASE)
@@ -83,8 +80,8 @@ class Filters:
         return self != Filters()
 
 
-def select(filters: Filters, catalog: Catalog) -> Selection | None:
-    """The filters as a condition in SQL; None for none.
+def select(filters: Filters, catalog: Catalog) -> Condition | None:
+    """The filters as a condition on photos; None for none.
 
     Raises:
         InvalidInput: a filter that makes no sense.
@@ -93,59 +90,36 @@ def select(filters: Filters, catalog: Catalog) -> Selection | None:
         _folders(filters.folder, catalog.roots()),
         _taken(filters.since, filters.until),
         _camera(filters.camera),
-        _place(filters.near, filters.within),
+        _near(filters.near, filters.within),
         _one_of(filters.orientation, SHAPES, "--orientation"),
         _size(filters.min_size),
         _kinds(filters.type),
         *(_one_of(name, PROPERTIES, "--has") for name in filters.has),
     ]
-    used = [part for part in parts if part is not None]
-    if not used:
-        return None
-    return all_of(used)
+    used = tuple(part for part in parts if part is not None)
+    return All(used) if used else None
 
 
-def all_of(parts: Sequence[Selection]) -> Selection:
-    """What all of several selections select."""
-    condition = " AND ".join(f"({part.condition})" for part in parts)
-    facts = [part.facts for part in parts if part.facts is not None]
-    return Selection(
-        condition,
-        tuple(value for part in parts for value in part.values),
-        All(tuple(facts)) if len(facts) == len(parts) else None,
-    )
-
-
-def _folders(folders: Sequence[str | os.PathLike[str]], roots: Sequence[Root]) -> Selection | None:
+def _folders(folders: Sequence[str | os.PathLike[str]], roots: Sequence[Root]) -> Condition | None:
     if not folders:
         return None
-    places = [place for folder in folders for place in _places(os.fspath(folder), roots)]
-    # Bytes, since a path that is not valid UTF-8 is kept as such.
-    below = "(root_id = ? AND substr(CAST(photos.path AS BLOB), 1, ?) = ?)"
-    values: list[Any] = []
-    for root_id, prefix in places:
-        values += [root_id, len(prefix), prefix]
-    facts = (
-        All((Is("root", "==", root_id), Is("folder", "below", printable(prefix))))
-        for root_id, prefix in places
-    )
-    return Selection(" OR ".join([below] * len(places)), tuple(values), Either(tuple(facts)))
+    return Either(tuple(it for folder in folders for it in _below(os.fspath(folder), roots)))
 
 
-def _places(folder: str, roots: Sequence[Root]) -> list[tuple[int, bytes]]:
-    """The roots that hold a folder or lie in it, and what paths below them begin with."""
+def _below(folder: str, roots: Sequence[Root]) -> list[Below]:
+    """What lies below a folder, which is in a root, or holds some."""
     if "\0" in folder:
         raise InvalidInput("--folder: no folder has such a name")
     real = normal(folder) if is_url(folder) else os.path.realpath(os.path.expanduser(folder))
-    places = []
+    found = []
     for root in roots:  # several, where some are mounted inside others
         if is_below(root.path, real):
-            places.append((root.id, b""))
+            found.append(Below(root.id, ""))
         elif is_below(real, root.path):
-            places.append((root.id, os.fsencode(path_below(real, root.path)) + b"/"))
-    if not places:
+            found.append(Below(root.id, path_below(real, root.path)))
+    if not found:
         raise no_photos_below(folder)
-    return places
+    return found
 
 
 def no_photos_below(folder: object) -> InvalidInput:
@@ -168,39 +142,28 @@ def understood_dates(filters: Filters) -> list[str]:
     return lines
 
 
-def _taken(since: str | None, until: str | None) -> Selection | None:
-    # The time on the clock where it was taken, which is what people remember.
-    conditions, values, relations = [], [], []
+def _taken(since: str | None, until: str | None) -> Condition | None:
+    limits = []
     if since is not None:
-        conditions.append("substr(taken_at, 1, 19) >= ?")
-        values.append(parse_date(since).start.isoformat(timespec="seconds"))
-        relations.append(">=")
+        first = parse_date(since).start.isoformat(timespec="seconds")
+        limits.append(Is("taken", ">=", first))
     if until is not None:
-        conditions.append("substr(taken_at, 1, 19) < ?")
-        values.append(parse_date(until).end.isoformat(timespec="seconds"))
-        relations.append("<")
-    if len(values) == 2 and values[0] >= values[1]:
+        end = parse_date(until).end.isoformat(timespec="seconds")
+        limits.append(Is("taken", "<", end))
+    if len(limits) == 2 and limits[0].value >= limits[1].value:
         raise InvalidInput(f"--since {since} is not before the end of --until {until}")
-    if not conditions:
-        return None
-    facts = [Is("taken", how, moment(text)) for how, text in zip(relations, values, strict=True)]
-    known = Is("taken", ">=", 0)
-    return Selection(" AND ".join(conditions), tuple(values), All((known, *facts)))
+    return All(tuple(limits)) if limits else None
 
 
-def _camera(name: str | None) -> Selection | None:
+def _camera(name: str | None) -> Condition | None:
     if name is None:
         return None
     if not name.strip():
         raise InvalidInput("--camera is empty; give a part of its name, such as 'canon'")
-    part = folded(name.strip())
-    # There are few cameras: names are compared once each, and not photo by photo.
-    names = "SELECT DISTINCT ifnull(camera, '') AS name FROM photos"
-    cameras = f"SELECT name FROM ({names}) WHERE instr(folded(name), ?)"
-    return Selection(f"camera IN ({cameras})", (part,), Is("camera", "contains", part))
+    return Is("camera", "contains", folded(name.strip()))
 
 
-def _place(near: str | None, within: str | None) -> Selection | None:
+def _near(near: str | None, within: str | None) -> Condition | None:
     if near is None:
         if within is not None:
             raise InvalidInput("--within needs a place: --near LAT,LON")
@@ -213,28 +176,7 @@ def _place(near: str | None, within: str | None) -> Selection | None:
         raise InvalidInput(
             f"--near {near} is not on the globe: latitudes are -90 to 90, longitudes -180 to 180"
         )
-    reach = _kilometres(within) if within is not None else _USUAL_KM
-    # A band of latitude first, which costs next to nothing; a degree of it is 111 km.
-    band = reach / 111 + 0.01
-    return Selection(
-        "latitude BETWEEN ? AND ? AND kilometres(latitude, longitude, ?, ?) <= ?",
-        (latitude - band, latitude + band, latitude, longitude, reach),
-        All((
-            Is("latitude", ">=", latitude - band), Is("latitude", "<", latitude + band),
-            *_meridians(latitude, longitude, band),
-        )),
-    )  # fmt: skip
-
-
-def _meridians(latitude: float, longitude: float, band: float) -> Sequence[Condition]:
-    """What the longitudes of a circle lie between; nothing near a pole or the date line."""
-    farthest = abs(latitude) + band
-    if farthest >= 89:
-        return ()
-    width = 1.01 * band / math.cos(math.radians(farthest))
-    if abs(longitude) + width >= 180:
-        return ()
-    return Is("longitude", ">=", longitude - width), Is("longitude", "<", longitude + width)
+    return Near(latitude, longitude, _kilometres(within) if within is not None else _USUAL_KM)
 
 
 def _kilometres(text: str) -> float:
@@ -244,7 +186,7 @@ def _kilometres(text: str) -> float:
     return float(match[1]) * _KM[(match[2] or "km").lower()]
 
 
-def _one_of(name: str | None, conditions: dict[str, Selection], option: str) -> Selection | None:
+def _one_of(name: str | None, conditions: dict[str, Condition], option: str) -> Condition | None:
     if name is None:
         return None
     if name.lower() not in conditions:
@@ -252,41 +194,28 @@ def _one_of(name: str | None, conditions: dict[str, Selection], option: str) -> 
     return conditions[name.lower()]
 
 
-def _size(text: str | None) -> Selection | None:
+def _size(text: str | None) -> Condition | None:
     if text is None:
         return None
     if any(len(digits) > _DIGITS for digits in re.findall(r"\d+", text)):
         raise InvalidInput(f"--min-size {text[:40]} is larger than any picture")
     if match := re.fullmatch(r"(\d+)x(\d+)", text):
         shorter, longer = sorted(map(int, match.groups()))
-        facts = Either((_at_least(shorter, longer), _at_least(longer, shorter)))
-        condition = "min(width, height) >= ? AND max(width, height) >= ?"
-        return Selection(condition, (shorter, longer), facts)
+        return All((Is("shorter", ">=", shorter), Is("longer", ">=", longer)))
     if match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*mp", text, re.IGNORECASE):
-        pixels = float(match[1]) * 1e6
-        enough = Is("pixels", ">=", math.floor(min(pixels, 1e18)))
-        return Selection("width * height >= ?", (pixels,), enough)
+        return Is("pixels", ">=", float(match[1]) * 1e6)
     if re.fullmatch(r"\d+", text):
-        side = int(text)
-        facts = Either((Is("width", ">=", side), Is("height", ">=", side)))
-        return Selection("max(width, height) >= ?", (side,), facts)
+        return Is("longer", ">=", int(text))
     raise InvalidInput(
         f"--min-size {text!r} is no size; write one such as 1920x1080, 2000 (the longer side)"
         " or 8MP"
     )
 
 
-def _at_least(width: int, height: int) -> Condition:
-    return All((Is("width", ">=", width), Is("height", ">=", height)))
-
-
-def _kinds(names: Sequence[str]) -> Selection | None:
+def _kinds(names: Sequence[str]) -> Condition | None:
     if not names:
         return None
-    endings = tuple(ending for name in names for ending in _endings(name))
-    test = "substr(lower(CAST(photos.path AS TEXT)), -?) = ?"
-    values = tuple(value for ending in endings for value in (len(ending), ending))
-    return Selection(" OR ".join([test] * len(endings)), values, Is("type", "in", endings))
+    return Is("type", "in", tuple(ending for name in names for ending in _endings(name)))
 
 
 def _endings(name: str) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ from clipsearch.search.neutral import NEUTRAL
 from clipsearch.search.query import Embedded, Space, check_k, nearest_photos
 from clipsearch.search.question import Term, combine, parse_question, parse_term
 from clipsearch.search.results import Hit, stands_out
-from clipsearch.store.catalog import EVERYTHING, Catalog, Model, Selection
+from clipsearch.store.catalog import Catalog, Model
+from clipsearch.store.conditions import EVERYTHING, Condition
 
 if TYPE_CHECKING:
     from clipsearch.models import Models
@@ -68,7 +69,7 @@ class _Asked:
 
     question: Question
     terms: list[Term]
-    selection: Selection | None
+    selection: Condition | None
     written: Written | None  # what is looked for in words
     row: np.ndarray | None = None  # (dim,) float32 unit: what is looked for
     nearest: Matches | None = None  # among all photos
