@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from clipsearch.search.scoring import Scores
     from clipsearch.store.approximate import Optimized
     from clipsearch.store.catalog import StoredPhoto
+    from clipsearch.store.catalog.departed import Kept
     from clipsearch.store.copying import Copied
     from clipsearch.store.database import Origin
-    from clipsearch.store.departed import Kept
     from clipsearch.store.moving import Moved
     from clipsearch.store.running import Run
     from clipsearch.store.status import ModelStatus, RootStatus, Status

@@ -16,7 +16,8 @@ from clipsearch import encoders
 from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import LARGEST, InvalidInput
 from clipsearch.models import Models
-from clipsearch.store.catalog import EVERYTHING, Catalog, Selection, StoredPhoto
+from clipsearch.store.catalog import Catalog, StoredPhoto
+from clipsearch.store.conditions import EVERYTHING, Condition
 from clipsearch.store.faults import explained
 from clipsearch.store.folder import (
     PATIENCE,
@@ -335,7 +336,7 @@ class OpenIndex:
 
         return Labelling(self.folder, self._catalog, self._models, self._answers)
 
-    def _selected(self, filters: Filters | None, named: FilterNames | None = None) -> Selection:
+    def _selected(self, filters: Filters | None, named: FilterNames | None = None) -> Condition:
         if not (filters or named):
             return EVERYTHING
         from clipsearch.search.filters import select, with_named

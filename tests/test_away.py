@@ -19,7 +19,7 @@ if sys.platform != "win32":
 import pytest
 from conftest import Run, picture
 from test_output import without_codes
-from test_watch import eventually, watched
+from test_watch import NO_RIGHTS, eventually, watched
 from tiny import open_tiny
 
 from clipsearch import IndexReport
@@ -204,6 +204,28 @@ def test_another_drive_in_the_place_of_a_root_takes_nothing_of_the_first(
 
 
 @mounts
+def test_a_look_at_a_part_of_another_drive_takes_nothing_of_the_first(
+    index: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "stick"
+    with mounted("-t", "tmpfs", "one", place):
+        put(place, 100, 101)
+        run(index, place)
+    before = ids(index)
+    with mounted("-t", "tmpfs", "other", place):
+        put(place / "new", 102)
+        assert run(index, place / "new")[0] == {"added": 1}
+        counts, (line,) = run(index)
+        assert counts == {"unchanged": 1}
+        assert "2 photos" in line
+    assert before.items() <= ids(index).items()
+    with mounted("-t", "tmpfs", "one", place):
+        put(place, 100, 101)
+        assert run(index)[0] == {"unchanged": 2}
+    assert before.items() <= ids(index).items()
+
+
+@mounts
 def test_a_drive_that_holds_a_copy_of_the_first_is_taken_for_it(
     index: Path, photos: Path, usb: Path
 ) -> None:
@@ -370,6 +392,43 @@ def test_a_watch_sees_a_drive_go_and_come_back(
         eventually(lambda: str(photos / "104.png") in ids(index))
         eventually(lambda: watch.did() == {"added": 3})
     assert before.items() <= ids(index).items()
+
+
+@mounts
+def test_a_photo_that_a_watch_finds_beside_a_drive_that_is_away_is_no_sign_of_it(
+    index: Path, photos: Path, usb: Path
+) -> None:
+    with mounted("-t", "tmpfs", "one", usb):
+        put(usb, 100, 101)
+        run(index, photos)
+    before = ids(index)
+    usb.rmdir()
+    with watched(index, photos):
+        put(photos, 102)
+        eventually(lambda: str(photos / "102.png") in ids(index))
+    assert run(index)[0] == {"unchanged": 13}
+    assert before.items() <= ids(index).items()
+
+
+@mounts
+def test_a_mount_point_that_cannot_be_read_is_no_sign_of_the_drive(
+    index: Path, photos: Path, usb: Path
+) -> None:
+    with mounted("-t", "tmpfs", "one", usb):
+        put(usb, 100, 101)
+        run(index, photos)
+    usb.chmod(0)
+    if shutil.which(NO_RIGHTS[0]) is None:
+        pytest.skip("needs setpriv")
+    code = "import sys; from test_away import Path, run; print(run(Path(sys.argv[1])))"
+    done = subprocess.run(
+        [*NO_RIGHTS, sys.executable, "-c", code, index],
+        cwd=Path(__file__).parent, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "Permission denied" in done.stdout, done.stderr
+    usb.rmdir()
+    assert run(index)[0] == {"unchanged": 12}
+    assert len(ids(index)) == 14
 
 
 # A root that moved

@@ -169,6 +169,13 @@ def test_signs_that_xml_has_for_itself_are_read_as_they_were_meant(
     assert facts(jpeg(xmp=xmp(written, "&"))).title == title
 
 
+@pytest.mark.parametrize("packet", [PLAIN, xmp("Zo\u00e9", "\u30c8\u30e0").decode()])
+def test_xmp_that_is_not_utf_8_all_through_is_read_as_latin_1_there(packet: str) -> None:
+    written = packet.replace("Tom", "Zo\u00e9").encode().replace(b"Zo\xc3\xa9", b"Zo\xe9")
+    told = facts(jpeg(xmp=written))
+    assert (told.title, told.caption) in {("Zo\u00e9", "At sea"), ("Zo\u00e9", "\u30c8\u30e0")}
+
+
 def test_what_the_end_cuts_off_is_left_out() -> None:
     told = facts(jpeg(xmp=WORDS[: WORDS.index(b"ish")]))
     assert (told.title, told.keywords) == ("Tom", ("boat",))

@@ -26,7 +26,7 @@ from clipsearch.store.catalog import (
     Selection,
 )
 from clipsearch.store.database import APPLICATION_ID, FILE_NAME, SCHEMA_VERSION, is_below
-from clipsearch.store.migrations import migrations
+from clipsearch.store.database.migrations import migrations
 
 NOT_UTF_8 = os.fsdecode(b"caf\xe9/\xff.jpg")
 SEEN = Facts(
@@ -330,8 +330,8 @@ def test_selected_vectors_ascend_and_copies_are_given_once(
     other = catalog.add_model("ViT-L-14/openai", "others", "preprocess", 2, None)
     embed(catalog, other, photo(root, "4.jpg", "5"))
     some = Selection("path IN (?, ?, ?)", ("7.jpg", "4.jpg", "copy of 4.jpg"))
-    assert list(catalog.selected_vectors(model.id, EVERYTHING)) == vectors
-    assert list(catalog.selected_vectors(model.id, some)) == [vectors[4], vectors[7]]
+    assert list(catalog.selected_vector_ids(model.id, EVERYTHING)) == vectors
+    assert list(catalog.selected_vector_ids(model.id, some)) == [vectors[4], vectors[7]]
 
 
 def test_few_vectors_are_selected_without_a_look_at_all(
@@ -340,8 +340,8 @@ def test_few_vectors_are_selected_without_a_look_at_all(
     embed(catalog, model, *(photo(root, f"{number}.jpg") for number in range(3000)))
     one = Selection("photos.path = ?", ("7.jpg",))
     finding = steps(catalog, lambda: catalog.count_selected(one))
-    assert steps(catalog, lambda: list(catalog.selected_vectors(model.id, one))) < 1.1 * finding
-    assert steps(catalog, lambda: catalog.vectors_of_photos(model.id, one)) < 1.1 * finding
+    assert steps(catalog, lambda: list(catalog.selected_vector_ids(model.id, one))) < 1.1 * finding
+    assert steps(catalog, lambda: catalog.vector_ids_of_photos(model.id, one)) < 1.1 * finding
     assert steps(catalog, lambda: catalog.fingerprint(model.id)) < 100
 
 

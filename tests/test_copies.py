@@ -24,7 +24,7 @@ from tiny import open_tiny
 from clipsearch import InvalidInput, Library, LibraryBusy, LibraryError
 from clipsearch.search.filters import Filters
 from clipsearch.store.catalog import Catalog
-from clipsearch.store.database import place_of
+from clipsearch.store.database import mounted_at as place_of
 from clipsearch.store.folder import StrPath
 from clipsearch.store.lock import write_lock
 from clipsearch.web.app import create_app

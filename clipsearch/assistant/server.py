@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 import signal
 from collections.abc import Callable
 from importlib.metadata import version
@@ -16,7 +15,6 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import ValidationError
 
-from clipsearch.assistant.arguments import FILTERS
 from clipsearch.assistant.engine import Engine
 from clipsearch.assistant.tools import Tools
 from clipsearch.ending import remove_scratch
@@ -26,9 +24,6 @@ INSTRUCTIONS = (
     "Searches the photos of this machine by what they show. Photos are named by their `id`. All"
     " tools only read."
 )
-
-# The engine names its options as the command line does.
-_OPTION = re.compile(r"(?<!\S)--?(" + "|".join([*FILTERS, "min-size", "region", "k"]) + r")\b")
 
 
 class Server(MCPServer[Any]):
@@ -117,5 +112,4 @@ def _mistakes(error: ValidationError) -> str:
 
 
 def _in_one_line(error: ClipsearchError) -> str:
-    said = " ".join(str(error).split())
-    return _OPTION.sub(lambda option: option[1].replace("-", "_"), said)
+    return " ".join(str(error).split())

@@ -182,5 +182,5 @@ def _made(group: str, **fields: Any) -> Any:
     filters = Filters(**fields)
     if sys.stderr.isatty():
         for line in understood_dates(filters):
-            print(f"clipsearch: {line}", file=sys.stderr)
+            print(f"clipsearch: --{line}", file=sys.stderr)
     return filters

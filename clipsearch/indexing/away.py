@@ -110,9 +110,9 @@ class Sight:
         """
         now, before = self._now(seam), self._volumes(seam)
         if not is_lacking or self.is_the_same(seam, overlaps):
-            self._learn(seam, now)
+            self._learn(seam, now, overlaps)
             return None
-        if now is not None and self._shows(seam):
+        if now is not None and self.shows(seam):
             # Two from now on, also if they have one name: what is added is no sign of the first.
             before |= {_UNKNOWN if before == {now} else now}
         self.learnt[seam] = before
@@ -136,10 +136,14 @@ class Sight:
             if self._volumes(seam) != {self._now(seam)} and not self.may_have_moved(seam)
         ]
 
+    def shows(self, seam: str) -> bool:
+        """Whether photos were found on a file system."""
+        return any(is_below(folder, seam) for folder in self.shown)
+
     def prune(self) -> None:
         """What is not shown is gone."""
         for seam in self.seams():
-            self._learn(seam, self._now(seam))
+            self._learn(seam, self._now(seam), overlaps=False)
 
     def empty(self, folder: str) -> None:
         """A folder was found empty; what its photos are on begins there, from now on."""
@@ -156,14 +160,18 @@ class Sight:
         is_one = len(before) == 1 and "" not in before and now != ""
         return is_one and not (is_sure(now) and all(map(is_sure, before)))
 
-    def _learn(self, seam: str, now: str | None) -> None:
+    def _learn(self, seam: str, now: str | None, overlaps: bool) -> None:
+        # A look at a part of a file system tells nothing of the photos that lie elsewhere on it.
+        is_whole = self.deep and is_below(seam, self.below)
         if not now or volume_at(self.root.path, seam, self.points) == "":
-            self.learnt.pop(seam, None)  # none begins there
-        elif self._shows(seam):
-            self.learnt[seam] = frozenset({now})
-
-    def _shows(self, seam: str) -> bool:
-        return any(is_below(folder, seam) for folder in self.shown)
+            if is_whole:
+                self.learnt.pop(seam, None)  # none begins there
+        elif self.shows(seam):
+            is_known = is_whole or self.is_the_same(seam, overlaps)
+            before = frozenset() if is_known else self._volumes(seam)
+            if seam not in self.remembered:
+                before -= {_UNKNOWN}
+            self.learnt[seam] = before | {now}
 
     def _now(self, seam: str) -> str | None:
         now = volume_at(self.root.path, seam, self.points)

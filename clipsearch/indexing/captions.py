@@ -11,7 +11,8 @@ import numpy as np
 
 from clipsearch.encoders.captions import Captioner
 from clipsearch.indexing.loading import STOPPED, Loaded, Loaders, load_ahead
-from clipsearch.store.catalog import Catalog, Selection
+from clipsearch.store.catalog import Catalog
+from clipsearch.store.conditions import Condition
 
 log = logging.getLogger("clipsearch")
 
@@ -31,7 +32,7 @@ def write_captions(
     catalog: Catalog,
     model: str,
     captioner: Callable[[], Captioner],
-    selection: Selection,
+    selection: Condition,
     loaders: Callable[[], Loaders],
     batch_size: int | None,
     progress: Callable[[int, int], None],

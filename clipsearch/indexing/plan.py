@@ -312,9 +312,14 @@ class _Comparison:
         seams = self._sight.seams()
         away: dict[str, tuple[str, set[str]]] = {}
         for seam in seams:
+            if self._is_unread(seam):
+                continue
             lacking = {path for path in lost | altered if seam_of(path, seams) == seam}
             same = (path for path in known if path not in lacking and not self._is_unread(path))
-            overlaps = bool(lacking) and any(seam_of(path, seams) == seam for path in same)
+            if known:
+                overlaps = any(seam_of(path, seams) == seam for path in same)
+            else:  # nothing differs
+                overlaps = self._sight.shows(seam)
             if lacking and not self._sight.is_the_same(seam, overlaps):
                 copies = {it for it in lacking & altered if self._is_copy(changed[it], known[it])}
                 lacking -= copies

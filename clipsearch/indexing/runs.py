@@ -33,7 +33,7 @@ from clipsearch.indexing.targets import forget as take_out
 from clipsearch.models import Models
 from clipsearch.photos.urls import joined
 from clipsearch.store.catalog import Catalog, Model, Root
-from clipsearch.store.departed import MOST_DAYS
+from clipsearch.store.catalog.departed import MOST_DAYS
 from clipsearch.store.faults import explained
 from clipsearch.store.folder import PATIENCE, IndexFolder, StrPath
 from clipsearch.store.lock import write_lock

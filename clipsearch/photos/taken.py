@@ -10,7 +10,7 @@ from unicodedata import normalize
 # whatever behind it. What was found is not given back (+), or 2019:07:041 would be July.
 _WRITTEN = re.compile(
     r"\s*(\d{4})(?:\s*[:/.\-]\s*(\d\d?)(?:\s*[:/.\-]\s*(\d\d?)"
-    r"(?:(?:\s+|\s*T\s*)(\d\d?)\s*[:.]\s*(\d\d?)(?:\s*[:.]\s*(\d\d?)(?:[.,]\d*)?)?+"
+    r"(?:(?:\s+|\s*[T:_]\s*)(\d\d?)\s*[:.]\s*(\d\d?)(?:\s*[:.]\s*(\d\d?)(?:[.,]\d*)?)?+"
     r"(?:\s*([AP])\.?M)?+)?+)?+)?+(?!\d)",
     re.IGNORECASE | re.ASCII,
 )
@@ -23,7 +23,7 @@ _NAMED = re.compile(
     r"(?:^|[\W_])[^\W\d_]*((?:19|20)\d\d)([-_.]?)(\d\d)\2(\d\d)"
     r"(?:(?:T|\s*[-_.]\s*|\s+(?:[^\W\d_]{1,6}(?:\(s\)|\.)?\s+){0,2})?"
     r"(?:(\d\d)(\d\d)(\d\d)(?:\d{3})?|(\d\d?)([-_.:])(\d\d)\9(\d\d)(?:[-_.]\d{1,3})?)"
-    r"(?:\s?([ap])\.?m)?)?(?![^\W_])",
+    r"(?:\s?([ap])\.?m)?Z?)?(?![^\W_])",
     re.IGNORECASE,
 )
 _FIRST_NAMED = date(1990, 1, 1)  # what looks like an earlier day is another number
@@ -39,6 +39,8 @@ def written_time(text: str, zone: str = "") -> str | None:
     if match is None:
         return None
     *numbers, half = match.groups()
+    if not numbers[2] and text[match.end() :].strip("\0 :/.-"):
+        return None  # a number that begins something else
     when = _moment([int(part) for part in numbers if part], half)
     if when is None:
         return None

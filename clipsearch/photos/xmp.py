@@ -34,6 +34,9 @@ _UNICODE = (
     (b"\0<", "utf-16-be"),
 )  # fmt: skip
 
+# What is not UTF-8 is nearly always this, whatever it says of itself.
+_LATIN_1 = {0xDC00 + byte: byte for byte in range(0x80, 0x100)}
+
 _NAME = r"[^\W\d][\w.\-]*+(?::[^\W\d][\w.\-]*+)?"
 _ATTRIBUTE = re.compile(rf"(?<![\w.:\-])({_NAME})\s*=\s*(?:\"([^\"<]*)\"|'([^'<]*)')")
 _TAG = re.compile(rf"<(/?)({_NAME})((?:[^<>\"']|\"[^\"<]*\"|'[^'<]*')*+)>")
@@ -76,7 +79,7 @@ def _decoded(packet: bytes) -> str:
     for start, encoding in _UNICODE:
         if packet.startswith(start):
             return packet.decode(encoding, "replace").lstrip("\ufeff")
-    return packet.decode("utf-8", "replace")
+    return packet.decode("utf-8", "surrogateescape").translate(_LATIN_1)
 
 
 def _parsed(text: str) -> Element | None:

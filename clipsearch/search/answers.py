@@ -36,7 +36,8 @@ from clipsearch.search.query import LeaveOut, Space, Spaces, check_k, is_file, n
 from clipsearch.search.question import Term, combine, parse_question, parse_term
 from clipsearch.search.results import Hit, stands_out
 from clipsearch.search.scoring import Scores, score_pictures
-from clipsearch.store.catalog import EVERYTHING, Catalog, Model, Selection, StoredPhoto
+from clipsearch.store.catalog import Catalog, Model, StoredPhoto
+from clipsearch.store.conditions import EVERYTHING, Condition
 from clipsearch.store.database import is_below
 from clipsearch.store.folder import StrPath, expanded
 
@@ -112,7 +113,7 @@ class Wanted:
         unquoted = [term.without_quotes() for term in terms]
         return cls(unquoted, k, written=read_written(terms), **others)  # type: ignore[arg-type]
 
-    def selection(self, catalog: Catalog) -> Selection | None:
+    def selection(self, catalog: Catalog) -> Condition | None:
         """Which photos are looked at; None for all.
 
         Raises:
@@ -141,7 +142,7 @@ class _Asked:
     """A question on its way to an answer."""
 
     wanted: Wanted
-    selection: Selection | None
+    selection: Condition | None
     row: np.ndarray  # (dim,) float32 unit: what is looked for
     nearest: Matches | None = None  # among all photos, where that was looked for already
 
@@ -150,7 +151,7 @@ class Found(NamedTuple):
     """The hits of a question, best first, and what was looked at for them."""
 
     hits: list[Hit]
-    selection: Selection
+    selection: Condition
 
 
 def find_many(

@@ -19,7 +19,7 @@ _LONGEST = 100  # characters of a date; more is something else
 _ISO = re.compile(r"(\d{4})(?:-(\d\d?)(?:-(\d\d?)(?:Z|[+-]\d\d:?\d\d)?)?)?", re.ASCII)
 _ISO_WEEK = re.compile(r"(\d{4})-?W(\d\d)(?:-?(\d))?", re.ASCII | re.IGNORECASE)
 _DECADE = re.compile(r"(?:the )?(\d{3}0)s", re.ASCII)
-_NUMBERS = re.compile(r"(\d{1,4})([./-])(\d{1,2})(?:\2(\d{4}|\d\d))?", re.ASCII)
+_NUMBERS = re.compile(r"(\d{1,4})([./-])(\d{1,2})(?:\2(\d{4}|\d{1,2}))?", re.ASCII)
 _EAST_ASIAN = re.compile(r"(\d{4})[年년](?:(\d\d?)[月월](?:(\d\d?)[日일])?)?", re.ASCII)
 _CLOCK = re.compile(r"(\d\d?):(\d\d)(?::(\d\d))?\s?(?:([ap])\.?m\.?)?", re.ASCII)
 _DAY = re.compile(r"(\d\d?)(?:st|nd|rd|th|\.|º|er)?", re.ASCII)
@@ -245,7 +245,7 @@ def _numeric(match: re.Match[str], locale: str) -> Span | None:
     one, two = int(first), int(second)
     if len(first) == 4:
         return _span(datetime(one, two, int(third or 1)), "day" if third else "month")
-    if len(first) > 2 or third is None or (len(third) < 4 and sign != "."):
+    if len(first) > 2 or third is None or len(third) < (2 if sign == "." else 4):
         return None
     year = int(third) if len(third) == 4 else _century(int(third))
     if sign == "." or one > 12:

@@ -10,21 +10,21 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from typing import Any, TypedDict
 
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, arg
 from clipsearch.photos.scan import EXTENSIONS, RAW_EXTENSIONS
 from clipsearch.photos.urls import is_url, normal, path_below
 from clipsearch.search.dates import parse_date, understood
-from clipsearch.store.catalog import Catalog, Root, Selection
+from clipsearch.store.catalog import Catalog, Root
 from clipsearch.store.conditions import (
-    NOWHERE,
     All,
+    Below,
     Condition,
     Either,
+    Has,
     Is,
+    Near,
     OtherFact,
     folded,
-    moment,
-    printable,
 )
 from clipsearch.store.database import is_below
 
@@ -38,22 +38,20 @@ KINDS = {
     "raw": tuple(sorted(RAW_EXTENSIONS)),
 }  # fmt: skip
 
-# The condition on a photo's row that says that it has something.
-PROPERTIES = {
-    "gps": Selection("latitude IS NOT NULL AND longitude IS NOT NULL", (),
-                     Is("latitude", "<", NOWHERE)),
-    "date": Selection("taken_from IN ('exif', 'xmp')", (), Is("dated", "==", True)),
-    "camera": Selection("camera IS NOT NULL", (), Is("camera", ">", "")),
-    "lens": Selection("lens IS NOT NULL", ()),
-    "title": Selection("title IS NOT NULL", ()),
-    "caption": Selection("caption IS NOT NULL", ()),
-    "keywords": Selection("keywords IS NOT NULL", ()),
-}  # fmt: skip
+PROPERTIES: dict[str, Condition] = {
+    "gps": Has("place"),
+    "date": Has("date"),
+    "camera": Has("camera"),
+    "lens": Has("lens"),
+    "title": Has("title"),
+    "caption": Has("caption"),
+    "keywords": Has("keywords"),
+}
 
-SHAPES = {
-    "landscape": Selection("width > height", (), Is("width", ">", OtherFact("height"))),
-    "portrait": Selection("width < height", (), Is("height", ">", OtherFact("width"))),
-    "square": Selection("width = height", (), Is("width", "==", OtherFact("height"))),
+SHAPES: dict[str, Condition] = {
+    "landscape": Is("width", ">", OtherFact("height")),
+    "portrait": Is("height", ">", OtherFact("width")),
+    "square": Is("width", "==", OtherFact("height")),
 }
 
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(km|m|mi)?", re.IGNORECASE)
@@ -124,8 +122,8 @@ def _text(value: str | date | None) -> str | None:
     return value.isoformat() if isinstance(value, date) else value
 
 
-def select(filters: Filters, catalog: Catalog) -> Selection | None:
-    """The filters as a condition in SQL; None for none.
+def select(filters: Filters, catalog: Catalog) -> Condition | None:
+    """The filters as a condition on photos; None for none.
 
     Raises:
         InvalidInput: a filter that makes no sense.
@@ -134,59 +132,36 @@ def select(filters: Filters, catalog: Catalog) -> Selection | None:
         _folders(_several(filters.folder), catalog.roots()),
         _taken(_text(filters.since), _text(filters.until)),
         _camera(filters.camera),
-        _place(_degrees(filters.near), filters.within),
-        _one_of(filters.orientation, SHAPES, "--orientation"),
+        _near(_degrees(filters.near), filters.within),
+        _one_of(filters.orientation, SHAPES, "orientation"),
         _size(filters.min_size),
         _kinds(_several(filters.type)),
-        *(_one_of(name, PROPERTIES, "--has") for name in _several(filters.has)),
+        *(_one_of(name, PROPERTIES, "has") for name in _several(filters.has)),
     ]
-    used = [part for part in parts if part is not None]
-    if not used:
-        return None
-    return all_of(used)
+    used = tuple(part for part in parts if part is not None)
+    return All(used) if used else None
 
 
-def all_of(parts: Sequence[Selection]) -> Selection:
-    """What all of several selections select."""
-    condition = " AND ".join(f"({part.condition})" for part in parts)
-    facts = [part.facts for part in parts if part.facts is not None]
-    return Selection(
-        condition,
-        tuple(value for part in parts for value in part.values),
-        All(tuple(facts)) if len(facts) == len(parts) else None,
-    )
-
-
-def _folders(folders: Sequence[str | os.PathLike[str]], roots: Sequence[Root]) -> Selection | None:
+def _folders(folders: Sequence[str | os.PathLike[str]], roots: Sequence[Root]) -> Condition | None:
     if not folders:
         return None
-    places = [place for folder in folders for place in _places(os.fspath(folder), roots)]
-    # Bytes, since a path that is not valid UTF-8 is kept as such.
-    below = "(root_id = ? AND substr(CAST(photos.path AS BLOB), 1, ?) = ?)"
-    values: list[Any] = []
-    for root_id, prefix in places:
-        values += [root_id, len(prefix), prefix]
-    facts = (
-        All((Is("root", "==", root_id), Is("folder", "below", printable(prefix))))
-        for root_id, prefix in places
-    )
-    return Selection(" OR ".join([below] * len(places)), tuple(values), Either(tuple(facts)))
+    return Either(tuple(it for folder in folders for it in _below(os.fspath(folder), roots)))
 
 
-def _places(folder: str, roots: Sequence[Root]) -> list[tuple[int, bytes]]:
-    """The roots that hold a folder or lie in it, and what paths below them begin with."""
+def _below(folder: str, roots: Sequence[Root]) -> list[Below]:
+    """What lies below a folder, which is in a root, or holds some."""
     if "\0" in folder:
-        raise InvalidInput("--folder: no folder has such a name")
+        raise InvalidInput(f"{arg('folder')}: no folder has such a name")
     real = normal(folder) if is_url(folder) else os.path.realpath(os.path.expanduser(folder))
-    places = []
+    found = []
     for root in roots:  # several, where some are mounted inside others
         if is_below(root.path, real):
-            places.append((root.id, b""))
+            found.append(Below(root.id, ""))
         elif is_below(real, root.path):
-            places.append((root.id, os.fsencode(path_below(real, root.path)) + b"/"))
-    if not places:
+            found.append(Below(root.id, path_below(real, root.path)))
+    if not found:
         raise no_photos_below(folder)
-    return places
+    return found
 
 
 def no_photos_below(folder: object) -> InvalidInput:
@@ -201,134 +176,98 @@ def understood_dates(filters: Filters) -> list[str]:
     lines = []
     since, until = _text(filters.since), _text(filters.until)
     if since is not None and (span := understood(since)):
-        lines.append(f"--since {since!r}: from {span.start:%Y-%m-%d %H:%M}")
+        lines.append(f"since {since!r}: from {span.start:%Y-%m-%d %H:%M}")
     if until is not None and (span := understood(until)):
         is_whole_day = span.end.time() == time()
         last = span.end - timedelta(seconds=1)
         end = f"the end of {last:%Y-%m-%d}" if is_whole_day else f"{last:%Y-%m-%d %H:%M:%S}"
-        lines.append(f"--until {until!r}: to {end}")
+        lines.append(f"until {until!r}: to {end}")
     return lines
 
 
-def _taken(since: str | None, until: str | None) -> Selection | None:
-    # The time on the clock where it was taken, which is what people remember.
-    conditions, values, relations = [], [], []
+def _taken(since: str | None, until: str | None) -> Condition | None:
+    limits = []
     if since is not None:
-        conditions.append("substr(taken_at, 1, 19) >= ?")
-        values.append(parse_date(since).start.isoformat(timespec="seconds"))
-        relations.append(">=")
+        first = parse_date(since).start.isoformat(timespec="seconds")
+        limits.append(Is("taken", ">=", first))
     if until is not None:
-        conditions.append("substr(taken_at, 1, 19) < ?")
-        values.append(parse_date(until).end.isoformat(timespec="seconds"))
-        relations.append("<")
-    if len(values) == 2 and values[0] >= values[1]:
-        raise InvalidInput(f"--since {since} is not before the end of --until {until}")
-    if not conditions:
-        return None
-    facts = [Is("taken", how, moment(text)) for how, text in zip(relations, values, strict=True)]
-    known = Is("taken", ">=", 0)
-    return Selection(" AND ".join(conditions), tuple(values), All((known, *facts)))
+        end = parse_date(until).end.isoformat(timespec="seconds")
+        limits.append(Is("taken", "<", end))
+    if len(limits) == 2 and limits[0].value >= limits[1].value:
+        raise InvalidInput(
+            f"{arg('since')} {since} is not before the end of {arg('until')} {until}"
+        )
+    return All(tuple(limits)) if limits else None
 
 
-def _camera(name: str | None) -> Selection | None:
+def _camera(name: str | None) -> Condition | None:
     if name is None:
         return None
     if not name.strip():
-        raise InvalidInput("--camera is empty; give a part of its name, such as 'canon'")
-    part = folded(name.strip())
-    # There are few cameras: names are compared once each, and not photo by photo.
-    names = "SELECT DISTINCT ifnull(camera, '') AS name FROM photos"
-    cameras = f"SELECT name FROM ({names}) WHERE instr(folded(name), ?)"
-    return Selection(f"camera IN ({cameras})", (part,), Is("camera", "contains", part))
+        raise InvalidInput(f"{arg('camera')} is empty; give a part of its name, such as 'canon'")
+    return Is("camera", "contains", folded(name.strip()))
 
 
-def _place(near: str | None, within: str | None) -> Selection | None:
+def _near(near: str | None, within: str | None) -> Condition | None:
     if near is None:
         if within is not None:
-            raise InvalidInput("--within needs a place: --near LAT,LON")
+            raise InvalidInput(f"{arg('within')} needs a place: {arg('near')} LAT,LON")
         return None
     try:
         latitude, longitude = (float(part) for part in near.split(","))
     except ValueError:
-        raise InvalidInput(f"--near {near!r} is no place; write LAT,LON as 48.858,2.294") from None
+        raise InvalidInput(
+            f"{arg('near')} {near!r} is no place; write LAT,LON as 48.858,2.294"
+        ) from None
     if not (abs(latitude) <= 90 and abs(longitude) <= 180):  # also for what is not a number
         raise InvalidInput(
-            f"--near {near} is not on the globe: latitudes are -90 to 90, longitudes -180 to 180"
+            f"{arg('near')} {near} is not on the globe: latitudes are -90 to 90, longitudes -180"
+            " to 180"
         )
-    reach = _kilometres(within) if within is not None else _USUAL_KM
-    # A band of latitude first, which costs next to nothing; a degree of it is 111 km.
-    band = reach / 111 + 0.01
-    return Selection(
-        "latitude BETWEEN ? AND ? AND kilometres(latitude, longitude, ?, ?) <= ?",
-        (latitude - band, latitude + band, latitude, longitude, reach),
-        All((
-            Is("latitude", ">=", latitude - band), Is("latitude", "<", latitude + band),
-            *_meridians(latitude, longitude, band),
-        )),
-    )  # fmt: skip
-
-
-def _meridians(latitude: float, longitude: float, band: float) -> Sequence[Condition]:
-    """What the longitudes of a circle lie between; nothing near a pole or the date line."""
-    farthest = abs(latitude) + band
-    if farthest >= 89:
-        return ()
-    width = 1.01 * band / math.cos(math.radians(farthest))
-    if abs(longitude) + width >= 180:
-        return ()
-    return Is("longitude", ">=", longitude - width), Is("longitude", "<", longitude + width)
+    return Near(latitude, longitude, _kilometres(within) if within is not None else _USUAL_KM)
 
 
 def _kilometres(text: str) -> float:
     match = _LENGTH.fullmatch(text.strip())
     if match is None or not math.isfinite(float(match[1])):
-        raise InvalidInput(f"--within {text!r} is no distance; write one such as 5km, 300m or 2mi")
+        raise InvalidInput(
+            f"{arg('within')} {text!r} is no distance; write one such as 5km, 300m or 2mi"
+        )
     return float(match[1]) * _KM[(match[2] or "km").lower()]
 
 
-def _one_of(name: str | None, conditions: dict[str, Selection], option: str) -> Selection | None:
+def _one_of(name: str | None, conditions: dict[str, Condition], parameter: str) -> Condition | None:
     if name is None:
         return None
     if name.lower() not in conditions:
-        raise InvalidInput(f"{option} {name!r} is unknown; it can be {', '.join(conditions)}")
+        raise InvalidInput(
+            f"{arg(parameter)} {name!r} is unknown; it can be {', '.join(conditions)}"
+        )
     return conditions[name.lower()]
 
 
-def _size(text: str | None) -> Selection | None:
+def _size(text: str | None) -> Condition | None:
     if text is None:
         return None
     if any(len(digits) > _DIGITS for digits in re.findall(r"\d+", text)):
-        raise InvalidInput(f"--min-size {text[:40]} is larger than any picture")
+        raise InvalidInput(f"{arg('min_size')} {text[:40]} is larger than any picture")
     if match := re.fullmatch(r"(\d+)x(\d+)", text):
         shorter, longer = sorted(map(int, match.groups()))
-        facts = Either((_at_least(shorter, longer), _at_least(longer, shorter)))
-        condition = "min(width, height) >= ? AND max(width, height) >= ?"
-        return Selection(condition, (shorter, longer), facts)
+        return All((Is("shorter", ">=", shorter), Is("longer", ">=", longer)))
     if match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*mp", text, re.IGNORECASE):
-        pixels = float(match[1]) * 1e6
-        enough = Is("pixels", ">=", math.floor(min(pixels, 1e18)))
-        return Selection("width * height >= ?", (pixels,), enough)
+        return Is("pixels", ">=", float(match[1]) * 1e6)
     if re.fullmatch(r"\d+", text):
-        side = int(text)
-        facts = Either((Is("width", ">=", side), Is("height", ">=", side)))
-        return Selection("max(width, height) >= ?", (side,), facts)
+        return Is("longer", ">=", int(text))
     raise InvalidInput(
-        f"--min-size {text!r} is no size; write one such as 1920x1080, 2000 (the longer side)"
-        " or 8MP"
+        f"{arg('min_size')} {text!r} is no size; write one such as 1920x1080, 2000 (the longer"
+        " side) or 8MP"
     )
 
 
-def _at_least(width: int, height: int) -> Condition:
-    return All((Is("width", ">=", width), Is("height", ">=", height)))
-
-
-def _kinds(names: Sequence[str]) -> Selection | None:
+def _kinds(names: Sequence[str]) -> Condition | None:
     if not names:
         return None
-    endings = tuple(ending for name in names for ending in _endings(name))
-    test = "substr(lower(CAST(photos.path AS TEXT)), -?) = ?"
-    values = tuple(value for ending in endings for value in (len(ending), ending))
-    return Selection(" OR ".join([test] * len(endings)), values, Is("type", "in", endings))
+    return Is("type", "in", tuple(ending for name in names for ending in _endings(name)))
 
 
 def _endings(name: str) -> tuple[str, ...]:
@@ -336,5 +275,7 @@ def _endings(name: str) -> tuple[str, ...]:
     endings = KINDS.get(plain) or ((f".{plain}",) if f".{plain}" in EXTENSIONS else ())
     if not endings:
         others = ", ".join(sorted({ending[1:] for ending in EXTENSIONS} - KINDS.keys()))
-        raise InvalidInput(f"--type {name!r} is unknown; it can be {', '.join(KINDS)}, or {others}")
+        raise InvalidInput(
+            f"{arg('type')} {name!r} is unknown; it can be {', '.join(KINDS)}, or {others}"
+        )
     return endings

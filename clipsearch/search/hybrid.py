@@ -7,7 +7,6 @@ reciprocal rank fusion (Cormack, Clarke and Büttcher, 2009), a photo's score be
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,8 +17,8 @@ from clipsearch.errors import InvalidInput, arg
 from clipsearch.search.query import Embedded, LeaveOut, Space, nearest_photos
 from clipsearch.search.question import Term
 from clipsearch.search.results import Hit
-from clipsearch.store.catalog import EVERYTHING, Selection
-from clipsearch.store.words import phrase
+from clipsearch.store.conditions import EVERYTHING, All, Condition, Is, Not, Says
+from clipsearch.store.database.fulltext import has_words
 
 K = 60  # the constant of the paper: how little the first ranks differ
 DEPTH = 1000  # ranks of the embeddings that count, as in the paper
@@ -31,26 +30,21 @@ _ENGLISH = (
 )
 COMMON = frozenset(_ENGLISH.split())
 
-_WITH_WORDS = "photos.id IN (SELECT rowid FROM words WHERE words MATCH ?)"
-
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a question looks for in the words of photos, in FTS5's language."""
+    """What a question looks for in the words of photos."""
 
-    any: str  # the more of these the better; "" for none
+    any: tuple[str, ...]  # the more of these the better
     all: tuple[str, ...]  # these must occur
     none: tuple[str, ...]  # and these must not
 
-    def narrowed(self, selection: Selection | None) -> Selection | None:
-        """The photos of a selection that have what must occur, and nothing that must not."""
-        parts = [selection] if selection else []
-        parts += [Selection(_WITH_WORDS, (it,)) for it in self.all]
-        parts += [Selection(_WITH_WORDS.replace(" IN ", " NOT IN ", 1), (it,)) for it in self.none]
-        if not parts:
-            return None
-        condition = " AND ".join(f"({part.condition})" for part in parts)
-        return Selection(condition, tuple(value for part in parts for value in part.values))
+    def narrowed(self, selection: Condition | None) -> Condition | None:
+        """The selected photos that have what must occur, and nothing that must not."""
+        parts = [] if selection is None else [selection]
+        parts += map(Says, self.all)
+        parts += [Not(Says(it)) for it in self.none]
+        return All(tuple(parts)) if parts else None
 
 
 def read_written(terms: Sequence[Term]) -> Written:
@@ -70,7 +64,7 @@ def read_written(terms: Sequence[Term]) -> Written:
     telling = [word for word in words if word not in COMMON] or words
     quoted = [(term.weight > 0, _quoted(it)) for term in terms for it in term.quoted]
     return Written(
-        " OR ".join(dict.fromkeys(filter(None, map(phrase, telling)))),
+        tuple(telling),
         tuple(it for is_wanted, it in quoted if is_wanted),
         tuple(it for is_wanted, it in quoted if not is_wanted),
     )
@@ -80,7 +74,7 @@ def fused_photos(
     space: Space,
     query: np.ndarray,
     k: int | None,
-    selection: Selection | None,
+    selection: Condition | None,
     written: Written,
     leave_out: LeaveOut | None = None,
     exact: bool = False,
@@ -95,16 +89,12 @@ def fused_photos(
         nearest_photos, space, query, leave_out=leave_out, exact=exact, neutral=neutral
     )
     seen = nearest(None if k is None else max(k, DEPTH), selection)
-    read: list[tuple[int, float]] = []
-    if written.any:
-        of = selection or EVERYTHING
-        read = space.catalog.photos_with_words(space.model.id, written.any, of)
+    read = space.catalog.photos_with_words(space.model.id, written.any, selection or EVERYTHING)
     best = fuse([[(hit.id, -hit.score) for hit in seen], read])
     best = best[: None if k is None else k + 1]  # one for the photo left out
     hits = {hit.id: hit for hit in seen}
     if others := [id for id in best if id not in hits]:
-        among = Selection("photos.id IN (SELECT value FROM json_each(?))", (json.dumps(others),))
-        hits |= {hit.id: hit for hit in nearest(None, among)}
+        hits |= {hit.id: hit for hit in nearest(None, Is("id", "in", tuple(others)))}
     return [hits[id] for id in best if id in hits][:k]
 
 
@@ -125,7 +115,6 @@ def fuse(rankings: Iterable[Sequence[tuple[int, float]]]) -> list[int]:
 
 
 def _quoted(text: str) -> str:
-    wanted = phrase(text)
-    if wanted is None:
+    if not has_words(text):
         raise InvalidInput(f'there is no word to look for in the quotes: "{text}"')
-    return wanted
+    return text

@@ -21,8 +21,9 @@ from clipsearch.search.relevance import (
     relevance,
 )
 from clipsearch.search.results import Hit
-from clipsearch.store.catalog import EVERYTHING, Catalog, Model, PhotoRow, Selection
-from clipsearch.store.moving import opened
+from clipsearch.store.catalog import Catalog, Model, PhotoRow
+from clipsearch.store.conditions import EVERYTHING, Condition
+from clipsearch.store.moving import to_search
 from clipsearch.store.presence import Presence
 from clipsearch.store.vector_store import VectorStore, Within
 from clipsearch.store.vectors import Matches
@@ -54,14 +55,14 @@ class Space:
             self._scale_of_words = calibrate_text(*self.vectors.spread(SAMPLE), neutral())
         return self._scale_of_words
 
-    def count(self, selection: Selection) -> int:
+    def count(self, selection: Condition) -> int:
         """How many photos are selected."""
         if selection not in self._counts:
             self._counts[selection] = self.catalog.count_selected(selection)
         return self._counts[selection]
 
     _scale_of_words: Calibration | None = None
-    _counts: dict[Selection, int] = field(default_factory=dict)
+    _counts: dict[Condition, int] = field(default_factory=dict)
 
 
 class Spaces:
@@ -79,7 +80,7 @@ class Spaces:
         if version != self._version:
             self._spaces, self._version = {}, version
         if model.id not in self._spaces:
-            vectors = opened(self._folder, self._catalog, model)
+            vectors = to_search(self._folder, self._catalog, model)
             self._spaces[model.id] = Space(self._catalog, model, vectors)
         return self._spaces[model.id]
 
@@ -88,7 +89,7 @@ def nearest_photos(
     space: Space,
     query: np.ndarray,
     k: int | None,
-    selection: Selection | None = None,
+    selection: Condition | None = None,
     leave_out: LeaveOut | None = None,
     exact: bool = False,
     neutral: Embedded | None = None,
@@ -124,7 +125,7 @@ def _hits(
     catalog: Catalog,
     matches: Matches,
     judge: _Judge,
-    selection: Selection,
+    selection: Condition,
     leave_out: LeaveOut | None,
 ) -> Iterator[Hit]:
     presence = Presence(catalog)

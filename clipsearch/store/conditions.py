@@ -1,34 +1,29 @@
-"""What an engine knows of a photo beside its vector, and conditions on it.
+"""What is asked of photos: conditions on what is known of them, in no database's language.
 
-An engine that keeps these facts filters by itself before it ranks. A condition may let through
-more photos than the filter that it stands for, never fewer: the catalog looks at all that is found.
+Filters give these. The catalog turns each into SQL, exactly (`catalog/selection.py`); what an
+engine outside can tell of one says `engine_facts.py`.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 from unicodedata import normalize
-
-from clipsearch.photos.facts import TOLD
-
-NOWHERE = 1000.0  # the latitude and longitude of a photo that has none
-UNKNOWN = -1  # any other number that is not known
 
 
 @dataclass(frozen=True, slots=True)
 class Is:
-    """One fact compared with a value.
+    """One fact compared with a value; what is not known is neither more nor less than any.
 
-    `relation` is ==, >, >=, <, "in" (a tuple of values), "contains" (a part of a text, both
-    `folded`) or "below" (a folder, "" for all).
+    The facts are `taken` ("2024-05-01T12:00:00" on the clock there), `camera`, `width`, `height`,
+    `longer` and `shorter` (sides), `pixels`, `type` (".jpg") and `id`; of what an engine is asked
+    they are the names of EngineFacts. `relation` is ==, >, >=, <, "in" (a tuple of values) or
+    "contains" (a part of a text, both `folded`).
     """
 
-    fact: str  # a name of EngineFacts
+    fact: str
     relation: str
-    value: Any  # for == and > also the name of another fact, as OtherFact
+    value: Any  # for ==, >, >= and < also another fact, as OtherFact
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +31,52 @@ class OtherFact:
     """A fact that another is compared with."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Has:
+    """Something is known: `place`, `date` (that the photo itself tells), `camera`, `lens`, ...
+
+    Or what is written in the file: `title`, `caption` or `keywords`.
+    """
+
+    fact: str
+
+
+@dataclass(frozen=True, slots=True)
+class Below:
+    """The file lies below a folder of a root."""
+
+    root: int  # its id
+    folder: str  # the folder's path below the root, "" for the root itself
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """It was taken so near to a place."""
+
+    latitude: float
+    longitude: float
+    kilometres: float
+
+    @property
+    def band(self) -> float:
+        """How many degrees of latitude the circle reaches to either side, at most."""
+        return self.kilometres / 111 + 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Says:
+    """What is written about it has these words, one right after the other."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Another condition does not hold."""
+
+    part: Condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,58 +93,17 @@ class Either:
     parts: tuple[Condition, ...]
 
 
-Condition = Is | All | Either
+Condition = Is | Has | Below | Near | Says | Not | All | Either
+
+EVERYTHING = All(())
 
 
-class EngineFacts(NamedTuple):
-    """What is kept with a photo's vector, always with a value."""
-
-    root: int
-    folder: str  # below the root, with a slash at its end; "" for the root itself
-    taken: int  # 20240501120000 on the clock there
-    dated: bool  # whether the photo itself tells when it was taken
-    camera: str  # "" for none
-    latitude: float
-    longitude: float
-    width: int
-    height: int
-    pixels: int
-    type: str  # the file's extension in small letters, with its dot
-
-
-def engine_facts(photo: Mapping[str, Any]) -> EngineFacts:
-    """What an engine is told of a photo, from its columns in the catalog."""
-    path = printable(photo["path"])
-    folder, _, name = path.rpartition("/")
-    width, height = photo["width"], photo["height"]
-    sized = width is not None and height is not None
-    placed = photo["latitude"] is not None and photo["longitude"] is not None
-    return EngineFacts(
-        photo["root_id"],
-        f"{folder}/" if folder else "",
-        moment(photo["taken_at"]) if photo["taken_at"] else UNKNOWN,
-        photo["taken_from"] in TOLD,
-        photo["camera"] or "",
-        photo["latitude"] if placed else NOWHERE,
-        photo["longitude"] if placed else NOWHERE,
-        width if sized else UNKNOWN,
-        height if sized else UNKNOWN,
-        width * height if sized else UNKNOWN,
-        "." + name.rpartition(".")[2].lower(),
-    )
-
-
-def moment(text: str) -> int:
-    """A time as "2024-05-01T12:00:00" in one number that sorts as it does: 20240501120000."""
-    digits = "".join(letter for letter in text[:19] if letter.isdecimal())
-    return int(digits.ljust(14, "0")) if digits else UNKNOWN
+def span_below(folder: str) -> tuple[str, str]:
+    """What the paths of all that lies below a folder are between: the first, and the one after."""
+    # In the order of paths, "0" comes right after "/".
+    return f"{folder}/", f"{folder}0"
 
 
 def folded(text: str) -> str:
     """A text without what case and ways of writing the same letter differ in."""
     return normalize("NFKC", normalize("NFKC", text).casefold())
-
-
-def printable(path: str | bytes) -> str:
-    """A path as valid text, bytes that are none written out; what it begins with stays so."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -79,7 +79,7 @@ def copy(
                 _copy_vectors(folder, target, draft, catalog)
             origin = None if own else source
             _copy_catalog(folder, catalog, draft / FILE_NAME, origin, questions, progress)
-            _bring_up(target, draft, catalog.identity)
+            _bring_up(target, draft, catalog.index_id)
             _put_in_place(target, draft)
         return _copied(target, _left(catalog) if own else None)
 
@@ -93,13 +93,13 @@ def _check_place(catalog: Catalog, source: Path, target: Path, own: bool, named:
         raise InvalidInput(f"{named} is in the index itself; name a folder elsewhere")
     if holds_catalog(target):
         with closing(Catalog.open(target)) as held:
-            origin, identity = held.origin, held.identity
-        if not own and origin and identity == catalog.identity and target != source:
+            origin, held_id = held.origin, held.index_id
+        if not own and origin and held_id == catalog.index_id and target != source:
             if (target / "vectors").is_symlink():
                 raise InvalidInput(f"{named / 'vectors'} is a link; name a new or an empty folder")
             return
         what = f"a copy of {origin.folder}" if origin else "an index"
-        if origin and identity != catalog.identity:
+        if origin and held_id != catalog.index_id:
             what += ", but of another index than this"
     elif target.is_dir() and (others := others_in(target)):
         what = f"other files ({others[0]}...)"
@@ -212,14 +212,14 @@ def _copy_catalog(
 def _bring_up(target: Path, draft: Path, source: str) -> None:
     """Add the vectors that came to the index in between, and remove those that it has no more.
 
-    `source` is the identity of the index that is copied, which an index of its own has not.
+    `source` is the id of the index that is copied, which an index of its own has not.
     """
     stems = []
     with closing(Catalog.open(draft)) as catalog:
         for model in catalog.models() if catalog.engine() is None else []:
             fresh, file = vector_file(draft, model), vector_file(target, model)
             if fresh.seal.library == source:
-                fresh.reseal(fresh.seal._replace(library=catalog.identity))
+                fresh.reseal(fresh.seal._replace(library=catalog.index_id))
             is_there = file.rows_path.exists() and not fresh.rows_path.exists()
             bring_up(catalog, model, file if is_there else fresh)
             stems.append(f"{file.rows_path.stem}.")

@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from clipsearch.errors import LibraryError, arg
-from clipsearch.store import damage
-from clipsearch.store.database import FILE_NAME, FORBIDDEN
-from clipsearch.store.reading import code_of
+from clipsearch.store.database import FILE_NAME, FORBIDDEN, damage
+from clipsearch.store.database.reading import code_of
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ADVICE = f"name another folder with {arg('index')}"

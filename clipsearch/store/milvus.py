@@ -24,7 +24,8 @@ import numpy as np
 
 from clipsearch.errors import InvalidInput, LibraryError
 from clipsearch.store.catalog import Catalog, Engine, EnginePhoto, Model
-from clipsearch.store.conditions import All, Condition, EngineFacts, Is, OtherFact, folded
+from clipsearch.store.conditions import All, Condition, Either, Is, OtherFact, folded
+from clipsearch.store.engine_facts import EngineFacts
 from clipsearch.store.vector_store import CatalogRows, Within
 from clipsearch.store.vectors import NOTHING, Matches, best, scored
 
@@ -554,21 +555,16 @@ def _explained(address: str, error: Exception) -> str:
 
 
 def expression(condition: Condition, catalog: Catalog) -> str:
-    """A condition in the language of Milvus; never one that is always true."""
-    if not isinstance(condition, Is):
+    """A condition in terms of EngineFacts, in the language of Milvus."""
+    if isinstance(condition, All | Either):
         joint = " and " if isinstance(condition, All) else " or "
         return "(" + joint.join(expression(part, catalog) for part in condition.parts) + ")"
+    assert isinstance(condition, Is)
     fact, relation, value = condition.fact, condition.relation, condition.value
     if relation == "contains":
         # Older engines know no such test. There are few cameras, and the catalog knows them.
         names = [name for name in catalog.cameras() if value in folded(name)]
         return f"{fact} in {_literal([_fitting(name) for name in names])}"
-    if relation == "below":
-        # In the order of texts, "0" comes right after "/".
-        end = value.removesuffix("/") + "0"
-        return (
-            f"({fact} >= {_literal(value)} and {fact} < {_literal(end)})" if value else "root > 0"
-        )
     return f"{fact} {relation} {_literal(value)}"
 
 

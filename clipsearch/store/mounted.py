@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from clipsearch.errors import InvalidInput
 from clipsearch.store.catalog import Catalog
-from clipsearch.store.database import is_below, place_of
+from clipsearch.store.database import is_below, mounted_at
 from clipsearch.store.folder import StrPath, expanded
 
 
@@ -28,7 +28,7 @@ def mounted_folders(catalog: Catalog, mounted: Mapping[str, StrPath]) -> dict[st
         if not os.path.isdir(real):
             raise InvalidInput(f"there is no folder {real} for {folder}; is it mounted?")
         places[folder] = real
-    there = Counter(place_of(root, places) for root in roots)
+    there = Counter(mounted_at(root, places) for root in roots)
     if twice := [place for place, count in there.items() if count > 1]:
         raise InvalidInput(f"two folders of the index cannot both be at {twice[0]}")
     return places

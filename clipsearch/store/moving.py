@@ -34,7 +34,7 @@ class Moved:
     left: str | None  # what could not be cleared away where they were
 
 
-def opened(folder: Path, catalog: Catalog, model: Model) -> VectorStore:
+def to_search(folder: Path, catalog: Catalog, model: Model) -> VectorStore:
     """A model's vectors where they are, brought up to the catalog there or in memory."""
     engine = catalog.engine()
     if engine is None:

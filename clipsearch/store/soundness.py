@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from clipsearch.store.catalog import Catalog, Model
+from clipsearch.store.database.units import unit_rows
 from clipsearch.store.sync import is_sealed, vector_file
-from clipsearch.store.units import unit_rows
 from clipsearch.store.vectors import VectorFile
 
 _BATCH = 4096

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from clipsearch.photos.scan import ScanRules
 from clipsearch.photos.urls import is_url
 from clipsearch.store.catalog import Catalog, Model, Root
+from clipsearch.store.catalog.departed import Kept
 from clipsearch.store.database import Origin
-from clipsearch.store.departed import Kept
 from clipsearch.store.folder import IndexFolder
 from clipsearch.store.presence import Presence
 from clipsearch.store.running import Run, running

@@ -15,8 +15,8 @@ from clipsearch.encoders.rows import are_units
 from clipsearch.encoders.spec import HUB
 from clipsearch.errors import LibraryBusy
 from clipsearch.store.catalog import Catalog, Model
+from clipsearch.store.database.units import unit_rows
 from clipsearch.store.lock import write_lock
-from clipsearch.store.units import unit_rows
 from clipsearch.store.vectors import Seal, VectorFile
 
 # Rows of photos that are gone cost little in a search and much to sweep out of a large file.
@@ -73,7 +73,7 @@ def is_sealed(catalog: Catalog, model: Model, file: VectorFile) -> bool:
     if file.fingerprint()[1] > catalog.last_vector_id():
         return False  # it was put back from an older copy, and will give these ids out again
     library, last_id, stamp, _ = file.seal
-    is_known = library == catalog.identity and catalog.stamp(model.id, last_id) == stamp
+    is_known = library == catalog.index_id and catalog.stamp(model.id, last_id) == stamp
     return is_known or not library
 
 
@@ -110,7 +110,7 @@ def follow(
         bring_up(catalog, model, file)
         return
     last = added[-1][0]
-    seal = Seal(catalog.identity, last, catalog.stamp(model.id, last) or bytes(8), file.seal.passed)
+    seal = Seal(catalog.index_id, last, catalog.stamp(model.id, last) or bytes(8), file.seal.passed)
     rows = np.frombuffer(b"".join(row for _, row in added), np.float16)
     file.add([id for id, _ in added], rows.reshape(-1, model.dim), seal)
 
@@ -133,7 +133,7 @@ def hold_missing(catalog: Catalog, model: Model, file: VectorFile) -> None:
 
 def _is_of_a_later_copy(catalog: Catalog, model: Model, file: VectorFile) -> bool:
     """Whether a copy was renewed since its catalog was opened: its files come first."""
-    is_ours = catalog.origin is not None and file.seal.library == catalog.identity
+    is_ours = catalog.origin is not None and file.seal.library == catalog.index_id
     return is_ours and _agree(catalog, model, file, _COMPARED)
 
 
@@ -186,7 +186,7 @@ class _Rows:
 
 def _seal(catalog: Catalog, model: Model, rows: _Rows, passed: int) -> Seal:
     """What says that a file is up to the catalog, once it has taken `rows`."""
-    return Seal(catalog.identity, *catalog.last_batch(model.id), passed + rows.passed)
+    return Seal(catalog.index_id, *catalog.last_batch(model.id), passed + rows.passed)
 
 
 def _rewrite(catalog: Catalog, model: Model, file: VectorFile) -> None:

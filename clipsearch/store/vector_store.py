@@ -13,8 +13,9 @@ from typing import Protocol
 import numpy as np
 
 from clipsearch.store.approximate import ApproximateIndex, faster
-from clipsearch.store.catalog import Catalog, Model, Selection
+from clipsearch.store.catalog import Catalog, Model
 from clipsearch.store.conditions import Condition
+from clipsearch.store.engine_facts import told
 from clipsearch.store.sync import bring_up, follow
 from clipsearch.store.vectors import Ids, Matches, VectorFile
 
@@ -22,21 +23,21 @@ from clipsearch.store.vectors import Ids, Matches, VectorFile
 class Within:
     """The vectors that a search is limited to: those of the selected photos."""
 
-    def __init__(self, catalog: Catalog, model: Model, selection: Selection) -> None:
+    def __init__(self, catalog: Catalog, model: Model, selection: Condition) -> None:
         self._catalog = catalog
         self._model = model
         self._selection = selection
 
     @property
     def condition(self) -> Condition | None:
-        """The selection as a condition on what an engine knows, None where it knows too little."""
-        return self._selection.facts
+        """Which photos, in terms of what an engine knows; None where it knows too little."""
+        return told(self._selection)
 
     @cached_property
     def ids(self) -> np.ndarray:
         """The vectors' ids, (n,) int64, ascending."""
         return np.fromiter(
-            self._catalog.selected_vectors(self._model.id, self._selection), np.int64
+            self._catalog.selected_vector_ids(self._model.id, self._selection), np.int64
         )
 
 

@@ -15,7 +15,7 @@ from types import FrameType
 import uvicorn
 
 from clipsearch.ending import Askings, end_now
-from clipsearch.errors import ClipsearchError, InvalidInput
+from clipsearch.errors import ClipsearchError, InvalidInput, arg
 from clipsearch.library import Library
 from clipsearch.web.app import Access, create_app
 
@@ -34,12 +34,14 @@ def check_access(host: str, token: str | None, origins: list[str]) -> Access:
             an origin is none.
     """
     if token is not None and not (len(token) >= LEAST_TOKEN and token.isascii()):
-        raise InvalidInput(f"--token needs {LEAST_TOKEN} characters or more, in ASCII")
+        raise InvalidInput(f"{arg('token')} needs {LEAST_TOKEN} characters or more, in ASCII")
     if token is not None and not all(letter.isalnum() or letter in "-._~" for letter in token):
-        raise InvalidInput("--token may have letters, digits and -._~ in it")
+        raise InvalidInput(f"{arg('token')} may have letters, digits and -._~ in it")
     for origin in origins:
         if not re.fullmatch(r"https?://[^/\s]+", origin):
-            raise InvalidInput(f"--allow-origin {origin!r} is none; write https://photos.example")
+            raise InvalidInput(
+                f"{arg('allow_origin')} {origin!r} is none; write https://photos.example"
+            )
     if token is None and host not in _LOOPBACK:
         token = secrets.token_urlsafe(24)
     return Access(host, token, tuple(origins))
@@ -67,7 +69,7 @@ def listen(host: str, port: int) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             raise InvalidInput(
                 f"port {port} is in use, perhaps by another clipsearch serve; choose one with"
-                " --port"
+                f" {arg('port')}"
             ) from error
         raise InvalidInput(
             f"cannot listen on {host} port {port}: {error.strerror or error}"

@@ -16,7 +16,8 @@ from clipsearch.search.filters import Filters, no_photos_below, select
 from clipsearch.search.labels.lists import LabelSet
 from clipsearch.search.results import Hit
 from clipsearch.search.scoring import probabilities
-from clipsearch.store.catalog import EVERYTHING, Catalog, Model, Selection
+from clipsearch.store.catalog import Catalog, Model
+from clipsearch.store.conditions import EVERYTHING, Condition
 from clipsearch.store.presence import Presence
 from clipsearch.store.vector_store import VectorStore
 
@@ -174,7 +175,7 @@ def _best_of_block(ids: np.ndarray, cosines: np.ndarray, labels: LabelSet) -> _B
 
 
 def _hits(
-    catalog: Catalog, best: _Best, chosen: np.ndarray, place: Selection
+    catalog: Catalog, best: _Best, chosen: np.ndarray, place: Condition
 ) -> Iterator[tuple[int, list[Hit]]]:
     """The photos of each chosen vector, by its place in `best`."""
     photos = catalog.photos_of_vectors(best.ids[chosen].tolist(), place)
@@ -196,10 +197,10 @@ def _hits(
 
 def _vectors_below(
     folder: str | os.PathLike[str] | None, catalog: Catalog, model: Model
-) -> tuple[Selection, np.ndarray]:
+) -> tuple[Condition, np.ndarray]:
     """A folder as a selection of photos, None for all, and the vector id of each of them."""
     place = select(Filters(folder=[folder]), catalog) if folder is not None else None
-    ids = np.array(catalog.vectors_of_photos(model.id, place or EVERYTHING), np.int64)
+    ids = np.array(catalog.vector_ids_of_photos(model.id, place or EVERYTHING), np.int64)
     if place and not len(ids):
         raise no_photos_below(folder)
     return place or EVERYTHING, ids

@@ -8,6 +8,7 @@ lies. It says itself what it is a copy of.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sqlite3
 import time
@@ -18,9 +19,10 @@ from datetime import datetime
 from pathlib import Path
 
 from clipsearch.errors import LibraryError, arg
-from clipsearch.store import changes, damage, words
+from clipsearch.store.database import damage, fulltext, revisions
+from clipsearch.store.database.paths import from_db, mounted_at, to_db
+from clipsearch.store.database.reading import Reading, needs_to_write, read_only
 from clipsearch.store.lock import write_lock
-from clipsearch.store.reading import Reading, needs_to_write, read_only
 
 FILE_NAME = "catalog.db"
 APPLICATION_ID = 0x636C6970  # "clip", so that `file` and we can tell whose database it is
@@ -41,7 +43,7 @@ class Origin:
     made: str  # "2024-05-01T12:00:00", local time where it was made
 
 
-def made(folder: Path) -> sqlite3.Connection:
+def make_database(folder: Path) -> sqlite3.Connection:
     """The database of `folder`, made or migrated first where that is needed.
 
     Raises:
@@ -67,7 +69,7 @@ def made(folder: Path) -> sqlite3.Connection:
     return connection
 
 
-def opened(folder: Path, writes: bool = True) -> Reading:
+def open_database(folder: Path, writes: bool = True) -> Reading:
     """The database of `folder`, which must exist; the right to read will do.
 
     Unless it `writes`, nothing is written there, not even what SQLite needs beside a file.
@@ -80,7 +82,7 @@ def opened(folder: Path, writes: bool = True) -> Reading:
         raise LibraryError(f"{folder} holds no index; make one: clipsearch index FOLDER")
     try:
         if writes:
-            return Reading(file, made(folder))
+            return Reading(file, make_database(folder))
     except sqlite3.OperationalError as error:
         if not needs_to_write(error):
             raise
@@ -104,22 +106,22 @@ def origin(connection: sqlite3.Connection) -> Origin | None:
     return Origin(from_db(folder), made)
 
 
-def identity(connection: sqlite3.Connection) -> str:
+def index_id(connection: sqlite3.Connection) -> str:
     """What tells an index from all others; its copies have the same."""
     (id,) = connection.execute("SELECT id FROM library").fetchone()
     return str(id)
 
 
-def mount(connection: sqlite3.Connection, places: Mapping[str, str]) -> None:
-    """Have all questions answered with roots, or folders that hold some, at other places.
+def mount(connection: sqlite3.Connection, mounts: Mapping[str, str]) -> None:
+    """Have all questions answered with roots where they are mounted on this machine.
 
     From here on nothing about roots can be written.
     """
 
-    def place(path: str | bytes) -> str | bytes:
-        return to_db(place_of(from_db(path), places))
+    def mounted(path: str | bytes) -> str | bytes:
+        return to_db(mounted_at(from_db(path), mounts))
 
-    connection.create_function("mounted", 1, place, deterministic=True)
+    connection.create_function("mounted", 1, mounted, deterministic=True)
     # What is temporary is found before what has the same name in the file.
     connection.execute(
         "CREATE TEMP VIEW roots AS SELECT id, mounted(path) AS path, rules FROM main.roots"
@@ -174,8 +176,8 @@ def _mark(fresh: sqlite3.Connection, source: Path | None, questions: Sequence[st
     fresh.execute("PRAGMA secure_delete = ON")  # else what is deleted can be read in the file
     fresh.execute("BEGIN")
     fresh.execute(
-        f"DELETE FROM questions WHERE text NOT IN ({', '.join('?' * len(questions))})",
-        tuple(questions),
+        "DELETE FROM questions WHERE text NOT IN (SELECT value FROM json_each(?))",
+        (json.dumps(questions),),
     )
     fresh.execute("DROP TABLE IF EXISTS copied")
     if source is not None:
@@ -185,42 +187,10 @@ def _mark(fresh: sqlite3.Connection, source: Path | None, questions: Sequence[st
     else:
         fresh.execute("UPDATE library SET id = lower(hex(randomblob(8)))")
         fresh.execute("DELETE FROM stores")
-        changes.stop(fresh)
+        revisions.stop(fresh)
     fresh.execute("COMMIT")
     if source is None:
         fresh.execute("PRAGMA journal_mode = WAL")
-
-
-def place_of(root: str, places: Mapping[str, str]) -> str:
-    """Where a root is, by the places of folders that hold it; the longest one counts."""
-    holders = [folder for folder in places if is_below(root, folder)]
-    if not holders:
-        return root
-    holder = max(holders, key=len)
-    below = os.path.relpath(root, holder)
-    return places[holder] if below == "." else os.path.join(places[holder], below)
-
-
-def is_below(path: str, folder: str) -> bool:
-    """Whether `path` is `folder` or lies below it; "" holds everything."""
-    if not folder or path == folder:
-        return True
-    separators = ("/", os.sep)
-    return path.startswith(folder) and (folder[-1] in separators or path[len(folder)] in separators)
-
-
-def to_db(path: str) -> str | bytes:
-    """Text, or the raw bytes of a name that is not valid UTF-8."""
-    try:
-        path.encode()
-        return path
-    except UnicodeEncodeError:
-        return os.fsencode(path)
-
-
-def from_db(path: str | bytes) -> str:
-    """The opposite of `to_db`."""
-    return path if isinstance(path, str) else os.fsdecode(path)
 
 
 def _read_only(file: Path, shares: bool) -> Reading:
@@ -274,7 +244,7 @@ def _migrate_patiently(connection: sqlite3.Connection) -> None:
 def _migrate(connection: sqlite3.Connection) -> None:
     from sqlite_utils import Database
 
-    from clipsearch.store.migrations import migrations
+    from clipsearch.store.database.migrations import migrations
 
     # First the name, last the version: a file that was left half-made is ours and migrated on.
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -282,6 +252,6 @@ def _migrate(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
     migrations.apply(Database(connection, execute_plugins=False))
     connection.execute("BEGIN")
-    words.rebuild(connection)
+    fulltext.rebuild(connection)
     connection.execute("COMMIT")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

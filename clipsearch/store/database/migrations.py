@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlite_utils import Database, Migrations
 
-from clipsearch.store import units
+from clipsearch.store.database import units
 
 migrations = Migrations("clipsearch")
 

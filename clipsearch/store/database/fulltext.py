@@ -53,6 +53,16 @@ def phrase(text: str) -> str | None:
     return f'"{plain}"' if any(map(str.isalnum, plain)) else None
 
 
+def has_words(text: str) -> bool:
+    """Whether there is something in a text that can be looked for."""
+    return phrase(text) is not None
+
+
+def any_of(words: Iterable[str]) -> str:
+    """What the full-text search takes for any of these words; "" where none is one."""
+    return " OR ".join(dict.fromkeys(filter(None, map(phrase, words))))
+
+
 def _write(connection: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> None:
     connection.executemany(_INSERT, _as_words(rows))
 

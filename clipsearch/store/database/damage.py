@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from clipsearch.errors import LibraryError
-from clipsearch.store.reading import damage, is_sound_alone
+from clipsearch.store.database.reading import damage, is_sound_alone
 
 
 def told(file: Path, error: sqlite3.Error) -> LibraryError:

@@ -1,0 +1,40 @@
+"""The models whose vectors the catalog has."""
+
+from __future__ import annotations
+
+from clipsearch.store.catalog.connection import Connection
+from clipsearch.store.catalog.records import Model
+
+
+class Models(Connection):
+    """The models of an index."""
+
+    def models(self) -> list[Model]:
+        """The models of this index, its main one first."""
+        columns = "id, spec, weights, preprocess, dim, note, runtime"
+        return [
+            Model(*row) for row in self._db.execute(f"SELECT {columns} FROM models ORDER BY id")
+        ]
+
+    def add_model(
+        self, spec: str, weights: str, preprocess: str, dim: int, note: str | None
+    ) -> Model:
+        """Remember a model, and give it with its id."""
+        with self.transaction():
+            cursor = self._db.execute(
+                "INSERT INTO models (spec, weights, preprocess, dim, note) VALUES (?, ?, ?, ?, ?)",
+                (spec, weights, preprocess, dim, note),
+            )
+        return Model(int(cursor.lastrowid or 0), spec, weights, preprocess, dim, note)
+
+    def set_runtime(self, model_id: int, runtime: str) -> None:
+        """Remember what embeds pictures with a model from now on, "torch" or "onnx"."""
+        with self.transaction():
+            self._db.execute("UPDATE models SET runtime = ? WHERE id = ?", (runtime, model_id))
+
+    def remove_model(self, model_id: int) -> None:
+        """Forget a model with its vectors."""
+        with self.transaction():
+            for table in ("questions", "vectors", "departed_vectors", "batches"):
+                self._db.execute(f"DELETE FROM {table} WHERE model_id = ?", (model_id,))
+            self._db.execute("DELETE FROM models WHERE id = ?", (model_id,))

@@ -1,0 +1,170 @@
+"""The photos of the catalog: all of a root, those of a size, and those that a condition selects."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from clipsearch.photos.facts import Facts
+from clipsearch.photos.opening import Place
+from clipsearch.store.catalog import departed
+from clipsearch.store.catalog.facts import FACT_NAMES, FACTS, facts_in, path_in
+from clipsearch.store.catalog.records import Known, PhotoRow, StoredPhoto
+from clipsearch.store.catalog.roots import Roots
+from clipsearch.store.catalog.selection import FOLDERS, TALLIED, Selection, lying, selected
+from clipsearch.store.conditions import EVERYTHING, Condition
+from clipsearch.store.database.paths import from_db
+
+
+class Photos(Roots):
+    """The photos of an index."""
+
+    def count_photos(self, root_id: int | None = None) -> int:
+        """How many photos the index, or one root of it, holds."""
+        where = "" if root_id is None else "WHERE root_id = ?"
+        arguments = () if root_id is None else (root_id,)
+        (count,) = self._db.execute(f"SELECT count(*) FROM photos {where}", arguments).fetchone()
+        return int(count)
+
+    def known(self, root_id: int, below: str = "", deep: bool = True) -> dict[str, Known]:
+        """What is known of each photo of a root, by its path below the root."""
+        return {
+            from_db(path): Known(*rest)
+            for where in lying(root_id, below, deep)
+            for path, *rest in self._select("path, id, size, mtime_ns, digest", "photos", where)
+        }
+
+    def known_of_sizes(self, sizes: Iterable[int]) -> list[tuple[int, str, Known]]:
+        """The photos of one of these sizes in bytes: root, path below it and what is known."""
+        rows = self._db.execute(
+            "SELECT root_id, path, id, size, mtime_ns, digest FROM photos"
+            " WHERE size IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(sizes)),),
+        )
+        return [(root_id, from_db(path), Known(*rest)) for root_id, path, *rest in rows]
+
+    def stamps(self, root_id: int, below: str = "", deep: bool = True) -> set[tuple[str, int, int]]:
+        """The (path below the root, size, mtime_ns) of each photo of a root."""
+        text, raw = lying(root_id, below, deep)
+        columns = "path, size, mtime_ns"
+        stamps: set[tuple[str, int, int]] = set(self._select(columns, "photos", text))
+        for path, size, mtime_ns in self._select(columns, "photos", raw):
+            stamps.add((from_db(path), size, mtime_ns))
+        return stamps
+
+    def taken_sizes(self, sizes: Iterable[int]) -> set[int]:
+        """Those of these sizes in bytes that photos have, or had that left not long ago."""
+        wanted = json.dumps(list(sizes))
+        rows = self._db.execute(
+            "SELECT DISTINCT size FROM photos WHERE size IN (SELECT value FROM json_each(?))",
+            (wanted,),
+        )
+        return {size for (size,) in rows} | departed.sizes(self._db, wanted)
+
+    def facts_of(self, digest: str) -> Facts | None:
+        """The facts of a photo that has this content, or had it; None where there is none."""
+        row = self._db.execute(
+            f"SELECT {FACTS} FROM photos WHERE digest = ? LIMIT 1", (digest,)
+        ).fetchone()
+        if row is None and (kept := departed.facts_of(self._db, digest)):
+            row = [kept.get(name) for name in FACT_NAMES]
+        return facts_in(row) if row else None
+
+    def photos_of_vectors(
+        self, ids: Sequence[int], selection: Condition | Selection = EVERYTHING
+    ) -> dict[int, list[PhotoRow]]:
+        """The selected photos that show what each vector embeds, by vector id; copies share one."""
+        where = selected(selection)
+        # CROSS, so that it begins with the vectors: few, where the selected photos may be many.
+        rows = self._db.execute(
+            f"SELECT vectors.id, photos.id, roots.path, photos.path, photos.digest, {FACTS}"
+            " FROM vectors"
+            " CROSS JOIN photos ON photos.digest = vectors.digest"
+            " CROSS JOIN roots ON roots.id = photos.root_id"
+            " WHERE vectors.id IN (SELECT value FROM json_each(?))"
+            f" AND ({where.condition}) ORDER BY photos.id",
+            (json.dumps(ids), *where.values),
+        )
+        photos: dict[int, list[PhotoRow]] = {}
+        for vector_id, photo_id, root, path, digest, *facts in rows:
+            row = PhotoRow(photo_id, path_in(root, path), digest, facts_in(facts))
+            photos.setdefault(vector_id, []).append(row)
+        return photos
+
+    def photos(
+        self, selection: Condition | Selection = EVERYTHING, limit: int = -1, offset: int = 0
+    ) -> list[PhotoRow]:
+        """The selected photos, the latest taken first, from the one at `offset` on.
+
+        Not more than `limit` unless negative.
+        """
+        where = selected(selection)
+        rows = self._db.execute(
+            f"SELECT photos.id, roots.path, photos.path, digest, {FACTS} FROM photos"
+            f" JOIN roots ON roots.id = root_id WHERE {where.condition}"
+            " ORDER BY taken_at IS NULL, substr(taken_at, 1, 19) DESC, roots.path, photos.path"
+            " LIMIT ? OFFSET ?",
+            (*where.values, limit, offset),
+        )
+        return [
+            PhotoRow(id, path_in(root, path), digest, facts_in(facts))
+            for id, root, path, digest, *facts in rows
+        ]
+
+    def stored(self, photo_id: int) -> StoredPhoto | None:
+        """A photo and where its file is, by its id; None where there is no such photo."""
+        row = self._db.execute(
+            "SELECT photos.id, digest, root_id, roots.path, photos.path, size, mtime_ns,"
+            f" {FACTS} FROM photos JOIN roots ON roots.id = root_id WHERE photos.id = ?",
+            (photo_id,),
+        ).fetchone()
+        if row is None:
+            return None
+        id, digest, root_id, root, path, size, mtime_ns, *facts = row
+        through_links = self.follows_links(root_id, from_db(path))
+        place = Place(from_db(root), from_db(path), size, mtime_ns, through_links)
+        return StoredPhoto(PhotoRow(id, path_in(root, path), digest, facts_in(facts)), place)
+
+    def count_selected(self, selection: Condition | Selection) -> int:
+        """How many photos a condition chooses."""
+        (count,) = next(iter(self._select("count(*)", "photos", selected(selection))))
+        return int(count)
+
+    def tally(
+        self, fact: str, selection: Condition | Selection = EVERYTHING
+    ) -> list[tuple[Any, int]]:
+        """How many of the selected photos have each value of a fact, that of most first.
+
+        The facts are camera, month ("2024-05"), type ("jpg") and placed (1 or 0); None is the value
+        of what is not known.
+        """
+        return self._tally(TALLIED[fact], selection)
+
+    def tally_folders(
+        self, selection: Condition | Selection = EVERYTHING
+    ) -> list[tuple[str, str, int]]:
+        """How many of the selected photos lie in each folder that is right below a root.
+
+        Such are (root's path, folder's name, count); "" is the name for the root itself.
+        """
+        folders = []
+        for value, count in self._tally(FOLDERS, selection):
+            root, below = (os.fsdecode(bytes.fromhex(part)) for part in value.split(" "))
+            folders.append((root, below.rstrip("/"), count))
+        return folders
+
+    def _tally(self, expression: str, selection: Condition | Selection) -> list[tuple[Any, int]]:
+        where = selected(selection)
+        return self._db.execute(
+            f"SELECT {expression} AS value, count(*) FROM photos"
+            f" JOIN roots ON roots.id = root_id WHERE {where.condition}"
+            " GROUP BY value ORDER BY count(*) DESC, value",
+            where.values,
+        ).fetchall()
+
+    def cameras(self) -> list[str]:
+        """The names of all cameras."""
+        rows = self._db.execute("SELECT DISTINCT camera FROM photos WHERE camera IS NOT NULL")
+        return [camera for (camera,) in rows]

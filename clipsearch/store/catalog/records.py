@@ -1,0 +1,129 @@
+"""What is read from the catalog and written to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from clipsearch.photos.facts import Facts
+from clipsearch.photos.opening import Place
+from clipsearch.store.engine_facts import EngineFacts
+
+# By a folder's path below its root: names of the file systems that its photos are on; "" is the
+# one of the folder above (see indexing/away.py).
+Seams = Mapping[str, frozenset[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model whose vectors the index holds."""
+
+    id: int
+    spec: str
+    weights: str  # SHA-256 of the weights, hex
+    preprocess: str
+    dim: int
+    note: str | None  # why this model, where nobody chose it
+    runtime: str = "torch"  # what embeds pictures with it, "torch" or "onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A folder that is indexed with all below it."""
+
+    id: int
+    path: str  # absolute, or a URL
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the catalog knows of a file: enough to tell whether it changed."""
+
+    id: int
+    size: int
+    mtime_ns: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoRow:
+    """One photo of the catalog."""
+
+    id: int
+    path: str  # absolute
+    digest: str
+    facts: Facts
+
+
+class StoredPhoto(NamedTuple):
+    """A photo of the catalog, and where its file is."""
+
+    row: PhotoRow
+    place: Place
+
+
+class EnginePhoto(NamedTuple):
+    """A photo as an engine holds it for one model."""
+
+    id: int
+    vector_id: int
+    vector: bytes  # float16 row
+    facts: EngineFacts
+
+
+class PhotoFile(NamedTuple):
+    """What tells a photo's file from its duplicates."""
+
+    id: int
+    digest: str
+    size: int  # bytes
+    mtime_ns: int
+    width: int | None
+    height: int | None
+    taken: str | None  # "2024-05-01T12:00:00" on the camera's clock; None where EXIF tells none
+
+
+@dataclass(frozen=True, slots=True)
+class NewPhoto:
+    """A photo to be written; `id` is that of the row it replaces, None for a new one."""
+
+    id: int | None
+    root_id: int
+    path: str  # below the root
+    digest: str  # SHA-256 of the whole file, hex
+    size: int
+    mtime_ns: int
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A file that could not be read, and why."""
+
+    root_id: int
+    path: str  # below the root
+    size: int
+    mtime_ns: int
+    reason: str
+    tries: int = 0  # 1 where the next may go well; such are counted while the file is the same
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """An engine outside the index folder that holds the vectors, or is being given them."""
+
+    address: str  # "milvus:http://..."
+    library: str  # what tells this index from others there
+    ready: bool  # whether it has them all
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one transaction writes."""
+
+    vectors: list[tuple[str, bytes]] = field(default_factory=list)  # digest, float16 row
+    pictures: list[tuple[str, bytes]] = field(default_factory=list)  # digest, perceptual hash
+    photos: list[NewPhoto] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    dropped: list[int] = field(default_factory=list)  # ids of photos that are photos no more

@@ -1,0 +1,184 @@
+"""Conditions on photos in SQL, exactly; and by what photos are counted."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from clipsearch.store.conditions import (
+    All,
+    Below,
+    Condition,
+    Either,
+    Has,
+    Is,
+    Near,
+    Not,
+    OtherFact,
+    Says,
+    folded,
+    span_below,
+)
+from clipsearch.store.database.fulltext import phrase
+from clipsearch.store.database.paths import to_db
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A condition in SQL on rows of `photos`, and the values of its question marks."""
+
+    condition: str
+    values: tuple[Any, ...]
+
+
+def selected(photos: Condition | Selection) -> Selection:
+    """A condition in SQL; what is in SQL stays so."""
+    match photos:
+        case Selection():
+            return photos
+        case All(parts):
+            return _joined(" AND ", parts) if parts else Selection("1", ())
+        case Either(parts):
+            return _joined(" OR ", parts) if parts else Selection("0", ())
+        case Not(part):
+            return Selection(f"NOT ({selected(part).condition})", selected(part).values)
+        case Has(fact):
+            return Selection(_KNOWN[fact], ())
+        case Below():
+            return _below(photos)
+        case Near():
+            return _near(photos)
+        case Says(words):
+            return Selection(_SAYS, (phrase(words),))
+        case Is():
+            return _compared(photos)
+
+
+def _joined(joint: str, parts: tuple[Condition, ...]) -> Selection:
+    every = [selected(part) for part in parts]
+    condition = joint.join(f"({part.condition})" for part in every)
+    return Selection(condition, tuple(value for part in every for value in part.values))
+
+
+_KNOWN = {
+    "place": "latitude IS NOT NULL AND longitude IS NOT NULL",
+    "date": "taken_from IN ('exif', 'xmp')",
+    "camera": "camera IS NOT NULL",
+    "lens": "lens IS NOT NULL",
+    "title": "title IS NOT NULL",
+    "caption": "caption IS NOT NULL",
+    "keywords": "keywords IS NOT NULL",
+}
+_SAYS = "photos.id IN (SELECT rowid FROM words WHERE words MATCH ?)"
+
+
+def _below(it: Below) -> Selection:
+    if not it.folder:
+        return Selection("root_id = ?", (it.root,))
+    span = span_below(it.folder)
+    # Paths that are no valid text are kept as bytes, which come after all texts.
+    lying = "photos.path >= ? AND photos.path < ?"
+    values = (it.root, *map(to_db, span), *map(os.fsencode, span))
+    return Selection(f"root_id = ? AND ({lying} OR {lying})", values)
+
+
+def _near(it: Near) -> Selection:
+    # A band of latitude first, which costs next to nothing; a degree of it is 111 km.
+    return Selection(
+        "latitude BETWEEN ? AND ? AND kilometres(latitude, longitude, ?, ?) <= ?",
+        (it.latitude - it.band, it.latitude + it.band, it.latitude, it.longitude, it.kilometres),
+    )
+
+
+_FACTS = {
+    # The time on the clock where it was taken, which is what people remember.
+    "taken": "substr(taken_at, 1, 19)",
+    "camera": "camera",
+    "width": "width",
+    "height": "height",
+    "longer": "max(width, height)",
+    "shorter": "min(width, height)",
+    "pixels": "width * height",
+    "id": "photos.id",
+}
+
+
+def _compared(it: Is) -> Selection:
+    if it.fact == "type":
+        return _ending(it.value)
+    fact = _FACTS[it.fact]
+    if it.relation == "in":
+        return Selection(f"{fact} IN (SELECT value FROM json_each(?))", (json.dumps(it.value),))
+    if it.relation == "contains":
+        # Such facts have few values: each is compared once, and not photo by photo.
+        every = f"SELECT DISTINCT ifnull({fact}, '') AS name FROM photos"
+        some = f"SELECT name FROM ({every}) WHERE instr(folded(name), ?)"
+        return Selection(f"{fact} IN ({some})", (it.value,))
+    if isinstance(it.value, OtherFact):
+        return Selection(f"{fact} {it.relation} {_FACTS[it.value.name]}", ())
+    return Selection(f"{fact} {it.relation} ?", (it.value,))
+
+
+def _ending(endings: tuple[str, ...]) -> Selection:
+    test = "substr(lower(CAST(photos.path AS TEXT)), -?) = ?"
+    values = tuple(value for ending in endings for value in (len(ending), ending))
+    return Selection(" OR ".join([test] * len(endings)), values)
+
+
+_NAME = "CAST(photos.path AS TEXT)"
+
+# What photos are counted by.
+TALLIED = {
+    "camera": "camera",
+    "month": "substr(taken_at, 1, 7)",
+    "type": f"lower(replace({_NAME}, rtrim({_NAME}, replace({_NAME}, '.', '')), ''))",
+    "placed": _KNOWN["place"],
+}
+_BYTES = "CAST(photos.path AS BLOB)"
+# In hexadecimal, since names that are no text are kept as bytes.
+FOLDERS = f"hex(roots.path) || ' ' || hex(substr({_BYTES}, 1, instr({_BYTES}, x'2f')))"
+
+
+VECTOR_OF_PHOTO = "SELECT 1 FROM vectors WHERE vectors.digest = photos.digest"
+
+
+def lying(root_id: int, below: str, deep: bool) -> tuple[Selection, Selection]:
+    """What lies in or is a folder of a root: what has text as its path, and what has bytes.
+
+    All that does, or (not `deep`) right in it. For rows of any table with a root and a path.
+    """
+    return _lying_as("text", root_id, below, deep), _lying_as("blob", root_id, below, deep)
+
+
+def _lying_as(kind: str, root_id: int, below: str, deep: bool) -> Selection:
+    encode: Callable[[str], str | bytes] = to_db if kind == "text" else os.fsencode
+    # Bytes come after all texts, so that an index finds either without a look at the other.
+    condition = f"root_id = ? AND path {'<' if kind == 'text' else '>='} x''"
+    values: list[int | str | bytes] = [root_id]
+    first, end = span_below(below) if below else ("", "")
+    if below:
+        condition += " AND path >= ? AND path < ? AND (path = ? OR path >= ?)"
+        values += map(encode, (below, end, below, first))
+    if not deep:
+        condition += " AND instr(substr(path, ?), ?) = 0"
+        values += [len(encode(first)) + 1, encode("/")]
+    return Selection(condition, tuple(values))
+
+
+def add_functions(db: sqlite3.Connection) -> None:
+    """Have a connection know what conditions call."""
+    db.create_function("kilometres", 4, _kilometres, deterministic=True)
+    db.create_function("folded", 1, folded, deterministic=True)
+
+
+def _kilometres(latitude: float, longitude: float, other: float, further: float) -> float:
+    """The distance of two places in degrees on a sphere of the Earth's size, by haversines."""
+    here, there = math.radians(latitude), math.radians(other)
+    half = math.sin((there - here) / 2) ** 2
+    half += math.cos(here) * math.cos(there) * math.sin(math.radians(further - longitude) / 2) ** 2
+    return 2 * 6371.0088 * math.asin(math.sqrt(min(1.0, half)))

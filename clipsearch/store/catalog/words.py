@@ -1,0 +1,103 @@
+"""Words: questions that were asked, captions that models wrote, and what is found by words."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+
+from clipsearch.store.catalog.connection import Connection
+from clipsearch.store.catalog.facts import path_in
+from clipsearch.store.catalog.selection import VECTOR_OF_PHOTO, Selection, selected
+from clipsearch.store.conditions import EVERYTHING, Condition
+from clipsearch.store.database import fulltext
+
+MOST_QUESTIONS = 10_000  # that are remembered; the oldest go first
+
+
+class Words(Connection):
+    """The words of an index."""
+
+    def answered(self, model_id: int, texts: Iterable[str]) -> dict[str, bytes]:
+        """The float32 rows of those texts that a model has embedded before, by text."""
+        select = "SELECT vector FROM questions WHERE model_id = ? AND text = ?"
+        found = ((text, self._db.execute(select, (model_id, text)).fetchone()) for text in texts)
+        return {text: row[0] for text, row in found if row}
+
+    def remember(self, model_id: int, vectors: Mapping[str, bytes]) -> None:
+        """Keep the float32 rows of texts, unless the index is read-only or being written to."""
+        (patience,) = self._db.execute("PRAGMA busy_timeout").fetchone()
+        self._db.execute("PRAGMA busy_timeout = 0")
+        try:
+            with self.transaction():
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO questions VALUES (?, ?, ?)",
+                    [(model_id, text, vector) for text, vector in vectors.items()],
+                )
+                self._db.execute(
+                    "DELETE FROM questions WHERE rowid <="
+                    " (SELECT max(rowid) FROM questions) - ?", (MOST_QUESTIONS,)
+                )  # fmt: skip
+        except sqlite3.Error:
+            pass  # asking again costs a moment; an answer is due in any case
+        finally:
+            self._db.execute(f"PRAGMA busy_timeout = {patience}")
+
+    def add_captions(self, model: str, captions: Mapping[str, str]) -> None:
+        """Remember what a model wrote, by digest."""
+        with self.transaction():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO captions VALUES (?, ?, ?)",
+                [(digest, model, text) for digest, text in captions.items()],
+            )
+            fulltext.renew(self._db, "digest = ?", ((digest,) for digest in captions))
+
+    def captions_of(self, digest: str) -> dict[str, str]:
+        """What models wrote about a content, by the model's name."""
+        select = (
+            f"SELECT model, text FROM captions WHERE digest = ? AND {_HAS_PHOTO} ORDER BY model"
+        )
+        return dict(self._db.execute(select, (digest,)))
+
+    def count_captions(self) -> dict[str, int]:
+        """How many contents of photos each model wrote a caption for."""
+        select = f"SELECT model, count(*) FROM captions WHERE {_HAS_PHOTO} GROUP BY 1 ORDER BY 1"
+        return dict(self._db.execute(select))
+
+    def paths_without_caption(
+        self, model: str, selection: Condition | Selection = EVERYTHING
+    ) -> dict[str, str]:
+        """A file's absolute path for each selected photos' content without a model's caption."""
+        where = selected(selection)
+        rows = self._db.execute(
+            "SELECT digest, roots.path, photos.path FROM photos"
+            f" JOIN roots ON roots.id = root_id WHERE ({where.condition}) AND NOT EXISTS"
+            " (SELECT 1 FROM captions WHERE captions.digest = photos.digest AND model = ?)"
+            " ORDER BY photos.id",
+            (*where.values, model),
+        )
+        return {digest: path_in(root, path) for digest, root, path in rows}
+
+    def photos_with_words(
+        self, model_id: int, words: Iterable[str], selection: Condition | Selection = EVERYTHING
+    ) -> list[tuple[int, float]]:
+        """The selected photos that words are written about: (id, BM25), the lowest and best first.
+
+        Of those that a model has embedded; the more of the words, the better.
+        """
+        where, wanted = selected(selection), fulltext.any_of(words)
+        if not wanted:
+            return []
+        return self._db.execute(
+            "SELECT rowid, rank FROM words WHERE words MATCH ? AND rowid IN"
+            f" (SELECT id FROM photos WHERE ({where.condition})"
+            f" AND EXISTS ({VECTOR_OF_PHOTO} AND model_id = ?)) ORDER BY rank, rowid",
+            (wanted, *where.values, model_id),
+        ).fetchall()
+
+    def rebuild_words(self) -> None:
+        """Write the full-text table anew."""
+        with self.transaction():
+            fulltext.rebuild(self._db)
+
+
+_HAS_PHOTO = "EXISTS (SELECT 1 FROM photos WHERE photos.digest = captions.digest)"

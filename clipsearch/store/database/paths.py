@@ -1,0 +1,38 @@
+"""Paths as the catalog keeps them, and how they lie below each other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+
+def mounted_at(root: str, mounts: Mapping[str, str]) -> str:
+    """Where a root is here, by where folders that hold it are mounted; the longest one counts."""
+    holders = [folder for folder in mounts if is_below(root, folder)]
+    if not holders:
+        return root
+    holder = max(holders, key=len)
+    below = os.path.relpath(root, holder)
+    return mounts[holder] if below == "." else os.path.join(mounts[holder], below)
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Whether `path` is `folder` or lies below it; "" holds everything."""
+    if not folder or path == folder:
+        return True
+    separators = ("/", os.sep)
+    return path.startswith(folder) and (folder[-1] in separators or path[len(folder)] in separators)
+
+
+def to_db(path: str) -> str | bytes:
+    """Text, or the raw bytes of a name that is not valid UTF-8."""
+    try:
+        path.encode()
+        return path
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+
+
+def from_db(path: str | bytes) -> str:
+    """The opposite of `to_db`."""
+    return path if isinstance(path, str) else os.fsdecode(path)
