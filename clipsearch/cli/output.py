@@ -214,10 +214,10 @@ def _print_table(
     from clipsearch.cli.table import is_decorated, link_to
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, name in enumerate(columns):
+    for column, name in enumerate(columns):
         justify: Literal["left", "right"] = "right" if name[0] == ">" else "left"
         # What a row is called stays in one piece, to be copied.
-        table.add_column(name.lstrip(">"), justify=justify, overflow="fold", no_wrap=place == 0)
+        table.add_column(name.lstrip(">"), justify=justify, overflow="fold", no_wrap=column == 0)
     styles = [Style(link=link_to(file)) for file in links] if is_decorated() else []
     for row, style in itertools.zip_longest(rows, styles, fillvalue=""):
         table.add_row(*row[:-1], Text(row[-1], style))

@@ -15,7 +15,7 @@ from clipsearch.cli.options import (
     ModelSpec,
     Mounted,
     Relevant,
-    places_of,
+    folders_of,
 )
 from clipsearch.cli.output import Output, answer
 from clipsearch.cli.wording import nothing_found
@@ -77,7 +77,7 @@ def query(
     if weight is not None and not image:
         raise InvalidInput("--weight is that of pictures: give one with --image; words: '2*dog'")
     with Library.open(
-        index, model=model, device=device, create=False, mounted=places_of(mounted)
+        index, model=model, device=device, create=False, mounted=folders_of(mounted)
     ) as library:
         hits = library.query(
             text,

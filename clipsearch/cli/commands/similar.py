@@ -16,7 +16,7 @@ from clipsearch.cli.options import (
     ModelSpec,
     Mounted,
     Relevant,
-    places_of,
+    folders_of,
 )
 from clipsearch.cli.output import Output, answer
 from clipsearch.cli.wording import nothing_found
@@ -60,7 +60,7 @@ def similar(
 
     take_over_pillow()
     with Library.open(
-        index, model=model, device=device, create=False, mounted=places_of(mounted)
+        index, model=model, device=device, create=False, mounted=folders_of(mounted)
     ) as library:
         hits = library.similar(
             image,
