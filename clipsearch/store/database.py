@@ -20,7 +20,13 @@ from pathlib import Path
 from clipsearch.errors import LibraryError
 from clipsearch.store import changes, damage, words
 from clipsearch.store.lock import write_lock
-from clipsearch.store.reading import Reading, needs_to_write, read_only
+from clipsearch.store.reading import (
+    Reading,
+    is_log_of_another,
+    is_sound_alone,
+    needs_to_write,
+    read_only,
+)
 
 FILE_NAME = "catalog.db"
 APPLICATION_ID = 0x636C6970  # "clip", so that `file` and we can tell whose database it is
@@ -48,6 +54,8 @@ def made(folder: Path) -> sqlite3.Connection:
         LibraryError: the file there is not ours, or a newer version made it.
     """
     file = folder / FILE_NAME
+    if is_log_of_another(file) and os.access(file, os.W_OK) and is_sound_alone(file):
+        raise LibraryError(damage.NOT_ITS_LOG.format(file=file, name=file.name))
     # Another process's short write is waited for, not reported as "database is locked".
     connection = sqlite3.connect(
         file, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
