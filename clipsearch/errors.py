@@ -26,11 +26,24 @@ class ClipsearchError(Exception):
     """The base of all errors that clipsearch raises on purpose."""
 
 
-LARGEST = (1 << 63) - 1  # the largest number that a catalog can hold or be asked for
-
-
 class InvalidInput(ClipsearchError):
     """An argument makes no sense."""
+
+
+LARGEST = (1 << 63) - 1  # the largest number that a catalog can hold or be asked for
+MOST = 1_000_000_000  # of what an option counts; more is a slip of the fingers
+
+
+def check_number(name: str, number: float | None, least: float, most: float = MOST) -> None:
+    """Raise InvalidInput unless a number that is given lies between two others.
+
+    What is no number or infinite does not.
+    """
+    if number is None or least <= number <= most:
+        return
+    if number > most:
+        raise InvalidInput(f"{name} is at most {most}")
+    raise InvalidInput(f"{name} must be at least {least}")
 
 
 class PhotoError(ClipsearchError):

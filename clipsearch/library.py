@@ -6,7 +6,6 @@ What only some calls need is imported by them: a run with nothing to do needs no
 from __future__ import annotations
 
 import logging
-import math
 import os
 import threading
 import time
@@ -27,6 +26,7 @@ from clipsearch.errors import (
     InvalidInput,
     LibraryBusy,
     LibraryError,
+    check_number,
 )
 from clipsearch.models import Models
 from clipsearch.photos.scan import ScanRules
@@ -78,10 +78,9 @@ T = TypeVar("T")
 StrPath = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
 
-_MOST = 1_000_000_000  # of what an option counts; more is a slip of the fingers
-
 # A watcher writes for a moment, and then others may.
 _PATIENCE = 3.0  # seconds
+_LONGEST_POLL = 366 * 86_400  # seconds, and less than any system counts in its waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,11 +442,11 @@ class Library:
             take_back_roots,
         )
 
-        _check_positive("--batch-size", batch_size)
-        _check_positive("--workers", workers)
-        _check_positive("--max-megapixels", max_megapixels)
-        _check_positive("--frames", frames)
-        _check_days(keep_for)
+        check_number("--batch-size", batch_size, 1)
+        check_number("--workers", workers, 1)
+        check_number("--max-megapixels", max_megapixels, 1)
+        check_number("--frames", frames, 1)
+        check_number("--keep-for", keep_for, 0, MOST_DAYS)
         how = _How(batch_size, workers, isolated, max_megapixels, frames, progress, stopping)
         if ray is not None:
             from clipsearch.indexing.distributed import Cluster
@@ -511,8 +510,9 @@ class Library:
         from clipsearch.indexing.targets import take_back_roots
         from clipsearch.indexing.watch import Watcher
 
-        if poll is not None and not 0 < poll < math.inf:
+        if poll is not None and poll <= 0:
             raise InvalidInput(f"--poll must be above 0 seconds, not {poll}")
+        check_number("--poll", poll, 0, _LONGEST_POLL)
         how = _How(None, None, isolated, None, 1, progress, stop.is_set)
         is_first = True
 
@@ -564,8 +564,9 @@ class Library:
         from clipsearch.indexing.loading import Loaders, usual_workers
         from clipsearch.search.filters import Filters, no_photos_below
 
-        _check_positive("--batch-size", batch_size)
+        check_number("--batch-size", batch_size, 1)
         name = captioner_name(model)
+        stops = stopping or (lambda: False)
         with explained(self.folder):
             self._catalog.open_to_write()
             selection = self._selected(Filters(folder=folders))
@@ -573,8 +574,8 @@ class Library:
                 raise no_photos_below(" or ".join(map(str, folders)))
             return write_captions(
                 self._catalog, name, partial(load_captioner, name, self._models.device), selection,
-                partial(Loaders, usual_workers(), isolated), batch_size,
-                progress or (lambda done, total: None), stopping or (lambda: False),
+                partial(Loaders, usual_workers(), isolated, stopping=stops), batch_size,
+                progress or (lambda done, total: None), stops,
             )  # fmt: skip
 
     @_asked
@@ -603,7 +604,7 @@ class Library:
         """
         from clipsearch.indexing.targets import forget
 
-        _check_days(keep_for)
+        check_number("--keep-for", keep_for, 0, MOST_DAYS)
         with self._writing(_PATIENCE):
             taken = forget(self._catalog, os.fspath(path), keep_for)
             self._bring_up_vectors()
@@ -791,7 +792,7 @@ class Library:
                 return embed_picture(picture, self._models, model, self._catalog)
 
             words = not any(term.is_picture for term in terms)
-            neutral = partial(self._models.embed_texts, model, NEUTRAL) if words else None
+            neutral = partial(self._models.embed_neutral, model, NEUTRAL) if words else None
             vector = combine(terms, embed)
             reach = max(k, FIRST) if k is not None and rerank is not None else k
             hits = self._nearest(
@@ -856,8 +857,7 @@ class Library:
         from clipsearch.search.query import check_k
 
         check_k(k)
-        if not 0 <= offset <= LARGEST:
-            raise InvalidInput(f"an offset is 0 to {LARGEST}")
+        check_number("an offset", offset, 0, LARGEST)
         with explained(self.folder):
             rows = self._catalog.photos(self._selected(filters), -1 if k is None else k, offset)
             there = Presence(self._catalog).of
@@ -982,7 +982,9 @@ class Library:
     def counted_labels(self, k: int = 100) -> list[LabelCount]:
         """As `count_labels` for all photos and the usual labels; none if that takes a model."""
         from clipsearch.search.labels import are_embedded, read_labels
+        from clipsearch.search.query import check_k
 
+        check_k(k)
         with explained(self.folder):
             model = self._models.chosen()
             if model is None or not are_embedded(read_labels(None), self._label_file(model), model):
@@ -1419,15 +1421,3 @@ def _checked_places(catalog: Catalog, mounted: Mapping[str, StrPath]) -> dict[st
 
 def _expanded(path: StrPath) -> Path:
     return Path(os.path.expanduser(path))
-
-
-def _check_positive(option: str, value: int | None) -> None:
-    if value is not None and value < 1:
-        raise InvalidInput(f"{option} must be at least 1, not {value}")
-    if value is not None and value > _MOST:
-        raise InvalidInput(f"{option} is at most {_MOST}")
-
-
-def _check_days(keep_for: int | None) -> None:
-    if keep_for is not None and not 0 <= keep_for <= MOST_DAYS:
-        raise InvalidInput(f"--keep-for must be 0 to {MOST_DAYS} days, not {keep_for}")

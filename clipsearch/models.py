@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from clipsearch import encoders
-from clipsearch.encoders.rows import are_units, embedded_texts
+from clipsearch.encoders.rows import are_units, no_embedding
 from clipsearch.encoders.spec import Spec, parse_spec, sha256_of, weights_in
 from clipsearch.encoders.texts import folder_of, open_exported
 from clipsearch.errors import InvalidInput, ModelError, ModelMismatch
@@ -238,10 +238,39 @@ class Models:
         return _identity(model) in self._texts
 
     def embed_texts(self, model: Model, texts: Sequence[str]) -> np.ndarray:
-        """Embed texts, (n, dim) float32 unit rows; what was asked before needs no model."""
+        """Embed texts, (n, dim) float32 unit rows; what was asked before needs no model.
+
+        Raises:
+            InvalidInput: the model makes no unit row of one.
+        """
         import numpy as np
 
-        texts = [text.encode("utf-8", "replace").decode() for text in texts]  # lone surrogates
+        rows = self.usable_rows(model, texts)
+        for text in texts:
+            if text not in rows:
+                raise no_embedding(text)
+        return np.stack([rows[text] for text in texts])
+
+    def embed_neutral(self, model: Model, texts: Sequence[str]) -> np.ndarray:
+        """Embed those of the texts of which the model makes unit rows, (n, dim) float32."""
+        import numpy as np
+
+        rows = self.usable_rows(model, texts)
+        if not rows:
+            raise ModelError(f"{model.spec} gives no usable embedding of any text")
+        return np.stack([*rows.values()])
+
+    def usable_rows(self, model: Model, texts: Sequence[str]) -> dict[str, np.ndarray]:
+        """The embedding of each text of which the model makes a unit row, (dim,) float32."""
+        import numpy as np
+
+        meant = {text: text.encode("utf-8", "replace").decode() for text in texts}  # no surrogates
+        known = self._known_rows(model, [*meant.values()])
+        return {
+            text: np.frombuffer(known[said], "<f4") for text, said in meant.items() if said in known
+        }
+
+    def _known_rows(self, model: Model, texts: Sequence[str]) -> dict[str, bytes]:
         known = self._remembered(model, texts)
         # One that an older version kept may be none.
         known = {text: row for text, row in known.items() if _is_unit(row)}
@@ -253,11 +282,12 @@ class Models:
                     "the query is longer than the %d tokens that the model reads; its end is"
                     " ignored", encoder.context,
                 )  # fmt: skip
-            rows = embedded_texts(encoder, fresh).astype("<f4")
-            new = {text: row.tobytes() for text, row in zip(fresh, rows, strict=True)}
+            rows = encoder.encode_texts(fresh).astype("<f4")
+            usable = zip(fresh, rows, are_units(rows).tolist(), strict=True)
+            new = {text: row.tobytes() for text, row, is_unit in usable if is_unit}
             self._remember(model, new)
             known |= new
-        return np.stack([np.frombuffer(known[text], "<f4") for text in texts])
+        return known
 
     def _remembered(self, model: Model, texts: Sequence[str]) -> dict[str, bytes]:
         if self._recent is None:
@@ -311,7 +341,7 @@ class Models:
 
                     export_texts(self.encoder(model))
                 if len(self._catalog.answered(model.id, texts)) < len(texts):
-                    self.embed_texts(model, texts)
+                    self.embed_neutral(model, texts)
             except (ModelError, ModelMismatch) as error:  # queries will say so
                 log.debug("%s", error)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Run, picture
+from tiny import open_tiny
 
 from clipsearch import (
     ClipsearchError,
@@ -153,6 +154,28 @@ def test_a_file_without_permission_is_read_once_it_has_it(loaded: Encoder) -> No
             with as_root():
                 photo.chmod(0o644)
             assert library.index().added == 1
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="becoming another user needs root")
+def test_a_known_photo_that_may_not_be_read_any_more_stays_what_it_was() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o777)
+        (place / "photos").mkdir()
+        picture(1).save(photo := place / "photos" / "photo.jpg")
+        with as_nobody(), open_tiny(place / "index") as library:
+            library.index([place / "photos"])
+            before = [(it.path, it.id) for it in library.photos()]
+            with as_root():
+                picture(2).save(photo)
+                photo.chmod(0)
+            for _ in range(4):
+                assert library.index().failed == 1
+                assert [(it.path, it.id) for it in library.photos()] == before
+            with as_root():
+                photo.chmod(0o644)
+            assert library.index().updated == 1
+            assert library.similar(picture(2), 1)[0].score > 0.99
 
 
 @contextmanager

@@ -38,6 +38,7 @@ COMMANDS = [
 HIT_KEYS = ["rank", "score", "relevance", "path", "id"]
 FACT_KEYS = ["width", "height", "taken_at", "camera", "latitude", "longitude"]
 FACT_KEYS += ["taken_from", "lens", "orientation", "title", "caption", "keywords", "flaw"]
+LAST_KEYS = ["present"]
 
 # Runs the command line, and then tells on stderr which heavy packages it imported.
 PROBE = """
@@ -264,7 +265,7 @@ def test_json_has_the_same_keys_in_the_same_order(made: tuple[Path, Path], clips
     hits = json.loads(done.stdout)
     assert [hit["rank"] for hit in hits] == [1, 2, 3]
     for hit in hits:
-        assert list(hit) == HIT_KEYS + FACT_KEYS
+        assert list(hit) == HIT_KEYS + FACT_KEYS + LAST_KEYS
         assert (hit["width"], hit["height"], hit["camera"]) == (320, 240, None)
 
 
@@ -310,7 +311,7 @@ def test_status_json_has_its_keys(made: tuple[Path, Path], clipsearch: Run) -> N
     assert held["failures"] == [
         {"path": str(made[1] / "broken.jpg"), "reason": "the file is empty"}
     ]
-    root = {"path": str(made[1]), "photos": 6, "present": True, "rules": NO_RULES}
+    root = {"path": str(made[1]), "photos": 6, "present": True, "rules": NO_RULES, "folders": {}}
     assert held["roots"] == [root]
     assert [model["vectors"] for model in held["models"]] == [6]
     assert held["bytes"]["total"] == held["bytes"]["catalog"] + held["bytes"]["vectors"] > 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -391,6 +393,19 @@ def test_an_animation_that_breaks_off_is_the_frames_before() -> None:
 
 def test_frames_that_are_too_many_to_hold_are_fewer() -> None:
     assert len(decode_frames(moving("GIF"), 9, max_pixels=32 * 32 * 3)) == 3
+
+
+@pytest.mark.parametrize(("wanted", "turns"), [(4, 0), (5, 1), (9, 1)])
+def test_frames_that_are_large_together_are_decoded_in_turn(wanted: int, turns: int) -> None:
+    taken = []
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        taken.append(1)
+        yield
+
+    decode_frames(moving("GIF"), wanted, turn=turn(), large=32 * 32 * 4)
+    assert len(taken) == turns
 
 
 def test_of_a_multi_picture_jpeg_the_first_counts() -> None:

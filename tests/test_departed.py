@@ -191,9 +191,9 @@ def test_how_long_it_is_kept_can_be_said(library: Library, photos: Path, index: 
 
 @pytest.mark.parametrize("days", [-1, 36_501, 1 << 70])
 def test_days_that_make_no_sense_are_refused(library: Library, photos: Path, days: int) -> None:
-    with pytest.raises(InvalidInput, match="--keep-for must be 0 to"):
+    with pytest.raises(InvalidInput, match=r"--keep-for (must be at least 0|is at most 36500)"):
         library.index(keep_for=days)
-    with pytest.raises(InvalidInput, match="--keep-for must be 0 to"):
+    with pytest.raises(InvalidInput, match=r"--keep-for (must be at least 0|is at most 36500)"):
         library.forget(photos, keep_for=days)
     assert library.status().photos == 12
 

@@ -413,14 +413,14 @@ def test_the_heads_of_the_pocket_model_learn_and_go_on(
 @pytest.mark.parametrize(
     ("learning", "others", "message"),
     [
-        ({"epochs": 0}, {}, "--epochs must be 1 or more"),
-        ({"batch_size": 1}, {}, "--batch-size must be 2 or more"),
+        ({"epochs": 0}, {}, "--epochs must be at least 1"),
+        ({"batch_size": 1}, {}, "--batch-size must be at least 2"),
         ({"lr": 0.0}, {}, "--lr must be between 0 and 1"),
         ({"warmup": 2.0}, {}, "--warmup is a share"),
         ({"unlock_groups": 1}, {}, "add --lock-image"),
         ({"precision": "int8"}, {}, "auto, bf16 or fp32"),
         ({"accumulate": 40}, {"split": "val", "val": "0"}, "a step needs at least 80"),
-        ({}, {"patience": 0}, "--patience must be 1 or more"),
+        ({}, {"patience": 0}, "--patience must be at least 1"),
         ({}, {"val": "0.99"}, "from 0 to 0.9"),
         ({}, {"val": "nothing"}, "no row of the split 'nothing'"),
         ({}, {"images": "elsewhere"}, "none of the photos"),

@@ -175,6 +175,26 @@ def test_filters_select_and_pages_follow_each_other(place: Place, call: Call) ->
     assert [hit["rank"] for hit in second.structured_content["hits"]] == [3, 4]
 
 
+def test_numbers_that_make_no_sense_are_refused_in_a_line(
+    place: Place, client: Any, call: Call
+) -> None:
+    tried = 0
+    for tool in client.portal.call(client.list_tools).tools:
+        for argument, about in tool.input_schema["properties"].items():
+            if about.get("type") not in ("integer", "number"):
+                continue
+            needed = {"query": "a cat"} if "query" in tool.input_schema["properties"] else {}
+            if argument == "weight":
+                needed["pictures"] = [str(place.photos / "rocket.png")]
+            if "id" in tool.input_schema["properties"]:
+                needed["id"] = 1
+            for number in (1 << 63, 1 << 70, -(1 << 70)):
+                said = complaint(call(tool.name, **needed | {argument: number}))
+                assert "fault" not in said.lower(), said
+                tried += 1
+    assert tried >= 3 * 8
+
+
 def test_similar_photos_of_a_photo_a_file_or_a_region(place: Place, call: Call) -> None:
     ids = place.ids()
     assert names(call("similar", id=ids["rocket.png"], k=1)) == ["turned.jpg"]

@@ -470,6 +470,17 @@ def test_too_few_photos_are_not_forced(count: int, index: Path) -> None:
     assert made.ann_files == []
 
 
+def test_few_photos_need_no_help_however_long_a_search_takes(
+    index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Made.of(index, 12)
+    monkeypatch.setattr(approximate, "FAST_ENOUGH_MS", -1.0)  # as on a machine with much to do
+    with Library.open(index) as library:
+        (report,) = library.optimize()
+    assert not report.built
+    assert made.ann_files == []
+
+
 # The command
 
 

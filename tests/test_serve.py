@@ -29,6 +29,7 @@ from tiny import TinyEncoder, open_tiny
 from clipsearch import Library
 from clipsearch.photos.isolated import Processes
 from clipsearch.photos.thumbnails import Thumbnails
+from clipsearch.store.lock import write_lock
 from clipsearch.store.running import telling
 from clipsearch.web.app import Access, create_app
 from clipsearch.web.guard import MOST_BYTES
@@ -197,7 +198,7 @@ def test_the_status_tells_when_words_can_be_asked(served: Served) -> None:
 
 
 def test_the_status_tells_how_far_the_run_of_another_process_is(served: Served) -> None:
-    with telling(served.index, None) as progress:
+    with write_lock(served.index), telling(served.index, None) as progress:
         progress(3, 12)
         told = served.get("/api/status")["indexing"]
         assert (told["done"], told["total"]) == (3, 12)

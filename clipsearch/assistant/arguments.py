@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
+from clipsearch.errors import LARGEST
 from clipsearch.search.filters import PROPERTIES, SHAPES, Filters
 
 T = TypeVar("T")
@@ -21,7 +22,9 @@ def _filter(kind: Any, description: str) -> Any:
 
 
 Count = Annotated[int, Field(description="How many photos to give.", ge=1, le=MOST)]
-Offset = Annotated[int, Field(description="How many photos to skip, for the next page.", ge=0)]
+Offset = Annotated[
+    int, Field(description="How many photos to skip, for the next page.", ge=0, le=LARGEST)
+]
 Id = Annotated[int, Field(description="The photo's id, as the other tools give it.")]
 Region = Annotated[
     str | None,

@@ -7,6 +7,7 @@ import re
 import signal
 from collections.abc import Callable
 from importlib.metadata import version
+from types import FrameType
 from typing import Any
 
 from mcp.server.mcpserver import Context, MCPServer
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 from clipsearch.assistant.arguments import FILTERS
 from clipsearch.assistant.engine import Engine
 from clipsearch.assistant.tools import Tools
+from clipsearch.ending import remove_scratch
 from clipsearch.errors import ClipsearchError
 
 INSTRUCTIONS = (
@@ -95,8 +97,15 @@ def _tool(function: Callable[..., Any], reaches_out: bool = False) -> Tool:
 def serve(engine: Engine, allow_url: bool = False) -> None:
     """Answer calls from stdin on stdout, until stdin closes."""
     # The thread that waits for stdin cannot be woken, and there is nothing to finish.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
     make_server(engine, allow_url).run("stdio")
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    remove_scratch()
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
 
 
 def _mistakes(error: ValidationError) -> str:

@@ -18,6 +18,7 @@ from clipsearch.assistant.arguments import Count, Id, Offset, Region, with_filte
 from clipsearch.assistant.engine import Engine
 from clipsearch.errors import InvalidInput, PhotoError
 from clipsearch.library import Library
+from clipsearch.notation import finite
 from clipsearch.photos.decode import decode
 from clipsearch.photos.opening import read_below
 from clipsearch.photos.urls import is_url, photo_path
@@ -237,14 +238,14 @@ def _as_object(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_text(value: Any) -> Any:
-    """The value in UTF-8: the bytes of a file name that is none are shown as \\x.."""
+    """The value in UTF-8: the bytes of a file name that is none are shown as \\x..; no NaN."""
     if isinstance(value, str):
         return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     if isinstance(value, dict):
         return _as_object(value)
     if isinstance(value, (list, tuple)):
         return [_as_text(inner) for inner in value]
-    return value
+    return finite(value)
 
 
 def _stored(library: Library, id: int) -> StoredPhoto:

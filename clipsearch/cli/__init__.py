@@ -17,13 +17,15 @@ from typing import Annotated, Any
 
 import typer
 
+from clipsearch.cli.interrupts import end_stopped, heed_signals
 from clipsearch.cli.options import with_groups
+from clipsearch.cli.output import end_with_the_reader
 from clipsearch.errors import ClipsearchError
 
 # What a wrong option or argument raises; Typer has a public name for its subclass alone.
 UsageError: Any = typer.BadParameter.__base__
 
-_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EPIPE, errno.EBADF)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # In the order in which the help lists them; each is a module here, with a function of its name or
 # an `app` of several commands.
@@ -76,13 +78,17 @@ def _options(
 def main() -> None:
     """Run the command line; every expected error becomes one line and exit code 2."""
     arguments, debug = _take_debug(sys.argv[1:])
-    _log_to_stderr()
+    _stand_in_for_closed_streams()
     _print_any_name()
+    _log_to_stderr()
     try:
+        heed_signals()
         asked = next((word for word in arguments if not word.startswith("-")), "")
         status = _app(asked)(arguments, standalone_mode=False)
         _flush()
         sys.exit(status)
+    except (KeyboardInterrupt, typer.Abort):
+        end_stopped()
     except ClipsearchError as error:
         _fail(str(error), debug)
     except UsageError as error:
@@ -92,12 +98,7 @@ def main() -> None:
         command = error.ctx.command_path if error.ctx else "clipsearch"
         _fail(f"{error.format_message().rstrip('. ')} (see {command} --help)", debug)
     except OSError as error:
-        if error.errno not in _UNWRITABLE:
-            _fail(_unexpected(error), debug)
-        _fail(
-            f"the answer could not be written ({error.strerror}); make room, or send it elsewhere",
-            debug,
-        )
+        _fail(_disk_trouble(error), debug)
     except Exception as error:
         _fail(_unexpected(error), debug)
 
@@ -107,6 +108,22 @@ def _unexpected(error: Exception) -> str:
         f"unexpected {type(error).__name__}: {error}\n"
         "This is a fault of clipsearch; --debug shows where. What was indexed is kept."
     )
+
+
+def _disk_trouble(error: OSError) -> str:
+    """What could not be written: the answer, or another file."""
+    if error is _Answers.lost:
+        if isinstance(error, BrokenPipeError):  # the reader has seen enough
+            end_with_the_reader()
+            with suppress(OSError):
+                os.write(1, b"\n")  # which ends this process, where there is such a signal
+        return (
+            f"the answer could not be written ({error.strerror}); make room, or send it elsewhere"
+        )
+    if error.errno not in _FULL:
+        return _unexpected(error)
+    file = error.filename or "a file, perhaps a temporary one,"
+    return f"{file} could not be written ({error.strerror}); make room, and run the command again"
 
 
 def _flush() -> None:
@@ -122,11 +139,60 @@ def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:
     return rest, len(rest) < len(arguments)
 
 
+class _Answers(io.FileIO):
+    """stdout, which remembers that it could not be written."""
+
+    lost: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        """Write, or remember why not."""
+        try:
+            return super().write(content)
+        except OSError as error:
+            _Answers.lost = error
+            raise
+
+
+class _Notes(io.TextIOWrapper):
+    """stderr, whose loss fails no command: results go to stdout."""
+
+    def write(self, text: str) -> int:
+        """Write what can be."""
+        with suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what can be."""
+        with suppress(OSError):
+            super().flush()
+
+
+def _stand_in_for_closed_streams() -> None:
+    """Have a stream at each place that a closed one left, which a file of an index would get."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # To stdout nothing can be written, as it was: a lost answer is to be told.
+            os.open(os.devnull, os.O_WRONLY if number == 2 else os.O_RDONLY)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
 def _print_any_name() -> None:
     """Escape what a terminal's encoding lacks, instead of failing on it."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    out, notes = sys.stdout, sys.stderr
+    if isinstance(out, io.TextIOWrapper):
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(_Answers(out.fileno(), "w", closefd=False)), out.encoding,
+            "backslashreplace", line_buffering=out.line_buffering,
+        )  # fmt: skip
+    if isinstance(notes, io.TextIOWrapper):
+        raw = io.FileIO(notes.fileno(), "w", closefd=False)
+        sys.stderr = _Notes(raw, notes.encoding, "backslashreplace", write_through=True)
 
 
 def _fail(message: str, debug: bool) -> None:

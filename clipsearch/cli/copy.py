@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -30,8 +29,6 @@ def copy(
     from clipsearch.library import Library
 
     with Library.open(index, create=False) as library:
-        # Also where a program ends it, so that no draft is left.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             with counting("copying") as progress:
                 copied = library.copy(folder, own=own, progress=progress)

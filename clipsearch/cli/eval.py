@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,7 +69,6 @@ def retrieval(
     from clipsearch.photos.decode import take_over_pillow
 
     take_over_pillow()
-    _end_as_on_ctrl_c()
     captioned = read_pairs(pairs, images, split)
     chosen = candidates(models or (), device, precision)
     with counting("embedding") as progress:
@@ -109,7 +107,6 @@ def zeroshot(
     from clipsearch.photos.decode import take_over_pillow
 
     take_over_pillow()
-    _end_as_on_ctrl_c()
     folders = read_classes(folder)
     chosen = candidates(models or (), device, precision)
     with counting("embedding") as progress:
@@ -122,11 +119,6 @@ def zeroshot(
         print_rows(("class", ">photos", "model", ">top-1", ">top-5"), list(_class_rows(report)))
         photos = counted(sum(report.images.values()), "photo")
         note(f"{photos} of {len(report.images)} classes; {IN_PERCENT}")
-
-
-def _end_as_on_ctrl_c() -> None:
-    """Let SIGTERM, too, end the processes that decode before this one."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def print_retrieval(report: RetrievalReport) -> None:

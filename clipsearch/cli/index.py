@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clipsearch.cli.interrupts import end_at_once
 from clipsearch.cli.options import Device, Folders, Index, Json, KeepFor, ModelSpec, Workers
 from clipsearch.cli.output import counted, end_with_the_reader, print_json
+from clipsearch.ending import Askings
 
 if TYPE_CHECKING:
     from clipsearch.library import IndexReport
@@ -169,13 +171,14 @@ def note(text: str) -> None:
 @contextmanager
 def stop_on_signals() -> Iterator[Event]:
     """Give an event that the first Ctrl-C or SIGTERM sets; the second one stops at once."""
-    stop = Event()
+    stop, askings = Event(), Askings()
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        note("stopping after the current batch; once more stops at once")
+        if askings.is_second():
+            end_at_once()
+        if not stop.is_set():
+            stop.set()
+            note("stopping after the current batch; once more stops at once")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

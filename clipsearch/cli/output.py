@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import json
 import os
 import re
 import signal
@@ -18,6 +17,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import typer
 
 from clipsearch.errors import InvalidInput
+from clipsearch.notation import as_json
 from clipsearch.photos.urls import PhotoPath
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -168,7 +168,7 @@ def _print_json_array(photos: Sequence[Photo]) -> None:
     """As `print_json`, photo by photo: the whole text of a million would take gigabytes."""
     before = "[\n"
     for rank, photo in enumerate(photos, 1):
-        text = json.dumps(photo.as_dict(rank), indent=2)
+        text = as_json(photo.as_dict(rank), 2)
         print(before, textwrap.indent(text, "  "), sep="", end="")
         before = ",\n"
     print("\n]" if photos else "[]")
@@ -206,13 +206,9 @@ def end_with_the_reader() -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON.
-
-    Escaped to ASCII: a name that is not UTF-8 keeps its bytes as lone surrogates
-    (`os.fsencode` gives them back), and those cannot be printed otherwise.
-    """
+    """Print a value as JSON."""
     end_with_the_reader()
-    print(json.dumps(value, indent=2))
+    print(as_json(value, 2))
 
 
 def print_rows(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from clipsearch.errors import InvalidInput, ModelError
+from clipsearch.errors import LARGEST, InvalidInput, ModelError, check_number
 from clipsearch.replacing import replacing
 
 if TYPE_CHECKING:
@@ -53,16 +53,15 @@ class Course:
     def __post_init__(self) -> None:
         if not self.lock_image and self.unlock_groups:
             raise InvalidInput("--unlock-groups is for a locked image tower: add --lock-image")
-        for name, least in (("epochs", 1), ("batch_size", 2), ("accumulate", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise InvalidInput(f"--{name.replace('_', '-')} must be {least} or more")
+        counts = (("epochs", 1), ("batch_size", 2), ("accumulate", 1), ("unlock_groups", 0))
+        for name, least in counts:
+            check_number(f"--{name.replace('_', '-')}", getattr(self, name), least)
         if self.lr is not None and not 0 < self.lr < 1:
             raise InvalidInput("--lr must be between 0 and 1")
         if not 0 <= self.warmup <= 1:
             raise InvalidInput("--warmup is a share of all steps, between 0 and 1")
-        if self.weight_decay < 0:
-            raise InvalidInput("--weight-decay must be 0 or more")
+        check_number("--weight-decay", self.weight_decay, 0)
+        check_number("--seed", self.seed, 0, LARGEST)
         if self.precision not in ("auto", "bf16", "fp32"):
             raise InvalidInput("--precision must be auto, bf16 or fp32")
 

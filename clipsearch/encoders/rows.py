@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from clipsearch.errors import ModelError
+from clipsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,11 +32,15 @@ def embedded_texts(encoder: _Texts, texts: Sequence[str]) -> np.ndarray:
     """What an encoder makes of texts, (n, dim) float32 unit rows.
 
     Raises:
-        ModelError: one of them is no unit row.
+        InvalidInput: one of them is no unit row.
     """
     rows = encoder.encode_texts(texts)
     units = are_units(rows)
     if not units.all():
-        text = texts[int((~units).argmax())]
-        raise ModelError(f"the model gave no usable embedding of {text[:80]!r}; ask another way")
+        raise no_embedding(texts[int((~units).argmax())])
     return rows
+
+
+def no_embedding(text: str) -> InvalidInput:
+    """The error of a text of which a model makes no unit row."""
+    return InvalidInput(f"the model gave no usable embedding of {text[:80]!r}; ask another way")

@@ -42,14 +42,19 @@ class Away(NamedTuple):
     def line(self, moved: int) -> str | None:
         """What to tell a person, so many of its photos having been found elsewhere."""
         left = self.held - moved
-        if not left:
+        if self.held and not left:
             return None
-        photos = f"{left} photo{'s' if left > 1 else ''}"
-        said = f"{self.place} {self.state.format(photos)}"
         if is_url(self.place):
             doubt = name = ""
         else:  # named, so that nothing else that is away goes with it
             doubt, name = " (a drive that is not connected?)", f" {shlex.quote(self.place)}"
+        if not left:
+            place = shlex.quote(self.place)
+            return (
+                f"{self.place} is missing{doubt}. If it is gone for good: clipsearch forget {place}"
+            )
+        photos = f"{left} photo{'s' if left > 1 else ''}"
+        said = f"{self.place} {self.state.format(photos)}"
         return (
             f"{said}{doubt}; they are kept. If they are gone for good:"
             f" clipsearch index --prune{name}, or clipsearch forget{name}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clipsearch.encoders.captioning import Captioner
-from clipsearch.indexing.loading import Loaded, Loaders, load_ahead
+from clipsearch.indexing.loading import STOPPED, Loaded, Loaders, load_ahead
 from clipsearch.store.catalog import Catalog, Selection
 
 log = logging.getLogger("clipsearch")
@@ -55,7 +55,11 @@ def write_captions(
         for done, (digest, result) in enumerate(
             load_ahead(paths, writer.prepare, pool, 2 * size), 1
         ):
-            if isinstance(result, Loaded) and result.digest == digest and result.views is not None:
+            if result is STOPPED:
+                done -= 1
+            elif (
+                isinstance(result, Loaded) and result.digest == digest and result.views is not None
+            ):
                 batch[digest] = result.views[0]
             else:
                 changed = "it changed since it was indexed"

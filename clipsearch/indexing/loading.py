@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -22,7 +20,6 @@ from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 
 import numpy as np
-from filelock import FileLock
 
 from clipsearch.errors import FileUnreadable, PhotoError
 from clipsearch.photos.decode import (
@@ -35,16 +32,12 @@ from clipsearch.photos.decode import (
     read_pieces,
 )
 from clipsearch.photos.facts import Facts
-from clipsearch.photos.isolated import Interrupted, Processes, untimed
+from clipsearch.photos.isolated import Interrupted, Processes, Turn, untimed
 from clipsearch.photos.phash import LEAST_SIDE, perceptual_hash
 from clipsearch.photos.urls import is_url
 from clipsearch.photos.view import View
 
 K = TypeVar("K")
-
-# Held while a large file is read or a large picture decoded: between threads a lock, between
-# processes a file's. Who holds it may take it again.
-_turn: AbstractContextManager[Any] = threading.RLock()
 
 # All workers together take about as much memory, and one large file by itself what it must.
 _LEAST_MEMORY, _MOST_MEMORY = 512 << 20, 4 << 30
@@ -97,7 +90,7 @@ def load(path: str, view: View, limits: Limits) -> Loaded | Unread:
         with ExitStack() as turn:
             with untimed():
                 if _size_of(path) > limits.large_file:
-                    turn.enter_context(_turn)
+                    turn.enter_context(Turn())
                 content = read_file(path)
                 digest = hashlib.sha256(content).hexdigest()
             return _decoded(content, digest, view, limits)
@@ -109,23 +102,12 @@ def load(path: str, view: View, limits: Limits) -> Loaded | Unread:
 
 def _decoded(content: bytes, digest: str, view: View, limits: Limits) -> Loaded:
     least, most = max(view.size, LEAST_SIDE), limits.max_pixels
-    photo = decode(content, least, most, _Turn(), limits.large_pixels)
+    photo = decode(content, least, most, Turn(), limits.large_pixels)
     images = [photo.image]
     if limits.frames > 1 and not content.startswith(b"\xff\xd8"):  # a JPEG never moves
-        images = decode_frames(content, limits.frames, view.size, most)
+        images = decode_frames(content, limits.frames, view.size, most, Turn(), limits.large_pixels)
     views = np.stack([view(image) for image in images])
     return Loaded(digest, views, photo.facts, perceptual_hash(photo.image))
-
-
-class _Turn:
-    """The turn of a large picture; waiting for it is no time of the decoder's."""
-
-    def __enter__(self) -> None:
-        with untimed():
-            _turn.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        _turn.__exit__(*error)
 
 
 def _unread(error: PhotoError, digest: str | None) -> Unread:
@@ -174,11 +156,8 @@ class Loaders:
         self._isolated = isolated
         self._limits = _shared_out(limits, workers)
         self._stopping = stopping
-        self._scratch = tempfile.TemporaryDirectory()
         if isolated:
-            # A lock on a file, since it ends with the process that holds it, however that ends.
-            turn = os.path.join(self._scratch.name, "turn")
-            self._pool: Any = Processes(workers, _take_turns, turn)
+            self._pool: Any = Processes(workers)
             for _ in range(workers):  # so that they start while the model is loaded
                 self._pool.start(_nothing)
         else:
@@ -198,7 +177,6 @@ class Loaders:
         else:
             # What is being decoded is not waited for by who is leaving in a hurry.
             self._pool.shutdown(wait=error is None, cancel_futures=True)
-        self._scratch.cleanup()
 
     def submit(
         self, path: str, view: View, digest: str | None = None
@@ -270,11 +248,6 @@ def _free_memory() -> int:
     with suppress(OSError, ValueError):
         found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return min(found, default=0)
-
-
-def _take_turns(turn: str) -> None:
-    global _turn
-    _turn = FileLock(turn)
 
 
 def _nothing() -> None:

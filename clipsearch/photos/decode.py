@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
@@ -165,32 +165,43 @@ def decode(
 
 
 def decode_frames(
-    content: bytes, frames: int, min_side: int | None = None, max_pixels: int = MAX_PIXELS
+    content: bytes,
+    frames: int,
+    min_side: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    turn: AbstractContextManager[Any] | None = None,
+    large: int = LARGE_PIXELS,
 ) -> list[Image.Image]:
     """Decode up to `frames` evenly spaced frames of an animation, the first among them.
 
     Of anything that does not move, and of what is too large for more, that is the picture alone.
+    `turn` is held while frames of more than `large` pixels in all are decoded.
 
     Raises:
         PhotoError: as `decode`; damage behind the first frame only ends the list.
     """
     with _reasons():
         opened = open_picture(content, min_side, max_pixels)
-        opened, _ = _load(opened, content, min_side, max_pixels)
-        image = opened.image
-        shown = [to_rgb(_upright(opened)).copy()]
-        if image.format not in _MOVING:
-            return shown
-        total = min(getattr(image, "n_frames", 1), _MOST_FRAMES)
-        wanted = min(frames, total, max_pixels // (image.width * image.height))
-        try:
-            for number in range(1, wanted):
-                image.seek(number * total // wanted)
-                image.load()
-                shown.append(to_rgb(_upright(opened)).copy())
-        except Exception:  # what decoders raise on damaged bytes; the frames before it are good
-            return shown
+        pixels = opened.image.width * opened.image.height
+        moves = opened.image.format in _MOVING
+        total = min(getattr(opened.image, "n_frames", 1), _MOST_FRAMES) if moves else 1
+        wanted = max(1, min(frames, total, max_pixels // pixels))
+        with turn if turn is not None and wanted * pixels > large else nullcontext():
+            opened, _ = _load(opened, content, min_side, max_pixels)
+            return _frames_of(opened, [number * total // wanted for number in range(1, wanted)])
+
+
+def _frames_of(opened: Opened, further: Sequence[int]) -> list[Image.Image]:
+    """The picture that is loaded, and those of other numbers up to one that is damaged."""
+    shown = [to_rgb(_upright(opened)).copy()]
+    try:
+        for number in further:
+            opened.image.seek(number)
+            opened.image.load()
+            shown.append(to_rgb(_upright(opened)).copy())
+    except Exception:  # what decoders raise on damaged bytes; the frames before it are good
         return shown
+    return shown
 
 
 def _load(

@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any
 
+from clipsearch.ending import Scratch
 from clipsearch.errors import PhotoError
 from clipsearch.photos.decode import Undecided, take_over_pillow
 
@@ -32,14 +33,13 @@ class Interrupted(PhotoError):
 class Processes:
     """A pool of processes that hold Pillow and NumPy but no torch; a context manager.
 
-    One starts in a moment and stays small. They start when the first is needed.
+    One starts in a moment and stays small. They start when the first is needed, and have a `Turn`
+    in common.
     """
 
-    def __init__(
-        self, workers: int, begin: Callable[..., None] | None = None, *values: Any
-    ) -> None:
+    def __init__(self, workers: int) -> None:
         self._workers = workers
-        self._begin = begin, values
+        self._scratch = Scratch()
         self._renewing = threading.Lock()
         self._pool = self._new_pool()
 
@@ -56,6 +56,10 @@ class Processes:
 
     def stop(self) -> None:
         """End all processes, whatever they are doing."""
+        self._end()
+        self._scratch.cleanup()
+
+    def _end(self) -> None:
         self._pool.stop()
         self._pool.join()
 
@@ -72,7 +76,7 @@ class Processes:
                 # Pebble gives a pool up when a process of it is killed that does nothing.
                 if not _is_broken(self._pool):
                     raise
-                self.stop()
+                self._end()
                 self._pool = self._new_pool()
                 return self._pool.schedule(function, args=values)
 
@@ -82,8 +86,9 @@ class Processes:
         # Not fork: the process may hold torch's threads, or a GPU.
         methods = multiprocessing.get_all_start_methods()
         context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        turn = os.path.join(self._scratch.name, "turn")
         return ProcessPool(
-            max_workers=self._workers, initializer=_begin, initargs=self._begin, context=context
+            max_workers=self._workers, initializer=_begin, initargs=[turn], context=context
         )
 
 
@@ -189,6 +194,25 @@ def untimed() -> Iterator[None]:
             _clock.start(limit)
 
 
+# Between threads a lock, between processes a file's, which ends with the process that holds it,
+# however that ends. Who holds it may take it again.
+_turn: AbstractContextManager[Any] = threading.RLock()
+
+
+class Turn:
+    """Held while a large file is read or a large picture decoded, by one worker at a time.
+
+    Waiting for it is no time of the decoder's.
+    """
+
+    def __enter__(self) -> None:
+        with untimed():
+            _turn.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        _turn.__exit__(*error)
+
+
 def _timed(limit: float, function: Callable[..., Any], values: tuple[Any, ...]) -> Any:
     assert _clock is not None
     _clock.start(limit)
@@ -212,12 +236,21 @@ else:
         pass
 
 
-def _begin(begin: Callable[..., None] | None, values: tuple[Any, ...]) -> None:
-    global _clock
+def _end_with_the_parent() -> None:
+    """No decoder goes on when the process is gone that has its results, however that ended."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(0)
+
+
+def _begin(turn: str) -> None:
+    from filelock import FileLock
+
+    global _clock, _turn
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that has the results
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # at once, and not when a decoder is done
     take_over_pillow()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # where libtiff says what it finds wrong
     _clock = _Clock()
-    if begin is not None:
-        begin(*values)
+    threading.Thread(target=_end_with_the_parent, name="clipsearch-parent", daemon=True).start()
+    _turn = FileLock(turn)

@@ -16,7 +16,7 @@ from io import BytesIO
 from pathlib import Path
 
 from clipsearch.photos.decode import decode
-from clipsearch.photos.isolated import Processes, untimed
+from clipsearch.photos.isolated import Processes, Turn, untimed
 from clipsearch.photos.opening import Place, read_below
 from clipsearch.replacing import is_unfinished, replacing
 
@@ -111,7 +111,7 @@ def make_thumbnail(place: Place, size: int) -> tuple[str, bytes]:
     """
     with untimed():
         content = read_below(place)
-    image = decode(content, min_side=size).image
+    image = decode(content, min_side=size, turn=Turn()).image
     image.thumbnail((size, size))
     stream = BytesIO()
     image.save(stream, "WEBP", quality=_QUALITY, method=_EFFORT)

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, check_number
 from clipsearch.photos.facts import Facts
 from clipsearch.photos.opening import Place
 from clipsearch.photos.presence import Looker, Seen
@@ -80,8 +80,7 @@ def check_kinds(kinds: Sequence[str], within: float) -> None:
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         raise InvalidInput(f"{unknown[0]!r} is no kind of duplicates; there are {', '.join(KINDS)}")
-    if not within >= 0:
-        raise InvalidInput(f"--within must be 0 seconds or more, not {within:g}")
+    check_number("--within", within, 0)
 
 
 def find_duplicates(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from clipsearch.encoders.rows import no_embedding
 from clipsearch.errors import InvalidInput
 from clipsearch.search.filters import Filters, select
 from clipsearch.search.hybrid import Written, fused_photos, read_written
@@ -98,7 +99,7 @@ def answer_many(
             del asked[place]
     alike = [it for it in asked.values() if it.selection is None and it.written is None]
     _search_together(space, alike)
-    neutral = partial(models.embed_texts, space.model, NEUTRAL)
+    neutral = partial(models.embed_neutral, space.model, NEUTRAL)
     for place, it in asked.items():
         total = space.count(it.selection or EVERYTHING)
         answers[place] = Answer(_hits(space, it, neutral), total)
@@ -117,12 +118,16 @@ def _asked(question: Question, catalog: Catalog) -> _Asked:
 
 def _embedded(models: Models, model: Model, asked: Iterable[_Asked]) -> dict[str, np.ndarray]:
     words = [str(term.content) for it in asked for term in it.terms if not term.is_picture]
-    texts = list(dict.fromkeys(words))
-    return dict(zip(texts, models.embed_texts(model, texts), strict=True)) if texts else {}
+    return models.usable_rows(model, words) if words else {}
 
 
 def _row(term: Term, rows: dict[str, np.ndarray]) -> np.ndarray:
-    return rows[str(term.content)] if term.row is None else term.row
+    if term.row is not None:
+        return term.row
+    text = str(term.content)
+    if text not in rows:
+        raise no_embedding(text)
+    return rows[text]
 
 
 def _search_together(space: Space, asked: Sequence[_Asked]) -> None:

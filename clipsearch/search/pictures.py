@@ -6,13 +6,14 @@ import hashlib
 import os
 import re
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from clipsearch.encoders.rows import UNUSABLE, are_units
-from clipsearch.errors import InvalidInput, PhotoError
+from clipsearch.errors import InvalidInput, PhotoError, check_number
 from clipsearch.photos.decode import decode, read_file, to_rgb
 from clipsearch.photos.urls import is_url
 from clipsearch.photos.view import MaskedView, View
@@ -124,6 +125,8 @@ def parse_region(text: str) -> Region:
             f"--region {text!r} is none; write x,y,width,height in pixels, as 0,0,300,200, or in"
             " percent, as 25%,0%,50%,100%"
         )
+    for number in numbers:
+        check_number("a number of --region", float(number), 0)
     return Region(*map(float, numbers), in_percent)  # type: ignore[call-arg, arg-type]
 
 
@@ -259,7 +262,10 @@ def encode_picture(
         elif processes is None:
             view = view_of(content, encoder.prepare, encoder.resolution, part)
         else:
-            view = processes.start(view_of, content, encoder.prepare, encoder.resolution, part)()
+            from clipsearch.photos.isolated import Turn
+
+            seen_as = encoder.prepare, encoder.resolution, part, Turn()
+            view = processes.start(view_of, content, *seen_as)()
     except PhotoError as error:
         raise InvalidInput(f"{name} cannot be used as a picture: {error}") from error
     rows = np.asarray(encoder.encode_images(view[None]))
@@ -273,17 +279,19 @@ def view_of(
     prepare: View,
     resolution: int,
     part: Part | None,
+    turn: AbstractContextManager[Any] | None = None,
 ) -> np.ndarray:
     """What a model sees of a file's bytes, (resolution, resolution, 3 or 4) uint8.
 
     The fourth channel is the mask of the part, for a model that sees the whole picture with it.
+    `turn` is as in `decode`.
 
     Raises:
         PhotoError: they are no picture.
         InvalidInput: the part is not in it.
     """
     # A part of a picture is looked at as closely as the file allows.
-    image = decode(content, None if part else resolution).image
+    image = decode(content, None if part else resolution, turn=turn).image
     return _seen(image, prepare, part)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clipsearch.errors import LARGEST, InvalidInput
+from clipsearch.errors import LARGEST, check_number
 from clipsearch.photos.urls import PhotoPath, Url, photo_path
 from clipsearch.search.presence import Presence
 from clipsearch.search.relevance import (
@@ -116,10 +116,7 @@ def nearest_photos(
 
 def check_k(k: int | None) -> None:
     """Raise InvalidInput unless `k` photos can be asked for; None asks for all."""
-    if k is not None and k < 1:
-        raise InvalidInput(f"-k must be at least 1, not {k}")
-    if k is not None and k > LARGEST // 8:  # room to look further
-        raise InvalidInput("-k is larger than any library; all asks for all photos")
+    check_number("-k", k, 1, LARGEST // 8)  # with room to look further
 
 
 def _hits(

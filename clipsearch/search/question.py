@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, check_number
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -95,10 +95,11 @@ def check_weight(weight: float | str) -> float:
     """
     try:
         number = float(weight)
-    except ValueError:
+    except (ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise InvalidInput(f"{weight!r} is no weight; write a number, as in 2*stripes")
+        raise InvalidInput(f"{weight!r:.40} is no weight; write a number, as in 2*stripes")
+    check_number("a weight", abs(number), 0)
     return number
 
 

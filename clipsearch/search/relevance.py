@@ -47,18 +47,18 @@ def calibrate_text(rows: np.ndarray, total: int, neutral: np.ndarray) -> Calibra
 
     `rows` are some of the `total` rows of the library, (n, dim) float16 unit, evenly spread and
     one at least: SAMPLE are enough. `neutral` is what the model makes of NEUTRAL, (m, dim)
-    float32 unit.
+    float32 unit, one at least.
     """
     scores = neutral @ _usable(rows).T
     best, deviation = scores.max(axis=1), max(float(scores.std()), 1e-6)
     centre = neutral.mean(axis=0)
-    distance = np.linalg.norm(neutral - centre, axis=1).mean()
+    distance = max(float(np.linalg.norm(neutral - centre, axis=1).mean()), 1e-6)
     return Calibration(
         float(best.mean()) + _growth(scores, total),
         # In a library that has all of it the best scores lie close, and no question would do.
         max(float(best.std()), deviation / 2),
         centre,
-        deviation / float(distance),
+        deviation / distance,
     )
 
 

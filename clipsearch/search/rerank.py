@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from math import isfinite
 
 import numpy as np
 
@@ -48,6 +49,7 @@ def reranked(
     for start in range(0, len(paths), matcher.batch_size):
         some = paths[start : start + matcher.batch_size]
         rows = matcher.match(np.stack([views[path] for path in some]), sentence)
-        fits |= dict(zip(some, rows.tolist(), strict=True))
+        # What is no number says nothing of a photo, and comes last as what cannot be read.
+        fits |= {path: fit for path, fit in zip(some, rows.tolist(), strict=True) if isfinite(fit)}
     ordered = sorted(first, key=lambda path: -fits.get(path, -1.0))
     return [first[path] for path in ordered] + list(hits[FIRST:])

@@ -203,7 +203,7 @@ def optimize(
     count, started = len(vectors.ids), time.monotonic()
     questions = vectors.scattered[_sample(count, 7)].astype(np.float32)
     exact_ms = _milliseconds(vectors.search, questions)
-    if exact_ms <= FAST_ENOUGH_MS and not force:
+    if (exact_ms <= FAST_ENOUGH_MS or count < MIN_ROWS) and not force:
         return Optimized(spec, count, exact_ms, False)
     index, recall = build(vectors, progress)
     seconds = round(time.monotonic() - started, 1)

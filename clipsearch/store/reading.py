@@ -23,6 +23,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 from weakref import WeakValueDictionary, finalize
 
+from clipsearch.ending import Scratch
 from clipsearch.errors import LibraryError
 
 log = logging.getLogger("clipsearch")
@@ -47,13 +48,10 @@ class _Copy:
     """A catalog with its log in it, in a folder that goes away with the last who reads it."""
 
     def __init__(self, stamp: Stamp) -> None:
-        import shutil
-        import tempfile
-
         self.stamp = stamp
-        folder = tempfile.mkdtemp(prefix="clipsearch-")
-        finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        self.file = Path(folder) / "catalog.db"
+        scratch = Scratch()
+        finalize(self, scratch.cleanup)
+        self.file = Path(scratch.name) / "catalog.db"
 
 
 @dataclass

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -20,8 +20,9 @@ from clipsearch.encoders.learning import (
     load_checkpoint,
     save_checkpoint,
 )
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, ModelError, check_number
 from clipsearch.indexing.loading import Loaders, usual_workers
+from clipsearch.notation import as_json
 from clipsearch.replacing import clear_unfinished, is_unfinished, replacing
 from clipsearch.tuning.lessons import PhotoLessons, PhotoReader, Stopped
 from clipsearch.tuning.photos import Captioned, divided, fingerprint
@@ -101,8 +102,8 @@ def finetune(
         ModelError: no such model, or one that is not taught.
         WeightsUnavailable: its weights are not here and could not be downloaded.
     """
-    if patience is not None and patience < 1:
-        raise InvalidInput("--patience must be 1 or more")
+    check_number("--patience", patience, 1)
+    check_number("--workers", workers, 1)
     kept = _look_at(out, resume)
     training, validation = divided(pairs, images, split, val, course.seed)
     identity = {
@@ -171,7 +172,7 @@ class _Run:
         except Stopped:
             return self._outcome(complete=False)
         outcome = self._outcome(complete=True)
-        text = json.dumps({"options": identity} | outcome.as_dict(), indent=2)
+        text = as_json({"options": identity} | outcome.as_dict(), 2)
         with replacing(self._out / REPORT) as fresh:
             fresh.write_text(text + "\n", "utf-8")
         (self._out / CHECKPOINT).unlink(missing_ok=True)
@@ -181,6 +182,8 @@ class _Run:
         began, number = time.monotonic(), len(self._epochs)
         self._doing = f"epoch {number}"
         loss = self._taught.learn(number, self._lessons)
+        if not math.isfinite(loss):
+            raise ModelError("the loss is no number any more; begin anew with a smaller --lr")
         self._epochs.append(Epoch(number, loss, self._validate(), time.monotonic() - began))
 
     def _validate(self) -> Recall | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +31,7 @@ from clipsearch.errors import (
     PhotoError,
 )
 from clipsearch.library import Library
+from clipsearch.notation import as_json
 from clipsearch.photos.isolated import Processes
 from clipsearch.photos.opening import open_below
 from clipsearch.photos.thumbnails import SIZES, Thumbnails
@@ -342,13 +342,12 @@ def _named(name: str, counts: Sequence[tuple[str, int]]) -> list[dict[str, Any]]
 
 
 def _json(value: Any) -> Response:
-    # In ASCII, since a file name that is no text keeps its bytes as lone surrogates.
-    return Response(json.dumps(value), media_type=_JSON)
+    return Response(as_json(value), media_type=_JSON)
 
 
 def _error(status: int, reason: str) -> Response:
     headers = {"Retry-After": RETRY_AFTER} if status == 503 else None
-    content = json.dumps({"error": " ".join(reason.split())})
+    content = as_json({"error": " ".join(reason.split())})
     return Response(content, status, headers, _JSON)
 
 

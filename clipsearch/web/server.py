@@ -6,7 +6,6 @@ import errno
 import logging
 import re
 import secrets
-import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from types import FrameType
 
 import uvicorn
 
+from clipsearch.ending import Askings, end_now
 from clipsearch.errors import ClipsearchError, InvalidInput
 from clipsearch.library import Library
 from clipsearch.web.app import Access, create_app
@@ -108,7 +108,7 @@ def run(
         ),
         ready or (lambda: None),
     )  # fmt: skip
-    with _ends_quietly(), _watched(open, watching) if watch else _nothing():
+    with _watched(open, watching) if watch else _nothing():
         server.run(sockets=[listening])
 
 
@@ -118,6 +118,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._ready = ready
+        self._askings = Askings()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer."""
@@ -125,20 +126,11 @@ class _Server(uvicorn.Server):
         if self.started:
             self._ready()
 
-
-@contextmanager
-def _ends_quietly() -> Iterator[None]:
-    """When it has stopped, the server raises the signal that it was stopped by once more."""
-
-    def ignore(number: int, frame: FrameType | None) -> None:
-        pass
-
-    before = {number: signal.signal(number, ignore) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop, by the second signal at once; none is raised again when it has stopped."""
+        if self._askings.is_second():
+            end_now()
+        self.should_exit = True
 
 
 @contextmanager

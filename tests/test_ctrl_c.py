@@ -1,0 +1,210 @@
+"""Ctrl-C twice, or SIGTERM, ends every command at once and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from conftest import picture
+from tiny import TinyEncoder, open_tiny
+
+from clipsearch import Library
+from clipsearch.encoders.spec import FAMILIES
+
+HERE = Path(__file__).parent
+START = 'from clipsearch.encoders.spec import FAMILIES\nFAMILIES["stuck"] = "stuck"\n'
+DEADLINE = 120.0  # seconds; what is stuck would be for far longer
+GIGABYTES = 1_900_000_000  # bytes
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/environ").exists(), reason="looks for processes in /proc"
+)
+
+
+def until(seen: Callable[[], object]) -> None:
+    end = time.monotonic() + DEADLINE
+    while not seen():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+class Place:
+    """Where a command runs whose processes can be told from others, with temporary files aside."""
+
+    def __init__(self, folder: Path, index: Path) -> None:
+        self.index, self.begun, self.scratch = index, folder / "begun", folder / "scratch"
+        for made in (folder / "home", folder / "start", self.scratch):
+            made.mkdir()
+        (folder / "start" / "sitecustomize.py").write_text(START)
+        paths = [str(folder / "start"), str(HERE), str(HERE.parent)]
+        self._environment = os.environ | {
+            "HOME": str(folder / "home"),
+            "CLIPSEARCH_INDEX": str(index),
+            "PYTHONPATH": os.pathsep.join(paths),
+            "STUCK": str(self.begun),
+            "TMPDIR": str(self.scratch),
+        }
+
+    @contextmanager
+    def running(self, *words: str | Path) -> Iterator[subprocess.Popen[str]]:
+        command = [sys.executable, "-m", "clipsearch", *map(str, words)]
+        process = subprocess.Popen(
+            command, env=self._environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+        try:
+            yield process
+        finally:
+            for number in self.left():
+                os.kill(number, signal.SIGKILL)
+            process.communicate()
+
+    def wait_until_stuck(self, process: subprocess.Popen[str]) -> None:
+        until(lambda: self.begun.exists() or process.poll() is not None)
+        assert process.poll() is None
+
+    def left(self) -> list[int]:
+        """The processes that run here."""
+        mark = f"STUCK={self.begun}\0".encode()
+        return [
+            int(place.name)
+            for place in Path("/proc").iterdir()
+            if place.name.isdecimal() and mark in _environment_of(place)
+        ]
+
+
+def _environment_of(process: Path) -> bytes:
+    try:
+        return (process / "environ").read_bytes()
+    except OSError:  # it ended meanwhile
+        return b""
+
+
+@pytest.fixture
+def place(tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setitem(FAMILIES, "stuck", "stuck")
+    return Place(tmp_path, index)
+
+
+def end(process: subprocess.Popen[str], number: int = signal.SIGINT) -> str:
+    """Press Ctrl-C, as a terminal does to a whole group of processes; gives what was said."""
+    os.killpg(process.pid, number)
+    return said_at_the_end(process)
+
+
+def end_at_once(process: subprocess.Popen[str], number: int = signal.SIGINT) -> None:
+    """Press it once more, until it is heard: two that come together are one to the system."""
+    os.killpg(process.pid, number)
+
+    def ended() -> bool:
+        time.sleep(0.3)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        return process.poll() is not None
+
+    until(ended)
+    said_at_the_end(process, but_for=[-number])  # where it came after the command's end
+
+
+def said_at_the_end(process: subprocess.Popen[str], but_for: Sequence[int] = ()) -> str:
+    _, said = process.communicate(timeout=DEADLINE)
+    assert "Traceback" not in said
+    assert "a fault of clipsearch" not in said
+    assert process.returncode in (130, *but_for)
+    return said
+
+
+def index_with(index: Path, model: str, photos: Path) -> None:
+    with Library.open(index, model=model, encoder=TinyEncoder()) as library:
+        library.index([photos])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("where", ["load", "view", "images"])
+@pytest.mark.parametrize("command", ["index", "watch"])
+def test_twice_ends_what_indexes_in_every_phase(
+    command: str, where: str, number: int, place: Place, photos: Path
+) -> None:
+    if number == signal.SIGTERM and command == "watch":
+        pytest.skip("as the others")
+    model = f"stuck:a/{where}"
+    index_with(place.index, model, photos)
+    picture(99).save(photos / "new.jpg")
+    with place.running(command, photos, "--model", model) as process:
+        place.wait_until_stuck(process)
+        end_at_once(process, number)
+        until(lambda: not place.left())
+        assert list(place.scratch.iterdir()) == []
+    with Library.open(place.index, model=model, encoder=TinyEncoder()) as library:
+        report = library.index()
+        assert (report.added, report.unchanged, report.failed) == (1, 12, 0)
+
+
+@pytest.mark.parametrize("words", [("query", "a dog"), ("label",)])
+def test_twice_ends_what_asks(words: tuple[str, ...], place: Place, photos: Path) -> None:
+    index_with(place.index, "stuck:a/texts", photos)
+    with place.running(*words) as process:
+        place.wait_until_stuck(process)
+        end_at_once(process)
+        until(lambda: not place.left())
+        assert list(place.scratch.iterdir()) == []
+
+
+def test_twice_ends_what_evaluates(place: Place, tmp_path: Path) -> None:
+    for number, name in enumerate(["cat", "dog"]):
+        (tmp_path / "classes" / name).mkdir(parents=True)
+        picture(number).save(tmp_path / "classes" / name / "0.jpg")
+    with place.running(
+        "eval", "zeroshot", tmp_path / "classes", "--model", "stuck:a/images"
+    ) as process:
+        place.wait_until_stuck(process)
+        end_at_once(process)
+        until(lambda: not place.left())
+        assert list(place.scratch.iterdir()) == []
+
+
+def test_once_ends_hashing_large_files_and_what_is_done_is_kept(place: Place) -> None:
+    folder = place.index.parent / "large"
+    folder.mkdir()
+    for number in range(12):
+        with (folder / f"{number}.tif").open("wb") as file:
+            file.truncate(GIGABYTES)
+    picture(1).save(folder / "0.jpg")
+
+    def is_hashing() -> bool:
+        open_files = Path(f"/proc/{process.pid}/fd").iterdir()
+        return any(_target_of(file).endswith(".tif") for file in open_files)
+
+    with place.running("index", folder, "--model", "stuck:a/none", "--workers", "1") as process:
+        until(is_hashing)
+        said = end(process)
+        assert "what is done is kept" in said
+        until(lambda: not place.left())
+        assert list(place.scratch.iterdir()) == []
+    for file in folder.glob("*.tif"):
+        file.unlink()
+    with open_tiny(place.index) as library:
+        report = library.index([folder])
+        assert report.added + report.unchanged == 1
+
+
+def _target_of(link: Path) -> str:
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""
+
+
+def test_a_killed_run_leaves_no_decoder(place: Place, photos: Path) -> None:
+    with place.running("index", photos, "--model", "stuck:a/view") as process:
+        place.wait_until_stuck(process)
+        process.kill()
+        process.wait()
+        until(lambda: not place.left())
