@@ -111,7 +111,7 @@ _HOMES = {
     "Held": "clipsearch.indexing.targets",
     "Hit": "clipsearch.search.results",
     "IndexReport": "clipsearch.indexing.report",
-    "Kept": "clipsearch.store.departed",
+    "Kept": "clipsearch.store.catalog.departed",
     "Label": "clipsearch.search.labels.fitting",
     "LabelCount": "clipsearch.search.labels.fitting",
     "LabelledPhoto": "clipsearch.search.labels.fitting",
