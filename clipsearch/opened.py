@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from clipsearch.search.filters import FilterNames, Filters
     from clipsearch.search.labelling import Labelling
     from clipsearch.search.labels import LabelCount
-    from clipsearch.store.approximate import Optimized
     from clipsearch.store.copying import Copied
     from clipsearch.store.moving import Moved
     from clipsearch.store.status import Status
+    from clipsearch.store.vectors.approximate.building import Optimized
 
 Progress = Callable[[int, int], None]
 

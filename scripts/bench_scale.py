@@ -42,9 +42,9 @@ from clipsearch.photos.facts import Facts
 from clipsearch.photos.view import View
 from clipsearch.search.filters import Filters, select
 from clipsearch.store.catalog import Catalog, Changes, NewPhoto
-from clipsearch.store.moving import move, opened
-from clipsearch.store.vector_store import VectorStore, Within
-from clipsearch.store.vectors import Matches
+from clipsearch.store.moving import move, to_search
+from clipsearch.store.vectors.matches import Matches
+from clipsearch.store.vectors.store import VectorStore, Within
 
 BATCH = 16  # small, so that the blocks are many
 SMALL = 16  # times as many where no model takes time
@@ -221,11 +221,11 @@ def compare(count: int, folder: Path, address: str) -> None:
         started = time.monotonic()
         move(folder, catalog, "faiss")
         print(f"\n{count:,} vectors: files in {time.monotonic() - started:.0f} s", end="")
-        truth = ask(catalog, opened(folder, catalog, model), questions)
+        truth = ask(catalog, to_search(folder, catalog, model), questions)
         started = time.monotonic()
         moved = move(folder, catalog, address)
         print(f", {moved.store} in {time.monotonic() - started:.0f} s\n")
-        found = ask(catalog, opened(folder, catalog, model), questions)
+        found = ask(catalog, to_search(folder, catalog, model), questions)
         move(folder, catalog, "faiss")
     print("filter   FAISS ms   Milvus ms   recall@10: pictures   words")
     for share, (exact, exact_ms) in truth.items():

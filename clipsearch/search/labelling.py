@@ -24,8 +24,8 @@ from clipsearch.search.labels import (
 from clipsearch.search.query import check_k
 from clipsearch.store.catalog import Catalog, Model
 from clipsearch.store.folder import StrPath
-from clipsearch.store.moving import opened
-from clipsearch.store.sync import vector_file
+from clipsearch.store.moving import to_search
+from clipsearch.store.vectors.sync import vector_file
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -67,7 +67,7 @@ class Labelling:
         """The k labels that are the best ones of most photos, in a folder or in all."""
         if (ready := self._ready(labels, k, progress)) is None:
             return []
-        vectors = opened(self._folder, self._catalog, ready.model)
+        vectors = to_search(self._folder, self._catalog, ready.model)
         return count_labels(self._catalog, ready.model, vectors, *ready[1:], folder, k)
 
     def photos(
@@ -81,7 +81,7 @@ class Labelling:
         """The k photos that a label is the best one of, surest first."""
         if (ready := self._ready(labels, k, progress)) is None:
             return []
-        vectors = opened(self._folder, self._catalog, ready.model)
+        vectors = to_search(self._folder, self._catalog, ready.model)
         return photos_labelled(self._catalog, ready.model, vectors, *ready[1:], label, folder, k)
 
     def counted(self, k: int) -> list[LabelCount]:

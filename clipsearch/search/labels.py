@@ -27,9 +27,9 @@ from clipsearch.search.filters import Filters, no_photos_below, select
 from clipsearch.search.results import Hit
 from clipsearch.search.scoring import probabilities
 from clipsearch.store.catalog import EVERYTHING, Catalog, Model, Selection
-from clipsearch.store.label_rows import LabelRows, read_label_rows, write_label_rows
 from clipsearch.store.presence import Presence
-from clipsearch.store.vector_store import VectorStore
+from clipsearch.store.vectors.label_rows import LabelRows, read_label_rows, write_label_rows
+from clipsearch.store.vectors.store import VectorStore
 
 log = logging.getLogger("clipsearch")
 

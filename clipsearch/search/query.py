@@ -22,10 +22,10 @@ from clipsearch.search.relevance import (
 )
 from clipsearch.search.results import Hit
 from clipsearch.store.catalog import EVERYTHING, Catalog, Model, PhotoRow, Selection
-from clipsearch.store.moving import opened
+from clipsearch.store.moving import to_search
 from clipsearch.store.presence import Presence
-from clipsearch.store.vector_store import VectorStore, Within
-from clipsearch.store.vectors import Matches
+from clipsearch.store.vectors.matches import Matches
+from clipsearch.store.vectors.store import VectorStore, Within
 
 # Photos looked up at a time: where all are asked for, their rows do not all stand beside the hits.
 _ROWS = 10_000
@@ -79,7 +79,7 @@ class Spaces:
         if version != self._version:
             self._spaces, self._version = {}, version
         if model.id not in self._spaces:
-            vectors = opened(self._folder, self._catalog, model)
+            vectors = to_search(self._folder, self._catalog, model)
             self._spaces[model.id] = Space(self._catalog, model, vectors)
         return self._spaces[model.id]
 

@@ -1,4 +1,4 @@
-"""Where an index's vectors are: opened there, and moved from one place to another."""
+"""Where an index's vectors are: opened there, and moved from one store to another."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipsearch.errors import InvalidInput, LibraryBusy, LibraryError
-from clipsearch.store import sync
 from clipsearch.store.catalog import Catalog, Engine, Model
 from clipsearch.store.lock import write_lock
-from clipsearch.store.sync import vector_file
-from clipsearch.store.vector_store import Away, FileStore, VectorStore
+from clipsearch.store.vectors import sync
+from clipsearch.store.vectors.store import Away, FileStore, VectorStore
+from clipsearch.store.vectors.sync import vector_file
 
 log = logging.getLogger("clipsearch")
 
@@ -34,11 +34,11 @@ class Moved:
     left: str | None  # what could not be cleared away where they were
 
 
-def opened(folder: Path, catalog: Catalog, model: Model) -> VectorStore:
+def to_search(folder: Path, catalog: Catalog, model: Model) -> VectorStore:
     """A model's vectors where they are, brought up to the catalog there or in memory."""
     engine = catalog.engine()
     if engine is None:
-        return FileStore(catalog, model, sync.opened(folder, catalog, model))
+        return FileStore(catalog, model, sync.file_to_search(folder, catalog, model))
     from clipsearch.store.milvus.store import MilvusStore
 
     store = MilvusStore(engine, catalog, model)

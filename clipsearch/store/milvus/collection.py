@@ -19,7 +19,7 @@ from clipsearch.store.catalog import Engine, Model
 from clipsearch.store.conditions import EngineFacts
 from clipsearch.store.milvus.client import HALF_PRECISION, connected, version_of
 from clipsearch.store.milvus.entities import FIELDS, MOST_TEXT, Entity, matches_of
-from clipsearch.store.vectors import Matches
+from clipsearch.store.vectors.matches import Matches
 
 # Vectors are sorted into cells, and those nearest to a question are looked at: the fewer photos a
 # filter leaves, the more cells, up to all of them. Graphs (HNSW) find two thirds of what a filter

@@ -8,7 +8,7 @@ import numpy as np
 
 from clipsearch.store.catalog import EnginePhoto
 from clipsearch.store.conditions import EngineFacts
-from clipsearch.store.vectors import NOTHING, Matches
+from clipsearch.store.vectors.matches import NOTHING, Matches
 
 MOST_TEXT = 65_535  # bytes, the most that Milvus allows
 FIELDS = ("photo", "vector_id", "vector", *EngineFacts._fields)

@@ -21,8 +21,8 @@ from clipsearch.store.milvus.collection import CELLS, MOST_UNSORTED, Collection
 from clipsearch.store.milvus.entities import entity_of, once, same
 from clipsearch.store.milvus.errors import explained
 from clipsearch.store.milvus.expressions import expression
-from clipsearch.store.vector_store import CatalogRows, Within
-from clipsearch.store.vectors import NOTHING, Matches, best, scored
+from clipsearch.store.vectors.matches import NOTHING, Matches, best, scored
+from clipsearch.store.vectors.store import CatalogRows, Within
 
 log = logging.getLogger("clipsearch")
 
