@@ -21,18 +21,14 @@ from pathlib import Path
 from clipsearch.errors import LibraryError, arg
 from clipsearch.store.database import damage, fulltext, revisions
 from clipsearch.store.database.paths import from_db, mounted_at, to_db
-from clipsearch.store.database.reading import Reading, needs_to_write, read_only
-from clipsearch.store.lock import write_lock
-<<<<<<< HEAD:clipsearch/store/database/file.py
-=======
-from clipsearch.store.reading import (
+from clipsearch.store.database.reading import (
     Reading,
     is_log_of_another,
     is_sound_alone,
     needs_to_write,
     read_only,
 )
->>>>>>> main:clipsearch/store/database.py
+from clipsearch.store.lock import write_lock
 
 FILE_NAME = "catalog.db"
 APPLICATION_ID = 0x636C6970  # "clip", so that `file` and we can tell whose database it is
