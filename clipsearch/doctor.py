@@ -130,11 +130,11 @@ def _decoders() -> Iterator[Finding]:
 def _caches() -> Iterator[Finding]:
     from clipsearch.encoders.hub import cache_of_hub
 
-    places = (
+    caches = (
         ("clipsearch", cache_folder(), "CLIPSEARCH_CACHE"),
         ("models", cache_of_hub(), "HF_HOME"),
     )
-    for name, folder, variable in places:
+    for name, folder, variable in caches:
         if not folder.exists():
             yield Finding("caches", name, ABSENT, f"{folder} is not there yet")
         elif os.access(folder, os.W_OK):

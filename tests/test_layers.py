@@ -23,7 +23,7 @@ ROOMS = [
 
 # The faces stand behind all rooms, side by side; a command may start the face that it names.
 FACES = ["assistant", "web", "cli"]
-STARTERS = {"cli/mcp.py": "assistant", "cli/serve.py": "web"}
+STARTERS = {"cli/commands/mcp.py": "assistant", "cli/commands/serve.py": "web"}
 
 # Packages that belong to one room; None is the room of nobody.
 OWNERS = {
@@ -59,10 +59,12 @@ OWNERS = {
 
 # At most so many modules in a folder, or one looks for the right one.
 MANY = 15
+# But where each module has the name of its command, one need not look.
+LISTS = {"clipsearch.cli.commands"}
 
 # What is not yet as it shall be: folders with more, and what imports in a circle in a folder.
-CROWDED = {"clipsearch.cli", "clipsearch.photos", "clipsearch.search"}
-CIRCLES = {"clipsearch.cli": {"output", "preview", "sheet", "table", "viewer"}}
+CROWDED = {"clipsearch.photos", "clipsearch.search"}
+CIRCLES: dict[str, set[str]] = {}
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -202,7 +204,7 @@ def test_what_lies_in_a_folder_imports_one_way(folder: str) -> None:
 
 def test_no_folder_holds_so_many_modules_that_one_must_search() -> None:
     held = Counter(name.rpartition(".")[0] for name in GRAPH)
-    assert {folder for folder, count in held.items() if count > MANY} == CROWDED
+    assert {folder for folder, count in held.items() if count > MANY} == CROWDED | LISTS
 
 
 def test_every_module_lives_in_a_room() -> None:

@@ -20,7 +20,7 @@ from conftest import Run, picture
 from safetensors.torch import save_file
 
 from clipsearch import InvalidInput, Library, ModelError, ModelMismatch
-from clipsearch.cli.export import app
+from clipsearch.cli.commands.export import app
 from clipsearch.encoders import Encoder, load, parse_spec
 from clipsearch.encoders.onnx.export import Tower, export_model
 from clipsearch.encoders.onnx.folder import cached_folder

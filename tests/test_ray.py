@@ -24,7 +24,7 @@ import pytest
 from conftest import picture
 
 from clipsearch import ClusterError, InvalidInput
-from clipsearch.cli.index import FAILED
+from clipsearch.cli.reports import FAILED
 from clipsearch.indexing.distributed import Claims, Cluster, Machine, Share, share_out
 
 needs_ray = pytest.mark.skipif(

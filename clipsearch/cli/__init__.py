@@ -27,8 +27,8 @@ UsageError: Any = typer.BadParameter.__base__
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-# In the order in which the help lists them; each is a module here, with a function of its name or
-# an `app` of several commands.
+# In the order in which the help lists them; each is a module of `commands`, with a function of its
+# name or an `app` of several commands.
 COMMANDS = (
     "index", "watch", "query", "similar", "ls", "label", "caption", "score", "dupes", "serve",
     "status", "doctor", "forget", "mcp", "optimize", "copy", "store", "models", "finetune",
@@ -47,7 +47,7 @@ def _app(asked: str) -> typer.Typer:
         callback=_options,
     )
     for name in [asked] if asked in COMMANDS else COMMANDS:
-        module = importlib.import_module(f"clipsearch.cli.{name}")
+        module = importlib.import_module(f"clipsearch.cli.commands.{name}")
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name)
         else:

@@ -6,9 +6,13 @@ import os
 import signal
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Event
+from types import FrameType
 from typing import NoReturn
 
+from clipsearch.cli.output import note
 from clipsearch.ending import STOPPED, Askings, end_now
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
@@ -51,3 +55,23 @@ def end_stopped() -> NoReturn:
         print("clipsearch: stopped", file=sys.stderr)
         sys.stdout.flush()
     end_now(STOPPED)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Event]:
+    """Give an event that the first Ctrl-C or SIGTERM sets; the second one stops at once."""
+    stop, askings = Event(), Askings()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if askings.is_second():
+            end_at_once()
+        if not stop.is_set():
+            stop.set()
+            note("stopping after the current batch; once more stops at once")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -87,15 +87,15 @@ AllowUrl = Annotated[
 ]
 
 
-def places_of(mounted: list[str] | None) -> dict[str, str]:
+def folders_of(mounted: list[str] | None) -> dict[str, str]:
     """What --mounted said, as `Library.open` takes it.
 
     Raises:
         InvalidInput: it is no two folders.
     """
     pairs = [text.partition("=")[::2] for text in mounted or ()]
-    for folder, place in pairs:
-        if not folder or not place:
+    for indexed, here in pairs:
+        if not indexed or not here:
             raise InvalidInput("--mounted takes two folders: --mounted /photos=/mnt/nas/photos")
     if len(dict(pairs)) < len(pairs):
         raise InvalidInput("--mounted names a folder twice")

@@ -5,33 +5,20 @@ from __future__ import annotations
 import io
 import itertools
 import os
-import re
 import signal
 import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import typer
 
+from clipsearch.cli.wording import Photo, printable, score_of
 from clipsearch.errors import InvalidInput
 from clipsearch.notation import as_json
 from clipsearch.photos.urls import PhotoPath
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-
-
-class Photo(Protocol):
-    """A photo of an answer; what has `score` and `relevance` besides is shown with them."""
-
-    @property
-    def path(self) -> PhotoPath:
-        """Absolute path of the file, or its URL."""
-
-    def as_dict(self, rank: int) -> dict[str, Any]:
-        """What `--json` and `--csv` show; `rank` counts from 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,23 +120,6 @@ def _print(photos: Sequence[Photo], output: Output, table: Table | None, by_sigh
         _print_lines(photos)
 
 
-def score_of(photo: Photo, digits: int) -> tuple[str, ...]:
-    """A photo's score, to be shown; nothing for one without."""
-    score: float | None = getattr(photo, "score", None)
-    return () if score is None else (f"{score:.{digits}f}",)
-
-
-def fit_of(photo: Photo) -> tuple[str, ...]:
-    """How far a photo stands out as an answer, in percent; nothing for one without."""
-    relevance: float | None = getattr(photo, "relevance", None)
-    return () if relevance is None else (f"{relevance:.0%}",)
-
-
-def away_of(photo: Photo) -> str:
-    """What is said of a photo that is not there now; nothing of others."""
-    return "" if getattr(photo, "present", True) else "  (away)"
-
-
 def _warn_of_strangers(photos: Sequence[Photo]) -> None:
     """Say it if a question has answers and none that fits."""
     from clipsearch.search.results import RELEVANT
@@ -205,6 +175,11 @@ def end_with_the_reader() -> None:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
+def note(text: str) -> None:
+    """Tell a person something beside the results."""
+    print(f"clipsearch: {text}", file=sys.stderr)
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
     end_with_the_reader()
@@ -227,17 +202,6 @@ def print_rows(
         _print_table(columns, rows, links)
 
 
-def counted(count: int, noun: str) -> str:
-    """A count with its noun: "1 photo", "2 photos"."""
-    return f"{count} {noun}{'s' * (count != 1)}"
-
-
-def printable(path: str) -> str:
-    """A path on one line: control characters and bytes that are no text are shown as \\x.."""
-    shown = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", path)
-    return "".join(f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in shown)
-
-
 def _print_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], links: Sequence[PhotoPath]
 ) -> None:
@@ -250,10 +214,10 @@ def _print_table(
     from clipsearch.cli.table import is_decorated, link_to
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, name in enumerate(columns):
+    for column, name in enumerate(columns):
         justify: Literal["left", "right"] = "right" if name[0] == ">" else "left"
         # What a row is called stays in one piece, to be copied.
-        table.add_column(name.lstrip(">"), justify=justify, overflow="fold", no_wrap=place == 0)
+        table.add_column(name.lstrip(">"), justify=justify, overflow="fold", no_wrap=column == 0)
     styles = [Style(link=link_to(file)) for file in links] if is_decorated() else []
     for row, style in itertools.zip_longest(rows, styles, fillvalue=""):
         table.add_row(*row[:-1], Text(row[-1], style))

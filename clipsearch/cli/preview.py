@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from clipsearch.cli.output import Photo, fit_of, printable, score_of
 from clipsearch.cli.table import is_decorated, link_to, shortened
+from clipsearch.cli.wording import Photo, fit_of, printable, score_of
 from clipsearch.errors import InvalidInput, PhotoError
 
 _CELLS = 34  # the least width of a picture, and about twice its height

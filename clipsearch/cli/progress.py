@@ -1,4 +1,4 @@
-"""A bar for work that counts what it has done."""
+"""Bars for work that counts what it has done."""
 
 from __future__ import annotations
 
@@ -22,3 +22,38 @@ def counting(what: str) -> Iterator[Callable[[int, int], None] | None]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, visible=False)
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+
+
+@contextmanager
+def progress(
+    first: str = "looking", then: str = "indexing"
+) -> Iterator[Callable[..., None] | None]:
+    """Draw a bar with rate and time left, if stderr is a terminal.
+
+    What it gives takes what is done, the total, and, where that is not `then`, what is being done.
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    rate = TextColumn("{task.fields[rate]}")
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        rate,
+        TimeLeft(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(first, total=None, rate="")
+
+        def show(done: int, total: int, what: str = then) -> None:
+            if what != bar.tasks[0].description:  # other work, with a rate of its own
+                bar.reset(task, description=what)
+            speed = bar.tasks[0].speed
+            bar.update(task, completed=done, total=total, rate=f"{speed:.1f}/s" if speed else "")
+
+        yield show

@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from threading import Lock
 
-from clipsearch.cli.output import Photo, fit_of, printable, score_of
+from clipsearch.cli.wording import Photo, fit_of, printable, score_of
 from clipsearch.errors import InvalidInput, PhotoError
 from clipsearch.replacing import replacing
 

@@ -8,7 +8,7 @@ import shutil
 import socket
 from collections.abc import Sequence
 
-from clipsearch.cli.output import Photo, away_of, fit_of, printable, score_of
+from clipsearch.cli.wording import Photo, away_of, fit_of, printable, score_of
 from clipsearch.photos.urls import PhotoPath
 
 # Terminals that show the codes they do not know, or know none. As most programs do, all others

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from clipsearch.cli.output import printable
+from clipsearch.cli.wording import printable
 from clipsearch.errors import InvalidInput
 from clipsearch.photos.urls import Url
 

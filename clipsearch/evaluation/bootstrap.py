@@ -50,16 +50,16 @@ def estimate_ranks(ranks: np.ndarray, images: np.ndarray, ks: Sequence[int]) -> 
     """
     order = np.argsort(ranks, kind="stable")
     ranks, images = ranks[order], images[order]
-    places = np.searchsorted(ranks, ks, side="right")  # so many ranks are up to each k
+    up_to = np.searchsorted(ranks, ks, side="right")  # so many ranks are up to each k
     recalls, medians = [], []
     for times in _draws(int(images.max()) + 1):
         reached = np.concatenate([[0], times[images].cumsum()])
-        recalls.append(reached[places] / reached[-1])
+        recalls.append(reached[up_to] / reached[-1])
         middle = np.array([(reached[-1] - 1) // 2, reached[-1] // 2])
         medians.append(ranks[np.searchsorted(reached, middle, side="right") - 1].mean())
     shares = np.array(recalls)
     return RankEstimates(
-        {k: _estimate(shares[:, place]) for place, k in enumerate(ks)},
+        {k: _estimate(shares[:, column]) for column, k in enumerate(ks)},
         _estimate(np.array(medians)),
     )
 

@@ -79,7 +79,7 @@ class Embedder:
     def images(
         self, paths: Sequence[Path], name: str, encoder: Encoder
     ) -> tuple[np.ndarray, list[int]]:
-        """Embeddings, (n, dim) float32 unit rows, and the places in `paths` of the n images.
+        """Embeddings, (n, dim) float32 unit rows, and the numbers in `paths` of the n images.
 
         The first model leaves out what cannot be read; later ones are given the rest.
 
@@ -89,26 +89,26 @@ class Embedder:
         rows: list[np.ndarray] = []
         kept: list[int] = []
         unread: list[LeftOut] = []
-        files = {place: str(path) for place, path in enumerate(paths)}
+        files = {number: str(path) for number, path in enumerate(paths)}
         loaded = load_ahead(files, encoder.prepare, self._loaders, 2 * encoder.batch_size)
         while batch := list(islice(loaded, encoder.batch_size)):
             views: list[np.ndarray] = []
             shown: list[int] = []
-            for place, result in batch:
+            for number, result in batch:
                 if isinstance(result, Unread):
-                    unread.append(LeftOut(paths[place], result.reason))
+                    unread.append(LeftOut(paths[number], result.reason))
                 elif result.views is not None:
-                    shown.append(place)
+                    shown.append(number)
                     views.append(result.views)
             if views:
                 made = encoder.encode_images(np.concatenate(views))
                 usable = are_units(made)
                 rows.append(made[usable])
-                for place, is_usable in zip(shown, usable.tolist(), strict=True):
+                for number, is_usable in zip(shown, usable.tolist(), strict=True):
                     if is_usable:
-                        kept.append(place)
+                        kept.append(number)
                     else:
-                        unread.append(LeftOut(paths[place], UNUSABLE))
+                        unread.append(LeftOut(paths[number], UNUSABLE))
             self._count(len(batch))
         self._judge(unread, name, len(paths))
         return np.concatenate(rows), kept
@@ -120,11 +120,11 @@ class Embedder:
             log.warning("%d texts are longer than the model's %d tokens; cut", cut, encoder.context)
         rows = np.empty((len(texts), encoder.dim), np.float32)
         # Of like length, so that little is padding.
-        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
         for start in range(0, len(order), _TEXTS_AT_A_TIME):
-            places = order[start : start + _TEXTS_AT_A_TIME]
-            rows[places] = embedded_texts(encoder, [texts[place] for place in places])
-            self._count(len(places))
+            numbers = order[start : start + _TEXTS_AT_A_TIME]
+            rows[numbers] = embedded_texts(encoder, [texts[number] for number in numbers])
+            self._count(len(numbers))
         return rows
 
     def classes(

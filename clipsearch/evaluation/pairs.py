@@ -32,14 +32,14 @@ class Pairs:
 
     images: list[Path]
     captions: list[str]  # those of one image beside each other, in the order of the images
-    owners: np.ndarray  # (captions,) int64, ascending: the place of each caption's image
+    owners: np.ndarray  # (captions,) int64, ascending: the number of each caption's image
 
     def only(self, kept: Sequence[int]) -> Pairs:
-        """The pairs of the images at some places, which ascend."""
-        fresh = {place: number for number, place in enumerate(kept)}
+        """The pairs of the images of some numbers, which ascend."""
+        fresh = {number: new for new, number in enumerate(kept)}
         chosen = [row for row, owner in enumerate(self.owners.tolist()) if owner in fresh]
         return Pairs(
-            [self.images[place] for place in kept],
+            [self.images[number] for number in kept],
             [self.captions[row] for row in chosen],
             np.array([fresh[int(self.owners[row])] for row in chosen], np.int64),
         )
@@ -77,7 +77,7 @@ def read_pairs(
     folder = Path(os.path.expanduser(images)) if images is not None else table.parent
     counts = [len(some) for some in captions.values()]
     return Pairs(
-        list(_places(folder, list(captions))),
+        list(_files(folder, list(captions))),
         [caption for some in captions.values() for caption in some],
         np.repeat(np.arange(len(counts)), counts),
     )
@@ -123,8 +123,8 @@ def _rows(table: Path) -> tuple[list[_Row], bool]:
     return whole, SPLIT_COLUMN in header
 
 
-def _cell(row: Sequence[str], place: int) -> str:
-    return row[place] if place < len(row) else ""
+def _cell(row: Sequence[str], column: int) -> str:
+    return row[column] if column < len(row) else ""
 
 
 def _header(line: str) -> tuple[list[str], str]:
@@ -175,7 +175,7 @@ def _listed(file: Path, table: Path) -> set[str]:
     return {os.path.splitext(line.strip())[0] for line in lines if line.strip()}
 
 
-def _places(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+def _files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     """Where the images are; those that are not there, by their stem."""
     listings: dict[Path, dict[str, list[str]]] = {}
     for name in names:

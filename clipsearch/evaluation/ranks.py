@@ -1,4 +1,4 @@
-"""At which place the right answer comes: what recall, accuracy and median rank are made of.
+"""At which rank the right answer comes: what recall, accuracy and median rank are made of.
 
 A rank counts from 1, and a tie counts against: whatever scores as high as the right answer stands
 before it. So a model that gives all the same vector finds nothing. On scores that differ, recall

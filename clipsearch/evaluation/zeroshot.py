@@ -32,7 +32,7 @@ class ClassFolders:
 
     classes: list[str]  # names, as the texts have them
     images: list[Path]
-    classes_of: np.ndarray  # (images,) int64, the place of each image's class
+    classes_of: np.ndarray  # (images,) int64, the number of each image's class
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +105,20 @@ def read_classes(folder: str | os.PathLike[str]) -> ClassFolders:
     owners: list[str] = []
     strays = 0
     for found in sorted(walk(root, "", _warn)):
-        place, slash, _ = found.path.partition("/")
+        inner, slash, _ = found.path.partition("/")
         if not slash:
             strays += 1
             continue
-        name = " ".join(place.replace("_", " ").split())
-        if names.setdefault(name, place) != place:
-            raise InvalidInput(f"the folders {names[name]!r} and {place!r} are of one name")
+        name = " ".join(inner.replace("_", " ").split())
+        if names.setdefault(name, inner) != inner:
+            raise InvalidInput(f"the folders {names[name]!r} and {inner!r} are of one name")
         images.append(Path(root, found.path))
         owners.append(name)
     if strays:
         log.warning("photos that lie in no class's folder and are left out: %d", strays)
     classes = sorted(names)
-    number = {name: place for place, name in enumerate(classes)}
-    return ClassFolders(classes, images, np.array([number[name] for name in owners], np.int64))
+    number_of = {name: number for number, name in enumerate(classes)}
+    return ClassFolders(classes, images, np.array([number_of[name] for name in owners], np.int64))
 
 
 def evaluate_zeroshot(
@@ -190,14 +190,14 @@ def figures(
 
 
 def _only(folders: ClassFolders, kept: Sequence[int]) -> ClassFolders:
-    """The images at some places, and the classes that have one."""
+    """The images of some numbers, and the classes that have one."""
     there, numbers = np.unique(folders.classes_of[kept], return_inverse=True)
-    gone = sorted(set(folders.classes) - {folders.classes[place] for place in there})
+    gone = sorted(set(folders.classes) - {folders.classes[number] for number in there})
     if gone:
         log.warning("left out the classes without an image that can be read: %s", ", ".join(gone))
     return ClassFolders(
-        [folders.classes[place] for place in there],
-        [folders.images[place] for place in kept],
+        [folders.classes[number] for number in there],
+        [folders.images[number] for number in kept],
         numbers.astype(np.int64),
     )
 

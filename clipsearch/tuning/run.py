@@ -106,22 +106,22 @@ def finetune(
     check_number(arg("workers"), workers, 1)
     kept = _look_at(out, resume)
     training, validation = divided(pairs, images, split, val, course.seed)
-    identity = {
+    options = {
         "pairs": fingerprint(training),
         "val": fingerprint(validation),
         "model": model,
         "patience": patience,
     }
     taught = learner(model, course, device)
-    identity |= asdict(taught.course)
+    options |= asdict(taught.course)
     if kept:
-        _check_same(kept["identity"], identity, out)
+        _check_same(kept["identity"], options, out)
     out.mkdir(parents=True, exist_ok=True)
     clear_unfinished(out)
     with Loaders(workers or usual_workers(), isolated) as loaders:
         reader = PhotoReader(loaders, 4 * taught.batch_size, stopping)
         run = _Run(taught, training, validation, out, patience, reader, progress, stopping)
-        return run.all(identity, kept, after_epoch)
+        return run.all(options, kept, after_epoch)
 
 
 class _Run:
@@ -150,7 +150,7 @@ class _Run:
 
     def all(
         self,
-        identity: dict[str, Any],
+        options: dict[str, Any],
         kept: dict[str, Any] | None,
         after_epoch: Callable[[Epoch], None],
     ) -> Outcome:
@@ -167,12 +167,12 @@ class _Run:
                 after_epoch(self._epochs[0])
             while not self._is_done():
                 self._learn()
-                self._keep(identity)
+                self._keep(options)
                 after_epoch(self._epochs[-1])
         except Stopped:
             return self._outcome(complete=False)
         outcome = self._outcome(complete=True)
-        text = as_json({"options": identity} | outcome.as_dict(), 2)
+        text = as_json({"options": options} | outcome.as_dict(), 2)
         with replacing(self._out / REPORT) as fresh:
             fresh.write_text(text + "\n", "utf-8")
         (self._out / CHECKPOINT).unlink(missing_ok=True)
@@ -210,10 +210,10 @@ class _Run:
         ]
         return recall(np.concatenate(rows), np.concatenate(words), owners)
 
-    def _keep(self, identity: dict[str, Any]) -> None:
+    def _keep(self, options: dict[str, Any]) -> None:
         """Write all that going on needs, and the model if none was better."""
         checkpoint = {
-            "identity": identity,
+            "identity": options,
             "epochs": [asdict(epoch) for epoch in self._epochs],
             "state": self._taught.state(),
         }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
-import json
 import socket
 from collections.abc import Sequence
 from http.cookies import CookieError, SimpleCookie
@@ -15,6 +14,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from clipsearch.web.answers import error_answer
 
 COOKIE = "clipsearch-token"
 MOST_BYTES = 32 << 20  # of a request; several photos from a phone, or one from a large camera
@@ -163,9 +164,7 @@ def _refusal(refused: Refused) -> Response:
     headers = {"WWW-Authenticate": "Bearer"} if refused.status_code == 401 else {}
     if refused.status_code in (408, 413):
         headers["Connection"] = "close"
-    return Response(
-        json.dumps({"error": refused.detail}), refused.status_code, headers, "application/json"
-    )
+    return error_answer(refused.status_code, refused.detail, headers)
 
 
 def _name(host: str) -> str:

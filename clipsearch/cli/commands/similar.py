@@ -16,10 +16,10 @@ from clipsearch.cli.options import (
     ModelSpec,
     Mounted,
     Relevant,
-    places_of,
+    folders_of,
 )
 from clipsearch.cli.output import Output, answer
-from clipsearch.cli.query import nothing_found
+from clipsearch.cli.wording import nothing_found
 
 if TYPE_CHECKING:
     from clipsearch.search.filters import Filters
@@ -60,7 +60,7 @@ def similar(
 
     take_over_pillow()
     with Library.open(
-        index, model=model, device=device, create=False, mounted=places_of(mounted)
+        index, model=model, device=device, create=False, mounted=folders_of(mounted)
     ) as library:
         hits = library.similar(
             image,

@@ -15,9 +15,10 @@ from clipsearch.cli.options import (
     ModelSpec,
     Mounted,
     Relevant,
-    places_of,
+    folders_of,
 )
 from clipsearch.cli.output import Output, answer
+from clipsearch.cli.wording import nothing_found
 from clipsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def query(
     if weight is not None and not image:
         raise InvalidInput("--weight is that of pictures: give one with --image; words: '2*dog'")
     with Library.open(
-        index, model=model, device=device, create=False, mounted=places_of(mounted)
+        index, model=model, device=device, create=False, mounted=folders_of(mounted)
     ) as library:
         hits = library.query(
             text,
@@ -100,13 +101,3 @@ def query(
         nothing = nothing_found(filters, relevant)
     title = " + ".join(filter(None, parts))
     answer(hits, output, title, nothing, by_sight=not hybrid)
-
-
-def nothing_found(
-    filters: Filters, relevant: bool = False, empty: str = "the index holds no photos"
-) -> str:
-    """Why no photo was found; `empty` is said where nothing was left out."""
-    if relevant:
-        within = " within the filters" if filters else ""
-        return f"no photo{within} stands out; without --relevant the nearest are shown"
-    return "no photo satisfies the filters" if filters else empty

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.options import Device, Index, Json
-from clipsearch.cli.output import counted, print_json, print_rows, printable
+from clipsearch.cli.output import print_json, print_rows
+from clipsearch.cli.wording import counted, printable
 
 if TYPE_CHECKING:
     from clipsearch.doctor import Finding

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
-from threading import Event
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from clipsearch.cli.interrupts import end_at_once
+from clipsearch.cli.interrupts import stop_on_signals
 from clipsearch.cli.options import Device, Folders, Index, Json, KeepFor, ModelSpec, Workers
-from clipsearch.cli.output import counted, end_with_the_reader, print_json
-from clipsearch.ending import Askings
-
-if TYPE_CHECKING:
-    from clipsearch.indexing.report import IndexReport
-
-FAILED = "what could not be read, and why: clipsearch status --failures"
-PREPARING = "preparing fast queries, once for this model"
-
-COUNTS = ("added", "updated", "moved", "removed", "unchanged", "failed")
+from clipsearch.cli.output import end_with_the_reader, note, print_json
+from clipsearch.cli.progress import progress
+from clipsearch.cli.reports import FAILED, PREPARING, as_dict, passed_over, summary
 
 
 def index(
@@ -137,87 +123,3 @@ def index(
     if not report.complete:
         note("stopped; what is done is kept. The same command goes on from there.")
         raise typer.Exit(130)
-
-
-def as_dict(report: IndexReport) -> dict[str, Any]:
-    """What `--json` shows of a run."""
-    facts = asdict(report)
-    return {key: facts[key] for key in (*COUNTS, "seconds", "images_per_second", "passed_over")}
-
-
-def summary(report: IndexReport) -> str:
-    """What a run did, in one line."""
-    counts = ", ".join(f"{getattr(report, name)} {name}" for name in COUNTS)
-    with_pocket = " (with the pocket model: see clipsearch status)" if report.note else ""
-    speed = f"{report.seconds:.1f} s, {report.images_per_second:.1f} images/s"
-    again = report.embedded - report.added - report.updated
-    further = f", {again} embedded anew" if again > 0 else ""
-    return f"{counts}{further}; {speed}{with_pocket}"
-
-
-def passed_over(report: IndexReport) -> str:
-    """Which pictures a run passed over, in one line."""
-    kinds = ", ".join(f"{extension} {count}" for extension, count in report.passed_over.items())
-    return (
-        f"{counted(sum(report.passed_over.values()), 'file')} of kinds that are not read ({kinds})"
-    )
-
-
-def note(text: str) -> None:
-    """Tell a person something beside the results."""
-    print(f"clipsearch: {text}", file=sys.stderr)
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[Event]:
-    """Give an event that the first Ctrl-C or SIGTERM sets; the second one stops at once."""
-    stop, askings = Event(), Askings()
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if askings.is_second():
-            end_at_once()
-        if not stop.is_set():
-            stop.set()
-            note("stopping after the current batch; once more stops at once")
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def progress(
-    first: str = "looking", then: str = "indexing"
-) -> Iterator[Callable[..., None] | None]:
-    """Draw a bar with rate and time left, if stderr is a terminal.
-
-    What it gives takes what is done, the total, and, where that is not `then`, what is being done.
-    """
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
-
-    rate = TextColumn("{task.fields[rate]}")
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        rate,
-        TimeLeft(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(first, total=None, rate="")
-
-        def show(done: int, total: int, what: str = then) -> None:
-            if what != bar.tasks[0].description:  # other work, with a rate of its own
-                bar.reset(task, description=what)
-            speed = bar.tasks[0].speed
-            bar.update(task, completed=done, total=total, rate=f"{speed:.1f}/s" if speed else "")
-
-        yield show

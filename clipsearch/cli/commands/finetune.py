@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.index import note, progress, stop_on_signals
+from clipsearch.cli.interrupts import stop_on_signals
 from clipsearch.cli.options import Device, ImagesFolder, Json, Pairs, Workers
-from clipsearch.cli.output import counted, end_with_the_reader, print_json
+from clipsearch.cli.output import end_with_the_reader, note, print_json
+from clipsearch.cli.progress import progress
+from clipsearch.cli.wording import counted
 
 if TYPE_CHECKING:
     from clipsearch.tuning.recall import Recall

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipsearch.cli.options import Index, Json
-from clipsearch.cli.output import counted, end_with_the_reader, print_json, printable
+from clipsearch.cli.output import end_with_the_reader, print_json
+from clipsearch.cli.wording import counted, options_of, printable
 
 if TYPE_CHECKING:
-    from clipsearch.photos.scan import ScanRules
     from clipsearch.store.status import Status
 
 
@@ -82,14 +81,6 @@ def _print(held: Status, folder: str) -> None:
         )
     if held.failures:
         print(f"failed    {counted(len(held.failures), 'file')}: clipsearch status --failures")
-
-
-def options_of(rules: ScanRules) -> str:
-    """The options of `clipsearch index` that a folder's rules came from."""
-    said = [("--include", pattern) for pattern in rules.include]
-    said += [("--exclude", pattern) for pattern in rules.exclude]
-    flags = ["--follow-links"] * rules.follow_links + ["--raw-too"] * rules.raw_too
-    return " ".join([*(f"{option} {shlex.quote(pattern)}" for option, pattern in said), *flags])
 
 
 def _megabytes(size: int) -> str:

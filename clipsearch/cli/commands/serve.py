@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clipsearch.cli.options import Device, Index, ModelSpec, Mounted, places_of
+from clipsearch.cli.options import Device, Index, ModelSpec, Mounted, folders_of
 from clipsearch.errors import InvalidInput
 
 
@@ -42,12 +42,12 @@ def serve(
 
     take_over_pillow()
 
-    places = places_of(mounted)
+    folders = folders_of(mounted)
 
-    def opened() -> Library:
-        return Library.open(index, model=model, device=device, create=False, mounted=places)
+    def open_library() -> Library:
+        return Library.open(index, model=model, device=device, create=False, mounted=folders)
 
-    with opened() as library:  # before anything else is said
+    with open_library() as library:  # before anything else is said
         if watch:
             library.check_writable()
     access = server.check_access(host, token, allow_origin or [])
@@ -60,4 +60,4 @@ def serve(
             typer.launch(address)
 
     with listening:
-        server.run(opened, listening, access, watch, ready)
+        server.run(open_library, listening, access, watch, ready)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.index import note, progress, stop_on_signals
+from clipsearch.cli.interrupts import stop_on_signals
 from clipsearch.cli.options import Device, Index, Json
-from clipsearch.cli.output import counted, print_json, print_rows, printable
+from clipsearch.cli.output import note, print_json, print_rows
+from clipsearch.cli.progress import progress
+from clipsearch.cli.wording import counted, printable
 
 if TYPE_CHECKING:
     from clipsearch.library import Library

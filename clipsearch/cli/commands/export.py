@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clipsearch.cli.options import Json
-from clipsearch.cli.output import print_json, print_rows, printable
+from clipsearch.cli.output import print_json, print_rows
 from clipsearch.cli.progress import counting
+from clipsearch.cli.retrieval import print_retrieval
+from clipsearch.cli.wording import printable
 
 if TYPE_CHECKING:
     from clipsearch.encoders.onnx.export import Tower
@@ -70,8 +72,6 @@ def onnx(
         return
     print_rows(COLUMNS, [_row(tower) for tower in towers])
     if report:
-        from clipsearch.cli.eval import print_retrieval
-
         print_retrieval(report)
     print(f"clipsearch: written; its name is onnx:{printable(str(out))}", file=sys.stderr)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from clipsearch.cli.options import AllowUrl, Device, Index, ModelSpec, Mounted, places_of
+from clipsearch.cli.options import AllowUrl, Device, Index, ModelSpec, Mounted, folders_of
 from clipsearch.errors import InvalidInput, LibraryError
 
 log = logging.getLogger("clipsearch")
@@ -24,7 +24,6 @@ def mcp(
     """
     from clipsearch.library import Library
     from clipsearch.photos.decode import take_over_pillow
-    from clipsearch.store.folder import default_folder
 
     try:
         from clipsearch.assistant.server import serve
@@ -32,15 +31,13 @@ def mcp(
         raise InvalidInput("clipsearch mcp needs: pip install 'clipsearch[mcp]'") from error
     from clipsearch.assistant.engine import Engine
 
-    folder = index.expanduser() if index else default_folder()
-
-    places = places_of(mounted)
+    folders = folders_of(mounted)
 
     def open_library() -> Library:
-        return Library.open(folder, model=model, device=device, create=False, mounted=places)
+        return Library.open(index, model=model, device=device, create=False, mounted=folders)
 
     take_over_pillow()
-    engine = Engine(folder, open_library)
+    engine = Engine(open_library)
     try:
         engine.look(lambda library: None)
     except LibraryError as error:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from clipsearch.cli.options import Count, Index, Mounted, places_of
-from clipsearch.cli.output import Output, Table, answer, away_of, printable
-from clipsearch.cli.query import nothing_found
+from clipsearch.cli.options import Count, Index, Mounted, folders_of
+from clipsearch.cli.output import Output, Table, answer
+from clipsearch.cli.wording import away_of, nothing_found, printable
 
 if TYPE_CHECKING:
     from clipsearch.search.filters import Filters
@@ -27,7 +27,7 @@ def ls(
     """List indexed photos, the latest taken first."""
     from clipsearch.library import Library
 
-    with Library.open(index, create=False, mounted=places_of(mounted)) as library:
+    with Library.open(index, create=False, mounted=folders_of(mounted)) as library:
         photos = library.photos(filters, k)
     table = Table(COLUMNS, [_row(photo) for photo in photos])
     answer(photos, output, "photos", nothing_found(filters), table)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clipsearch.cli.options import Device, Index, Json, ModelSpec
-from clipsearch.cli.output import print_json, print_rows, printable
+from clipsearch.cli.output import print_json, print_rows
 from clipsearch.cli.progress import counting
+from clipsearch.cli.wording import printable
 
 if TYPE_CHECKING:
     from clipsearch.search.labels.fitting import Label, LabelCount, LabelledPhoto

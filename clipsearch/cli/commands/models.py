@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from clipsearch.cli.options import Index, Json
-from clipsearch.cli.output import counted, print_json, print_rows
+from clipsearch.cli.output import print_json, print_rows
+from clipsearch.cli.wording import counted
 from clipsearch.encoders.aliases import ALIASES, Alias
 
 COLUMNS = ("model", "spec", ">MB", ">pixels", "languages", ">ImageNet", "here")

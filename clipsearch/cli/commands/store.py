@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.options import Index, Json
-from clipsearch.cli.output import counted, print_json
+from clipsearch.cli.output import print_json
 from clipsearch.cli.progress import counting
+from clipsearch.cli.wording import counted
 
 if TYPE_CHECKING:
     from clipsearch.store.moving import Moved

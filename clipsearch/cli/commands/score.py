@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clipsearch.cli.options import Device, Index, Json, ModelSpec
-from clipsearch.cli.output import print_json, print_rows, printable
+from clipsearch.cli.output import print_json, print_rows
+from clipsearch.cli.wording import printable
 
 if TYPE_CHECKING:
     from clipsearch.photos.urls import PhotoPath

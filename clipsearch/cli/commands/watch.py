@@ -10,18 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.index import (
-    FAILED,
-    PREPARING,
-    as_dict,
-    note,
-    passed_over,
-    progress,
-    stop_on_signals,
-    summary,
-)
+from clipsearch.cli.interrupts import stop_on_signals
 from clipsearch.cli.options import Device, Folders, Index, Json, ModelSpec
-from clipsearch.cli.output import counted
+from clipsearch.cli.output import note
+from clipsearch.cli.progress import progress
+from clipsearch.cli.reports import FAILED, PREPARING, as_dict, passed_over, summary
+from clipsearch.cli.wording import counted
 
 if TYPE_CHECKING:
     from clipsearch.indexing.report import IndexReport

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.index import progress
 from clipsearch.cli.options import Index, Json
-from clipsearch.cli.output import counted, print_json, print_rows, printable
+from clipsearch.cli.output import print_json, print_rows
+from clipsearch.cli.progress import progress
+from clipsearch.cli.wording import counted, printable
 
 if TYPE_CHECKING:
     from clipsearch.search.duplicates import Group
@@ -57,12 +58,12 @@ def dupes(
 def _rows(groups: Sequence[Group]) -> Iterator[tuple[str, ...]]:
     on_terminal = sys.stdout.isatty()
     for number, group in enumerate(groups, 1):
-        for place, photo in enumerate(group.photos):
+        for photo in group.photos:
             width, height = photo.facts.width, photo.facts.height
             yield (
                 str(number),
                 group.kind,
-                "" if place else "keep",
+                "keep" if photo is group.photos[0] else "",
                 f"{width}x{height}" if width and height else "",
                 _readable(photo.size) if on_terminal else str(photo.size),
                 printable(str(photo.path)),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.options import Index, KeepFor
-from clipsearch.cli.output import counted, printable
+from clipsearch.cli.wording import counted, options_of, printable
 
 if TYPE_CHECKING:
     from clipsearch.indexing.targets import Held
@@ -49,8 +49,6 @@ def _ask(path: str, held: Held) -> None:
 
 
 def _tell_how_to_undo(path: str, held: Held, days: int) -> None:
-    from clipsearch.cli.status import options_of
-
     roots = [(options_of(rules), shlex.quote(root)) for root, rules in held.roots]
     back = [" ".join(filter(None, said)) for said in roots] or [shlex.quote(path)]
     commands = " && ".join(f"clipsearch index {printable(it)}" for it in back)

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.index import note
 from clipsearch.cli.options import Device, ImagesFolder, Json, Pairs
-from clipsearch.cli.output import counted, print_json, print_rows, printable
+from clipsearch.cli.output import note, print_json, print_rows
 from clipsearch.cli.progress import counting
+from clipsearch.cli.retrieval import IN_PERCENT, percent, print_retrieval
+from clipsearch.cli.wording import counted, printable
 
 if TYPE_CHECKING:
-    from clipsearch.evaluation.bootstrap import Estimate
-    from clipsearch.evaluation.retrieval import RetrievalReport
     from clipsearch.evaluation.zeroshot import Accuracy, ZeroShotReport
 
 app = typer.Typer(
@@ -38,9 +37,6 @@ Precision = Annotated[
         help="fp32 is the same everywhere; bf16, fp16, or auto, what an index here would have.",
     ),
 ]
-
-KS = (1, 5, 10)
-IN_PERCENT = "in percent, with 95% intervals"
 
 
 @app.command()
@@ -121,23 +117,6 @@ def zeroshot(
         note(f"{photos} of {len(report.images)} classes; {IN_PERCENT}")
 
 
-def print_retrieval(report: RetrievalReport) -> None:
-    """Print what models find, a row a direction and model."""
-    columns = ("search", "model", *(f">R@{k}" for k in KS), ">median rank")
-    print_rows(columns, list(_retrieval_rows(report)))
-    captions = counted(report.captions, "caption")
-    note(f"{captions} of {counted(report.images, 'image')}; {IN_PERCENT}")
-
-
-def _retrieval_rows(report: RetrievalReport) -> Iterator[tuple[str, ...]]:
-    for search in ("text_to_image", "image_to_text"):
-        for figures in report.models:
-            found = getattr(figures, search)
-            recalls = (_percent(found.recall[k]) for k in KS)
-            median = f"{found.median.value:g} ({found.median.low:g}-{found.median.high:g})"
-            yield search.replace("_", "-"), figures.model, *recalls, median
-
-
 def _class_rows(report: ZeroShotReport) -> Iterator[tuple[str, ...]]:
     """First all photos, then the mean of the classes, then class by class."""
     count = str(sum(report.images.values()))
@@ -152,10 +131,4 @@ def _class_rows(report: ZeroShotReport) -> Iterator[tuple[str, ...]]:
 
 
 def _accuracy(found: Accuracy) -> tuple[str, str]:
-    return _percent(found.top1), _percent(found.top5) if found.top5 else "-"
-
-
-def _percent(share: Estimate) -> str:
-    """A share in percent, and how far the further end of its interval lies."""
-    reach = max(share.high - share.value, share.value - share.low)
-    return f"{100 * share.value:.1f} ±{100 * reach:.1f}"
+    return percent(found.top1), percent(found.top5) if found.top5 else "-"

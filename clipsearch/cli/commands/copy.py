@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from clipsearch.cli.options import Index, Json
-from clipsearch.cli.output import counted, print_json, printable
+from clipsearch.cli.output import print_json
 from clipsearch.cli.progress import counting
+from clipsearch.cli.wording import counted, printable
 
 
 def copy(

@@ -1,0 +1,40 @@
+"""What is told of a run over folders, by `clipsearch index` and `clipsearch watch`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from clipsearch.cli.wording import counted
+
+if TYPE_CHECKING:
+    from clipsearch.indexing.report import IndexReport
+
+FAILED = "what could not be read, and why: clipsearch status --failures"
+PREPARING = "preparing fast queries, once for this model"
+
+COUNTS = ("added", "updated", "moved", "removed", "unchanged", "failed")
+
+
+def as_dict(report: IndexReport) -> dict[str, Any]:
+    """What `--json` shows of a run."""
+    facts = asdict(report)
+    return {key: facts[key] for key in (*COUNTS, "seconds", "images_per_second", "passed_over")}
+
+
+def summary(report: IndexReport) -> str:
+    """What a run did, in one line."""
+    counts = ", ".join(f"{getattr(report, name)} {name}" for name in COUNTS)
+    with_pocket = " (with the pocket model: see clipsearch status)" if report.note else ""
+    speed = f"{report.seconds:.1f} s, {report.images_per_second:.1f} images/s"
+    again = report.embedded - report.added - report.updated
+    further = f", {again} embedded anew" if again > 0 else ""
+    return f"{counts}{further}; {speed}{with_pocket}"
+
+
+def passed_over(report: IndexReport) -> str:
+    """Which pictures a run passed over, in one line."""
+    kinds = ", ".join(f"{extension} {count}" for extension, count in report.passed_over.items())
+    return (
+        f"{counted(sum(report.passed_over.values()), 'file')} of kinds that are not read ({kinds})"
+    )

@@ -1,0 +1,73 @@
+"""What commands say in the same words: of a photo, a number of things, a path, finding nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Protocol
+
+from clipsearch.photos.urls import PhotoPath
+
+if TYPE_CHECKING:
+    from clipsearch.photos.scan import ScanRules
+    from clipsearch.search.filters import Filters
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class Photo(Protocol):
+    """A photo of an answer; what has `score` and `relevance` besides is shown with them."""
+
+    @property
+    def path(self) -> PhotoPath:
+        """Absolute path of the file, or its URL."""
+
+    def as_dict(self, rank: int) -> dict[str, Any]:
+        """What `--json` and `--csv` show; `rank` counts from 1."""
+
+
+def score_of(photo: Photo, digits: int) -> tuple[str, ...]:
+    """A photo's score, to be shown; nothing for one without."""
+    score: float | None = getattr(photo, "score", None)
+    return () if score is None else (f"{score:.{digits}f}",)
+
+
+def fit_of(photo: Photo) -> tuple[str, ...]:
+    """How far a photo stands out as an answer, in percent; nothing for one without."""
+    relevance: float | None = getattr(photo, "relevance", None)
+    return () if relevance is None else (f"{relevance:.0%}",)
+
+
+def away_of(photo: Photo) -> str:
+    """What is said of a photo that is not there now; nothing of others."""
+    return "" if getattr(photo, "present", True) else "  (away)"
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: "1 photo", "2 photos"."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def printable(path: str) -> str:
+    """A path on one line: control characters and bytes that are no text are shown as \\x.."""
+    shown = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", path)
+    return "".join(f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in shown)
+
+
+def nothing_found(
+    filters: Filters, relevant: bool = False, empty: str = "the index holds no photos"
+) -> str:
+    """Why no photo was found; `empty` is said where nothing was left out."""
+    if relevant:
+        within = " within the filters" if filters else ""
+        return f"no photo{within} stands out; without --relevant the nearest are shown"
+    return "no photo satisfies the filters" if filters else empty
+
+
+def options_of(rules: ScanRules) -> str:
+    """The options of `clipsearch index` that a folder's rules came from."""
+    import shlex
+
+    said = [("--include", pattern) for pattern in rules.include]
+    said += [("--exclude", pattern) for pattern in rules.exclude]
+    flags = ["--follow-links"] * rules.follow_links + ["--raw-too"] * rules.raw_too
+    return " ".join([*(f"{option} {shlex.quote(pattern)}" for option, pattern in said), *flags])

@@ -1,0 +1,40 @@
+"""The form of answers: JSON, with a page of photos or with what was wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import Response
+
+from clipsearch.notation import as_json
+from clipsearch.search.answers import Answer
+from clipsearch.web.forms import PageForm
+
+RETRY_AFTER = "2"  # seconds
+
+
+def json_answer(
+    value: Any, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A value as JSON."""
+    return Response(as_json(value), status, headers, "application/json")
+
+
+def hits_answer(asked: PageForm, answer: Answer) -> Response:
+    """The page that is asked for of the photos that answer a question."""
+    hits = answer.hits[asked.offset : asked.offset + asked.k]
+    shown = [hit.as_dict(rank) for rank, hit in enumerate(hits, asked.offset + 1)]
+    return page_answer(asked, shown, answer.total)
+
+
+def page_answer(asked: PageForm, hits: list[dict[str, Any]], total: int) -> Response:
+    """A page of photos, `total` of which the filters leave."""
+    return json_answer({"hits": hits, "total": total, "offset": asked.offset, "k": asked.k})
+
+
+def error_answer(status: int, reason: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Why there is no answer, in one line."""
+    if status == 503:
+        headers = {"Retry-After": RETRY_AFTER}
+    return json_answer({"error": " ".join(reason.split())}, status, headers)

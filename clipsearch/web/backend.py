@@ -1,0 +1,86 @@
+"""What the routes have in common: the index while the application runs, and threads to ask it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from threading import Event
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, FastAPI, Request
+from starlette.exceptions import HTTPException
+
+from clipsearch.cache import cache_folder
+from clipsearch.library import Library
+from clipsearch.photos.isolated import Processes
+from clipsearch.photos.thumbnails import Thumbnails
+from clipsearch.store.catalog import StoredPhoto
+from clipsearch.web.asker import Asker
+from clipsearch.web.libraries import Libraries
+from clipsearch.web.metrics import Metrics
+
+T = TypeVar("T")
+
+
+class Backend:
+    """An index, what searches it and what makes thumbnails of it, from the start to the end."""
+
+    def __init__(self, open: Callable[[], Library], watching: Event) -> None:
+        self.libraries = Libraries(open)
+        self.watching = watching
+        self.metrics = Metrics()
+        self.asker = Asker(self.libraries, self.metrics.batches)
+        cores = os.cpu_count() or 1
+        self.processes = Processes(cores)
+        self.thumbnails = Thumbnails(cache_folder() / "thumbnails", self.processes)
+        self._readers = ThreadPoolExecutor(cores + 4, "clipsearch-read")
+        # Of their own, since a page asks for a hundred at once and waits for a search meanwhile.
+        self._makers = ThreadPoolExecutor(2 * cores, "clipsearch-thumbnail")
+
+    @asynccontextmanager
+    async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        """Begin and end the threads."""
+        self.asker.start()
+        yield
+        await asyncio.to_thread(self._stop)
+
+    def _stop(self) -> None:
+        self._readers.shutdown(cancel_futures=True, wait=False)
+        self._makers.shutdown(cancel_futures=True, wait=False)
+        self.processes.stop()
+        self.asker.stop()
+        for threads in (self._readers, self._makers):
+            threads.shutdown()
+        self.libraries.close()
+
+    async def read(self, ask: Callable[[Library], T]) -> T:
+        """What `ask` finds out of a library, in a thread."""
+
+        def run() -> T:
+            with self.libraries.lent() as library:
+                return ask(library)
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+
+    async def make(self, work: Callable[[], T]) -> T:
+        """What a longer work gives, in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._makers, work)
+
+    async def stored(self, id: int) -> StoredPhoto:
+        """A photo of the index."""
+        photo = await self.read(lambda library: library.stored(id))
+        if photo is None:
+            raise HTTPException(404, f"the index holds no photo with the id {id}")
+        return photo
+
+
+async def _backend(request: Request) -> Backend:
+    backend: Backend = request.app.state.backend
+    return backend
+
+
+# What a route says that it takes; it gets that of its application.
+OfApp = Annotated[Backend, Depends(_backend)]

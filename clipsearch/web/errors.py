@@ -1,0 +1,61 @@
+"""Which errors an answer may be, as the API's description has them, and what makes each so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from clipsearch.errors import ClipsearchError, InvalidInput, PhotoError
+from clipsearch.web import forms
+from clipsearch.web.answers import error_answer
+from clipsearch.web.asker import Busy
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": forms.Error, "description": description}
+    for status, description in {
+        400: "something in the question makes no sense",
+        401: "a token is needed",
+        403: "sent by a page of another site",
+        404: "there is no such photo, or its file is gone",
+        408: "sent too slowly",
+        413: "too large",
+        422: "a value is not of its kind",
+        503: "the model is being loaded, or the index is not there now",
+    }.items()
+}
+
+
+async def _expected(_: Request, error: ClipsearchError) -> Response:
+    if isinstance(error, InvalidInput):
+        return error_answer(400, str(error))
+    return error_answer(404 if isinstance(error, PhotoError) else 503, str(error))
+
+
+async def _busy(_: Request, error: Busy) -> Response:
+    return error_answer(503, str(error))
+
+
+async def _refused(_: Request, error: HTTPException) -> Response:
+    return error_answer(error.status_code, str(error.detail))
+
+
+async def _not_valid(_: Request, error: RequestValidationError) -> Response:
+    first = error.errors()[0]
+    return error_answer(422, f"{first['loc'][-1]}: {first['msg']}")
+
+
+async def _unexpected(_: Request, error: Exception) -> Response:
+    return error_answer(500, f"unexpected {type(error).__name__}; this is a fault of clipsearch")
+
+
+HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+    ClipsearchError: _expected,
+    Busy: _busy,
+    HTTPException: _refused,
+    RequestValidationError: _not_valid,
+    Exception: _unexpected,
+}

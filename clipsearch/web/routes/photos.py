@@ -1,0 +1,83 @@
+"""One photo: what is known of it, others like it, its thumbnail, and its file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from starlette.exceptions import HTTPException
+
+from clipsearch.photos.opening import open_below
+from clipsearch.photos.thumbnails import SIZES
+from clipsearch.search.answers import Question
+from clipsearch.web import forms
+from clipsearch.web.answers import hits_answer, json_answer
+from clipsearch.web.backend import OfApp
+from clipsearch.web.errors import RESPONSES
+from clipsearch.web.files import FileAnswer
+
+Id = Annotated[int, Path(ge=1, le=2**63 - 1, description="as answers name it")]
+
+router = APIRouter(prefix="/api/photos/{id}", responses=RESPONSES)
+
+
+@router.get("", response_model=forms.OnePhoto)
+async def photo(id: Id, backend: OfApp) -> Response:
+    """What is known of a photo."""
+    stored = await backend.stored(id)
+    there = await backend.read(lambda library: library.is_present(stored))
+    facts = {"path": stored.row.path, "id": id, **asdict(stored.row.facts), "present": there}
+    return json_answer(facts | {"folder": stored.place.root})
+
+
+@router.get("/similar", response_model=forms.Found)
+async def similar(id: Id, asked: Annotated[forms.SimilarForm, Query()], backend: OfApp) -> Response:
+    """Find photos like one of the index, or like a region of it."""
+    stored = await backend.stored(id)
+    row = await backend.read(
+        lambda library: library.embed(
+            stored, region=asked.region, model=asked.model, processes=backend.processes
+        )
+    )
+    question = Question(
+        pictures=[] if row is None else [row], k=asked.offset + asked.k,
+        filters=asked.filters(), relevant=asked.relevant,
+        leave_out=id if asked.region is None else None,
+    )  # fmt: skip
+    return hits_answer(asked, await backend.asker.ask(question, asked.model))
+
+
+@router.get(
+    "/thumbnail", response_class=Response,
+    responses={200: {"content": {"image/webp": {}}}, 304: {}},
+)  # fmt: skip
+async def thumbnail(
+    request: Request,
+    id: Id,
+    backend: OfApp,
+    size: Annotated[int, Query(json_schema_extra=forms.size_schema())] = 320,
+) -> Response:
+    """A photo in WebP, upright, its longer side of at most `size` pixels."""
+    if size not in SIZES:
+        raise HTTPException(422, f"size: one of {', '.join(map(str, SIZES))}")
+    stored = await backend.stored(id)
+    digest = stored.row.digest
+    headers = {"ETag": f'"{digest}-{size}"', "Cache-Control": "private, max-age=300"}
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    content = await backend.make(partial(backend.thumbnails.get, stored.place, digest, size))
+    return Response(content, headers=headers, media_type="image/webp")
+
+
+@router.get(
+    "/original", response_class=Response,
+    responses={200: {"content": {"image/*": {}}}, 206: {}, 304: {}, 416: {}},
+)  # fmt: skip
+async def original(request: Request, id: Id, backend: OfApp) -> Response:
+    """The photo's file as it is."""
+    stored = await backend.stored(id)
+    file = await backend.make(partial(open_below, stored.place))
+    return FileAnswer(file, os.path.basename(stored.row.path), request.headers)

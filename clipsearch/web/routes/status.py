@@ -1,0 +1,70 @@
+"""The index as a whole: what it holds, counted in several ways, and what the server is doing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from importlib.metadata import version
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+
+from clipsearch.library import Library
+from clipsearch.web import forms
+from clipsearch.web.answers import json_answer
+from clipsearch.web.backend import Backend, OfApp
+from clipsearch.web.errors import RESPONSES
+
+router = APIRouter(responses=RESPONSES)
+
+
+@router.get("/api/status", response_model=forms.Status)
+async def status(backend: OfApp) -> Response:
+    """What the index holds, and what the server is doing."""
+    return json_answer(await backend.read(partial(_status, backend)))
+
+
+@router.get("/api/facets", response_model=forms.Facets)
+async def facets(asked: Annotated[forms.FilterForm, Query()], backend: OfApp) -> Response:
+    """The photos that the filters leave, by folder, camera, month and kind."""
+    found = await backend.read(lambda library: library.facets(asked.filters()))
+    return json_answer(
+        {
+            "folders": _named("path", found.folders),
+            "cameras": _named("name", found.cameras),
+            "months": _named("month", found.months),
+            "places": found.places,
+            "types": _named("type", found.types),
+        }
+    )
+
+
+@router.get("/api/tags", response_model=forms.Tags)
+async def tags(backend: OfApp) -> Response:
+    """The labels of `clipsearch label`, where it was run before."""
+    counts = await backend.read(lambda library: library.counted_labels())
+    return json_answer({"labels": _named("label", [(it.label, it.photos) for it in counts])})
+
+
+def _status(backend: Backend, library: Library) -> dict[str, Any]:
+    held, is_loaded = library.status(), library.is_loaded()
+    if not is_loaded and backend.asker.problem is None:
+        backend.asker.load()
+    models = [model.spec for model in held.models]
+    return {
+        "version": version("clipsearch"),
+        "photos": held.photos,
+        "failures": len(held.failures),
+        "model": models[0] if models else None,
+        "models": models,
+        "state": "ready" if is_loaded else "loading",
+        "problem": backend.asker.problem,
+        "indexing": asdict(held.indexing) if held.indexing else None,
+        "watching": backend.watching.is_set(),
+        "folders": [{"path": root.path, "photos": root.photos} for root in held.roots],
+    }
+
+
+def _named(name: str, counts: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
+    return [{name: value, "photos": count} for value, count in counts]
