@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from clipsearch.search.labels.fitting import Label, LabelCount, LabelledPhoto
     from clipsearch.search.results import Hit, Photo
     from clipsearch.search.scoring import Scores
-    from clipsearch.store.approximate import Optimized
     from clipsearch.store.catalog import StoredPhoto
     from clipsearch.store.catalog.departed import Kept
     from clipsearch.store.copying import Copied
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from clipsearch.store.moving import Moved
     from clipsearch.store.running import Run
     from clipsearch.store.status import ModelStatus, RootStatus, Status
+    from clipsearch.store.vectors.approximate.building import Optimized
 
     __version__: str
 
@@ -111,14 +111,14 @@ _HOMES = {
     "Held": "clipsearch.indexing.targets",
     "Hit": "clipsearch.search.results",
     "IndexReport": "clipsearch.indexing.report",
-    "Kept": "clipsearch.store.departed",
+    "Kept": "clipsearch.store.catalog.departed",
     "Label": "clipsearch.search.labels.fitting",
     "LabelCount": "clipsearch.search.labels.fitting",
     "LabelledPhoto": "clipsearch.search.labels.fitting",
     "Library": "clipsearch.library",
     "ModelStatus": "clipsearch.store.status",
     "Moved": "clipsearch.store.moving",
-    "Optimized": "clipsearch.store.approximate",
+    "Optimized": "clipsearch.store.vectors.approximate.building",
     "Origin": "clipsearch.store.database",
     "Photo": "clipsearch.search.results",
     "Processes": "clipsearch.photos.isolated",

@@ -69,7 +69,7 @@ def check_number(name: str, number: float | None, least: float, most: float = MO
         return
     if number > most:
         raise InvalidInput(f"{name} is at most {most}")
-    raise InvalidInput(f"{name} must be at least {least}")
+    raise InvalidInput(f"{name} must be at least {least}, not {number!r:.40}")
 
 
 class PhotoError(ClipsearchError):

@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from clipsearch.search.filters import FilterNames, Filters
     from clipsearch.search.labels.fitting import LabelCount
     from clipsearch.search.labels.labelling import Labelling
-    from clipsearch.store.approximate import Optimized
     from clipsearch.store.copying import Copied
     from clipsearch.store.moving import Moved
     from clipsearch.store.status import Status
+    from clipsearch.store.vectors.approximate.building import Optimized
 
 Progress = Callable[[int, int], None]
 

@@ -29,7 +29,7 @@ from PIL import Image
 
 from clipsearch.photos.facts import Facts
 from clipsearch.store.catalog import Catalog, Changes, NewPhoto
-from clipsearch.store.sync import bring_up, vector_file
+from clipsearch.store.vectors.sync import bring_up, vector_file
 
 DIM = 512
 WORDS = ("black", "cat", "couch", "boat", "harbour", "child", "birthday", "mountain", "red", "snow")

@@ -43,8 +43,8 @@ from clipsearch.photos.view import View
 from clipsearch.search.filters import Filters, select
 from clipsearch.store.catalog import Catalog, Changes, NewPhoto
 from clipsearch.store.moving import move, to_search
-from clipsearch.store.vector_store import VectorStore, Within
-from clipsearch.store.vectors import Matches
+from clipsearch.store.vectors.matches import Matches
+from clipsearch.store.vectors.store import VectorStore, Within
 
 BATCH = 16  # small, so that the blocks are many
 SMALL = 16  # times as many where no model takes time

@@ -28,8 +28,8 @@ from clipsearch.photos.facts import Facts
 from clipsearch.photos.scan import walk
 from clipsearch.search.neutral import NEUTRAL
 from clipsearch.store.catalog import Catalog, Changes, NewPhoto
-from clipsearch.store.sync import bring_up
-from clipsearch.store.vectors import VectorFile
+from clipsearch.store.vectors.file import VectorFile
+from clipsearch.store.vectors.sync import bring_up
 
 FILES_A_FOLDER = 200
 ROWS_A_COMMIT = 10_000

@@ -36,8 +36,10 @@ from typing import Any
 import faiss
 import numpy as np
 
-from clipsearch.store import approximate
-from clipsearch.store.vectors import VectorFile, threads
+from clipsearch.store.vectors.approximate.building import build
+from clipsearch.store.vectors.approximate.index import ApproximateIndex, faster
+from clipsearch.store.vectors.faiss_import import threads
+from clipsearch.store.vectors.file import VectorFile
 
 DIM = 512
 K = 10
@@ -140,7 +142,7 @@ def make(stem: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
 def measure(stem: Path, pictures: np.ndarray, words: np.ndarray, rounds: int) -> None:
     built = fresh_process("build", stem)
     file = VectorFile(stem, DIM)
-    index = approximate.faster(file)
+    index = faster(file)
     if isinstance(index, VectorFile):
         sys.exit("the approximate index was not built")
     print(
@@ -157,9 +159,7 @@ def measure(stem: Path, pictures: np.ndarray, words: np.ndarray, rounds: int) ->
     cold(stem)
 
 
-def warm(
-    file: VectorFile, index: approximate.ApproximateIndex, words: np.ndarray, rounds: int
-) -> None:
+def warm(file: VectorFile, index: ApproximateIndex, words: np.ndarray, rounds: int) -> None:
     """One query and a batch, everything in memory."""
     numbers = file.rows.reshape(-1).view(np.int64)
     step = -(-len(numbers) // CORES)
@@ -266,11 +266,11 @@ def one_query(kind: str, stem: Path) -> None:
         file = VectorFile(stem, DIM)
         question = unit(np.ones(DIM, np.float32))
         if kind == "build":
-            approximate.build(file)
+            build(file)
         elif kind == "exact":
             file.search(question, K)
         else:
-            approximate.faster(file).search(question, K)
+            faster(file).search(question, K)
     seconds = time.perf_counter() - started
     # Of this program alone; getrusage counts what the program that started it took, too.
     status = Path("/proc/self/status").read_text()

@@ -62,11 +62,13 @@ from bench_search import DIM, Photos, unit
 
 from clipsearch.photos.facts import Facts
 from clipsearch.search.filters import Filters, select
-from clipsearch.store import approximate
 from clipsearch.store.catalog import Catalog, Changes, NewPhoto
-from clipsearch.store.sync import opened
-from clipsearch.store.vector_store import Within
-from clipsearch.store.vectors import Matches, VectorFile
+from clipsearch.store.vectors.approximate.building import build
+from clipsearch.store.vectors.approximate.index import ApproximateIndex, faster
+from clipsearch.store.vectors.file import VectorFile
+from clipsearch.store.vectors.matches import Matches
+from clipsearch.store.vectors.store import Within
+from clipsearch.store.vectors.sync import file_to_search
 
 ROWS_AT_A_TIME = 16_384
 ROWS_MADE_UP = 1000  # embeddings that a catalog repeats
@@ -186,7 +188,7 @@ def build_index(
 ) -> Built:
     file = VectorFile(stem, dim)
     with own_memory() as peak:
-        seconds, (index, _) = timed(lambda: approximate.build(file))
+        seconds, (index, _) = timed(lambda: build(file))
     return Built(
         write_seconds, append_ms, seconds, write_memory, peak[0],
         file.rows_path.stat().st_size + file.ids_path.stat().st_size,
@@ -203,7 +205,7 @@ def first_search(stem: Path, dim: int, how: str) -> float:
 
     def ask() -> object:
         file = VectorFile(stem, dim)
-        return (file if how == "exact" else approximate.faster(file)).search(words[0], 10)
+        return (file if how == "exact" else faster(file)).search(words[0], 10)
 
     return 1000 * timed(ask)[0]
 
@@ -213,7 +215,7 @@ def search_vectors(stem: Path, dim: int) -> Answers:
     read_ahead(stem.with_name(stem.name + ".f16"))
     open_seconds = median(timed(lambda: VectorFile(stem, dim))[0] for _ in range(5))
     file = VectorFile(stem, dim)
-    index = approximate.faster(file)
+    index = faster(file)
     both = np.concatenate(list(asked.values()))
     memory = {}
     for name, searched in (("exact", file), ("approximate", index)):
@@ -227,7 +229,7 @@ def search_vectors(stem: Path, dim: int) -> Answers:
 
 def search_within(
     file: VectorFile,
-    index: VectorFile | approximate.ApproximateIndex,
+    index: VectorFile | ApproximateIndex,
     asked: dict[str, np.ndarray],
     share: int,
 ) -> Searched:
@@ -398,7 +400,7 @@ def show_resemblance(folder: Path) -> None:
     """Real embeddings beside as many made-up ones."""
     with closing(Catalog.open(folder)) as catalog:
         model = catalog.models()[0]
-        real = opened(folder, catalog, model).rows.astype(np.float32)
+        real = file_to_search(folder, catalog, model).rows.astype(np.float32)
     made = Photos(len(real), real.shape[1])
     even = unit(np.random.default_rng(0).standard_normal(real.shape, np.float32))
     print(f"\n## {len(real):,} photos of {model.spec}, and as many made up\n")

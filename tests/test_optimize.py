@@ -16,11 +16,14 @@ from tiny import TinyEncoder
 
 from clipsearch import Hit, InvalidInput, Library, LibraryBusy
 from clipsearch.photos.facts import Facts
-from clipsearch.store import approximate
-from clipsearch.store.approximate import BLOCK, ApproximateIndex, faster
 from clipsearch.store.catalog import Catalog, Changes, NewPhoto
 from clipsearch.store.lock import write_lock
-from clipsearch.store.vectors import Matches, VectorFile
+from clipsearch.store.vectors.approximate import building as approximate
+from clipsearch.store.vectors.approximate import index as searched
+from clipsearch.store.vectors.approximate.format import BLOCK
+from clipsearch.store.vectors.approximate.index import ApproximateIndex, faster
+from clipsearch.store.vectors.file import VectorFile
+from clipsearch.store.vectors.matches import Matches
 
 DIM = 256
 COUNT = 8_013  # the last rows fill no block
@@ -113,7 +116,7 @@ def test_the_number_of_cores_and_of_scans_changes_no_answer(
 ) -> None:
     before = [faster(original).search(question, 10) for question in words(20)]
     monkeypatch.setattr("os.cpu_count", lambda: 5)
-    monkeypatch.setattr(approximate, "ROWS_A_SCAN", 1024)
+    monkeypatch.setattr(searched, "ROWS_A_SCAN", 1024)
     for question, matches in zip(words(20), before, strict=True):
         assert_same(faster(reopened(original)).search(question, 10), matches)
 

@@ -131,6 +131,33 @@ def test_the_log_of_another_catalog_is_passed_over(
     assert "log of another catalog" in caplog.text
 
 
+@pytest.mark.parametrize("is_later", [True, False])
+def test_the_log_of_another_catalog_is_never_written_into_one_that_is_put_back(
+    indexed: Path, photos: Path, tmp_path: Path, clipsearch: Run, is_later: bool
+) -> None:
+    restored = tmp_path / "restored"
+    shutil.copytree(indexed, restored)
+    if is_later:
+        add(indexed, photos, 200, 250)
+        shutil.copy(with_a_log(indexed, photos, tmp_path / "backup") / "catalog.db-wal", restored)
+    else:
+        assert clipsearch("copy", tmp_path / "copy").returncode == 0
+        with closing(sqlite3.connect(tmp_path / "copy" / "catalog.db")) as db:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("CREATE TABLE other (a)")
+            shutil.copy(tmp_path / "copy" / "catalog.db-wal", restored)
+    before = (restored / "catalog.db").read_bytes()
+    for command in ("ls", "status", "index", "doctor", "ls"):
+        done = clipsearch(command, "--index", restored)
+        assert done.returncode
+        assert "move catalog.db-wal" in done.stderr + done.stdout
+        assert (restored / "catalog.db").read_bytes() == before
+    (restored / "catalog.db-wal").unlink()
+    (restored / "catalog.db-shm").unlink(missing_ok=True)
+    listed = clipsearch("ls", "-k", "all", "--paths", "--index", restored)
+    assert len(listed.stdout.splitlines()) == 12
+
+
 def test_a_catalog_that_is_put_back_is_what_is_read(
     view: Path, indexed: Path, photos: Path, tmp_path: Path
 ) -> None:

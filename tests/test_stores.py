@@ -30,9 +30,9 @@ from clipsearch import Hit, InvalidInput, Library, LibraryError
 from clipsearch.photos.facts import Facts
 from clipsearch.search.answers import Answer, Question
 from clipsearch.search.filters import Filters
-from clipsearch.store import milvus as store
 from clipsearch.store.catalog import Catalog, Changes, Model, NewPhoto
 from clipsearch.store.lock import write_lock
+from clipsearch.store.milvus import store
 
 DIM = TinyEncoder.dim
 COUNT = 10_000
@@ -732,7 +732,7 @@ def test_a_collection_of_another_model_is_refused(tmp_path: Path, milvus: str) -
 def test_an_engine_that_is_too_old_is_refused(
     tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from clipsearch.store import milvus
+    from clipsearch.store.milvus import client as milvus
 
     monkeypatch.setattr(milvus, "OLDEST", (99, 9))
     shelf = Shelf(tmp_path / "index", 30)

@@ -21,11 +21,12 @@ from tiny import TinyEncoder, open_tiny
 from clipsearch import ModelError
 from clipsearch.doctor import BROKEN, Finding, examine_index
 from clipsearch.photos.facts import Facts
-from clipsearch.store import stretch, sync
 from clipsearch.store.catalog import Catalog, Changes, Model, NewPhoto
 from clipsearch.store.lock import write_lock
-from clipsearch.store.sync import bring_up, vector_file
-from clipsearch.store.vectors import BEFORE_SEALS, MAGIC, ROWS_START, VectorFile
+from clipsearch.store.vectors import stretch, sync
+from clipsearch.store.vectors.file import VectorFile
+from clipsearch.store.vectors.format import BEFORE_SEALS, MAGIC, ROWS_START
+from clipsearch.store.vectors.sync import bring_up, vector_file
 
 ALL = 1000
 DIM = 16
@@ -358,7 +359,7 @@ def test_a_reader_that_was_delayed_writes_by_what_is_there_under_the_lock(
         return result
 
     monkeypatch.setattr(sync, "is_behind", delayed)
-    file = sync.opened(written.folder, written.catalog, written.model)
+    file = sync.file_to_search(written.folder, written.catalog, written.model)
     monkeypatch.undo()
     for it in (file, written.opened()):
         written.assert_finds_all(it)
@@ -460,7 +461,7 @@ def disturbed(written: Written, kills: int) -> None:
         start, target = written.catalog.last_vector_id(), chance.randrange(1, 200)
         while written.catalog.last_vector_id() < start + target:
             assert writer.poll() is None
-            file = sync.opened(written.folder, written.catalog, written.model)
+            file = sync.file_to_search(written.folder, written.catalog, written.model)
             found = file.search(query, 10)
             rows = written.catalog.rows_of(found.ids.tolist())
             for id, score in zip(found.ids.tolist(), found.scores.tolist(), strict=True):
@@ -469,7 +470,9 @@ def disturbed(written: Written, kills: int) -> None:
                     assert score == pytest.approx(float(row @ query), abs=1e-3)
         writer.kill()
         assert writer.wait() == -signal.SIGKILL
-        written.assert_finds_all(sync.opened(written.folder, written.catalog, written.model))
+        written.assert_finds_all(
+            sync.file_to_search(written.folder, written.catalog, written.model)
+        )
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")

@@ -15,8 +15,10 @@ import pytest
 
 from clipsearch.photos.facts import Facts
 from clipsearch.store.catalog import Catalog, Changes, Model, NewPhoto
-from clipsearch.store.sync import bring_up, hold_missing, is_behind
-from clipsearch.store.vectors import IDS_START, ROWS_START, Matches, VectorFile
+from clipsearch.store.vectors.file import VectorFile
+from clipsearch.store.vectors.format import IDS_START, ROWS_START
+from clipsearch.store.vectors.matches import Matches
+from clipsearch.store.vectors.sync import bring_up, hold_missing, is_behind
 
 DIM = 16
 ROW = 2 * DIM  # bytes

@@ -29,7 +29,7 @@ from clipsearch.indexing.plan import Counts, Gone, Plan, Work
 from clipsearch.photos.facts import Facts
 from clipsearch.photos.urls import joined
 from clipsearch.store.catalog import Catalog, Changes, Failure, Known, NewPhoto
-from clipsearch.store.vector_store import Followed
+from clipsearch.store.vectors.store import Followed
 
 # Photos read ahead by before a model is loaded; a run that embeds nothing loads none.
 USUAL_BATCH = 64

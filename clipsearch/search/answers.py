@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from clipsearch.models import Models
     from clipsearch.photos.isolated import Processes
-    from clipsearch.store.vectors import Matches
+    from clipsearch.store.vectors.matches import Matches
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ from clipsearch.store.catalog import Catalog, Model, PhotoRow
 from clipsearch.store.conditions import EVERYTHING, Condition
 from clipsearch.store.moving import to_search
 from clipsearch.store.presence import Presence
-from clipsearch.store.vector_store import VectorStore, Within
-from clipsearch.store.vectors import Matches
+from clipsearch.store.vectors.matches import Matches
+from clipsearch.store.vectors.store import VectorStore, Within
 
 # Photos looked up at a time: where all are asked for, their rows do not all stand beside the hits.
 _ROWS = 10_000

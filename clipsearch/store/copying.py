@@ -25,14 +25,14 @@ from pathlib import Path
 
 from clipsearch.errors import InvalidInput, LibraryError
 from clipsearch.replacing import clear_unfinished, put_in_place, sync, unfinished
-from clipsearch.store.approximate import HEADER_SIZE
 from clipsearch.store.catalog import Catalog
 from clipsearch.store.database import FILE_NAME
 from clipsearch.store.faults import explained
 from clipsearch.store.lock import write_lock
 from clipsearch.store.ownership import holds_catalog, is_vectors, others_in
-from clipsearch.store.sync import bring_up, is_of, vector_file
-from clipsearch.store.vectors import VectorFile
+from clipsearch.store.vectors.approximate.format import HEADER_SIZE
+from clipsearch.store.vectors.file import VectorFile
+from clipsearch.store.vectors.sync import bring_up, is_of, vector_file
 
 BEFORE = ".before"  # the ending of a file that was replaced
 

@@ -1,4 +1,4 @@
-"""Where an index's vectors are: opened there, and moved from one place to another."""
+"""Where an index's vectors are: opened there, and moved from one store to another."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipsearch.errors import InvalidInput, LibraryBusy, LibraryError
-from clipsearch.store import sync
 from clipsearch.store.catalog import Catalog, Engine, Model
 from clipsearch.store.lock import write_lock
-from clipsearch.store.sync import vector_file
-from clipsearch.store.vector_store import Away, FileStore, VectorStore
+from clipsearch.store.vectors import sync
+from clipsearch.store.vectors.store import Away, FileStore, VectorStore
+from clipsearch.store.vectors.sync import vector_file
 
 log = logging.getLogger("clipsearch")
 
@@ -38,8 +38,8 @@ def to_search(folder: Path, catalog: Catalog, model: Model) -> VectorStore:
     """A model's vectors where they are, brought up to the catalog there or in memory."""
     engine = catalog.engine()
     if engine is None:
-        return FileStore(catalog, model, sync.opened(folder, catalog, model))
-    from clipsearch.store.milvus import MilvusStore
+        return FileStore(catalog, model, sync.file_to_search(folder, catalog, model))
+    from clipsearch.store.milvus.store import MilvusStore
 
     store = MilvusStore(engine, catalog, model)
     if store.lag():
@@ -64,7 +64,7 @@ def to_write(folder: Path, catalog: Catalog, model: Model) -> VectorStore | Away
         files = FileStore(catalog, model, vector_file(folder, model))
         files.bring_up()
         return files
-    from clipsearch.store.milvus import MilvusStore
+    from clipsearch.store.milvus.store import MilvusStore
 
     try:
         store = MilvusStore(engine, catalog, model)
@@ -79,7 +79,7 @@ def remove(folder: Path, catalog: Catalog, model: Model) -> None:
     """Remove a model's vectors from where they are."""
     vector_file(folder, model).delete()
     if engine := catalog.engine():
-        from clipsearch.store.milvus import MilvusStore
+        from clipsearch.store.milvus.store import MilvusStore
 
         MilvusStore(engine, catalog, model).drop()
 
@@ -135,7 +135,7 @@ def move(folder: Path, catalog: Catalog, store: str, progress: Progress | None =
 def _read(store: str) -> str | None:
     if store == FILES:
         return None
-    from clipsearch.store.milvus import SCHEME, read_address
+    from clipsearch.store.milvus.address import SCHEME, read_address
 
     if not store.startswith(SCHEME):
         raise InvalidInput(f"{store!r} is no store; it can be faiss or milvus:http://HOST:19530")
@@ -143,7 +143,7 @@ def _read(store: str) -> str | None:
 
 
 def _check(address: str) -> None:
-    from clipsearch.store.milvus import check_engine
+    from clipsearch.store.milvus.client import check_engine
 
     check_engine(address)
 
@@ -162,7 +162,7 @@ def _engine_at(catalog: Catalog, address: str) -> Engine:
 def _fill(
     engine: Engine, catalog: Catalog, models: list[Model], progress: Progress | None
 ) -> tuple[int, int]:
-    from clipsearch.store.milvus import MilvusStore
+    from clipsearch.store.milvus.store import MilvusStore
 
     photos = compared = 0
     for model in models:
@@ -177,7 +177,7 @@ def _fill(
             raise LibraryError(
                 f"the engine at {engine.address} does not hold what it was given ({wrong} of"
                 f" {min(count, COMPARED)} photos differ); nothing was removed. Drop the collection"
-                f" {store.collection} there, and move again"
+                f" {store.collection.name} there, and move again"
             )
         photos += count
         compared += min(count, COMPARED)
@@ -196,7 +196,7 @@ def _fill_files(folder: Path, catalog: Catalog, models: list[Model]) -> tuple[in
 
 
 def _clear(engine: Engine, catalog: Catalog, models: list[Model]) -> str | None:
-    from clipsearch.store.milvus import MilvusStore
+    from clipsearch.store.milvus.store import MilvusStore
 
     try:
         for model in models:

@@ -13,8 +13,8 @@ import numpy as np
 
 from clipsearch.store.catalog import Catalog, Model
 from clipsearch.store.database.units import unit_rows
-from clipsearch.store.sync import is_sealed, vector_file
-from clipsearch.store.vectors import VectorFile
+from clipsearch.store.vectors.file import VectorFile
+from clipsearch.store.vectors.sync import is_sealed, vector_file
 
 _BATCH = 4096
 REBUILD = "the next clipsearch query rebuilds it from the catalog"

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clipsearch.errors import InvalidInput
-from clipsearch.store.approximate import Optimized, optimize, renew
 from clipsearch.store.catalog import Catalog
 from clipsearch.store.moving import to_write
-from clipsearch.store.sync import bring_up, vector_file
-from clipsearch.store.vector_store import FileStore
+from clipsearch.store.vectors.approximate.building import Optimized, optimize, renew
+from clipsearch.store.vectors.store import FileStore
+from clipsearch.store.vectors.sync import bring_up, vector_file
 
 
 def renew_all(folder: Path, catalog: Catalog) -> None:

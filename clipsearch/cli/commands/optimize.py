@@ -13,7 +13,7 @@ from clipsearch.cli.output import print_json
 from clipsearch.cli.progress import counting
 
 if TYPE_CHECKING:
-    from clipsearch.store.approximate import Optimized
+    from clipsearch.store.vectors.approximate.building import Optimized
 
 
 def optimize(

@@ -19,7 +19,7 @@ from clipsearch.search.scoring import probabilities
 from clipsearch.store.catalog import Catalog, Model
 from clipsearch.store.conditions import EVERYTHING, Condition
 from clipsearch.store.presence import Presence
-from clipsearch.store.vector_store import VectorStore
+from clipsearch.store.vectors.store import VectorStore
 
 _ROWS_AT_A_TIME = 4096
 

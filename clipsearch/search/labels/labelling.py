@@ -27,7 +27,7 @@ from clipsearch.search.query import check_k
 from clipsearch.store.catalog import Catalog, Model
 from clipsearch.store.folder import StrPath
 from clipsearch.store.moving import to_search
-from clipsearch.store.sync import vector_file
+from clipsearch.store.vectors.sync import vector_file
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -21,7 +21,7 @@ from clipsearch.encoders.rows import embedded_texts
 from clipsearch.errors import InvalidInput
 from clipsearch.models import TextEncoder
 from clipsearch.store.catalog import Model
-from clipsearch.store.label_rows import LabelRows, read_label_rows, write_label_rows
+from clipsearch.store.vectors.label_rows import LabelRows, read_label_rows, write_label_rows
 
 log = logging.getLogger("clipsearch")
 

@@ -21,7 +21,13 @@ from pathlib import Path
 from clipsearch.errors import LibraryError, arg
 from clipsearch.store.database import damage, fulltext, revisions
 from clipsearch.store.database.paths import from_db, mounted_at, to_db
-from clipsearch.store.database.reading import Reading, needs_to_write, read_only
+from clipsearch.store.database.reading import (
+    Reading,
+    is_log_of_another,
+    is_sound_alone,
+    needs_to_write,
+    read_only,
+)
 from clipsearch.store.lock import write_lock
 
 FILE_NAME = "catalog.db"
@@ -50,6 +56,8 @@ def make_database(folder: Path) -> sqlite3.Connection:
         LibraryError: the file there is not ours, or a newer version made it.
     """
     file = folder / FILE_NAME
+    if is_log_of_another(file) and os.access(file, os.W_OK) and is_sound_alone(file):
+        raise LibraryError(damage.NOT_ITS_LOG.format(file=file, name=file.name))
     # Another process's short write is waited for, not reported as "database is locked".
     connection = sqlite3.connect(
         file, timeout=_PATIENCE, isolation_level=None, check_same_thread=False

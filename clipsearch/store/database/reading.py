@@ -17,7 +17,9 @@ import sqlite3
 import threading
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 from weakref import WeakValueDictionary, finalize
 
@@ -29,6 +31,8 @@ log = logging.getLogger("clipsearch")
 # What else may hold pages: the log, and what a crash leaves of a change that was made without one.
 _JOURNALS = ("-wal", "-journal")
 _LOG_HEADER = 32  # bytes; pages come after it
+_FRAME_HEADER = 24  # bytes before each page
+_CHANGES, _PAGES, _VALID_FOR = 24, 28, 92  # where page 1 has these numbers
 _ATTEMPTS = 10  # at a file that somebody changes meanwhile
 
 # What SQLite says where it cannot make the map, or bring in order what a writer left.
@@ -152,6 +156,53 @@ def is_sound_alone(file: Path) -> bool:
             return not checked(connection)
     except sqlite3.Error:
         return False
+
+
+def is_log_of_another(file: Path) -> bool:
+    """Whether the log beside a catalog's file is surely of another, or of the file as it was later.
+
+    As where a back-up was put in the place of a catalog, and the log of that was left. SQLite
+    would write such pages into the file. Page 1 counts its own changes and has the number of
+    pages: the first page 1 of a log is at most one change later, and one without has that number.
+    """
+    try:
+        before = _log_begins(file)
+        if before is None:
+            return False
+        with file.open("rb") as pages:
+            head = pages.read(_VALID_FOR + 4)
+        is_same = before == _log_begins(file)  # else others write meanwhile
+    except OSError:
+        return False
+    changes, held = (int.from_bytes(head[at : at + 4]) for at in (_CHANGES, _PAGES))
+    if not is_same or head[_VALID_FOR:] != head[_CHANGES:_PAGES]:
+        return False
+    return changes < before.changes - 1 if before.changes else held != before.pages
+
+
+class _Begin(NamedTuple):
+    """What a log begins with."""
+
+    salts: bytes  # of this log alone
+    changes: int  # that its first page 1 has counted; 0 where it has none
+    pages: int  # of the file after the last commit before that
+
+
+def _log_begins(file: Path) -> _Begin | None:
+    """None for a log in which nothing was committed."""
+    pages = 0
+    with _beside(file, "-wal").open("rb") as log_file:
+        header = log_file.read(_LOG_HEADER)
+        size = _FRAME_HEADER + int.from_bytes(header[8:12])
+        for place in count(_LOG_HEADER, size):
+            log_file.seek(place)
+            frame = log_file.read(_FRAME_HEADER + _PAGES)
+            if len(frame) < _FRAME_HEADER + _PAGES or frame[8:16] != header[16:24]:
+                break  # what follows is of a log before this one
+            if int.from_bytes(frame[:4]) == 1:
+                return _Begin(header[16:24], int.from_bytes(frame[-4:]), pages)
+            pages = int.from_bytes(frame[4:8]) or pages
+    return _Begin(header[16:24], 0, pages) if pages else None
 
 
 def checked(connection: sqlite3.Connection) -> list[str]:

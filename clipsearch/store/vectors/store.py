@@ -12,12 +12,13 @@ from typing import Protocol
 
 import numpy as np
 
-from clipsearch.store.approximate import ApproximateIndex, faster
 from clipsearch.store.catalog import Catalog, Model
 from clipsearch.store.conditions import Condition
 from clipsearch.store.engine_facts import told
-from clipsearch.store.sync import bring_up, follow
-from clipsearch.store.vectors import Ids, Matches, VectorFile
+from clipsearch.store.vectors.approximate.index import ApproximateIndex, faster
+from clipsearch.store.vectors.file import Ids, VectorFile
+from clipsearch.store.vectors.matches import Matches
+from clipsearch.store.vectors.sync import bring_up, follow
 
 
 class Within:

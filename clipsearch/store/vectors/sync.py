@@ -17,7 +17,8 @@ from clipsearch.errors import LibraryBusy
 from clipsearch.store.catalog import Catalog, Model
 from clipsearch.store.database.units import unit_rows
 from clipsearch.store.lock import write_lock
-from clipsearch.store.vectors import Seal, VectorFile
+from clipsearch.store.vectors.file import VectorFile
+from clipsearch.store.vectors.format import Seal
 
 # Rows of photos that are gone cost little in a search and much to sweep out of a large file.
 SWEEP_SHARE = 0.1
@@ -35,7 +36,7 @@ def vector_file(folder: Path, model: Model) -> VectorFile:
     return VectorFile(folder / "vectors" / stem, model.dim)
 
 
-def opened(folder: Path, catalog: Catalog, model: Model) -> VectorFile:
+def file_to_search(folder: Path, catalog: Catalog, model: Model) -> VectorFile:
     """A model's vectors, brought up to the catalog on disk if possible, else in memory."""
     vectors = vector_file(folder, model)
     if catalog.is_read_only:
@@ -155,9 +156,9 @@ def _agree(catalog: Catalog, model: Model, file: VectorFile, compared: int) -> b
 
 
 def _holds(file: VectorFile, id: int, row: bytes) -> bool:
-    place = int(np.searchsorted(file.ids, id))
-    if place < len(file.ids) and file.ids[place] == id:
-        return bool(file.scattered[place].tobytes() == row)
+    position = int(np.searchsorted(file.ids, id))
+    if position < len(file.ids) and file.ids[position] == id:
+        return bool(file.scattered[position].tobytes() == row)
     _, good = unit_rows([row], file.dim)  # one that is damaged is not in the file
     return not good[0]
 

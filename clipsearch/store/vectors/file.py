@@ -1,7 +1,6 @@
-"""A model's vectors, kept for FAISS in two append-only files.
+"""A model's vectors, kept for FAISS in two append-only files (format.py).
 
-`<model>.f16` is a 4096-byte header and then float16 rows; `<model>.ids` is a 16-byte header and
-then their int64 ids, ascending. Both are derived from the catalog and can be rebuilt from it.
+Both are derived from the catalog and can be rebuilt from it.
 
 The header says how many rows are meant, and which catalog they are of, at which of its states
 (`Seal`); it is written last. Others have the files mapped: they only ever grow, and what has to
@@ -9,59 +8,43 @@ become another file becomes a new one that takes the name.
 
 FAISS searches the rows where they lie, by memory map, so that opening reads only the ids, and
 adding a batch costs its own bytes and not a new copy of the index. FAISS reads its own format, so
-an index header is put, in memory only, right before the rows (see `_views`).
+an index header is put, in memory only, right before the rows (stretch.py).
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 import secrets
-import struct
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from clipsearch.replacing import put_in_place
-from clipsearch.store.stretch import Stretch, stretch_of
+from clipsearch.store.vectors.format import (
+    HEADER_SIZE,
+    IDS_START,
+    ROWS_START,
+    Header,
+    Seal,
+    ids_header,
+    read_header,
+    row_offset,
+)
+from clipsearch.store.vectors.mapped import NO_MAPS, mapped, spans
+from clipsearch.store.vectors.matches import Matches, best, scored
+from clipsearch.store.vectors.searching import Stretches, positions_of, search_stretches
+from clipsearch.store.vectors.stretch import stretch_of
 
-MAGIC = b"clipsearch f16 2"  # 16 bytes: what the file is, and the format's version
-BEFORE_SEALS = b"clipsearch f16 1"  # it has as many rows as ids
-ROWS_START = 4096  # rows begin on a page, so that float16 loads are aligned
-IDS_START = 16
-# What the file is, 8 random bytes, dim, library, count, last id, stamp, passed over; its checksum.
-HEADER = struct.Struct("<16s8sq16sqq8sq")
-HEADER_SIZE = HEADER.size + 8
-
-# Below this many rows two threads cost more than they save.
-ROWS_A_THREAD = 20_000
-# A thread's stretch starts on a page of the file, and on a byte of a bitmap of the rows.
-STRETCH_UNIT = 4096
 # A filter that leaves less than this share of the rows is searched by gathering them: FAISS looks
 # at a bit for each of all rows, but takes a tenth of the time for each that is left.
 SMALL_SHARE = 0.002
-# Fewer ids than this share of all are looked up one by one sooner than all are gone through.
-FEW = 0.1
 
 Ids = Sequence[int] | np.ndarray  # int64
-
-
-@dataclass(frozen=True, slots=True)
-class Matches:
-    """The nearest vectors of one query, best first."""
-
-    ids: np.ndarray  # (n,) int64
-    scores: np.ndarray  # (n,) float32, cosine
-
-
-NOTHING = Matches(np.empty(0, np.int64), np.empty(0, np.float32))
+Batches = Iterable[tuple[Ids, np.ndarray]]  # ids, and their (n, dim) float16 rows
 
 
 class Unsaved(NamedTuple):
@@ -71,34 +54,13 @@ class Unsaved(NamedTuple):
     rows: np.ndarray  # (n, dim) float16
 
 
-class Maps(NamedTuple):
-    """A file of rows in memory, all maps of one and the same file."""
-
-    whole: np.ndarray  # (bytes,) uint8
-    scattered: np.ndarray  # the same, of which the system reads no more than is asked for
-    # The rows from start to stop, and the ROWS_START bytes before them.
-    stretches: list[tuple[tuple[int, int], np.ndarray]]
-
-
-NO_MAPS = Maps(np.empty(0, np.uint8), np.empty(0, np.uint8), [])
-
-
-class Seal(NamedTuple):
-    """What a file was written from, by which it is told whether it is a catalog's."""
-
-    library: str = ""  # the catalog's identity; "" where nobody said
-    last_id: int = 0  # all vectors up to this id were taken from it
-    stamp: bytes = bytes(8)  # random bytes that only this catalog has for that id
-    passed: int = 0  # how many of them are damaged there, and so are not in the file
-
-
 class VectorFile:
     """The vectors of one model, as they are on disk at the moment of opening."""
 
     def __init__(self, stem: Path, dim: int) -> None:
         self.rows_path = stem.with_name(stem.name + ".f16")
         self.ids_path = stem.with_name(stem.name + ".ids")
-        self.ann_path = stem.with_name(stem.name + ".ann")  # see approximate.py
+        self.ann_path = stem.with_name(stem.name + ".ann")  # see approximate/
         self.dim = dim
         self.ids = self._room = np.empty(0, np.int64)
         self._forget()
@@ -113,7 +75,7 @@ class VectorFile:
                     content, header = self.ids_path.read_bytes(), file.read(HEADER_SIZE)
                     # Of the file that is open, also when another takes its name now.
                     if self._believe(content, header, os.fstat(file.fileno()).st_size):
-                        self._maps = self._mapped(file)
+                        self._maps = mapped(file, len(self.ids), self.dim)
                         return
             except (OSError, ValueError):  # missing, or of no bytes
                 return
@@ -138,7 +100,7 @@ class VectorFile:
         if len(ids):
             self.extend([(ids, rows)], lambda: seal or self.seal)
 
-    def extend(self, batches: Iterable[tuple[Ids, np.ndarray]], seal: Callable[[], Seal]) -> None:
+    def extend(self, batches: Batches, seal: Callable[[], Seal]) -> None:
         """Append (ids, rows) batches as by `add`; all of them are kept, or none.
 
         Who also writes is kept away by the caller since before the file was opened. `seal` is
@@ -170,7 +132,7 @@ class VectorFile:
 
     def replace(
         self,
-        batches: Iterable[tuple[Ids, np.ndarray]],
+        batches: Batches,
         seal: Callable[[], Seal] | None = None,
     ) -> None:
         """Write new files from (ids, rows) batches, and put them in place when complete."""
@@ -192,7 +154,7 @@ class VectorFile:
         rows, ids = self.rows, self.ids
         self.replace(
             (ids[start:stop][kept[start:stop]], rows[start:stop][kept[start:stop]])
-            for start, stop in _spans(len(ids), 65_536)
+            for start, stop in spans(len(ids), 65_536)
         )
 
     def delete(self) -> None:
@@ -206,7 +168,7 @@ class VectorFile:
         count = len(self.ids)
         if not count:
             return np.empty((0, self.dim), np.float16)
-        content = self._maps.whole[ROWS_START : self._row_offset(count)]
+        content = self._maps.whole[ROWS_START : row_offset(count, self.dim)]
         return content.view(np.float16).reshape(-1, self.dim)
 
     @cached_property
@@ -217,7 +179,7 @@ class VectorFile:
         """
         if not len(self.ids):
             return self.rows
-        content = self._maps.scattered[ROWS_START : self._row_offset(len(self.ids))]
+        content = self._maps.scattered[ROWS_START : row_offset(len(self.ids), self.dim)]
         return content.view(np.float16).reshape(-1, self.dim)
 
     def blocks(self, within: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -226,18 +188,18 @@ class VectorFile:
         A block is (n,) int64 ids and (n, dim) float16 unit rows.
         """
         for ids, rows in ((self.ids, self.rows), self._unsaved):
-            places = _positions(ids, within)
-            for start, stop in _spans(len(places), size):
-                block = places[start:stop]
+            positions = positions_of(within, ids)
+            for start, stop in spans(len(positions), size):
+                block = positions[start:stop]
                 yield ids[block], rows[block]
 
     def rows_of(self, ids: Ids) -> np.ndarray:
         """The vectors of ids that are there, in their order: (n, dim) float16 unit rows."""
-        places = np.searchsorted(self.ids, ids)
-        saved = places < len(self.ids)
-        rows = np.empty((len(places), self.dim), np.float16)
-        together = len(places) and np.ptp(places) < 16 * len(places)
-        rows[saved] = (self.rows if together else self.scattered)[places[saved]]
+        positions = np.searchsorted(self.ids, ids)
+        saved = positions < len(self.ids)
+        rows = np.empty((len(positions), self.dim), np.float16)
+        together = len(positions) and np.ptp(positions) < 16 * len(positions)
+        rows[saved] = (self.rows if together else self.scattered)[positions[saved]]
         unsaved = np.asarray(ids)[~saved]
         rows[~saved] = self._unsaved.rows[np.searchsorted(self._unsaved.ids, unsaved)]
         return rows
@@ -259,15 +221,15 @@ class VectorFile:
         saved = self._search_saved(query, k, within, start)
         if not len(self._unsaved.ids):
             return saved
-        places = _positions(self._unsaved.ids, within)
-        return best(k, saved, scored(query, *self._unsaved, places))
+        positions = positions_of(within, self._unsaved.ids)
+        return best(k, saved, scored(query, *self._unsaved, positions))
 
     def search_many(self, queries: np.ndarray, k: int) -> list[Matches]:
         """As `search` for each of `queries`, (n, dim) float32, at less cost than one by one."""
-        saved = self._search_stretches(queries, k, None)
+        saved = search_stretches(self._stretches, self.ids, queries, k, None)
         if not len(self._unsaved.ids):
             return saved
-        everywhere = _positions(self._unsaved.ids, None)
+        everywhere = positions_of(None, self._unsaved.ids)
         return [
             best(k, matches, scored(query, *self._unsaved, everywhere))
             for query, matches in zip(queries, saved, strict=True)
@@ -277,77 +239,32 @@ class VectorFile:
         self, query: np.ndarray, k: int, within: np.ndarray | None, start: int
     ) -> Matches:
         if within is None and not start:
-            return self._search_stretches(query[None], k, None)[0]
-        places = start + _positions(self.ids[start:], within)
-        if len(places) < SMALL_SHARE * len(self.ids):
-            return best(k, scored(query, self.ids, self.scattered, places))
+            return search_stretches(self._stretches, self.ids, query[None], k, None)[0]
+        positions = start + positions_of(within, self.ids[start:])
+        if len(positions) < SMALL_SHARE * len(self.ids):
+            return best(k, scored(query, self.ids, self.scattered, positions))
         allowed = np.zeros(len(self.ids), bool)
-        allowed[places] = True
+        allowed[positions] = True
         bitmap = np.packbits(allowed, bitorder="little")
-        return self._search_stretches(query[None], k, bitmap)[0]
-
-    def _search_stretches(
-        self, queries: np.ndarray, k: int, allowed: np.ndarray | None
-    ) -> list[Matches]:
-        if not len(self.ids):
-            return [NOTHING] * len(queries)
-        questions = np.ascontiguousarray(queries, np.float32)
-
-        def nearest(placed: tuple[int, Stretch]) -> list[Matches]:
-            start, stretch = placed
-            part = None
-            if allowed is not None:
-                part = allowed[start // 8 : -(-(start + stretch.count) // 8)]
-            scores, places = stretch.search(questions, k, part)
-            found = places >= 0  # FAISS pads short answers with -1
-            return [
-                Matches(self.ids[start + row[good]], values[good])
-                for row, values, good in zip(places, scores, found, strict=True)
-            ]
-
-        if len(self._stretches) < 2:  # a pool of threads takes longer than a small search
-            _faiss().omp_set_num_threads(1)  # and so do threads of FAISS's
-            answers = [nearest(stretch) for stretch in self._stretches]
-        else:
-            with threads(len(self._stretches)) as pool:
-                answers = list(pool.map(nearest, self._stretches))
-        return [best(k, *parts) for parts in zip(*answers, strict=True)]
-
-    def _mapped(self, file: BinaryIO) -> Maps:
-        """Map the file, and once more in one part a thread: FAISS gives one query one thread."""
-        parts = min(os.cpu_count() or 1, 1 + len(self.ids) // ROWS_A_THREAD)
-        step = STRETCH_UNIT * -(-len(self.ids) // (parts * STRETCH_UNIT))
-        # Copy-on-write: FAISS gets a header on our copy of the page before a stretch.
-        return Maps(
-            np.memmap(file, np.uint8, "c"),
-            _scattered(file),
-            [
-                (span, np.memmap(file, np.uint8, "c", self._row_offset(span[0]) - ROWS_START,
-                                 self._row_offset(span[1] - span[0])))
-                for span in _spans(len(self.ids), step)
-            ] if step else [],
-        )  # fmt: skip
+        return search_stretches(self._stretches, self.ids, query[None], k, bitmap)[0]
 
     @cached_property
-    def _stretches(self) -> list[tuple[int, Stretch]]:
+    def _stretches(self) -> Stretches:
         """Each part of the rows that is searched by a thread, and its first row."""
         return [
-            (start, stretch_of(mapped, ROWS_START, self.dim))
-            for (start, _), mapped in self._maps.stretches
+            (start, stretch_of(part, ROWS_START, self.dim))
+            for (start, _), part in self._maps.stretches
         ]
-
-    def _row_offset(self, row: int) -> int:
-        return ROWS_START + row * self.dim * 2
 
     def _append(
         self,
-        batches: Iterable[tuple[Ids, np.ndarray]],
+        batches: Batches,
         seal: Callable[[], Seal],
         rows_file: BinaryIO,
         ids_file: BinaryIO,
     ) -> None:
         count, taken = len(self.ids), []
-        rows_file.seek(self._row_offset(count))
+        rows_file.seek(row_offset(count, self.dim))
         ids_file.seek(IDS_START + 8 * count)
         for ids, rows in batches:
             rows_file.write(np.ascontiguousarray(rows, np.float16).tobytes())
@@ -361,24 +278,20 @@ class VectorFile:
             self._take_in(ids)
         self._forget_view()
         # At once, from the file that was written: by its name it may be another soon.
-        self._maps = self._mapped(rows_file)
+        self._maps = mapped(rows_file, len(self.ids), self.dim)
 
-    def _begin(self, batches: Iterable[tuple[Ids, np.ndarray]], seal: Callable[[], Seal]) -> None:
+    def _begin(self, batches: Batches, seal: Callable[[], Seal]) -> None:
         """Write new files where there are none."""
         self.rows_path.parent.mkdir(parents=True, exist_ok=True)
         self._forget()
         self.pair = secrets.token_bytes(8)
         with self.rows_path.open("x+b") as rows_file, self.ids_path.open("x+b") as ids_file:
             rows_file.write(bytes(ROWS_START))
-            ids_file.write(self.pair + np.int64(self.dim).tobytes())
+            ids_file.write(ids_header(self.pair, self.dim))
             self._append(batches, seal, rows_file, ids_file)
 
     def _write_header(self, file: BinaryIO, count: int, seal: Seal) -> None:
-        header = HEADER.pack(
-            MAGIC, self.pair, self.dim, seal.library.encode(), count, seal.last_id, seal.stamp,
-            seal.passed,
-        )  # fmt: skip
-        header += _checksum(header)
+        header = Header(self.pair, self.dim, count, seal).packed()
         file.seek(0)
         file.write(header)
         _sync(file)
@@ -416,84 +329,18 @@ class VectorFile:
 
     def _believe(self, content: bytes, header: bytes, size: int) -> bool:
         """Take in the ids that a header counts; gives False where the files are not sound."""
-        known = _read_header(header, len(content))
-        if known is None or header[len(MAGIC) : len(MAGIC) + IDS_START] != content[:IDS_START]:
+        known = read_header(header, len(content))
+        if known is None or content[:IDS_START] != ids_header(known.pair, known.dim):
             return False
-        dim, count, seal = known
-        there = min(count, (len(content) - IDS_START) // 8)
-        if dim != self.dim or there < 0 or self._row_offset(count) > size:
+        there = min(known.count, (len(content) - IDS_START) // 8)
+        if known.dim != self.dim or there < 0 or row_offset(known.count, self.dim) > size:
             return False
         ids = np.frombuffer(content, np.int64, there, IDS_START)
         if not np.all(ids[1:] > ids[:-1]) or (there and ids[0] < 1):
             return False
-        self.ids, self.seal, self.is_whole = ids, seal, there == count
-        self.pair, self._header = content[:8], header
+        self.ids, self.seal, self.is_whole = ids, known.seal, there == known.count
+        self.pair, self._header = known.pair, header
         return True
-
-
-def _read_header(header: bytes, ids_size: int) -> tuple[int, int, Seal] | None:
-    """The dim, the count of rows and the seal; None where it is none, or damaged."""
-    if len(header) < HEADER_SIZE:
-        return None
-    magic, _, dim, library, count, *seal = HEADER.unpack_from(header)
-    if magic == BEFORE_SEALS:
-        return dim, (ids_size - IDS_START) // 8, Seal()
-    if magic != MAGIC or header[HEADER.size :] != _checksum(header):
-        return None
-    return dim, count, Seal(library.rstrip(b"\0").decode("ascii", "replace"), *seal)
-
-
-def _checksum(header: bytes) -> bytes:
-    return np.int64(zlib.crc32(header[: HEADER.size])).tobytes()
-
-
-def threads(count: int) -> ThreadPoolExecutor:
-    """Threads in which FAISS starts no threads of its own, since they would wait for each other."""
-    return ThreadPoolExecutor(count, initializer=_faiss().omp_set_num_threads, initargs=(1,))
-
-
-def _positions(ids: np.ndarray, within: np.ndarray | None) -> np.ndarray:
-    """Where the ids of `within` stand in `ids`, both ascending; everywhere for None."""
-    if within is None:
-        return np.arange(len(ids))
-    if len(within) > FEW * len(ids):
-        return np.flatnonzero(np.isin(ids, within))
-    places: np.ndarray = np.searchsorted(ids, within)
-    places = places[: np.searchsorted(places, len(ids))]  # without those that are above all
-    found: np.ndarray = places[ids[places] == within[: len(places)]]
-    return found
-
-
-def scored(query: np.ndarray, ids: np.ndarray, rows: np.ndarray, places: np.ndarray) -> Matches:
-    """The rows at `places`, (n,) int64, with their exact inner products with `query`."""
-    return Matches(ids[places], rows[places].astype(np.float32) @ query.astype(np.float32))
-
-
-def best(k: int, *parts: Matches) -> Matches:
-    """The k best of several answers."""
-    ids = np.concatenate([part.ids for part in parts])
-    scores = np.concatenate([part.scores for part in parts])
-    order = np.argsort(-scores, kind="stable")[:k]
-    return Matches(ids[order], scores[order])
-
-
-def _faiss() -> Any:
-    # Imported late, since it takes a quarter of a second; its type stubs lack what is used here.
-    import faiss
-
-    return faiss
-
-
-def _scattered(file: BinaryIO) -> np.ndarray:
-    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    if hasattr(mmap, "MADV_RANDOM"):
-        mapped.madvise(mmap.MADV_RANDOM)
-    return np.frombuffer(mapped, np.uint8)
-
-
-def _spans(count: int, step: int) -> Iterator[tuple[int, int]]:
-    for start in range(0, count, step):
-        yield start, min(start + step, count)
 
 
 def _sync(file: BinaryIO) -> None:

@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from clipsearch.store.vectors.faiss_import import import_faiss
+
 log = logging.getLogger("clipsearch")
 
 # Where the header of an empty index has its count of vectors; at its end stands that of bytes.
@@ -31,7 +33,7 @@ class Stretch(Protocol):
     def search(
         self, queries: np.ndarray, k: int, allowed: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Scores (n, m) float32, best first, and places (n, m) int64 of the best rows.
+        """Scores (n, m) float32, best first, and positions (n, m) int64 of the best rows.
 
         `queries` are (n, dim) float32, and `allowed` is a bitmap of the rows that may be found,
         None for all. There are k at most; -1 stands for one that is not there.
@@ -49,11 +51,11 @@ class FaissStretch:
         self, queries: np.ndarray, k: int, allowed: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """As `Stretch.search`."""
-        faiss, chosen = _faiss(), None
+        faiss, chosen = import_faiss(), None
         if allowed is not None:
             chosen = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(allowed))
-        scores, places = self._view.search(queries, min(k, self.count), params=chosen)
-        return scores, places
+        scores, positions = self._view.search(queries, min(k, self.count), params=chosen)
+        return scores, positions
 
 
 class NumpyStretch:
@@ -71,16 +73,16 @@ class NumpyStretch:
         if allowed is not None:
             chosen = np.flatnonzero(np.unpackbits(allowed, count=self.count, bitorder="little"))
         scores = np.empty((len(queries), 0), np.float32)
-        places = np.empty((len(queries), 0), np.int64)
+        positions = np.empty((len(queries), 0), np.int64)
         for start in range(0, len(chosen), _ROWS_A_BLOCK):
             block = chosen[start : start + _ROWS_A_BLOCK]
             found = queries @ self._rows[block].astype(np.float32).T
             scores = np.concatenate([scores, found], 1)
-            places = np.concatenate([places, np.broadcast_to(block, found.shape)], 1)
+            positions = np.concatenate([positions, np.broadcast_to(block, found.shape)], 1)
             order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
             scores = np.take_along_axis(scores, order, 1)
-            places = np.take_along_axis(places, order, 1)
-        return scores, places
+            positions = np.take_along_axis(positions, order, 1)
+        return scores, positions
 
 
 def stretch_of(mapped: np.ndarray, start: int, dim: int) -> Stretch:
@@ -102,7 +104,7 @@ def _faiss_view(mapped: np.ndarray, start: int, rows: np.ndarray) -> Any | None:
     header = _header(dim, count)
     if len(header) > start:
         return None
-    faiss = _faiss()
+    faiss = import_faiss()
     mapped[start - len(header) : start] = header
     content = mapped[start - len(header) :]
     try:
@@ -115,17 +117,17 @@ def _faiss_view(mapped: np.ndarray, start: int, rows: np.ndarray) -> Any | None:
 
 def _is_of(view: Any, rows: np.ndarray) -> bool:
     """Whether a FAISS index is of these rows, and gives the last of them its inner product."""
-    faiss, (count, dim) = _faiss(), rows.shape
+    faiss, (count, dim) = import_faiss(), rows.shape
     if (view.ntotal, view.d, view.metric_type) != (count, dim, faiss.METRIC_INNER_PRODUCT):
         return False
     query = np.linspace(-1, 1, dim, dtype=np.float32) / np.float32(dim**0.5)
     only = faiss.SearchParameters(sel=faiss.IDSelectorRange(count - 1, count))
-    scores, places = view.search(query[None], 1, params=only)
+    scores, positions = view.search(query[None], 1, params=only)
     truth = rows[-1].astype(np.float32) @ query
     # A row of a damaged file may have no score at all.
     return bool(
         not np.isfinite(truth)
-        or (places[0, 0] == count - 1 and abs(scores[0, 0] - truth) < _TOLERANCE)
+        or (positions[0, 0] == count - 1 and abs(scores[0, 0] - truth) < _TOLERANCE)
     )
 
 
@@ -136,28 +138,21 @@ def _is_as_expected(dim: int) -> bool:
     index = _new_index(dim)
     index.add(rows.astype(np.float32))
     expected = _header(dim, 3).tobytes() + rows.tobytes()
-    return bool(_faiss().serialize_index(index).tobytes() == expected)
+    return bool(import_faiss().serialize_index(index).tobytes() == expected)
 
 
 def _header(dim: int, count: int) -> np.ndarray:
     """What FAISS writes before the rows of an index of so many, (bytes,) uint8."""
-    header: np.ndarray = _faiss().serialize_index(_new_index(dim))
+    header: np.ndarray = import_faiss().serialize_index(_new_index(dim))
     header[COUNT_AT : COUNT_AT + 8] = np.frombuffer(np.int64(count).tobytes(), np.uint8)
     header[-8:] = np.frombuffer(np.int64(count * dim * 2).tobytes(), np.uint8)
     return header
 
 
 def _new_index(dim: int) -> Any:
-    faiss = _faiss()
+    faiss = import_faiss()
     index = faiss.IndexScalarQuantizer(
         dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
     )
     index.is_trained = True
     return index
-
-
-def _faiss() -> Any:
-    # Imported late, since it takes a quarter of a second; its type stubs lack what is used here.
-    import faiss
-
-    return faiss

@@ -1,0 +1,1 @@
+"""A model's vectors in Milvus, on machines of their own."""
