@@ -1,4 +1,6 @@
-"""What Milvus keeps of a photo: an entity of its vector and the facts that filters need."""
+"""What Milvus keeps of a photo: an entity of its vector and the facts that filters need; and what
+a search for vectors finds among entities.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What a search needs of wherever a model's vectors are, and the two things that give it.
 
-`FileStore` is the files of the index folder, searched by FAISS; `clipsearch.store.milvus` has the
-other. Both hold what the catalog holds, and are brought up to it when they are behind.
+`FileStore` is the files of the index folder, searched by FAISS; `clipsearch.store.milvus.store`
+has the other. Both hold what the catalog holds, and are brought up to it when they are behind.
 """
 
 from __future__ import annotations

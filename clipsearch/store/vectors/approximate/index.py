@@ -11,6 +11,7 @@ from clipsearch.store.vectors.approximate.format import BLOCK, Content, Header, 
 from clipsearch.store.vectors.approximate.scanner import Scanner
 from clipsearch.store.vectors.faiss_import import threads
 from clipsearch.store.vectors.file import VectorFile
+from clipsearch.store.vectors.mapped import spans
 from clipsearch.store.vectors.matches import NOTHING, Matches, best, scored
 
 # Rows scanned at a time by a thread: their codes are copied to where FAISS wants them, which
@@ -50,9 +51,8 @@ class ApproximateIndex:
         blocks = len(self._codes)
         parts = min(os.cpu_count() or 1, -(-blocks * BLOCK // ROWS_A_SCAN))
         step = -(-blocks // parts)
-        spans = [(start, min(start + step, blocks)) for start in range(0, blocks, step)]
         with threads(parts) as pool:
-            found = pool.map(lambda span: self._scan(query, wanted, *span), spans)
+            found = pool.map(lambda span: self._scan(query, wanted, *span), spans(blocks, step))
             return best(wanted, *found).ids
 
     def _scan(self, query: np.ndarray, wanted: int, start: int, stop: int) -> Matches:
