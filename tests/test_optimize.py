@@ -15,7 +15,7 @@ from conftest import Run, picture
 from tiny import TinyEncoder
 
 from clipsearch import Hit, InvalidInput, Library, LibraryBusy
-from clipsearch.photos.facts import Facts
+from clipsearch.photos.facts.facts import Facts
 from clipsearch.store import approximate
 from clipsearch.store.approximate import BLOCK, ApproximateIndex, faster
 from clipsearch.store.catalog import Catalog, Changes, NewPhoto

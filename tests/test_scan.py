@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from clipsearch import InvalidInput
-from clipsearch.photos.scan import (
+from clipsearch.photos.scanning.walk import (
     EXTENSIONS,
     IGNORE_FILE,
     PASSED_OVER,

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipsearch.photos.facts import Facts
+from clipsearch.photos.facts.facts import Facts
 from clipsearch.store.catalog import Catalog, Changes, Model, NewPhoto
 from clipsearch.store.sync import bring_up, hold_missing, is_behind
 from clipsearch.store.vectors import IDS_START, ROWS_START, Matches, VectorFile

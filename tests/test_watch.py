@@ -25,7 +25,7 @@ from tiny import TinyEncoder, open_tiny
 from clipsearch import ClipsearchError, IndexReport, InvalidInput
 from clipsearch.encoders.onnx.texts import folder_of
 from clipsearch.indexing.arrivals import is_open_for_writing
-from clipsearch.photos.mounts import network_type
+from clipsearch.photos.files.mounts import network_type
 from clipsearch.store.lock import write_lock
 
 HERE = Path(__file__).parent

@@ -18,7 +18,7 @@ import typer
 
 from clipsearch.errors import InvalidInput
 from clipsearch.notation import as_json
-from clipsearch.photos.urls import PhotoPath
+from clipsearch.photos.files.urls import PhotoPath
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 

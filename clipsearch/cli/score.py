@@ -11,7 +11,7 @@ from clipsearch.cli.options import Device, Index, Json, ModelSpec
 from clipsearch.cli.output import print_json, print_rows, printable
 
 if TYPE_CHECKING:
-    from clipsearch.photos.urls import PhotoPath
+    from clipsearch.photos.files.urls import PhotoPath
     from clipsearch.search.scoring import Scores
 
 
@@ -32,8 +32,8 @@ def score(
     of the index, or without an index by --model.
     """
     from clipsearch import scores as scoring
-    from clipsearch.photos.decode import take_over_pillow
-    from clipsearch.photos.urls import photo_path
+    from clipsearch.photos.decoding.decode import take_over_pillow
+    from clipsearch.photos.files.urls import photo_path
 
     take_over_pillow()
     texts = texts or []

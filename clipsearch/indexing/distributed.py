@@ -34,7 +34,7 @@ from clipsearch.errors import ClipsearchError, ClusterError, InvalidInput
 from clipsearch.indexing.loading import Limits, Loaded, Loaders, Unread, hash_file, load_ahead
 from clipsearch.indexing.pipeline import USUAL_BATCH, Result, embed, path_of
 from clipsearch.indexing.plan import Work
-from clipsearch.photos.urls import is_url
+from clipsearch.photos.files.urls import is_url
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -473,7 +473,7 @@ def _unseen(results: dict[int, Result], files: dict[int, str]) -> dict[int, str]
 def _fault_of(folder: str) -> str | None:
     """Why nothing of a folder can be had here, None if something can."""
     if is_url(folder):
-        from clipsearch.photos.remote import fault_of
+        from clipsearch.photos.files.remote import fault_of
 
         return fault_of(folder)
     try:

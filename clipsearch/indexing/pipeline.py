@@ -26,8 +26,8 @@ from clipsearch.encoders import Encoder
 from clipsearch.encoders.rows import UNUSABLE, are_units
 from clipsearch.indexing.loading import Loaded, Loaders, Unread, hash_file
 from clipsearch.indexing.plan import Counts, Gone, Plan, Work
-from clipsearch.photos.facts import Facts
-from clipsearch.photos.urls import joined
+from clipsearch.photos.facts.facts import Facts
+from clipsearch.photos.files.urls import joined
 from clipsearch.store.catalog import Catalog, Changes, Failure, Known, NewPhoto
 from clipsearch.store.vector_store import Followed
 

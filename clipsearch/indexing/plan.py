@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from clipsearch.indexing.away import EMPTY, MISSING, Away, Sight, emptied, seam_of
-from clipsearch.photos.mounts import is_vacant, mount_points, mount_table
-from clipsearch.photos.scan import (
+from clipsearch.photos.files.mounts import is_vacant, mount_points, mount_table
+from clipsearch.photos.files.urls import is_url, joined
+from clipsearch.photos.scanning.walk import (
     Found,
     Identity,
     extension_of,
@@ -21,7 +22,6 @@ from clipsearch.photos.scan import (
     walk,
     walk_folders,
 )
-from clipsearch.photos.urls import is_url, joined
 from clipsearch.store.catalog import Catalog, Known, Root, Seams
 from clipsearch.store.database import is_below
 

@@ -31,7 +31,7 @@ from clipsearch.indexing.targets import (
 )
 from clipsearch.indexing.targets import forget as take_out
 from clipsearch.models import Models
-from clipsearch.photos.urls import joined
+from clipsearch.photos.files.urls import joined
 from clipsearch.store.catalog import Catalog, Model, Root
 from clipsearch.store.departed import MOST_DAYS
 from clipsearch.store.faults import explained
@@ -248,7 +248,7 @@ class Runs:
     def _embed(self, plan: Plan, model: Model, how: How) -> Counts:
         from clipsearch.indexing.loading import Limits, Loaders, usual_workers
         from clipsearch.indexing.pipeline import Pipeline
-        from clipsearch.photos.decode import MAX_PIXELS
+        from clipsearch.photos.decoding.decode import MAX_PIXELS
         from clipsearch.store.moving import to_write
 
         vectors = to_write(self._folder.path, self._catalog, model)

@@ -20,9 +20,9 @@ from clipsearch.errors import LibraryBusy
 from clipsearch.indexing.arrivals import Arrivals, Retries
 from clipsearch.indexing.news import Follower, News
 from clipsearch.indexing.plan import Anchor, Plan, Ready, Target
-from clipsearch.photos.mounts import mount_points, mount_table, network_type
-from clipsearch.photos.scan import Identity, identity_of
-from clipsearch.photos.urls import is_url, joined, parts_of, path_below
+from clipsearch.photos.files.mounts import mount_points, mount_table, network_type
+from clipsearch.photos.files.urls import is_url, joined, parts_of, path_below
+from clipsearch.photos.scanning.walk import Identity, identity_of
 from clipsearch.store.catalog import Catalog, Root
 from clipsearch.store.database import is_below
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from clipsearch.photos.urls import joined
+from clipsearch.photos.files.urls import joined
 from clipsearch.search.filters import KINDS, PROPERTIES
 from clipsearch.store.catalog import Catalog, Selection
 

@@ -22,7 +22,7 @@ from clipsearch.encoders.imagenet import class_names
 from clipsearch.encoders.rows import embedded_texts
 from clipsearch.errors import InvalidInput
 from clipsearch.models import TextEncoder
-from clipsearch.photos.urls import PhotoPath, photo_path
+from clipsearch.photos.files.urls import PhotoPath, photo_path
 from clipsearch.search.filters import Filters, no_photos_below, select
 from clipsearch.search.results import Hit
 from clipsearch.search.scoring import probabilities

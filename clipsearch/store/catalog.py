@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from clipsearch.errors import LibraryError, ModelError
-from clipsearch.photos.facts import Facts, dated
-from clipsearch.photos.mounts import network_type
-from clipsearch.photos.opening import Place
-from clipsearch.photos.scan import ScanRules
-from clipsearch.photos.urls import joined, path_below
+from clipsearch.photos.facts.facts import Facts, dated
+from clipsearch.photos.files.mounts import network_type
+from clipsearch.photos.files.opening import Place
+from clipsearch.photos.files.urls import joined, path_below
+from clipsearch.photos.scanning.walk import ScanRules
 from clipsearch.store import changes, database, departed, words
 from clipsearch.store.conditions import Condition, EngineFacts, engine_facts, folded
 from clipsearch.store.database import Origin, from_db, is_below, to_db

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from unicodedata import normalize
 
-from clipsearch.photos.facts import TOLD
+from clipsearch.photos.facts.facts import TOLD
 
 NOWHERE = 1000.0  # the latitude and longitude of a photo that has none
 UNKNOWN = -1  # any other number that is not known

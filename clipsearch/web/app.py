@@ -32,9 +32,9 @@ from clipsearch.errors import (
 )
 from clipsearch.library import Library
 from clipsearch.notation import as_json
-from clipsearch.photos.isolated import Processes
-from clipsearch.photos.opening import open_below
-from clipsearch.photos.thumbnails import SIZES, Thumbnails
+from clipsearch.photos.decoding.isolated import Processes
+from clipsearch.photos.decoding.thumbnail_cache import SIZES, Thumbnails
+from clipsearch.photos.files.opening import open_below
 from clipsearch.search.answers import Answer, Question
 from clipsearch.store.catalog import StoredPhoto
 from clipsearch.web import forms

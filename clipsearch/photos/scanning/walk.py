@@ -13,7 +13,7 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING, NamedTuple
 
 from clipsearch.errors import InvalidInput
-from clipsearch.photos.urls import is_url, joined
+from clipsearch.photos.files.urls import is_url, joined
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -480,7 +480,7 @@ class _RemoteWalk(_Walk):
                 yield photos
 
     def _list(self, folder: _Folder) -> _Listing:
-        from clipsearch.photos.remote import entries
+        from clipsearch.photos.files.remote import entries
 
         listing = _Listing([], [], [], [], [], False, False)
         has_twins = has_ignore_file = False
@@ -505,7 +505,7 @@ class _RemoteWalk(_Walk):
             return folder.ignores
 
     def _read_ignore_file(self, folder: _Folder) -> bytes:
-        from clipsearch.photos.remote import fetch
+        from clipsearch.photos.files.remote import fetch
 
         return fetch(joined(self._root, folder.prefix + IGNORE_FILE), _MOST_IGNORE_BYTES)
 
