@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from clipsearch.library import Library
     from clipsearch.photos.decoding.isolated import Processes
     from clipsearch.photos.facts.facts import Facts
-    from clipsearch.photos.scanning.walk import ScanRules
+    from clipsearch.photos.scanning.rules import ScanRules
     from clipsearch.scores import score
     from clipsearch.search.answers import Answer, Question
     from clipsearch.search.duplicates import Duplicate, Group
@@ -125,7 +125,7 @@ _HOMES = {
     "Question": "clipsearch.search.answers",
     "RootStatus": "clipsearch.store.status",
     "Run": "clipsearch.store.running",
-    "ScanRules": "clipsearch.photos.scanning.walk",
+    "ScanRules": "clipsearch.photos.scanning.rules",
     "Scores": "clipsearch.search.scoring",
     "Status": "clipsearch.store.status",
     "StoredPhoto": "clipsearch.store.catalog",

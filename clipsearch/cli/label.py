@@ -79,7 +79,7 @@ def label(
 
 def _is_photo(path: str) -> bool:
     """Whether a path is meant as a photo; a folder may be on a drive that is not connected."""
-    from clipsearch.photos.scanning.walk import is_photo_name
+    from clipsearch.photos.scanning.names import is_photo_name
 
     name = os.path.basename(path)
     return not os.path.isdir(path) and (

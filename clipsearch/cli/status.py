@@ -12,7 +12,7 @@ from clipsearch.cli.options import Index, Json
 from clipsearch.cli.output import counted, end_with_the_reader, print_json, printable
 
 if TYPE_CHECKING:
-    from clipsearch.photos.scanning.walk import ScanRules
+    from clipsearch.photos.scanning.rules import ScanRules
     from clipsearch.store.status import Status
 
 

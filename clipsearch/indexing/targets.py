@@ -12,7 +12,8 @@ from clipsearch.errors import InvalidInput, arg
 from clipsearch.indexing.plan import Plan, Target
 from clipsearch.photos.files.mounts import is_vacant
 from clipsearch.photos.files.urls import is_url, joined, normal, path_below
-from clipsearch.photos.scanning.walk import ScanRules, is_photo_name
+from clipsearch.photos.scanning.names import is_photo_name
+from clipsearch.photos.scanning.rules import ScanRules
 from clipsearch.store.catalog import Catalog, Known, Root
 from clipsearch.store.database import is_below
 

@@ -20,9 +20,9 @@ from clipsearch.errors import LibraryBusy
 from clipsearch.indexing.arrivals import Arrivals, Retries
 from clipsearch.indexing.news import Follower, News
 from clipsearch.indexing.plan import Anchor, Plan, Ready, Target
+from clipsearch.photos.files.inode import Inode, inode_of
 from clipsearch.photos.files.mounts import mount_points, mount_table, network_type
 from clipsearch.photos.files.urls import is_url, joined, parts_of, path_below
-from clipsearch.photos.scanning.walk import Identity, identity_of
 from clipsearch.store.catalog import Catalog, Root
 from clipsearch.store.database import is_below
 
@@ -42,7 +42,7 @@ URL_POLL = 300.0  # the same for a bucket, whose listings are paid for
 LOOKING_SHARE = 0.1  # of the time at most goes into looks, unless asked for more
 
 # What stands for every URL: whether something is there is told by the look itself.
-_ELSEWHERE: Identity = (0, 0)
+_ELSEWHERE: Inode = (0, 0)
 
 # So many folders that something happened in cost more than one look at all.
 MANY = 1000
@@ -57,7 +57,7 @@ class _Place:
     """A followed folder."""
 
     path: str
-    identity: Identity | None = None  # as it was last seen; None while it is not there
+    inode: Inode | None = None  # as it was last seen; None while it is not there
     is_new: bool = True  # or what tells of its changes was lost: to be followed anew
     is_due: bool = False  # to be looked at as a whole
     is_away: bool = False  # missing, or suddenly empty
@@ -67,7 +67,7 @@ class _Place:
 
     def is_polled(self) -> bool:
         """Whether it is looked at every now and then."""
-        return self.poll is not None and self.identity is not None
+        return self.poll is not None and self.inode is not None
 
 
 class Watcher:
@@ -120,9 +120,9 @@ class Watcher:
             del self._places[path]
         for path in wanted:
             place = self._places.setdefault(path, _Place(path))
-            identity = _identity(path)
-            if place.is_new or identity != place.identity:
-                self._arrive(place, identity)
+            inode = _inode(path)
+            if place.is_new or inode != place.inode:
+                self._arrive(place, inode)
         for place in self._places.values():
             place.is_due |= place.is_polled() and time.monotonic() >= place.next_look
 
@@ -144,18 +144,18 @@ class Watcher:
             return [root.path for root in roots]
         return [path for path in self._folders if _root_of(path, roots)]
 
-    def _arrive(self, place: _Place, identity: Identity | None) -> None:
+    def _arrive(self, place: _Place, inode: Inode | None) -> None:
         """A folder came or went: follow it if it is there, and have it looked at."""
         self._follower.unfollow(place.path)
-        gone = place.identity is not None and identity is None
+        gone = place.inode is not None and inode is None
         if gone:
             place.is_away = True
             log.warning("%s is not there; its photos are kept until it is back", place.path)
         place.is_due = not gone
         place.is_new = False
-        place.identity = identity
+        place.inode = inode
         place.poll, place.is_remote = self._poll, False
-        if identity is not None and not self._poll:
+        if inode is not None and not self._poll:
             self._choose_means(place)
 
     def _choose_means(self, place: _Place) -> None:
@@ -200,7 +200,7 @@ class Watcher:
         """The files and folders, but for those that are looked at every now and then anyway."""
         for path in [*self._catalog.passing_failures(), *self._unread]:
             place = self._place_of(path)
-            if place and place.identity is not None and not place.poll:
+            if place and place.inode is not None and not place.poll:
                 yield path
 
     # What happened
@@ -220,7 +220,7 @@ class Watcher:
                 self._follower.unfollow(place.path)
                 self._start_to_poll(place, "cannot be watched (inotify watch limit reached)")
                 place.is_due = True
-            elif changes.unmounted and place.identity and not place.poll:
+            elif changes.unmounted and place.inode and not place.poll:
                 self._follower.unfollow(place.path)  # it may be back before it was missed
                 self._follow(place)
 
@@ -272,9 +272,9 @@ class Watcher:
         """Keep of the folders in which something happened those that are a look of their own."""
         for folder in list(self._touched):
             place = self._place_of(folder)
-            if place and place.is_away and place.identity:
+            if place and place.is_away and place.inode:
                 place.is_due = True  # what it lacks may be on a drive that is not connected
-            if not place or place.is_due or place.identity is None:
+            if not place or place.is_due or place.inode is None:
                 del self._touched[folder]
         if len(self._touched) > MANY:
             self._touched = {p.path: True for p in self._places.values() if not p.is_due}
@@ -291,8 +291,8 @@ class Watcher:
                 targets.append(Target(root, path_below(place.path, root.path)))
         for folder, deep in self._touched.items():
             found = self._place_of(folder)
-            if found and found.identity and (root := _root_of(folder, roots)):
-                anchor = Anchor(found.path, found.identity)
+            if found and found.inode and (root := _root_of(folder, roots)):
+                anchor = Anchor(found.path, found.inode)
                 targets.append(Target(root, path_below(folder, root.path), deep, anchor))
         return targets
 
@@ -318,10 +318,10 @@ class Watcher:
             log.warning("%s", line)
 
 
-def _identity(folder: str) -> Identity | None:
+def _inode(folder: str) -> Inode | None:
     if is_url(folder):
         return _ELSEWHERE
-    return identity_of(folder) if os.path.isdir(folder) else None
+    return inode_of(folder) if os.path.isdir(folder) else None
 
 
 def _root_of(path: str, roots: Sequence[Root]) -> Root | None:

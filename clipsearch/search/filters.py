@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 
 from clipsearch.errors import InvalidInput
 from clipsearch.photos.files.urls import is_url, normal, path_below
-from clipsearch.photos.scanning.walk import EXTENSIONS, RAW_EXTENSIONS
+from clipsearch.photos.scanning.names import EXTENSIONS, RAW_EXTENSIONS
 from clipsearch.search.dates import parse_date, understood
 from clipsearch.store.catalog import Catalog, Root, Selection
 from clipsearch.store.conditions import (

@@ -21,7 +21,7 @@ from clipsearch.photos.facts.facts import Facts, dated
 from clipsearch.photos.files.mounts import network_type
 from clipsearch.photos.files.opening import Place
 from clipsearch.photos.files.urls import joined, path_below
-from clipsearch.photos.scanning.walk import ScanRules
+from clipsearch.photos.scanning.rules import ScanRules
 from clipsearch.store import changes, database, departed, words
 from clipsearch.store.conditions import Condition, EngineFacts, engine_facts, folded
 from clipsearch.store.database import Origin, from_db, is_below, to_db

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from clipsearch.photos.files.urls import is_url
-from clipsearch.photos.scanning.walk import ScanRules
+from clipsearch.photos.scanning.rules import ScanRules
 from clipsearch.store.catalog import Catalog, Model, Root
 from clipsearch.store.database import Origin
 from clipsearch.store.departed import Kept
