@@ -7,7 +7,7 @@ preprocess. The others are hashed first, so that a moved file or a copy is not d
 Full batches go to the encoder's thread while the next one fills, and what it gives back is
 written in one transaction. Every queue is bounded; a crash loses at most the batches in flight.
 
-With `run_elsewhere`, all before the commit happens on other machines (see `distributed.py`).
+With `run_elsewhere`, all before the commit happens on other machines (see `distributed/`).
 """
 
 from __future__ import annotations

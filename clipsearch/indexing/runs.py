@@ -40,7 +40,7 @@ from clipsearch.store.lock import write_lock
 from clipsearch.store.running import telling
 
 if TYPE_CHECKING:
-    from clipsearch.indexing.distributed import Cluster
+    from clipsearch.indexing.distributed.cluster import Cluster
 
 log = logging.getLogger("clipsearch")
 
@@ -74,7 +74,7 @@ class How(NamedTuple):
             InvalidInput: it is no cluster, or GPUs of none.
         """
         if ray is not None:
-            from clipsearch.indexing.distributed import Cluster
+            from clipsearch.indexing.distributed.cluster import Cluster
 
             return self._replace(cluster=Cluster(ray, gpus))
         if gpus is not None:
@@ -262,9 +262,10 @@ class Runs:
             )  # fmt: skip
             counts = pipeline.counts
             if how.cluster:
-                elsewhere = how.cluster.elsewhere(
-                    self._models.recipe(model), limits, how.workers, how.batch_size, stopping
-                )
+                from clipsearch.indexing.distributed.actor import Job
+
+                job = Job(self._models.recipe(model), limits, how.batch_size)
+                elsewhere = how.cluster.elsewhere(job, how.workers, stopping)
                 counts.complete = pipeline.run_elsewhere(plan, elsewhere, stopping)
             else:
                 workers = min(how.workers or usual_workers(), len(plan.work))
