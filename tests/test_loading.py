@@ -11,7 +11,7 @@ from conftest import picture
 from tiny import open_tiny
 
 from clipsearch.indexing.loading import Limits, Loaded, Loaders, Unread
-from clipsearch.photos import isolated
+from clipsearch.photos.decoding import isolated
 from clipsearch.photos.decoding.view import View
 
 

@@ -21,7 +21,7 @@ from tiny import TinyEncoder
 
 from clipsearch import IndexReport, Library
 from clipsearch.indexing.loading import Loaded, Loaders
-from clipsearch.photos import isolated
+from clipsearch.photos.decoding import isolated
 from clipsearch.photos.decoding.isolated import Processes, Turn, untimed
 from clipsearch.photos.decoding.view import View
 

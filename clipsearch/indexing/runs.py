@@ -133,7 +133,7 @@ class Runs:
         how: How,
     ) -> None:
         """Bring folders up to date and follow them, as `Library.watch` says."""
-        from clipsearch.indexing.watch import Watcher
+        from clipsearch.indexing.watching.watcher import Watcher
 
         if poll is not None and poll <= 0:
             raise InvalidInput(f"{arg('poll')} must be above 0 seconds, not {poll}")
