@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from clipsearch.indexing.report import IndexReport
     from clipsearch.indexing.targets import Held
     from clipsearch.library import Library
-    from clipsearch.photos.facts import Facts
-    from clipsearch.photos.isolated import Processes
-    from clipsearch.photos.scan import ScanRules
+    from clipsearch.photos.decoding.isolated import Processes
+    from clipsearch.photos.facts.facts import Facts
+    from clipsearch.photos.scanning.rules import ScanRules
     from clipsearch.scores import score
     from clipsearch.search.answers import Answer, Question
     from clipsearch.search.duplicates import Duplicate, Group
@@ -104,7 +104,7 @@ _HOMES = {
     "Duplicate": "clipsearch.search.duplicates",
     "Encoder": "clipsearch.encoders",
     "Facets": "clipsearch.search.facets",
-    "Facts": "clipsearch.photos.facts",
+    "Facts": "clipsearch.photos.facts.facts",
     "FilterNames": "clipsearch.search.filters",
     "Filters": "clipsearch.search.filters",
     "Group": "clipsearch.search.duplicates",
@@ -121,11 +121,11 @@ _HOMES = {
     "Optimized": "clipsearch.store.vectors.approximate.building",
     "Origin": "clipsearch.store.database",
     "Photo": "clipsearch.search.results",
-    "Processes": "clipsearch.photos.isolated",
+    "Processes": "clipsearch.photos.decoding.isolated",
     "Question": "clipsearch.search.answers",
     "RootStatus": "clipsearch.store.status",
     "Run": "clipsearch.store.running",
-    "ScanRules": "clipsearch.photos.scan",
+    "ScanRules": "clipsearch.photos.scanning.rules",
     "Scores": "clipsearch.search.scoring",
     "Status": "clipsearch.store.status",
     "StoredPhoto": "clipsearch.store.catalog",

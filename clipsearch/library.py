@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from clipsearch.errors import LARGEST, InvalidInput, arg, check_number
 from clipsearch.opened import OpenIndex, asked
-from clipsearch.photos.urls import photo_path
+from clipsearch.photos.files.urls import photo_path
 from clipsearch.search.results import Hit, Photo
 from clipsearch.store.faults import explained
 from clipsearch.store.folder import (

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from clipsearch.indexing.runs import Runs
-    from clipsearch.photos.isolated import Processes
+    from clipsearch.photos.decoding.isolated import Processes
     from clipsearch.search.answers import Answer, Answers, Question
     from clipsearch.search.filters import FilterNames, Filters
     from clipsearch.search.labels.fitting import LabelCount

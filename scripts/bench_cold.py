@@ -27,7 +27,7 @@ import numpy as np
 from peers import MODEL, export_for_rclip, make_weights
 from PIL import Image
 
-from clipsearch.photos.facts import Facts
+from clipsearch.photos.facts.facts import Facts
 from clipsearch.store.catalog import Catalog, Changes, NewPhoto
 from clipsearch.store.vectors.sync import bring_up, vector_file
 

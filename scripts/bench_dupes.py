@@ -25,9 +25,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance
 
 from clipsearch import encoders
-from clipsearch.photos.facts import Facts
-from clipsearch.photos.phash import perceptual_hash
-from clipsearch.photos.presence import Seen
+from clipsearch.photos.decoding.phash import perceptual_hash
+from clipsearch.photos.facts.facts import Facts
+from clipsearch.photos.files.presence import Seen
 from clipsearch.search.duplicates import KINDS, SAME_PICTURE, find_duplicates
 from clipsearch.store.catalog import Catalog, Changes, NewPhoto
 

@@ -32,7 +32,7 @@ from PIL import Image
 
 from clipsearch import Library, encoders
 from clipsearch.indexing.loading import Loaders
-from clipsearch.photos.scan import is_photo_name
+from clipsearch.photos.scanning.names import is_photo_name
 
 # torch and open_clip are imported where they are needed: the worker processes import this file.
 BATCH = 64

@@ -38,8 +38,8 @@ from bench_search import DIM, Photos
 from PIL import Image
 
 from clipsearch import Library, encoders
-from clipsearch.photos.facts import Facts
-from clipsearch.photos.view import View
+from clipsearch.photos.decoding.view import View
+from clipsearch.photos.facts.facts import Facts
 from clipsearch.search.filters import Filters, select
 from clipsearch.store.catalog import Catalog, Changes, NewPhoto
 from clipsearch.store.moving import move, to_search

@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 
 from clipsearch.encoders.onnx.texts import folder_of
-from clipsearch.photos.facts import Facts
-from clipsearch.photos.scan import walk
+from clipsearch.photos.facts.facts import Facts
+from clipsearch.photos.scanning.walk import walk
 from clipsearch.search.neutral import NEUTRAL
 from clipsearch.store.catalog import Catalog, Changes, NewPhoto
 from clipsearch.store.vectors.file import VectorFile

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clipsearch import Hit, Library
-from clipsearch.photos.decode import decode, read_file
+from clipsearch.photos.decoding.decode import decode, read_file
 
 THUMBNAIL = 256  # pixels, the longer side
 

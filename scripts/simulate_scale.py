@@ -60,7 +60,7 @@ from typing import Any
 import numpy as np
 from bench_search import DIM, Photos, unit
 
-from clipsearch.photos.facts import Facts
+from clipsearch.photos.facts.facts import Facts
 from clipsearch.search.filters import Filters, select
 from clipsearch.store.catalog import Catalog, Changes, NewPhoto
 from clipsearch.store.vectors.approximate.building import build

@@ -16,7 +16,7 @@ import numpy as np
 from tiny import TinyEncoder
 
 from clipsearch.encoders.spec import Spec
-from clipsearch.photos.view import View
+from clipsearch.photos.decoding.view import View
 
 
 def stick() -> None:

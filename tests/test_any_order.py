@@ -17,8 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from PIL import Image
 from tiny import TinyEncoder, open_tiny
 
-from clipsearch.photos.decode import decode
-from clipsearch.photos.phash import LEAST_SIDE
+from clipsearch.photos.decoding.decode import decode
+from clipsearch.photos.decoding.phash import LEAST_SIDE
 
 NAMES = st.sampled_from([f"{folder}{name}.jpg" for folder in ("", "a/", "a/b/") for name in "xyz"])
 SEEDS = st.integers(0, 5)  # few, so that the same content comes again

@@ -10,9 +10,9 @@ import pytest
 from conftest import picture
 from PIL import Image, PngImagePlugin
 
-from clipsearch.photos.captions import LONGEST
-from clipsearch.photos.decode import decode, take_over_pillow
-from clipsearch.photos.facts import Facts, with_file_time
+from clipsearch.photos.decoding.decode import decode, take_over_pillow
+from clipsearch.photos.facts.captions import LONGEST
+from clipsearch.photos.facts.facts import Facts, with_file_time
 
 ADOBE = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF

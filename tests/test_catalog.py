@@ -14,7 +14,7 @@ import pytest
 import sqlite_utils
 
 from clipsearch.errors import LibraryError
-from clipsearch.photos.facts import Facts
+from clipsearch.photos.facts.facts import Facts
 from clipsearch.store.catalog import (
     EVERYTHING,
     Catalog,

@@ -14,7 +14,13 @@ from conftest import picture
 from PIL import Image, ImageFile
 
 from clipsearch.errors import PhotoError
-from clipsearch.photos.decode import Photo, decode, decode_frames, read_file, take_over_pillow
+from clipsearch.photos.decoding.decode import (
+    Photo,
+    decode,
+    decode_frames,
+    read_file,
+    take_over_pillow,
+)
 
 ORANGE = (200, 100, 50)
 WHITE = (255, 255, 255)

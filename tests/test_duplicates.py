@@ -20,7 +20,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from tiny import TinyEncoder, open_tiny
 
 from clipsearch import Group, InvalidInput, Library
-from clipsearch.photos.phash import perceptual_hash
+from clipsearch.photos.decoding.phash import perceptual_hash
 from clipsearch.search.duplicates import Kind
 from clipsearch.search.hamming import RADIUS, near_pairs
 from clipsearch.store.lock import write_lock

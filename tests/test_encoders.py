@@ -20,8 +20,8 @@ from torchvision.transforms import Compose
 
 from clipsearch.encoders import Encoder, load, parse_spec, pocket_files
 from clipsearch.errors import InvalidInput
-from clipsearch.photos.decode import decode
-from clipsearch.photos.view import View
+from clipsearch.photos.decoding.decode import decode
+from clipsearch.photos.decoding.view import View
 
 TEXTS = [
     "dog",

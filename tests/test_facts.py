@@ -10,8 +10,8 @@ import pytest
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import IFDRational
 
-from clipsearch.photos.decode import decode
-from clipsearch.photos.facts import Facts
+from clipsearch.photos.decoding.decode import decode
+from clipsearch.photos.facts.facts import Facts
 
 TAG, GPS = ExifTags.Base, ExifTags.GPS
 WHEN = "2024:05:06 07:08:09"

@@ -9,7 +9,7 @@ import pytest
 from conftest import picture
 from tiny import open_tiny
 
-from clipsearch.photos import mounts
+from clipsearch.photos.files import mounts
 
 SAID = "is on a network file system (nfs4)"
 

@@ -34,7 +34,7 @@ from clipsearch.evaluation.embedding import candidates
 from clipsearch.evaluation.pairs import read_pairs
 from clipsearch.evaluation.retrieval import evaluate_retrieval
 from clipsearch.indexing.loading import Loaders
-from clipsearch.photos.view import View
+from clipsearch.photos.decoding.view import View
 from clipsearch.tuning.lessons import PhotoLessons, PhotoReader
 from clipsearch.tuning.photos import Captioned, divided
 from clipsearch.tuning.run import CHECKPOINT, REPORT, Epoch, Outcome, finetune

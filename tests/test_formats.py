@@ -15,8 +15,8 @@ from conftest import picture
 from PIL import Image
 
 from clipsearch.errors import PhotoError
-from clipsearch.photos.decode import decode, take_over_pillow
-from clipsearch.photos.scan import is_photo_name
+from clipsearch.photos.decoding.decode import decode, take_over_pillow
+from clipsearch.photos.scanning.names import is_photo_name
 
 RED = (30_000, 8_000, 4_000)  # what a sensor sees in its red, green and blue places
 

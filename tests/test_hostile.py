@@ -21,8 +21,8 @@ from conftest import Run, picture
 from PIL import Image
 
 from clipsearch.errors import PhotoError
-from clipsearch.photos.decode import decode, read_file, take_over_pillow
-from clipsearch.photos.opening import MAX_BYTES
+from clipsearch.photos.decoding.decode import decode, read_file, take_over_pillow
+from clipsearch.photos.files.opening import MAX_BYTES
 
 Named = Iterator[tuple[str, bytes]]
 
@@ -370,7 +370,7 @@ def test_a_tall_picture_of_many_bits_is_shown_in_strips_as_in_one(
     clear.putalpha(noise(10, (30, 90)).convert("L"))
     pictures = [saved(deep, "TIFF"), saved(clear, "PNG")]
     whole = [decode(content).image.tobytes() for content in pictures]
-    monkeypatch.setattr("clipsearch.photos.decode._STRIP", 30 * 7)
+    monkeypatch.setattr("clipsearch.photos.decoding.decode._STRIP", 30 * 7)
     assert [decode(content).image.tobytes() for content in pictures] == whole
 
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import picture
 from tiny import TinyEncoder, open_tiny
 
-from clipsearch.photos.decode import decode
+from clipsearch.photos.decoding.decode import decode
 
 FILES = 1000
 KILLS = 50

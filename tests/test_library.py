@@ -28,7 +28,7 @@ from clipsearch import (
     WeightsUnavailable,
 )
 from clipsearch.encoders import Encoder, load, parse_spec
-from clipsearch.photos.decode import decode
+from clipsearch.photos.decoding.decode import decode
 from clipsearch.store.lock import write_lock
 
 COUNTS = ("added", "updated", "moved", "removed", "unchanged", "failed")

@@ -11,8 +11,8 @@ from conftest import picture
 from tiny import open_tiny
 
 from clipsearch.indexing.loading import Limits, Loaded, Loaders, Unread
-from clipsearch.photos import isolated
-from clipsearch.photos.view import View
+from clipsearch.photos.decoding import isolated
+from clipsearch.photos.decoding.view import View
 
 
 def test_an_animation_is_embedded_by_its_first_frame_or_by_some(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from conftest import Run, picture
 from tiny import TinyEncoder
 
 from clipsearch import Hit, InvalidInput, Library, LibraryBusy
-from clipsearch.photos.facts import Facts
+from clipsearch.photos.facts.facts import Facts
 from clipsearch.store.catalog import Catalog, Changes, NewPhoto
 from clipsearch.store.lock import write_lock
 from clipsearch.store.vectors.approximate import building as approximate

@@ -238,7 +238,7 @@ def test_plain_text_needs_neither_rich_nor_pillow() -> None:
     program = (
         "import sys; from pathlib import Path\n"
         "from clipsearch.cli.output import Output, answer\n"
-        "from clipsearch.photos.facts import Facts\n"
+        "from clipsearch.photos.facts.facts import Facts\n"
         "from clipsearch.search.results import Hit\n"
         "hits = [Hit(Path('/photos/a.jpg'), 0.5, 1, Facts())]\n"
         "for form in ('json', 'csv', 'paths', 'print0', 'open'):\n"

@@ -21,9 +21,9 @@ from tiny import TinyEncoder
 
 from clipsearch import IndexReport, Library
 from clipsearch.indexing.loading import Loaded, Loaders
-from clipsearch.photos import isolated
-from clipsearch.photos.isolated import Processes, Turn, untimed
-from clipsearch.photos.view import View
+from clipsearch.photos.decoding import isolated
+from clipsearch.photos.decoding.isolated import Processes, Turn, untimed
+from clipsearch.photos.decoding.view import View
 
 LIMIT = 2.0  # seconds, instead of minutes; what is no fault of a decoder takes twice as long here
 DEADLINE = 300.0

@@ -17,7 +17,7 @@ from clipsearch import IndexReport, InvalidInput, Library
 from clipsearch.encoders import Encoder, load, parse_spec
 from clipsearch.indexing.plan import Doubts, Plan, make_plan
 from clipsearch.indexing.targets import choose_targets
-from clipsearch.photos.scan import IGNORE_FILE
+from clipsearch.photos.scanning.rules import IGNORE_FILE
 from clipsearch.store.catalog import Catalog
 
 COUNTS = ("added", "updated", "moved", "removed", "unchanged", "failed")

@@ -126,7 +126,7 @@ def test_the_weight_of_pictures_is_against_words(library: Library, photos: Path)
 
 
 def decoded(path: Path) -> object:
-    from clipsearch.photos.decode import decode, read_file
+    from clipsearch.photos.decoding.decode import decode, read_file
 
     return decode(read_file(path)).image
 

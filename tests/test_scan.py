@@ -11,17 +11,15 @@ from pathlib import Path
 import pytest
 
 from clipsearch import InvalidInput
-from clipsearch.photos.scan import (
+from clipsearch.photos.scanning.listing import Found
+from clipsearch.photos.scanning.names import (
     EXTENSIONS,
-    IGNORE_FILE,
     PASSED_OVER,
-    Found,
-    ScanRules,
     is_photo_name,
     is_skipped_folder,
-    walk,
-    walk_folders,
 )
+from clipsearch.photos.scanning.rules import IGNORE_FILE, ScanRules
+from clipsearch.photos.scanning.walk import walk, walk_folders
 
 DEEPER_THAN_RECURSION = 1200  # Python stops at 1000 calls
 

@@ -27,8 +27,8 @@ from starlette.testclient import TestClient
 from tiny import TinyEncoder, open_tiny
 
 from clipsearch import Library
-from clipsearch.photos.isolated import Processes
-from clipsearch.photos.thumbnails import Thumbnails
+from clipsearch.photos.decoding.isolated import Processes
+from clipsearch.photos.decoding.thumbnail_cache import Thumbnails
 from clipsearch.store.lock import write_lock
 from clipsearch.store.running import telling
 from clipsearch.web.app import Access, create_app

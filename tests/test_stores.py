@@ -27,7 +27,7 @@ from engine import Engine
 from tiny import TinyEncoder, open_tiny
 
 from clipsearch import Hit, InvalidInput, Library, LibraryError
-from clipsearch.photos.facts import Facts
+from clipsearch.photos.facts.facts import Facts
 from clipsearch.search.answers import Answer, Question
 from clipsearch.search.filters import Filters
 from clipsearch.store.catalog import Catalog, Changes, Model, NewPhoto

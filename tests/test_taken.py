@@ -11,7 +11,7 @@ from conftest import Run, picture
 from PIL import ExifTags, Image
 from tiny import open_tiny
 
-from clipsearch.photos.taken import named_time
+from clipsearch.photos.facts.taken import named_time
 from clipsearch.search.filters import Filters
 
 TODAY = date(2026, 11, 27)

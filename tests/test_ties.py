@@ -20,7 +20,7 @@ from tiny import TinyEncoder, open_tiny
 
 from clipsearch import ModelError
 from clipsearch.doctor import BROKEN, Finding, examine_index
-from clipsearch.photos.facts import Facts
+from clipsearch.photos.facts.facts import Facts
 from clipsearch.store.catalog import Catalog, Changes, Model, NewPhoto
 from clipsearch.store.lock import write_lock
 from clipsearch.store.vectors import stretch, sync

@@ -29,8 +29,8 @@ from test_ray import RayCluster, needs_ray
 from tiny import open_tiny
 
 from clipsearch import InvalidInput, Library
-from clipsearch.photos.facts import NO_TIME, Facts, with_file_time
-from clipsearch.photos.urls import Url, joined, normal, path_below
+from clipsearch.photos.facts.facts import NO_TIME, Facts, with_file_time
+from clipsearch.photos.files.urls import Url, joined, normal, path_below
 from clipsearch.search.filters import Filters
 
 needs_s3 = pytest.mark.skipif(
@@ -198,7 +198,7 @@ def at(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
 
 def _forget_systems(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a new process, which reads its settings anew."""
-    monkeypatch.setattr("clipsearch.photos.remote._systems", {})
+    monkeypatch.setattr("clipsearch.photos.files.remote._systems", {})
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipsearch.photos.facts import Facts
+from clipsearch.photos.facts.facts import Facts
 from clipsearch.store.catalog import Catalog, Changes, Model, NewPhoto
 from clipsearch.store.vectors.file import VectorFile
 from clipsearch.store.vectors.format import IDS_START, ROWS_START

@@ -24,8 +24,8 @@ from tiny import TinyEncoder, open_tiny
 
 from clipsearch import ClipsearchError, IndexReport, InvalidInput
 from clipsearch.encoders.onnx.texts import folder_of
-from clipsearch.indexing.arrivals import is_open_for_writing
-from clipsearch.photos.mounts import network_type
+from clipsearch.indexing.watching.arrivals import is_open_for_writing
+from clipsearch.photos.files.mounts import network_type
 from clipsearch.store.lock import write_lock
 
 HERE = Path(__file__).parent
@@ -459,7 +459,7 @@ def test_looking_every_now_and_then_sees_the_same(index: Path, photos: Path) -> 
 def test_a_folder_followed_behind_links_is_looked_at_now_and_then(
     index: Path, photos: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from clipsearch.indexing import watch as module
+    from clipsearch.indexing.watching import folders as module
 
     monkeypatch.setattr(module, "USUAL_POLL", 0.1)
     behind = put(photos.parent / "behind" / "a.jpg", 100).parent

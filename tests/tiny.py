@@ -14,7 +14,7 @@ import numpy as np
 
 from clipsearch import Library
 from clipsearch.encoders.spec import Spec
-from clipsearch.photos.view import View
+from clipsearch.photos.decoding.view import View
 
 
 class TinyEncoder:

@@ -19,9 +19,9 @@ from clipsearch.assistant.engine import Engine
 from clipsearch.errors import InvalidInput, PhotoError
 from clipsearch.library import Library
 from clipsearch.notation import finite
-from clipsearch.photos.decode import decode
-from clipsearch.photos.opening import read_below
-from clipsearch.photos.urls import is_url, photo_path
+from clipsearch.photos.decoding.decode import decode
+from clipsearch.photos.files.opening import read_below
+from clipsearch.photos.files.urls import is_url, photo_path
 from clipsearch.search.filters import Filters
 from clipsearch.search.pictures import MOST_BYTES
 from clipsearch.search.results import Hit, Photo

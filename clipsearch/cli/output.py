@@ -18,7 +18,7 @@ import typer
 from clipsearch.cli.wording import Photo, printable, score_of
 from clipsearch.errors import InvalidInput
 from clipsearch.notation import as_json
-from clipsearch.photos.urls import PhotoPath
+from clipsearch.photos.files.urls import PhotoPath
 
 
 @dataclass(frozen=True, slots=True)

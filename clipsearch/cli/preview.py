@@ -33,7 +33,7 @@ def show(photos: Sequence[Photo]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from clipsearch.photos.decode import take_over_pillow
+    from clipsearch.photos.decoding.decode import take_over_pillow
 
     take_over_pillow()
     # Whatever the environment says of colours: kitty finds its pictures by them.
@@ -55,7 +55,7 @@ def show(photos: Sequence[Photo]) -> None:
 def _picture(photo: Photo) -> Any:
     from textual_image.renderable import Image
 
-    from clipsearch.photos.thumbnail import thumbnail
+    from clipsearch.photos.decoding.thumbnail import thumbnail
 
     try:
         return Image(thumbnail(photo.path, _SIZE), width="auto", height="auto")

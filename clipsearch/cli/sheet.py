@@ -114,7 +114,7 @@ def _page(title: str, photos: Sequence[Photo]) -> Iterator[str]:
 
 
 def _figures(photos: Sequence[Photo]) -> Iterator[str]:
-    from clipsearch.photos.decode import take_over_pillow
+    from clipsearch.photos.decoding.decode import take_over_pillow
 
     take_over_pillow()
     turn = Lock()
@@ -123,7 +123,7 @@ def _figures(photos: Sequence[Photo]) -> Iterator[str]:
 
 
 def _figure(photo: Photo, turn: Lock) -> str:
-    from clipsearch.photos.thumbnail import thumbnail
+    from clipsearch.photos.decoding.thumbnail import thumbnail
 
     name = escape(printable(photo.path.name))
     folder = escape(printable(str(photo.path.parent)))

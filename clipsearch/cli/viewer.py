@@ -10,7 +10,7 @@ from pathlib import Path
 
 from clipsearch.cli.wording import printable
 from clipsearch.errors import InvalidInput
-from clipsearch.photos.urls import Url
+from clipsearch.photos.files.urls import Url
 
 _PATIENCE = 3  # seconds: an opener that still runs then is itself the viewer
 

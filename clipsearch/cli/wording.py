@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Protocol
 
-from clipsearch.photos.urls import PhotoPath
+from clipsearch.photos.files.urls import PhotoPath
 
 if TYPE_CHECKING:
-    from clipsearch.photos.scan import ScanRules
+    from clipsearch.photos.scanning.rules import ScanRules
     from clipsearch.search.filters import Filters
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")

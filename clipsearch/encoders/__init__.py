@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from clipsearch.encoders.onnx.text_export import TextExport
-    from clipsearch.photos.view import View
+    from clipsearch.photos.decoding.view import View
 
 log = logging.getLogger("clipsearch")
 

@@ -21,7 +21,7 @@ from clipsearch.encoders.openclip.recipe import Recipe, resolve
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import Spec
 from clipsearch.errors import ModelError, first_line
-from clipsearch.photos.view import MaskedView, with_all
+from clipsearch.photos.decoding.view import MaskedView, with_all
 
 VISUAL, ALPHA, TEXT = "visual.", "conv1_alpha.weight", "token_embedding.weight"
 

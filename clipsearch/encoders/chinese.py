@@ -27,7 +27,7 @@ from clipsearch.encoders.onnx.texts import TokenRules
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import TRANSFORMERS_FILES, Spec, weights_in
 from clipsearch.errors import ModelError, first_line
-from clipsearch.photos.view import Fit, View
+from clipsearch.photos.decoding.view import Fit, View
 
 CONTEXT = 52  # tokens; all of the authors' models were trained with so many
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"

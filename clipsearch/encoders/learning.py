@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from clipsearch.photos.view import View
+    from clipsearch.photos.decoding.view import View
 
 # The module of each family that can be taught: its `learner(model, course, device)` gives one.
 LEARNERS = {

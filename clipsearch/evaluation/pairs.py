@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clipsearch.errors import InvalidInput, arg
-from clipsearch.photos.scan import is_photo_name
+from clipsearch.photos.scanning.names import is_photo_name
 
 log = logging.getLogger("clipsearch")
 

@@ -20,7 +20,7 @@ from clipsearch.evaluation.bootstrap import Estimate, estimate_shares
 from clipsearch.evaluation.embedding import Candidates, Embedder, LeftOut, Progress
 from clipsearch.evaluation.ranks import ranks_of
 from clipsearch.indexing.loading import Loaders, usual_workers
-from clipsearch.photos.scan import walk
+from clipsearch.photos.scanning.walk import walk
 from clipsearch.search.labels.lists import TEMPLATES
 
 log = logging.getLogger("clipsearch")

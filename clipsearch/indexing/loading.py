@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from clipsearch.errors import FileUnreadable, PhotoError
-from clipsearch.photos.decode import (
+from clipsearch.photos.decoding.decode import (
     LARGE_PIXELS,
     MAX_PIXELS,
     Undecided,
@@ -31,11 +31,11 @@ from clipsearch.photos.decode import (
     read_file,
     read_pieces,
 )
-from clipsearch.photos.facts import Facts
-from clipsearch.photos.isolated import Interrupted, Processes, Turn, untimed
-from clipsearch.photos.phash import LEAST_SIDE, perceptual_hash
-from clipsearch.photos.urls import is_url
-from clipsearch.photos.view import View
+from clipsearch.photos.decoding.isolated import Interrupted, Processes, Turn, untimed
+from clipsearch.photos.decoding.phash import LEAST_SIDE, perceptual_hash
+from clipsearch.photos.decoding.view import View
+from clipsearch.photos.facts.facts import Facts
+from clipsearch.photos.files.urls import is_url
 
 K = TypeVar("K")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clipsearch.errors import LibraryError
 from clipsearch.indexing.loading import Loaded, Loaders, load_ahead
-from clipsearch.photos.view import View
+from clipsearch.photos.decoding.view import View
 from clipsearch.store.catalog import Catalog
 from clipsearch.store.faults import explained
 from clipsearch.store.lock import write_lock

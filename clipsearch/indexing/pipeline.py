@@ -7,7 +7,7 @@ preprocess. The others are hashed first, so that a moved file or a copy is not d
 Full batches go to the encoder's thread while the next one fills, and what it gives back is
 written in one transaction. Every queue is bounded; a crash loses at most the batches in flight.
 
-With `run_elsewhere`, all before the commit happens on other machines (see `distributed.py`).
+With `run_elsewhere`, all before the commit happens on other machines (see `distributed/`).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from clipsearch.encoders import Encoder
 from clipsearch.encoders.rows import UNUSABLE, are_units
 from clipsearch.indexing.loading import Loaded, Loaders, Unread, hash_file
 from clipsearch.indexing.plan import Counts, Gone, Plan, Work
-from clipsearch.photos.facts import Facts
-from clipsearch.photos.urls import joined
+from clipsearch.photos.facts.facts import Facts
+from clipsearch.photos.files.urls import joined
 from clipsearch.store.catalog import Catalog, Changes, Failure, Known, NewPhoto
 from clipsearch.store.vectors.store import Followed
 

@@ -11,17 +11,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from clipsearch.indexing.away import EMPTY, MISSING, Away, Sight, emptied, seam_of
-from clipsearch.photos.mounts import is_vacant, mount_points, mount_table
-from clipsearch.photos.scan import (
-    Found,
-    Identity,
-    extension_of,
-    identity_of,
-    is_real_folder,
-    walk,
-    walk_folders,
-)
-from clipsearch.photos.urls import is_url, joined
+from clipsearch.photos.files.inode import Inode, inode_of, is_real_folder
+from clipsearch.photos.files.mounts import is_vacant, mount_points, mount_table
+from clipsearch.photos.files.urls import is_url, joined
+from clipsearch.photos.scanning.listing import Found
+from clipsearch.photos.scanning.names import extension_of
+from clipsearch.photos.scanning.walk import walk, walk_folders
 from clipsearch.store.catalog import Catalog, Known, Root, Seams
 from clipsearch.store.database import is_below
 
@@ -33,7 +28,7 @@ class Anchor(NamedTuple):
     """A folder that was seen to be there; while it is the same one, no drive went away."""
 
     path: str
-    identity: Identity
+    inode: Inode
 
 
 class Target(NamedTuple):
@@ -262,7 +257,7 @@ class _Comparison:
         if not there and not sure:
             self._report(MISSING, held)
             return
-        if self._anchor and identity_of(self._anchor.path) != self._anchor.identity:
+        if self._anchor and inode_of(self._anchor.path) != self._anchor.inode:
             self._plan.unplugged.append(self._target)
             return
         bare = held and held == len(self._stamps) and not differing and not sure

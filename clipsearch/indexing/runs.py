@@ -31,7 +31,7 @@ from clipsearch.indexing.targets import (
 )
 from clipsearch.indexing.targets import forget as take_out
 from clipsearch.models import Models
-from clipsearch.photos.urls import joined
+from clipsearch.photos.files.urls import joined
 from clipsearch.store.catalog import Catalog, Model, Root
 from clipsearch.store.catalog.departed import MOST_DAYS
 from clipsearch.store.faults import explained
@@ -40,7 +40,7 @@ from clipsearch.store.lock import write_lock
 from clipsearch.store.running import telling
 
 if TYPE_CHECKING:
-    from clipsearch.indexing.distributed import Cluster
+    from clipsearch.indexing.distributed.cluster import Cluster
 
 log = logging.getLogger("clipsearch")
 
@@ -74,7 +74,7 @@ class How(NamedTuple):
             InvalidInput: it is no cluster, or GPUs of none.
         """
         if ray is not None:
-            from clipsearch.indexing.distributed import Cluster
+            from clipsearch.indexing.distributed.cluster import Cluster
 
             return self._replace(cluster=Cluster(ray, gpus))
         if gpus is not None:
@@ -133,7 +133,7 @@ class Runs:
         how: How,
     ) -> None:
         """Bring folders up to date and follow them, as `Library.watch` says."""
-        from clipsearch.indexing.watch import Watcher
+        from clipsearch.indexing.watching.watcher import Watcher
 
         if poll is not None and poll <= 0:
             raise InvalidInput(f"{arg('poll')} must be above 0 seconds, not {poll}")
@@ -248,7 +248,7 @@ class Runs:
     def _embed(self, plan: Plan, model: Model, how: How) -> Counts:
         from clipsearch.indexing.loading import Limits, Loaders, usual_workers
         from clipsearch.indexing.pipeline import Pipeline
-        from clipsearch.photos.decode import MAX_PIXELS
+        from clipsearch.photos.decoding.decode import MAX_PIXELS
         from clipsearch.store.moving import to_write
 
         vectors = to_write(self._folder.path, self._catalog, model)
@@ -262,9 +262,10 @@ class Runs:
             )  # fmt: skip
             counts = pipeline.counts
             if how.cluster:
-                elsewhere = how.cluster.elsewhere(
-                    self._models.recipe(model), limits, how.workers, how.batch_size, stopping
-                )
+                from clipsearch.indexing.distributed.actor import Job
+
+                job = Job(self._models.recipe(model), limits, how.batch_size)
+                elsewhere = how.cluster.elsewhere(job, how.workers, stopping)
                 counts.complete = pipeline.run_elsewhere(plan, elsewhere, stopping)
             else:
                 workers = min(how.workers or usual_workers(), len(plan.work))

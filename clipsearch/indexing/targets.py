@@ -10,9 +10,10 @@ from pathlib import Path
 
 from clipsearch.errors import InvalidInput, arg
 from clipsearch.indexing.plan import Plan, Target
-from clipsearch.photos.mounts import is_vacant
-from clipsearch.photos.scan import ScanRules, is_photo_name
-from clipsearch.photos.urls import is_url, joined, normal, path_below
+from clipsearch.photos.files.mounts import is_vacant
+from clipsearch.photos.files.urls import is_url, joined, normal, path_below
+from clipsearch.photos.scanning.names import is_photo_name
+from clipsearch.photos.scanning.rules import ScanRules
 from clipsearch.store.catalog import Catalog, Known, Root
 from clipsearch.store.database import is_below
 
@@ -240,7 +241,7 @@ def _folder(catalog: Catalog, path: str) -> str:
     if os.path.isdir(real) or _is_known(catalog, real) or _is_excluded(catalog, real):
         return real
     if is_url(real):
-        from clipsearch.photos.remote import check_root
+        from clipsearch.photos.files.remote import check_root
 
         check_root(real)
         return real
@@ -265,7 +266,7 @@ def _target(catalog: Catalog, folder: str) -> Target:
 def _is_file(path: str) -> bool:
     if not is_url(path):
         return os.path.isfile(path)
-    from clipsearch.photos.remote import is_file
+    from clipsearch.photos.files.remote import is_file
 
     return is_photo_name(path.rpartition("/")[2]) and is_file(path)
 

@@ -19,8 +19,8 @@ import numpy as np
 
 from clipsearch.encoders.rows import no_embedding
 from clipsearch.errors import InvalidInput, arg
-from clipsearch.photos.opening import read_below
-from clipsearch.photos.urls import PhotoPath, Url, is_url, normal
+from clipsearch.photos.files.opening import read_below
+from clipsearch.photos.files.urls import PhotoPath, Url, is_url, normal
 from clipsearch.search.filters import Filters, select
 from clipsearch.search.hybrid import Written, fused_photos, read_written
 from clipsearch.search.neutral import NEUTRAL
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from clipsearch.models import Models
-    from clipsearch.photos.isolated import Processes
+    from clipsearch.photos.decoding.isolated import Processes
     from clipsearch.store.vectors.matches import Matches
 
 

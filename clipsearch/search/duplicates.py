@@ -19,10 +19,10 @@ import numpy as np
 from clipsearch.errors import InvalidInput, arg, check_number
 from clipsearch.indexing.loading import usual_workers
 from clipsearch.indexing.pictures import all_pictures
-from clipsearch.photos.facts import Facts
-from clipsearch.photos.opening import Place
-from clipsearch.photos.presence import Looker, Seen
-from clipsearch.photos.urls import PhotoPath, photo_path
+from clipsearch.photos.facts.facts import Facts
+from clipsearch.photos.files.opening import Place
+from clipsearch.photos.files.presence import Looker, Seen
+from clipsearch.photos.files.urls import PhotoPath, photo_path
 from clipsearch.search.hamming import Pairs, near_pairs
 from clipsearch.store.catalog import Catalog, Model, PhotoFile, PhotoRow
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from clipsearch.photos.urls import joined
+from clipsearch.photos.files.urls import joined
 from clipsearch.search.filters import KINDS
 from clipsearch.store.catalog import Catalog
 from clipsearch.store.conditions import Condition

@@ -14,15 +14,15 @@ from PIL import Image
 
 from clipsearch.encoders.rows import UNUSABLE, are_units
 from clipsearch.errors import InvalidInput, PhotoError, arg, check_number
-from clipsearch.photos.decode import decode, read_file, to_rgb
-from clipsearch.photos.urls import is_url
-from clipsearch.photos.view import MaskedView, View
+from clipsearch.photos.decoding.decode import decode, read_file, to_rgb
+from clipsearch.photos.decoding.view import MaskedView, View
+from clipsearch.photos.files.urls import is_url
 from clipsearch.store.catalog import Catalog, Model
 
 if TYPE_CHECKING:
     from clipsearch.encoders import Encoder
     from clipsearch.models import Models
-    from clipsearch.photos.isolated import Processes
+    from clipsearch.photos.decoding.isolated import Processes
 
 STDIN = "-"
 MOST_BYTES = 64 << 20  # that are fetched from the web or read from stdin
@@ -264,7 +264,7 @@ def encode_picture(
         elif processes is None:
             view = view_of(content, encoder.prepare, encoder.resolution, part)
         else:
-            from clipsearch.photos.isolated import Turn
+            from clipsearch.photos.decoding.isolated import Turn
 
             seen_as = encoder.prepare, encoder.resolution, part, Turn()
             view = processes.start(view_of, content, *seen_as)()

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from clipsearch.errors import LARGEST, arg, check_number
-from clipsearch.photos.urls import PhotoPath, Url, photo_path
+from clipsearch.photos.files.urls import PhotoPath, Url, photo_path
 from clipsearch.search.relevance import (
     SAMPLE,
     Calibration,

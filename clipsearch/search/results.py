@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from clipsearch.photos.facts import Facts
-from clipsearch.photos.urls import PhotoPath
+from clipsearch.photos.facts.facts import Facts
+from clipsearch.photos.files.urls import PhotoPath
 
 RELEVANT = 0.5  # from here on an answer is more likely to fit than not
 

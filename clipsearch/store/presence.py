@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from clipsearch.photos.mounts import is_vacant, mount_points, mount_table, volume_at
-from clipsearch.photos.urls import is_url, joined
+from clipsearch.photos.files.mounts import is_vacant, mount_points, mount_table, volume_at
+from clipsearch.photos.files.urls import is_url, joined
 from clipsearch.store.catalog import Catalog, Root
 from clipsearch.store.database import is_below
 

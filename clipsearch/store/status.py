@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from clipsearch.photos.scan import ScanRules
-from clipsearch.photos.urls import is_url
+from clipsearch.photos.files.urls import is_url
+from clipsearch.photos.scanning.rules import ScanRules
 from clipsearch.store.catalog import Catalog, Model, Root
 from clipsearch.store.catalog.departed import Kept
 from clipsearch.store.database import Origin

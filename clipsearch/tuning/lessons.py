@@ -16,7 +16,7 @@ from PIL import Image
 from clipsearch.encoders.learning import Course
 from clipsearch.errors import InvalidInput
 from clipsearch.indexing.loading import Loaded, Loaders, Unread
-from clipsearch.photos.view import View
+from clipsearch.photos.decoding.view import View
 from clipsearch.tuning.photos import Captioned
 
 log = logging.getLogger("clipsearch")

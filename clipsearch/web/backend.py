@@ -15,8 +15,8 @@ from starlette.exceptions import HTTPException
 
 from clipsearch.cache import cache_folder
 from clipsearch.library import Library
-from clipsearch.photos.isolated import Processes
-from clipsearch.photos.thumbnails import Thumbnails
+from clipsearch.photos.decoding.isolated import Processes
+from clipsearch.photos.decoding.thumbnail_cache import Thumbnails
 from clipsearch.store.catalog import StoredPhoto
 from clipsearch.web.asker import Asker
 from clipsearch.web.libraries import Libraries

@@ -12,8 +12,8 @@ from urllib.parse import quote
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from clipsearch.photos.facts import NO_TIME
-from clipsearch.photos.opening import OpenFile
+from clipsearch.photos.facts.facts import NO_TIME
+from clipsearch.photos.files.opening import OpenFile
 
 _BLOCK = 1 << 18
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
-from clipsearch.photos.thumbnails import SIZES
+from clipsearch.photos.decoding.thumbnail_cache import SIZES
 from clipsearch.search.filters import Filters
 
 MOST_HITS = 500  # in one answer

@@ -62,7 +62,7 @@ def retrieval(
     from clipsearch.evaluation.embedding import candidates
     from clipsearch.evaluation.pairs import read_pairs
     from clipsearch.evaluation.retrieval import evaluate_retrieval
-    from clipsearch.photos.decode import take_over_pillow
+    from clipsearch.photos.decoding.decode import take_over_pillow
 
     take_over_pillow()
     captioned = read_pairs(pairs, images, split)
@@ -100,7 +100,7 @@ def zeroshot(
     """
     from clipsearch.evaluation.embedding import candidates
     from clipsearch.evaluation.zeroshot import evaluate_zeroshot, read_classes
-    from clipsearch.photos.decode import take_over_pillow
+    from clipsearch.photos.decoding.decode import take_over_pillow
 
     take_over_pillow()
     folders = read_classes(folder)

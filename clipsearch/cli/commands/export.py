@@ -61,7 +61,7 @@ def onnx(
     if captioned:
         from clipsearch.evaluation.embedding import candidates
         from clipsearch.evaluation.retrieval import evaluate_retrieval
-        from clipsearch.photos.decode import take_over_pillow
+        from clipsearch.photos.decoding.decode import take_over_pillow
 
         take_over_pillow()
         both = candidates((model, f"onnx:{out}"), "cpu", "fp32")

@@ -102,7 +102,7 @@ def finetune(
     needs; so Ctrl-C loses one epoch at most.
     """
     from clipsearch.encoders.learning import Course
-    from clipsearch.photos.decode import take_over_pillow
+    from clipsearch.photos.decoding.decode import take_over_pillow
     from clipsearch.tuning.run import finetune as run
 
     take_over_pillow()

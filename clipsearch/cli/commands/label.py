@@ -49,7 +49,7 @@ def label(
     itself); each photo of a folder is counted under its best one.
     """
     from clipsearch.library import Library
-    from clipsearch.photos.decode import take_over_pillow
+    from clipsearch.photos.decoding.decode import take_over_pillow
 
     take_over_pillow()
     cells: Callable[[Any], tuple[str, ...]]
@@ -80,7 +80,7 @@ def label(
 
 def _is_photo(path: str) -> bool:
     """Whether a path is meant as a photo; a folder may be on a drive that is not connected."""
-    from clipsearch.photos.scan import is_photo_name
+    from clipsearch.photos.scanning.names import is_photo_name
 
     name = os.path.basename(path)
     return not os.path.isdir(path) and (

@@ -23,7 +23,7 @@ def mcp(
     See docs/mcp.md.
     """
     from clipsearch.library import Library
-    from clipsearch.photos.decode import take_over_pillow
+    from clipsearch.photos.decoding.decode import take_over_pillow
 
     try:
         from clipsearch.assistant.server import serve

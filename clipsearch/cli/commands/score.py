@@ -12,7 +12,7 @@ from clipsearch.cli.output import print_json, print_rows
 from clipsearch.cli.wording import printable
 
 if TYPE_CHECKING:
-    from clipsearch.photos.urls import PhotoPath
+    from clipsearch.photos.files.urls import PhotoPath
     from clipsearch.search.scoring import Scores
 
 
@@ -33,8 +33,8 @@ def score(
     of the index, or without an index by --model.
     """
     from clipsearch import scores as scoring
-    from clipsearch.photos.decode import take_over_pillow
-    from clipsearch.photos.urls import photo_path
+    from clipsearch.photos.decoding.decode import take_over_pillow
+    from clipsearch.photos.files.urls import photo_path
 
     take_over_pillow()
     texts = texts or []

@@ -38,7 +38,7 @@ def serve(
     except ImportError as error:
         raise InvalidInput("serve needs: pip install 'clipsearch[web]'") from error
     from clipsearch.library import Library
-    from clipsearch.photos.decode import take_over_pillow
+    from clipsearch.photos.decoding.decode import take_over_pillow
 
     take_over_pillow()
 

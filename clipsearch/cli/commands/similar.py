@@ -56,7 +56,7 @@ def similar(
 ) -> None:
     """Find photos that look like a picture, or like a part of it."""
     from clipsearch.library import Library
-    from clipsearch.photos.decode import take_over_pillow
+    from clipsearch.photos.decoding.decode import take_over_pillow
 
     take_over_pillow()
     with Library.open(

@@ -15,7 +15,7 @@ from clipsearch.errors import ModelError
 if TYPE_CHECKING:
     import numpy as np
 
-    from clipsearch.photos.view import View
+    from clipsearch.photos.decoding.view import View
 
 # Models that write captions. What begins with "coca_" is open_clip's, all else is transformers'.
 CAPTIONERS = {

@@ -16,7 +16,7 @@ from clipsearch.encoders.hub import from_hub, offline
 from clipsearch.encoders.images import Pixels, in_halves
 from clipsearch.encoders.quiet import quiet
 from clipsearch.errors import ModelError, first_line
-from clipsearch.photos.view import View
+from clipsearch.photos.decoding.view import View
 
 BEAMS = 3  # the captions that BLIP's paper reports were searched for with as many
 LONGEST = 30  # tokens of a caption

@@ -27,7 +27,7 @@ from clipsearch.encoders.onnx.providers import CPU, pick_provider
 from clipsearch.encoders.onnx.texts import RULES, ExportedTexts, folder_of
 from clipsearch.encoders.spec import Spec, sha256_of
 from clipsearch.errors import InvalidInput, ModelError, arg, first_line
-from clipsearch.photos.view import MaskedView, with_all
+from clipsearch.photos.decoding.view import MaskedView, with_all
 
 if TYPE_CHECKING:
     import numpy as np

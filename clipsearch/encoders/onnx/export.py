@@ -30,7 +30,7 @@ from clipsearch.encoders.onnx.tracing import check, least_cosine, trace
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import Spec, sha256_of
 from clipsearch.errors import InvalidInput, ModelError, arg, first_line
-from clipsearch.photos.view import MaskedView
+from clipsearch.photos.decoding.view import MaskedView
 from clipsearch.replacing import put_in_place, unfinished
 
 # Batches of the made pictures that an exported tower is checked with: no size is built in.

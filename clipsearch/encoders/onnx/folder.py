@@ -13,7 +13,7 @@ from PIL import Image
 
 from clipsearch.cache import cache_folder
 from clipsearch.errors import ModelError, first_line
-from clipsearch.photos.view import MaskedView, View
+from clipsearch.photos.decoding.view import MaskedView, View
 
 FORMAT = 1  # raised when an older version could not use what is written here
 FACTS, IMAGES, TEXTS = "model.json", "images.onnx", "text"

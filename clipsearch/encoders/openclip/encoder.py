@@ -20,7 +20,7 @@ from clipsearch.encoders.openclip.text_tower import text_export
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import Spec
 from clipsearch.errors import ModelError
-from clipsearch.photos.view import View
+from clipsearch.photos.decoding.view import View
 
 
 class OpenClipEncoder:

@@ -19,7 +19,7 @@ import numpy as np
 from clipsearch.encoders.onnx.texts import TokenRules
 from clipsearch.encoders.spec import Spec, sha256_of
 from clipsearch.errors import ModelError
-from clipsearch.photos.view import View
+from clipsearch.photos.decoding.view import View
 
 if TYPE_CHECKING:
     import torch

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from clipsearch.errors import InvalidInput
-from clipsearch.photos.urls import PhotoPath, photo_path
+from clipsearch.photos.files.urls import PhotoPath, photo_path
 from clipsearch.search.filters import Filters, no_photos_below, select
 from clipsearch.search.labels.lists import LabelSet
 from clipsearch.search.results import Hit

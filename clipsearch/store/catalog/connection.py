@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from clipsearch.errors import LibraryError
-from clipsearch.photos.mounts import network_type
+from clipsearch.photos.files.mounts import network_type
 from clipsearch.store.catalog.selection import Selection, add_functions
 from clipsearch.store.database import FILE_NAME, Origin, file
 from clipsearch.store.database.reading import Reading, checked

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from clipsearch.photos.facts import TOLD
+from clipsearch.photos.facts.facts import TOLD
 from clipsearch.store.catalog.connection import Connection
 from clipsearch.store.catalog.records import Engine, EnginePhoto
 from clipsearch.store.catalog.selection import VECTOR_OF_PHOTO

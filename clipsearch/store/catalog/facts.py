@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import astuple, fields
 from typing import Any
 
-from clipsearch.photos.facts import Facts, dated
-from clipsearch.photos.urls import joined
+from clipsearch.photos.facts.facts import Facts, dated
+from clipsearch.photos.files.urls import joined
 from clipsearch.store.catalog.records import NewPhoto
 from clipsearch.store.database.paths import from_db, to_db
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from clipsearch.photos.facts import Facts
-from clipsearch.photos.opening import Place
+from clipsearch.photos.facts.facts import Facts
+from clipsearch.photos.files.opening import Place
 from clipsearch.store.catalog import departed
 from clipsearch.store.catalog.facts import FACT_NAMES, FACTS, facts_in, path_in
 from clipsearch.store.catalog.records import Known, PhotoRow, StoredPhoto

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from clipsearch.photos.facts import Facts
-from clipsearch.photos.opening import Place
+from clipsearch.photos.facts.facts import Facts
+from clipsearch.photos.files.opening import Place
 from clipsearch.store.engine_facts import EngineFacts
 
 # By a folder's path below its root: names of the file systems that its photos are on; "" is the

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from clipsearch.photos.scan import ScanRules
-from clipsearch.photos.urls import path_below
+from clipsearch.photos.files.urls import path_below
+from clipsearch.photos.scanning.rules import ScanRules
 from clipsearch.store.catalog.connection import Connection
 from clipsearch.store.catalog.records import Root, Seams
 from clipsearch.store.database import fulltext

@@ -10,8 +10,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.exceptions import HTTPException
 
-from clipsearch.photos.opening import open_below
-from clipsearch.photos.thumbnails import SIZES
+from clipsearch.photos.decoding.thumbnail_cache import SIZES
+from clipsearch.photos.files.opening import open_below
 from clipsearch.search.answers import Question
 from clipsearch.web import forms
 from clipsearch.web.answers import hits_answer, json_answer

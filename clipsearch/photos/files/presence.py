@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from clipsearch.errors import PhotoError
-from clipsearch.photos.opening import Place, open_below
-from clipsearch.photos.urls import is_url
+from clipsearch.photos.files.opening import Place, open_below
+from clipsearch.photos.files.urls import is_url
 
 
 class Seen(NamedTuple):
@@ -61,7 +61,7 @@ def _on_disk(place: Place) -> Seen | None:
 
 def _listed(root: str, prefix: str) -> Mapping[str, tuple[int, int]]:
     """The size and mtime_ns of what lies in a folder at a URL; nothing if it cannot be asked."""
-    from clipsearch.photos.remote import entries
+    from clipsearch.photos.files.remote import entries
 
     try:
         return {it.name: (it.size, it.mtime_ns) for it in entries(root, prefix)}

@@ -15,9 +15,9 @@ from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
-from clipsearch.photos.decode import decode
-from clipsearch.photos.isolated import Processes, Turn, untimed
-from clipsearch.photos.opening import Place, read_below
+from clipsearch.photos.decoding.decode import decode
+from clipsearch.photos.decoding.isolated import Processes, Turn, untimed
+from clipsearch.photos.files.opening import Place, read_below
 from clipsearch.replacing import is_unfinished, replacing
 
 log = logging.getLogger("clipsearch")

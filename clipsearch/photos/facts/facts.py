@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
-from clipsearch.photos.taken import named_time
+from clipsearch.photos.facts.taken import named_time
 
 # What tells when a photo was taken, the surest first: the camera, an editor or its owner, what the
 # file is called, and when it was written.

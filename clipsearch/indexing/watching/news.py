@@ -27,7 +27,8 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 
-from clipsearch.photos.scan import IGNORE_FILE, is_photo_name, is_skipped_folder
+from clipsearch.photos.scanning.names import is_photo_name, is_skipped_folder
+from clipsearch.photos.scanning.rules import IGNORE_FILE
 
 # A file that is written in pieces changes at each; on Linux its close is told, and that will do.
 _WRITTEN = FileClosedEvent if sys.platform == "linux" else FileModifiedEvent

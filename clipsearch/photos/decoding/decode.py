@@ -17,11 +17,11 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from clipsearch.errors import FileUnreadable, PhotoError
-from clipsearch.photos.exif import read_facts
-from clipsearch.photos.facts import Facts
+from clipsearch.photos.facts.exif import read_facts
+from clipsearch.photos.facts.facts import Facts
+from clipsearch.photos.files.opening import MAX_BYTES
+from clipsearch.photos.files.urls import is_url, normal
 from clipsearch.photos.formats import JPEG_END, Opened, jpeg_has_end, open_picture
-from clipsearch.photos.opening import MAX_BYTES
-from clipsearch.photos.urls import is_url, normal
 
 # A picture that would need more than this once decoded is refused: 256 megapixels of RGB take
 # 0.8 GB. JPEGs are decoded at a fraction of their size, so theirs may be far larger.
@@ -84,7 +84,7 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         InvalidInput: a URL that cannot be one of a photo.
     """
     if is_url(path):
-        from clipsearch.photos.remote import read
+        from clipsearch.photos.files.remote import read
 
         return read(normal(os.fspath(path)), MAX_BYTES)
     with _opened(path) as file:

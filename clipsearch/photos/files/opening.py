@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import BinaryIO, NamedTuple
 
 from clipsearch.errors import FileUnreadable, PhotoError
-from clipsearch.photos.urls import is_url, joined
+from clipsearch.photos.files.urls import is_url, joined
 
 # A file is read whole; 256 megapixels of 16-bit RGB without compression take 1.5 GB.
 MAX_BYTES = 2 << 30
@@ -47,7 +47,7 @@ def open_below(place: Place) -> OpenFile:
         PhotoError: it has become a link, a folder or a device, or is too large.
     """
     if is_url(place.root):
-        from clipsearch.photos.remote import open_file
+        from clipsearch.photos.files.remote import open_file
 
         return OpenFile(*open_file(joined(place.root, place.path)))
     try:
@@ -78,7 +78,7 @@ def read_below(place: Place) -> bytes:
         FileUnreadable, PhotoError: as `open_below`; or the file is empty.
     """
     if is_url(place.root):
-        from clipsearch.photos.remote import read
+        from clipsearch.photos.files.remote import read
 
         return read(joined(place.root, place.path), MAX_BYTES)
     with open_below(place).content as file:

@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from typing import Any, BinaryIO, NamedTuple
 
 from clipsearch.errors import FileUnreadable, InvalidInput, PhotoError, first_line
-from clipsearch.photos.facts import NO_TIME
-from clipsearch.photos.urls import joined, parts_of
+from clipsearch.photos.facts.facts import NO_TIME
+from clipsearch.photos.files.urls import joined, parts_of
 
 # The optional group that a protocol needs, and where credentials for it come from.
 _GROUPS = {"s3": "s3", "gs": "gcs"}

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from clipsearch.photos.urls import joined
+from clipsearch.photos.files.urls import joined
 
 _MOUNTS = Path("/proc/self/mounts")  # on Linux; elsewhere there is none, and no answer
 _UUIDS = Path("/dev/disk/by-uuid")  # links to disks, by what was written on them at formatting

@@ -7,8 +7,8 @@ from typing import Any
 
 from PIL import Image
 
-from clipsearch.photos.decode import decode, read_file
-from clipsearch.photos.urls import PhotoPath
+from clipsearch.photos.decoding.decode import decode, read_file
+from clipsearch.photos.files.urls import PhotoPath
 
 
 def thumbnail(

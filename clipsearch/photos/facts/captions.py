@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from clipsearch.photos.xmp import DC, items
+from clipsearch.photos.facts.xmp import DC, items
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

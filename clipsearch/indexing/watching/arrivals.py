@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from clipsearch.photos.scan import Found
-from clipsearch.photos.urls import is_url
+from clipsearch.photos.files.urls import is_url
+from clipsearch.photos.scanning.listing import Found
 
 # Where the system does not say whether a file is being written: unchanged for so many seconds.
 STILL = 1.0

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, Image
 
-from clipsearch.photos.captions import plain, read_captions
-from clipsearch.photos.facts import Facts
+from clipsearch.photos.facts.captions import plain, read_captions
+from clipsearch.photos.facts.facts import Facts
+from clipsearch.photos.facts.taken import written_time
+from clipsearch.photos.facts.xmp import EXIF, PHOTOSHOP, XMP, read_xmp, value
 from clipsearch.photos.formats import Opened
-from clipsearch.photos.taken import written_time
-from clipsearch.photos.xmp import EXIF, PHOTOSHOP, XMP, read_xmp, value
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

@@ -16,7 +16,7 @@ from typing import Any
 
 from clipsearch.ending import Scratch
 from clipsearch.errors import PhotoError
-from clipsearch.photos.decode import Undecided, take_over_pillow
+from clipsearch.photos.decoding.decode import Undecided, take_over_pillow
 
 # A picture within the pixel limit decodes in seconds; a decoder that takes this long hangs.
 TIMEOUT = 120.0  # seconds, of the processor's time or of nothing being done
