@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from clipsearch.photos.scanning.rules import ScanRules
     from clipsearch.scores import score
     from clipsearch.search.answers import Answer, Question
-    from clipsearch.search.duplicates import Duplicate, Group
-    from clipsearch.search.facets import Facets
-    from clipsearch.search.filters import FilterNames, Filters
+    from clipsearch.search.duplicates.groups import Duplicate, Group
+    from clipsearch.search.filtering.facets import Facets
+    from clipsearch.search.filtering.filters import FilterNames, Filters
     from clipsearch.search.labels.fitting import Label, LabelCount, LabelledPhoto
     from clipsearch.search.results import Hit, Photo
     from clipsearch.search.scoring import Scores
@@ -101,13 +101,13 @@ _HOMES = {
     "Answer": "clipsearch.search.answers",
     "CaptionReport": "clipsearch.indexing.captions",
     "Copied": "clipsearch.store.copying",
-    "Duplicate": "clipsearch.search.duplicates",
+    "Duplicate": "clipsearch.search.duplicates.groups",
     "Encoder": "clipsearch.encoders",
-    "Facets": "clipsearch.search.facets",
+    "Facets": "clipsearch.search.filtering.facets",
     "Facts": "clipsearch.photos.facts.facts",
-    "FilterNames": "clipsearch.search.filters",
-    "Filters": "clipsearch.search.filters",
-    "Group": "clipsearch.search.duplicates",
+    "FilterNames": "clipsearch.search.filtering.filters",
+    "Filters": "clipsearch.search.filtering.filters",
+    "Group": "clipsearch.search.duplicates.groups",
     "Held": "clipsearch.indexing.targets",
     "Hit": "clipsearch.search.results",
     "IndexReport": "clipsearch.indexing.report",

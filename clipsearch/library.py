@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from clipsearch.indexing.captions import CaptionReport
     from clipsearch.indexing.report import IndexReport
     from clipsearch.indexing.targets import Held
-    from clipsearch.search.duplicates import Group, Kind
-    from clipsearch.search.facets import Facets
-    from clipsearch.search.filters import FilterNames, Filters
+    from clipsearch.search.duplicates.groups import Group, Kind
+    from clipsearch.search.filtering.facets import Facets
+    from clipsearch.search.filtering.filters import FilterNames, Filters
     from clipsearch.search.labels.fitting import Label, LabelCount, LabelledPhoto
     from clipsearch.search.labels.lists import Labels
     from clipsearch.search.scoring import Scores
@@ -178,7 +178,7 @@ class Library(OpenIndex):
         from clipsearch.encoders.captions import captioner_name, load_captioner
         from clipsearch.indexing.captions import write_captions
         from clipsearch.indexing.loading import Loaders, usual_workers
-        from clipsearch.search.filters import Filters, no_photos_below
+        from clipsearch.search.filtering.filters import Filters, no_photos_below
 
         check_number(arg("batch_size"), batch_size, 1)
         name = captioner_name(model)
@@ -266,7 +266,7 @@ class Library(OpenIndex):
                 without words.
         """
         from clipsearch.search.answers import Wanted
-        from clipsearch.search.filters import with_named
+        from clipsearch.search.filtering.filters import with_named
         from clipsearch.search.question import read_terms
 
         terms = read_terms(text, images, image_weight, minus)
@@ -303,7 +303,7 @@ class Library(OpenIndex):
                 sense, a region and a mask, a mask that the model cannot see, or k below 1.
         """
         from clipsearch.search.answers import Wanted
-        from clipsearch.search.filters import with_named
+        from clipsearch.search.filtering.filters import with_named
         from clipsearch.search.pictures import parse_part
 
         among = with_named(filters, named)
@@ -350,7 +350,7 @@ class Library(OpenIndex):
         Raises:
             InvalidInput: a filter that makes no sense.
         """
-        from clipsearch.search.facets import count_facets
+        from clipsearch.search.filtering.facets import count_facets
 
         return count_facets(self._catalog, self._selected(filters, named))
 
@@ -455,7 +455,7 @@ class Library(OpenIndex):
         Raises:
             InvalidInput: a kind that does not exist, or a negative `within`.
         """
-        from clipsearch.search.duplicates import duplicates_in
+        from clipsearch.search.duplicates.groups import duplicates_in
 
         model = self._models.chosen()
         return duplicates_in(

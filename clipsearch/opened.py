@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from clipsearch.indexing.runs import Runs
     from clipsearch.photos.decoding.isolated import Processes
     from clipsearch.search.answers import Answer, Answers, Question
-    from clipsearch.search.filters import FilterNames, Filters
+    from clipsearch.search.filtering.filters import FilterNames, Filters
     from clipsearch.search.labels.fitting import LabelCount
     from clipsearch.search.labels.labelling import Labelling
     from clipsearch.store.copying import Copied
@@ -339,7 +339,7 @@ class OpenIndex:
     def _selected(self, filters: Filters | None, named: FilterNames | None = None) -> Condition:
         if not (filters or named):
             return EVERYTHING
-        from clipsearch.search.filters import select, with_named
+        from clipsearch.search.filtering.filters import select, with_named
 
         among = with_named(filters, named or {})
         return (select(among, self._catalog) if among else None) or EVERYTHING

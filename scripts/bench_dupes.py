@@ -28,7 +28,7 @@ from clipsearch import encoders
 from clipsearch.photos.decoding.phash import perceptual_hash
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.presence import Seen
-from clipsearch.search.duplicates import KINDS, SAME_PICTURE, find_duplicates
+from clipsearch.search.duplicates.groups import KINDS, SAME_PICTURE, find_duplicates
 from clipsearch.store.catalog import Catalog, Changes, NewPhoto
 
 Change = Callable[[Image.Image], Image.Image]

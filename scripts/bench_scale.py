@@ -40,7 +40,7 @@ from PIL import Image
 from clipsearch import Library, encoders
 from clipsearch.photos.decoding.view import View
 from clipsearch.photos.facts.facts import Facts
-from clipsearch.search.filters import Filters, select
+from clipsearch.search.filtering.filters import Filters, select
 from clipsearch.store.catalog import Catalog, Changes, NewPhoto
 from clipsearch.store.moving import move, to_search
 from clipsearch.store.vectors.matches import Matches

@@ -61,7 +61,7 @@ import numpy as np
 from bench_search import DIM, Photos, unit
 
 from clipsearch.photos.facts.facts import Facts
-from clipsearch.search.filters import Filters, select
+from clipsearch.search.filtering.filters import Filters, select
 from clipsearch.store.catalog import Catalog, Changes, NewPhoto
 from clipsearch.store.vectors.approximate.building import build
 from clipsearch.store.vectors.approximate.index import ApproximateIndex, faster

@@ -22,7 +22,7 @@ from fastapi.testclient import TestClient
 from tiny import open_tiny
 
 from clipsearch import InvalidInput, Library, LibraryBusy, LibraryError
-from clipsearch.search.filters import Filters
+from clipsearch.search.filtering.filters import Filters
 from clipsearch.store.catalog import Catalog
 from clipsearch.store.database import mounted_at as place_of
 from clipsearch.store.folder import StrPath

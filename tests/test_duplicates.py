@@ -21,8 +21,8 @@ from tiny import TinyEncoder, open_tiny
 
 from clipsearch import Group, InvalidInput, Library
 from clipsearch.photos.decoding.phash import perceptual_hash
-from clipsearch.search.duplicates import Kind
-from clipsearch.search.hamming import RADIUS, near_pairs
+from clipsearch.search.duplicates.groups import Kind
+from clipsearch.search.duplicates.hamming import RADIUS, near_pairs
 from clipsearch.store.lock import write_lock
 
 PHOTOGRAPHS = ["astronaut.png", "camera.png", "chelsea.png", "coffee.png", "rocket.jpg"]

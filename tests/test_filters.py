@@ -20,8 +20,8 @@ from PIL import ExifTags, Image
 from tiny import open_tiny
 
 from clipsearch import InvalidInput, Library
-from clipsearch.search.dates import parse_date
-from clipsearch.search.filters import Filters, understood_dates
+from clipsearch.search.filtering.dates import parse_date
+from clipsearch.search.filtering.filters import Filters, understood_dates
 
 PARIS, VERSAILLES, SYDNEY = (48.8584, 2.2945), (48.8049, 2.1204), (-33.8568, 151.2153)
 

@@ -14,7 +14,7 @@ from conftest import Run, picture
 from tiny import open_tiny
 
 from clipsearch import InvalidInput, Library
-from clipsearch.search.filters import Filters
+from clipsearch.search.filtering.filters import Filters
 from clipsearch.search.hybrid import K, fuse
 from clipsearch.store.database import FILE_NAME
 

@@ -29,7 +29,7 @@ from tiny import TinyEncoder, open_tiny
 from clipsearch import Hit, InvalidInput, Library, LibraryError
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.search.answers import Answer, Question
-from clipsearch.search.filters import Filters
+from clipsearch.search.filtering.filters import Filters
 from clipsearch.store.catalog import Catalog, Changes, Model, NewPhoto
 from clipsearch.store.lock import write_lock
 from clipsearch.store.milvus import store

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 from tiny import open_tiny
 
 from clipsearch.photos.facts.taken import named_time
-from clipsearch.search.filters import Filters
+from clipsearch.search.filtering.filters import Filters
 
 TODAY = date(2026, 11, 27)
 FILE_TIME = 1_600_000_000  # 13 September 2020

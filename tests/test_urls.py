@@ -31,7 +31,7 @@ from tiny import open_tiny
 from clipsearch import InvalidInput, Library
 from clipsearch.photos.facts.facts import NO_TIME, Facts, with_file_time
 from clipsearch.photos.files.urls import Url, joined, normal, path_below
-from clipsearch.search.filters import Filters
+from clipsearch.search.filtering.filters import Filters
 
 needs_s3 = pytest.mark.skipif(
     not all(map(find_spec, ("s3fs", "moto", "flask", "flask_cors"))),

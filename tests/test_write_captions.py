@@ -21,7 +21,7 @@ from tiny import open_tiny
 
 from clipsearch import InvalidInput, Library, ModelError, WeightsUnavailable
 from clipsearch.encoders.captions import captioner_name, load_captioner, load_matcher
-from clipsearch.search.filters import Filters
+from clipsearch.search.filtering.filters import Filters
 from clipsearch.store.database import FILE_NAME
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field
 
 from clipsearch.errors import LARGEST
-from clipsearch.search.filters import PROPERTIES, SHAPES, Filters
+from clipsearch.search.filtering.filters import PROPERTIES, SHAPES, Filters
 
 T = TypeVar("T")
 

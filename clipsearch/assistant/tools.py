@@ -22,7 +22,7 @@ from clipsearch.notation import finite
 from clipsearch.photos.decoding.decode import decode
 from clipsearch.photos.files.opening import read_below
 from clipsearch.photos.files.urls import is_url, photo_path
-from clipsearch.search.filters import Filters
+from clipsearch.search.filtering.filters import Filters
 from clipsearch.search.pictures import MOST_BYTES
 from clipsearch.search.results import Hit, Photo
 from clipsearch.store.catalog import StoredPhoto

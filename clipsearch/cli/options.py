@@ -177,7 +177,7 @@ def _made(group: str, **fields: Any) -> Any:
         from clipsearch.cli.output import Output
 
         return Output(**fields)
-    from clipsearch.search.filters import Filters, understood_dates
+    from clipsearch.search.filtering.filters import Filters, understood_dates
 
     filters = Filters(**fields)
     if sys.stderr.isatty():

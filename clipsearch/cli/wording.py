@@ -9,7 +9,7 @@ from clipsearch.photos.files.urls import PhotoPath
 
 if TYPE_CHECKING:
     from clipsearch.photos.scanning.rules import ScanRules
-    from clipsearch.search.filters import Filters
+    from clipsearch.search.filtering.filters import Filters
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 

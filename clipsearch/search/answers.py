@@ -21,7 +21,7 @@ from clipsearch.encoders.rows import no_embedding
 from clipsearch.errors import InvalidInput, arg
 from clipsearch.photos.files.opening import read_below
 from clipsearch.photos.files.urls import PhotoPath, Url, is_url, normal
-from clipsearch.search.filters import Filters, select
+from clipsearch.search.filtering.filters import Filters, select
 from clipsearch.search.hybrid import Written, fused_photos, read_written
 from clipsearch.search.neutral import NEUTRAL
 from clipsearch.search.pictures import (

@@ -1,7 +1,7 @@
 """Which photos are there now, and which are on a drive, or in a folder, that is away.
 
 Asked of folders and drives, for answers of any length; before files may be deleted, each is looked
-at itself (photos/presence.py).
+at itself (photos/files/presence.py).
 """
 
 from __future__ import annotations

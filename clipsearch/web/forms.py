@@ -8,7 +8,7 @@ from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
 from clipsearch.photos.decoding.thumbnail_cache import SIZES
-from clipsearch.search.filters import Filters
+from clipsearch.search.filtering.filters import Filters
 
 MOST_HITS = 500  # in one answer
 MOST_PASSED = 1_000_000

@@ -14,7 +14,7 @@ from clipsearch.cli.progress import progress
 from clipsearch.cli.wording import counted, printable
 
 if TYPE_CHECKING:
-    from clipsearch.search.duplicates import Group
+    from clipsearch.search.duplicates.groups import Group
 
 COLUMNS = (">group", "kind", "suggestion", ">pixels", ">size", "path")
 
@@ -37,7 +37,7 @@ def dupes(
 ) -> None:
     """Find duplicates and similar shots; nothing is deleted."""
     from clipsearch.library import Library
-    from clipsearch.search.duplicates import KINDS
+    from clipsearch.search.duplicates.groups import KINDS
 
     chosen = dict(zip(KINDS, (same_bytes, pictures, shots), strict=True))
     kinds = [kind for kind in KINDS if chosen[kind]] or KINDS

@@ -10,7 +10,7 @@ from clipsearch.cli.output import Output, Table, answer
 from clipsearch.cli.wording import away_of, nothing_found, printable
 
 if TYPE_CHECKING:
-    from clipsearch.search.filters import Filters
+    from clipsearch.search.filtering.filters import Filters
     from clipsearch.search.results import Photo
 
 COLUMNS = ("taken", ">width", ">height", "camera", "path")

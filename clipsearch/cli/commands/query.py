@@ -22,7 +22,7 @@ from clipsearch.cli.wording import nothing_found
 from clipsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from clipsearch.search.filters import Filters
+    from clipsearch.search.filtering.filters import Filters
 
 
 def query(

@@ -22,7 +22,7 @@ from clipsearch.cli.output import Output, answer
 from clipsearch.cli.wording import nothing_found
 
 if TYPE_CHECKING:
-    from clipsearch.search.filters import Filters
+    from clipsearch.search.filtering.filters import Filters
 
 
 def similar(

@@ -12,7 +12,7 @@ import numpy as np
 
 from clipsearch.errors import InvalidInput
 from clipsearch.photos.files.urls import PhotoPath, photo_path
-from clipsearch.search.filters import Filters, no_photos_below, select
+from clipsearch.search.filtering.filters import Filters, no_photos_below, select
 from clipsearch.search.labels.lists import LabelSet
 from clipsearch.search.results import Hit
 from clipsearch.search.scoring import probabilities

@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 from clipsearch.errors import InvalidInput, arg
 from clipsearch.photos.files.urls import is_url, normal, path_below
 from clipsearch.photos.scanning.names import EXTENSIONS, RAW_EXTENSIONS
-from clipsearch.search.dates import parse_date, understood
+from clipsearch.search.filtering.dates import parse_date, understood
 from clipsearch.store.catalog import Catalog, Root
 from clipsearch.store.conditions import (
     All,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipsearch.photos.files.urls import joined
-from clipsearch.search.filters import KINDS
+from clipsearch.search.filtering.filters import KINDS
 from clipsearch.store.catalog import Catalog
 from clipsearch.store.conditions import Condition
 

@@ -23,7 +23,7 @@ from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.opening import Place
 from clipsearch.photos.files.presence import Looker, Seen
 from clipsearch.photos.files.urls import PhotoPath, photo_path
-from clipsearch.search.hamming import Pairs, near_pairs
+from clipsearch.search.duplicates.hamming import Pairs, near_pairs
 from clipsearch.store.catalog import Catalog, Model, PhotoFile, PhotoRow
 
 log = logging.getLogger("clipsearch")

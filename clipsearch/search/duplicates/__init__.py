@@ -1,0 +1,1 @@
+"""Which photos are duplicates, of three kinds."""
