@@ -8,13 +8,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
@@ -38,6 +37,7 @@ from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.urls import is_url
 
 K = TypeVar("K")
+T = TypeVar("T")
 
 # All workers together take about as much memory, and one large file by itself what it must.
 _LEAST_MEMORY, _MOST_MEMORY = 512 << 20, 4 << 30
@@ -204,11 +204,18 @@ def load_ahead(
     `digests` are of those contents that are known.
     """
     started = ((key, loaders.submit(path, view, digests.get(key))) for key, path in paths.items())
-    waiting = deque(islice(started, ahead))
-    while waiting:
-        key, wait = waiting.popleft()
+    for key, wait in drawn_ahead(started, lambda: ahead - 1):
         yield key, wait()
-        waiting.extend(islice(started, 1))
+
+
+def drawn_ahead(items: Iterable[T], count: Callable[[], int]) -> Iterator[T]:
+    """The items in order, each given when so many after it were drawn."""
+    drawn: deque[T] = deque()
+    for item in items:
+        drawn.append(item)
+        if len(drawn) > count():
+            yield drawn.popleft()
+    yield from drawn
 
 
 def _result(

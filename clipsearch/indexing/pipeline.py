@@ -18,13 +18,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 
 from clipsearch.encoders import Encoder
 from clipsearch.encoders.rows import UNUSABLE, are_units
-from clipsearch.indexing.loading import Loaded, Loaders, Unread, hash_file
+from clipsearch.indexing.loading import Loaded, Loaders, Unread, drawn_ahead, hash_file
 from clipsearch.indexing.plan import Counts, Gone, Plan, Work
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.urls import joined
@@ -39,7 +39,6 @@ RECORDS_A_COMMIT = 500
 SECONDS_A_COMMIT = 20.0
 
 Result = Loaded | Unread
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -159,21 +158,16 @@ class Pipeline:
         stopping: Callable[[], bool],
     ) -> Iterator[tuple[Work, Result]]:
         """What came of each file, in order, with enough in flight to fill the next batch."""
+        hashing = self._hashing(work, hashers, stopping)
         started = (
             (item, self._start(item, hashed, loaders))
-            for item, hashed in self._ahead(self._hashing(work, hashers, stopping))
+            for item, hashed in drawn_ahead(hashing, self._two_batches)
         )
-        for item, wait in self._ahead(started):
+        for item, wait in drawn_ahead(started, self._two_batches):
             yield item, wait()
 
-    def _ahead(self, items: Iterable[T]) -> Iterator[T]:
-        """The items in order, each drawn two batches before it is given."""
-        drawn: deque[T] = deque()
-        for item in items:
-            drawn.append(item)
-            if len(drawn) > 2 * self._batch_size:
-                yield drawn.popleft()
-        yield from drawn
+    def _two_batches(self) -> int:
+        return 2 * self._batch_size  # which is another once the encoder is loaded
 
     def _hashing(
         self, work: Sequence[Work], hashers: ThreadPoolExecutor, stopping: Callable[[], bool]
