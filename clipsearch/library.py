@@ -325,7 +325,7 @@ class Library(OpenIndex):
         Raises:
             InvalidInput: a filter that makes no sense, or k below 1.
         """
-        from clipsearch.search.query import check_k
+        from clipsearch.search.nearest import check_k
         from clipsearch.store.presence import Presence
 
         check_k(k)

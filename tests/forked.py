@@ -48,7 +48,7 @@ def main() -> None:
     for module in (
         "cli.commands.index",
         "library",
-        "search.query",
+        "search.nearest",
         "tuning.run",
         "photos.decoding.decode",
     ):

@@ -23,6 +23,7 @@ from clipsearch.photos.files.opening import read_below
 from clipsearch.photos.files.urls import PhotoPath, Url, is_url, normal
 from clipsearch.search.filtering.filters import Filters, select
 from clipsearch.search.hybrid import Written, fused_photos, read_written
+from clipsearch.search.nearest import LeaveOut, Space, Spaces, check_k, is_file, nearest_photos
 from clipsearch.search.neutral import NEUTRAL
 from clipsearch.search.pictures import (
     Part,
@@ -32,7 +33,6 @@ from clipsearch.search.pictures import (
     read_picture,
     stored_embedding,
 )
-from clipsearch.search.query import LeaveOut, Space, Spaces, check_k, is_file, nearest_photos
 from clipsearch.search.question import Term, combine, parse_question, parse_term
 from clipsearch.search.results import Hit, stands_out
 from clipsearch.search.scoring import Scores, score_pictures

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from clipsearch.errors import InvalidInput, arg
-from clipsearch.search.query import Embedded, LeaveOut, Space, nearest_photos
+from clipsearch.search.nearest import Embedded, LeaveOut, Space, nearest_photos
 from clipsearch.search.question import Term
 from clipsearch.search.results import Hit
 from clipsearch.store.conditions import EVERYTHING, All, Condition, Is, Not, Says

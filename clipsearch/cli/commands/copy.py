@@ -27,9 +27,9 @@ def copy(
 
     A copy is replaced by the next one, and can only be read. Photos are not copied.
     """
-    from clipsearch.library import Library
+    from clipsearch.opened import OpenIndex
 
-    with Library.open(index, create=False) as library:
+    with OpenIndex.open(index, create=False) as library:
         try:
             with counting("copying") as progress:
                 copied = library.copy(folder, own=own, progress=progress)

@@ -47,9 +47,9 @@ def remove(
     index: Index = None,
 ) -> None:
     """Take one of several models out of an index."""
-    from clipsearch.library import Library
+    from clipsearch.opened import OpenIndex
 
-    with Library.open(index, create=False) as library:
+    with OpenIndex.open(index, create=False) as library:
         count = library.remove_model(spec)
     print(f"{counted(count, 'embedding')} removed: {spec}")
 

@@ -28,9 +28,9 @@ def optimize(
     About 99 of 100 answers stay the same. From then on clipsearch index keeps it fresh. query
     --exact still compares with every photo.
     """
-    from clipsearch.library import Library
+    from clipsearch.opened import OpenIndex
 
-    with Library.open(index, create=False) as library:
+    with OpenIndex.open(index, create=False) as library:
         try:
             with counting("optimizing") as progress:
                 done = library.optimize(force=force, progress=progress)

@@ -23,9 +23,9 @@ def status(
     json: Json = False,
 ) -> None:
     """Show what the index holds."""
-    from clipsearch.library import Library
+    from clipsearch.opened import OpenIndex
 
-    with Library.open(index, create=False) as library:
+    with OpenIndex.open(index, create=False) as library:
         held = library.status()
         end_with_the_reader()
         if json:

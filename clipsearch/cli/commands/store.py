@@ -41,9 +41,9 @@ def move(
     faiss is the index folder itself. The old store is searched until the new one holds all; a
     move that was stopped goes on with the same command.
     """
-    from clipsearch.library import Library
+    from clipsearch.opened import OpenIndex
 
-    with Library.open(index, create=False) as library:
+    with OpenIndex.open(index, create=False) as library:
         try:
             with counting("moving") as progress:
                 moved = library.move(store, progress=progress)

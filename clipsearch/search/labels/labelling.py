@@ -23,7 +23,7 @@ from clipsearch.search.labels.lists import (
     embed_labels,
     read_labels,
 )
-from clipsearch.search.query import check_k
+from clipsearch.search.nearest import check_k
 from clipsearch.store.catalog import Catalog, Model
 from clipsearch.store.folder import StrPath
 from clipsearch.store.moving import to_search
