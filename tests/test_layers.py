@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -56,6 +57,16 @@ OWNERS = {
     "mcp": "assistant",
 }
 
+# Who knows SQL and the columns of tables; the others of `store` know SQLite's errors alone.
+SPEAK_SQL = ("store/catalog/", "store/database/")
+CATCH_ERRORS = ("store/copying.py", "store/faults.py", "store/soundness.py")
+SQL = re.compile(
+    r"\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE|CREATE|DROP|ALTER|PRAGMA|BEGIN|COMMIT|ROLLBACK|VACUUM"
+    r"|ATTACH|WITH|FROM|JOIN|CROSS JOIN|WHERE|AND|OR|NOT|EXISTS|ORDER BY|GROUP BY|LIMIT)\s+\S"
+    r"|.*\b(IS NOT NULL|IS NULL|\w+ (=|<|>|>=|<>) \?|IN \(SELECT|MATCH \?)"
+    r"|.*\b(photos|vectors|roots|captions|words)\.(id|rowid|digest|path)\b"
+)
+
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 each_module = pytest.mark.parametrize(
@@ -95,6 +106,21 @@ def test_a_module_imports_only_from_rooms_before_it(module: Path) -> None:
 def test_a_package_with_an_owner_is_imported_by_its_owner_alone(module: Path) -> None:
     top = {name.split(".")[0] for name in imports(module)}
     assert {name for name in top & OWNERS.keys() if OWNERS[name] != room(module)} == set()
+
+
+@each_module
+def test_sql_is_known_to_the_catalog_alone(module: Path) -> None:
+    name = module.relative_to(PACKAGE).as_posix()
+    if name.startswith(SPEAK_SQL):
+        return
+    texts = [
+        node.value
+        for node in ast.walk(ast.parse(module.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    assert [text for text in texts if SQL.match(text)] == []
+    if name not in CATCH_ERRORS:
+        assert not {"sqlite3", "sqlite_utils"} & {it.split(".")[0] for it in imports(module)}
 
 
 @each_module
