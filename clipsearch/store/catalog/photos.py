@@ -77,11 +77,11 @@ class Photos(Roots):
     ) -> dict[int, list[PhotoRow]]:
         """The selected photos that show what each vector embeds, by vector id; copies share one."""
         where = selected(selection)
-        # CROSS, so that it begins with the vectors: few, where the selected photos may be many.
+        # From the vectors to their photos, which are few: all that are selected may be many.
         rows = self._db.execute(
             f"SELECT vectors.id, photos.id, roots.path, photos.path, photos.digest, {FACTS}"
             " FROM vectors"
-            " CROSS JOIN photos ON photos.digest = vectors.digest"
+            " CROSS JOIN photos INDEXED BY photos_by_digest ON photos.digest = vectors.digest"
             " CROSS JOIN roots ON roots.id = photos.root_id"
             " WHERE vectors.id IN (SELECT value FROM json_each(?))"
             f" AND ({where.condition}) ORDER BY photos.id",
