@@ -8,71 +8,71 @@ from clipsearch.store.database import units
 
 migrations = Migrations("clipsearch")
 
+_FIRST = """
+CREATE TABLE models (
+    id INTEGER PRIMARY KEY,
+    spec TEXT NOT NULL,
+    weights TEXT NOT NULL,
+    preprocess TEXT NOT NULL,
+    dim INTEGER NOT NULL,
+    note TEXT,
+    UNIQUE (weights, preprocess)
+);
+CREATE TABLE roots (
+    id INTEGER PRIMARY KEY,
+    path TEXT NOT NULL UNIQUE,
+    rules TEXT
+);
+CREATE TABLE photos (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    root_id INTEGER NOT NULL REFERENCES roots (id),
+    path TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    width INTEGER,
+    height INTEGER,
+    taken_at TEXT,
+    camera TEXT,
+    latitude REAL,
+    longitude REAL,
+    taken_from TEXT,
+    lens TEXT,
+    orientation INTEGER,
+    title TEXT,
+    caption TEXT,
+    keywords TEXT,
+    UNIQUE (root_id, path)
+);
+CREATE INDEX photos_by_digest ON photos (digest);
+CREATE TABLE vectors (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    digest TEXT NOT NULL,
+    model_id INTEGER NOT NULL REFERENCES models (id),
+    vector BLOB NOT NULL,
+    UNIQUE (digest, model_id)
+);
+CREATE INDEX vectors_by_model ON vectors (model_id);
+CREATE TABLE failures (
+    root_id INTEGER NOT NULL REFERENCES roots (id),
+    path TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (root_id, path)
+);
+CREATE TABLE excluded (
+    root_id INTEGER NOT NULL REFERENCES roots (id),
+    path TEXT NOT NULL,
+    PRIMARY KEY (root_id, path)
+);
+"""
+
 
 @migrations()
 def m001_first_schema(db: Database) -> None:
     """Models, roots, photos, vectors and failures."""
-    db.executescript(
-        """
-        CREATE TABLE models (
-            id INTEGER PRIMARY KEY,
-            spec TEXT NOT NULL,
-            weights TEXT NOT NULL,
-            preprocess TEXT NOT NULL,
-            dim INTEGER NOT NULL,
-            note TEXT,
-            UNIQUE (weights, preprocess)
-        );
-        CREATE TABLE roots (
-            id INTEGER PRIMARY KEY,
-            path TEXT NOT NULL UNIQUE,
-            rules TEXT
-        );
-        CREATE TABLE photos (
-            id INTEGER PRIMARY KEY AUTOINCREMENT,
-            root_id INTEGER NOT NULL REFERENCES roots (id),
-            path TEXT NOT NULL,
-            digest TEXT NOT NULL,
-            size INTEGER NOT NULL,
-            mtime_ns INTEGER NOT NULL,
-            width INTEGER,
-            height INTEGER,
-            taken_at TEXT,
-            camera TEXT,
-            latitude REAL,
-            longitude REAL,
-            taken_from TEXT,
-            lens TEXT,
-            orientation INTEGER,
-            title TEXT,
-            caption TEXT,
-            keywords TEXT,
-            UNIQUE (root_id, path)
-        );
-        CREATE INDEX photos_by_digest ON photos (digest);
-        CREATE TABLE vectors (
-            id INTEGER PRIMARY KEY AUTOINCREMENT,
-            digest TEXT NOT NULL,
-            model_id INTEGER NOT NULL REFERENCES models (id),
-            vector BLOB NOT NULL,
-            UNIQUE (digest, model_id)
-        );
-        CREATE INDEX vectors_by_model ON vectors (model_id);
-        CREATE TABLE failures (
-            root_id INTEGER NOT NULL REFERENCES roots (id),
-            path TEXT NOT NULL,
-            size INTEGER NOT NULL,
-            mtime_ns INTEGER NOT NULL,
-            reason TEXT NOT NULL,
-            PRIMARY KEY (root_id, path)
-        );
-        CREATE TABLE excluded (
-            root_id INTEGER NOT NULL REFERENCES roots (id),
-            path TEXT NOT NULL,
-            PRIMARY KEY (root_id, path)
-        );
-        """
-    )
+    db.executescript(_FIRST)
 
 
 @migrations()
