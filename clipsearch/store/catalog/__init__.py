@@ -12,7 +12,8 @@
     words      questions, captions, what is found by words
     engines    an engine outside that has the vectors, and what it has yet to be told
 
-`selection` turns conditions into SQL, which nothing outside this room and `store/database` knows.
+`connection` is what they have in common, `records` what they give and take, and `facts` how a photo
+is a row. `selection` turns conditions into SQL, which only this room and `store/database` know.
 """
 
 from clipsearch.store.catalog.engines import Engines

@@ -128,7 +128,7 @@ class Photos(Roots):
         return StoredPhoto(PhotoRow(id, path_in(root, path), digest, facts_in(facts)), place)
 
     def count_selected(self, selection: Condition | Selection) -> int:
-        """How many photos a condition chooses."""
+        """How many photos are selected."""
         (count,) = next(iter(self._select("count(*)", "photos", selected(selection))))
         return int(count)
 

@@ -36,11 +36,9 @@ class Vectors(Models):
         lacking = f" AND NOT EXISTS ({VECTOR_OF_PHOTO} AND model_id = ?)"
         return {
             from_db(path)
-            for lying in lying(root_id, below, deep)
+            for it in lying(root_id, below, deep)
             for (path,) in self._select(
-                "path",
-                "photos",
-                Selection(lying.condition + lacking, (*lying.values, model_id)),
+                "path", "photos", Selection(it.condition + lacking, (*it.values, model_id))
             )
         }
 

@@ -55,9 +55,8 @@ class Writing(Connection):
     def _check_vectors(self, model_id: int, vectors: Sequence[tuple[str, bytes]]) -> None:
         if not vectors:
             return
-        from clipsearch.store.database.units import (
-            unit_rows,
-        )  # a run with nothing to do needs no NumPy
+        # Late, since a run with nothing to do needs no NumPy.
+        from clipsearch.store.database.units import unit_rows
 
         spec, dim = self._db.execute(
             "SELECT spec, dim FROM models WHERE id = ?", (model_id,)
