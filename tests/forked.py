@@ -45,7 +45,7 @@ def run_all(commands: Sequence[dict[str, Any]], **environment: str) -> list[Ende
 
 def main() -> None:
     """Run what stdin says."""
-    for module in ("cli.index", "library", "search.query", "tuning.run", "photos.decode"):
+    for module in ("cli.index", "library", "search.query", "tuning.run", "photos.decoding.decode"):
         importlib.import_module(f"clipsearch.{module}")
 
     commands = json.load(sys.stdin)
