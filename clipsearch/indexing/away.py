@@ -35,7 +35,7 @@ _SEVERAL = "has held other things before, and does not show {} of those"
 class Away(NamedTuple):
     """A folder whose photos are kept though they are not shown."""
 
-    place: str  # absolute, or a URL
+    path: str  # absolute, or a URL
     state: str  # one of those above
     held: int  # photos
 
@@ -44,17 +44,17 @@ class Away(NamedTuple):
         left = self.held - moved
         if self.held and not left:
             return None
-        if is_url(self.place):
+        if is_url(self.path):
             doubt = name = ""
         else:  # named, so that nothing else that is away goes with it
-            doubt, name = " (a drive that is not connected?)", f" {shlex.quote(self.place)}"
+            doubt, name = " (a drive that is not connected?)", f" {shlex.quote(self.path)}"
         if not left:
-            place = shlex.quote(self.place)
+            path = shlex.quote(self.path)
             return (
-                f"{self.place} is missing{doubt}. If it is gone for good: clipsearch forget {place}"
+                f"{self.path} is missing{doubt}. If it is gone for good: clipsearch forget {path}"
             )
         photos = f"{left} photo{'s' if left > 1 else ''}"
-        said = f"{self.place} {self.state.format(photos)}"
+        said = f"{self.path} {self.state.format(photos)}"
         return (
             f"{said}{doubt}; they are kept. If they are gone for good:"
             f" clipsearch index --prune{name}, or clipsearch forget{name}"
@@ -82,8 +82,8 @@ class Sight:
 
     def seams(self) -> list[str]:
         """The folders where file systems begin, as far as they matter, the innermost first."""
-        mounted = (place for place in self.points if is_below(place, self.root.path))
-        found = {place[len(self.root.path) :].strip("/") for place in mounted} if self.deep else ()
+        mounted = (point for point in self.points if is_below(point, self.root.path))
+        found = {point[len(self.root.path) :].strip("/") for point in mounted} if self.deep else ()
         wanted = {"", *self.remembered, *self.crossed, *found}
         return sorted(
             (it for it in wanted if is_below(it, self.below) or is_below(self.below, it)),
@@ -124,8 +124,8 @@ class Sight:
         What is like those of a drive is a copy of them, unless that drive is at another place now.
         """
         own = self._volumes(seam) - {"", _UNKNOWN}
-        places = self.learnt or self.remembered
-        others = (volumes for other, volumes in places.items() if other != seam)
+        volumes_of = self.learnt or self.remembered
+        others = (volumes for other, volumes in volumes_of.items() if other != seam)
         return not seam or not own or any(own & volumes for volumes in others)
 
     def lacking(self) -> list[str]:
@@ -205,8 +205,8 @@ def emptied(root: str, below: str, paths: Iterable[str]) -> dict[str, list[str]]
     for path in paths:
         for folder in _folders_of(path, below):
             if folder not in states:
-                place = joined(root, folder)
-                states[folder] = is_vacant(place) if os.path.isdir(place) else None
+                absolute = joined(root, folder)
+                states[folder] = is_vacant(absolute) if os.path.isdir(absolute) else None
             if states[folder]:
                 found.setdefault(folder, []).append(path)
             if states[folder] is not False:

@@ -55,7 +55,7 @@ class Gone(NamedTuple):
     root: Root
     path: str
     known: Known
-    away: str | None = None  # a place that is not there: kept, unless found elsewhere
+    away: str | None = None  # a folder that is not there: kept, unless found elsewhere
 
 
 @dataclass(slots=True)
@@ -86,7 +86,7 @@ class Plan:
     def said(self) -> tuple[str, ...]:
         """What a person is to know when all is done, a line each."""
         moved = [photo.away for photo in self.moved]
-        lines = (away.line(moved.count(away.place)) for away in self.away)
+        lines = (away.line(moved.count(away.path)) for away in self.away)
         return (*filter(None, lines), *self.problems)
 
 
@@ -230,7 +230,7 @@ class _Comparison:
         self._ready = ready
         self._plan = plan
         self._lying = (self._root.id, self._below, self._deep)
-        self._place = joined(self._root.path, self._below)
+        self._path = joined(self._root.path, self._below)
         self._failed = catalog.failed(*self._lying)
         # What was seen on the disk is taken out; at a million photos this is what takes memory.
         self._stamps = catalog.stamps(*self._lying)
@@ -333,11 +333,11 @@ class _Comparison:
         known: dict[str, Known],
         may_have_moved: bool = True,
     ) -> None:
-        place = joined(self._root.path, folder)
+        away = joined(self._root.path, folder)
         self._kept.append(folder)
-        self._plan.away.append(Away(place, state, len(paths)))
+        self._plan.away.append(Away(away, state, len(paths)))
         if may_have_moved:
-            self._plan.kept += [Gone(self._root, path, known[path], place) for path in paths]
+            self._plan.kept += [Gone(self._root, path, known[path], away) for path in paths]
 
     def _is_copy(self, found: Found, known: Known) -> bool:
         """Whether a file that has another time than a photo had is that photo all the same."""
@@ -426,7 +426,7 @@ class _Comparison:
 
     def _report(self, state: str, held: int) -> None:
         self._plan.unplugged.append(self._target)
-        self._plan.away.append(Away(self._place, state, held))
+        self._plan.away.append(Away(self._path, state, held))
 
     def _report_unread(self) -> None:
         for path, error in self._unread.items():
@@ -435,7 +435,7 @@ class _Comparison:
                 is_below(stamp[0], path) for stamp in self._stamps
             ):
                 continue
-            if path == self._below and is_url(self._place):
+            if path == self._below and is_url(self._path):
                 self._plan.unplugged.append(self._target)
             where = joined(self._root.path, path)
             self._plan.unread.append(where)

@@ -23,7 +23,7 @@ _SOME = 200  # photos that are looked for where a root may have moved to
 
 
 def choose_targets(catalog: Catalog, paths: Sequence[str]) -> list[Target]:
-    """The folders that `paths` name, as roots and places below them; all roots for no paths.
+    """The folders that `paths` name, as roots and folders below them; all roots for no paths.
 
     A folder inside a root is a part of it; one that holds roots takes them in.
 
@@ -54,12 +54,12 @@ def _take_over_rules(catalog: Catalog, root: Root) -> None:
     are read only after the rules are known.
     """
     for old in _missing_roots(catalog):
-        places = ["", os.path.basename(old.path), *_folders_in(root.path)]
+        folders = ["", os.path.basename(old.path), *_folders_in(root.path)]
         known = sorted(catalog.known(old.id).items())
         sample = known[:: max(1, len(known) // _SOME)]
-        found = (it for it in places if _are_in(joined(root.path, it), sample))
-        if (place := next(found, None)) is not None:
-            catalog.carry_rules(old, root, place)
+        found = (it for it in folders if _are_in(joined(root.path, it), sample))
+        if (folder := next(found, None)) is not None:
+            catalog.carry_rules(old, root, folder)
 
 
 def _missing_roots(catalog: Catalog) -> list[Root]:

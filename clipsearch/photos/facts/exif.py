@@ -149,7 +149,7 @@ def _degrees(numbers: Sequence[float], ref: str, signs: str) -> float | None:
         return None
     if any(not 0 <= part <= 60 for part in numbers[1:]) or (ref and ref not in signs):
         return None
-    angle = sum(abs(part) / float(60**place) for place, part in enumerate(numbers))
+    angle = sum(abs(part) / float(60**power) for power, part in enumerate(numbers))
     is_negative = ref == signs[1] or math.copysign(1, numbers[0]) < 0
     return round(-angle if is_negative else angle, 7)
 

@@ -56,7 +56,7 @@ def named_time(name: str, today: date) -> str | None:
     """
     for match in _NAMED.finditer(normalize("NFKC", name)):
         parts = match.groups()
-        day = [int(parts[place]) for place in (0, 2, 3)]
+        day = [int(parts[number]) for number in (0, 2, 3)]
         time = [int(part) for part in (*parts[4:8], *parts[9:11]) if part]
         known = _moment(day)
         if known and _FIRST_NAMED <= known.date() <= today + timedelta(days=1):

@@ -138,9 +138,9 @@ def _opened(here: Element, name: str, inner: str, prefixes: dict[str, str]) -> E
 
 def _close(open_ones: list[Element], name: str) -> None:
     """Close the innermost element of that name with all in it, if there is one."""
-    for place in range(len(open_ones) - 1, 0, -1):
-        if open_ones[place].tag == name:
-            del open_ones[place:]
+    for depth in range(len(open_ones) - 1, 0, -1):
+        if open_ones[depth].tag == name:
+            del open_ones[depth:]
             return
 
 

@@ -31,10 +31,10 @@ def network_type(folder: str, mounts: Path | None = None) -> str | None:
         lines = (mounts or _MOUNTS).read_bytes().splitlines()
     except OSError:
         return None
-    types = dict(map(_place_and_type, lines))  # of two at one place the later one is seen
-    holders = [place for place in types if _holds(place, folder)]
-    below = [place for place in types if _holds(folder, place)]
-    seen = [types[place] for place in [*sorted(holders, key=len)[-1:], *below]]
+    types = dict(map(_point_and_type, lines))  # of two at one point the later one is seen
+    holders = [point for point in types if _holds(point, folder)]
+    below = [point for point in types if _holds(folder, point)]
+    seen = [types[point] for point in [*sorted(holders, key=len)[-1:], *below]]
     return next((kind for kind in seen if kind in NETWORK), None)
 
 
@@ -47,8 +47,8 @@ def mount_table(mounts: Path = _MOUNTS) -> bytes:
 
 
 def mount_points(table: bytes) -> dict[str, str]:
-    """What is mounted at each place: a disk, or what else a mount table names as the source."""
-    return dict(_place_and_source(line) for line in table.splitlines())
+    """What is mounted at each point: a disk, or what else a mount table names as the source."""
+    return dict(_point_and_source(line) for line in table.splitlines())
 
 
 def volume_of(folder: str, points: Mapping[str, str]) -> str:
@@ -135,18 +135,18 @@ def _is_disk(link: str, device: int) -> bool:
 
 
 def _source(folder: str, points: Mapping[str, str]) -> str:
-    holders = [place for place in points if _holds(place, folder)]
+    holders = [point for point in points if _holds(point, folder)]
     return points[max(holders, key=len)] if holders else "unknown"
 
 
-def _place_and_source(line: bytes) -> tuple[str, str]:
-    source, place, *_ = line.split(b" ")
-    return _plain(place), _plain(source)
+def _point_and_source(line: bytes) -> tuple[str, str]:
+    source, point, *_ = line.split(b" ")
+    return _plain(point), _plain(source)
 
 
-def _place_and_type(line: bytes) -> tuple[str, str]:
-    _, place, kind, *_ = line.split(b" ")
-    return _plain(place), os.fsdecode(kind)
+def _point_and_type(line: bytes) -> tuple[str, str]:
+    _, point, kind, *_ = line.split(b" ")
+    return _plain(point), os.fsdecode(kind)
 
 
 def _plain(name: bytes) -> str:
