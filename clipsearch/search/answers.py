@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,26 +19,16 @@ import numpy as np
 
 from clipsearch.encoders.rows import no_embedding
 from clipsearch.errors import InvalidInput, arg
-from clipsearch.photos.files.opening import read_below
 from clipsearch.photos.files.urls import PhotoPath, Url, is_url, normal
 from clipsearch.search.filtering.filters import Filters, select
 from clipsearch.search.hybrid import Written, fused_photos, read_written
 from clipsearch.search.nearest import LeaveOut, Space, Spaces, check_k, is_file, nearest_photos
 from clipsearch.search.neutral import NEUTRAL
-from clipsearch.search.pictures import (
-    Part,
-    Picture,
-    embed_picture,
-    parse_region,
-    read_picture,
-    stored_embedding,
-)
 from clipsearch.search.question import Term, combine, parse_question, parse_term
 from clipsearch.search.results import Hit, stands_out
 from clipsearch.search.scoring import Scores, score_pictures
 from clipsearch.store.catalog import Catalog, Model, StoredPhoto
 from clipsearch.store.conditions import EVERYTHING, Condition
-from clipsearch.store.database import is_below
 from clipsearch.store.folder import StrPath, expanded
 
 if TYPE_CHECKING:
@@ -46,6 +36,7 @@ if TYPE_CHECKING:
 
     from clipsearch.models import Models
     from clipsearch.photos.decoding.isolated import Processes
+    from clipsearch.search.pictures import AskedPictures, Part
     from clipsearch.store.vectors.matches import Matches
 
 
@@ -256,10 +247,10 @@ class Answers:
     ) -> list[Hit]:
         """The hits that look like a picture, or a part of it, whose own file is left out."""
         model = self._models.chosen()
-        picture = self.read(image, allow_url)
+        picture = self.pictures.read(image, allow_url)
         if model is None:
             return []
-        row = embed_picture(picture, self._models, model, self._catalog, part)
+        row = self.pictures.embed_read(model, picture, part)
         file = _path_of(image) if isinstance(image, (str, os.PathLike)) else None
         leave_out = None if file is None else partial(is_file, file)
         term = Term(picture.name, 1.0, True, row)
@@ -287,19 +278,10 @@ class Answers:
         processes: Processes | None,
     ) -> np.ndarray | None:
         """A picture's embedding, (dim,) float32 unit; None without a model."""
-        part = parse_region(region) if region is not None else None
         model = self._models.chosen(spec)
         if model is None:
             return None
-        if isinstance(picture, bytes):
-            content = picture
-        else:
-            stored = stored_embedding(model, self._catalog, picture.row.digest)
-            if part is None and stored is not None:
-                return stored
-            content = read_below(picture.place)
-        named = Picture(content, "the picture")
-        return embed_picture(named, self._models, model, self._catalog, part, processes)
+        return self.pictures.embed_known(model, picture, region, processes)
 
     def score(self, images: Sequence[StrPath | Image.Image], texts: Sequence[str]) -> Scores:
         """How well each text fits each picture, indexed or not."""
@@ -309,33 +291,26 @@ class Answers:
                 f"the index has no model yet; add photos, or name a model with {arg('model')}"
                 f" and no {arg('index')}"
             )
-        embed = partial(self.embed_image, model)
+        embed = partial(self.pictures.embed, model)
         return score_pictures(images, texts, embed, partial(self._models.texts, model))
 
     def captions(self, image: StrPath) -> dict[str, str]:
         """What models wrote about a photo, by the model's name."""
-        content = self.read(image).content
+        content = self.pictures.read(image).content
         assert isinstance(content, bytes)
         return self._catalog.captions_of(sha256(content).hexdigest())
 
-    def embed_image(
-        self, model: Model, image: StrPath | Image.Image, allow_url: bool = False
-    ) -> np.ndarray:
-        """The embedding of a picture that is asked with: (dim,) float32, unit length."""
-        return embed_picture(self.read(image, allow_url), self._models, model, self._catalog)
+    @cached_property
+    def pictures(self) -> AskedPictures:
+        """The pictures that this index is asked with; a question in words has none."""
+        from clipsearch.search.pictures import AskedPictures
 
-    def read(self, image: StrPath | Image.Image, allow_url: bool = False) -> Picture:
-        """A picture that is asked with; that of an indexed URL is one of the index's own."""
-        if isinstance(image, (str, os.PathLike)) and is_url(image):
-            url = normal(os.fspath(image))
-            if ".." not in url.split("/"):  # which some stores take for the folder above
-                allow_url |= any(is_below(url, root.path) for root in self._catalog.roots())
-        return read_picture(image, allow_url)
+        return AskedPictures(self._catalog, self._models)
 
     def _with_row(self, term: Term, model: Model, allow_url: bool) -> Term:
         if not term.is_picture or term.row is not None:
             return term
-        return term._replace(row=self.embed_image(model, term.content, allow_url))
+        return term._replace(row=self.pictures.embed(model, term.content, allow_url))
 
 
 def _read(question: Question) -> Wanted | InvalidInput:

@@ -16,8 +16,11 @@ from clipsearch.encoders.rows import UNUSABLE, are_units
 from clipsearch.errors import InvalidInput, PhotoError, arg, check_number
 from clipsearch.photos.decoding.decode import decode, read_file, to_rgb
 from clipsearch.photos.decoding.view import MaskedView, View
-from clipsearch.photos.files.urls import is_url
-from clipsearch.store.catalog import Catalog, Model
+from clipsearch.photos.files.opening import read_below
+from clipsearch.photos.files.urls import is_url, normal
+from clipsearch.store.catalog import Catalog, Model, StoredPhoto
+from clipsearch.store.database import is_below
+from clipsearch.store.folder import StrPath
 
 if TYPE_CHECKING:
     from clipsearch.encoders import Encoder
@@ -303,3 +306,60 @@ def _seen(image: Image.Image, prepare: View, part: Part | None) -> np.ndarray:
     if isinstance(prepare, MaskedView):
         return prepare.with_mask(image, part.mask(image.size))
     return prepare(part.cut(image))
+
+
+class AskedPictures:
+    """The pictures that one index is asked with, and what its models make of them."""
+
+    def __init__(self, catalog: Catalog, models: Models) -> None:
+        self._catalog = catalog
+        self._models = models
+
+    def read(self, image: StrPath | Image.Image, allow_url: bool = False) -> Picture:
+        """A picture; that of an indexed URL is one of the index's own.
+
+        Raises:
+            InvalidInput: it cannot be read, or is a URL and those are not allowed.
+        """
+        if isinstance(image, (str, os.PathLike)) and is_url(image):
+            url = normal(os.fspath(image))
+            if ".." not in url.split("/"):  # which some stores take for the folder above
+                allow_url |= any(is_below(url, root.path) for root in self._catalog.roots())
+        return read_picture(image, allow_url)
+
+    def embed(
+        self, model: Model, image: StrPath | Image.Image, allow_url: bool = False
+    ) -> np.ndarray:
+        """A picture's embedding: (dim,) float32, unit length.
+
+        Raises:
+            InvalidInput: it cannot be read, or is no picture.
+        """
+        return self.embed_read(model, self.read(image, allow_url))
+
+    def embed_read(self, model: Model, picture: Picture, part: Part | None = None) -> np.ndarray:
+        """The embedding of a picture that was read, or of a part of it.
+
+        Raises:
+            InvalidInput: it is no picture, or the part is not in it.
+        """
+        return embed_picture(picture, self._models, model, self._catalog, part)
+
+    def embed_known(
+        self,
+        model: Model,
+        picture: bytes | StoredPhoto,
+        region: str | None,
+        processes: Processes | None,
+    ) -> np.ndarray:
+        """The embedding of a file's content or of a photo of the index, as `Library.embed` says."""
+        part = parse_region(region) if region is not None else None
+        if isinstance(picture, bytes):
+            content = picture
+        else:
+            stored = stored_embedding(model, self._catalog, picture.row.digest)
+            if part is None and stored is not None:
+                return stored
+            content = read_below(picture.place)
+        named = Picture(content, "the picture")
+        return embed_picture(named, self._models, model, self._catalog, part, processes)

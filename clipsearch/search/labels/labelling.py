@@ -60,7 +60,7 @@ class Labelling:
         """The k labels that fit a picture best, best first."""
         if (ready := self._ready(labels, k, progress)) is None:
             return []
-        vector = self._answers.embed_image(ready.model, image)
+        vector = self._answers.pictures.embed(ready.model, image)
         return best_labels(vector, ready.embed(ready.labels), k)
 
     def count(
