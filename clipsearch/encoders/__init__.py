@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from clipsearch.encoders.aliases import Alias
-from clipsearch.encoders.spec import FAMILIES, Spec, parse_spec
+from clipsearch.encoders.spec import FAMILIES, WITHOUT_TORCH, Spec, parse_spec
 from clipsearch.errors import WeightsUnavailable
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def load(spec: Spec, device: str = "auto", precision: str = "auto") -> Encoder:
         WeightsUnavailable: the weights are not here and could not be downloaded.
         InvalidInput: the device does not exist on this machine.
     """
-    if spec.family != "onnx":  # which asks onnxruntime what devices there are, and not torch
+    if spec.family not in WITHOUT_TORCH:  # onnx asks onnxruntime what devices there are
         from clipsearch.encoders.device import pick_device, pick_precision
 
         device = pick_device(device)

@@ -22,6 +22,8 @@ FAMILIES = {
     "alpha-clip": "clipsearch.encoders.alpha",
     "onnx": "clipsearch.encoders.onnx.encoder",
 }
+WITHOUT_TORCH = ("onnx",)  # which are told the device as it was asked for
+_BARE = ("pocket",)  # named without a file, by the family alone
 _LOCAL = ("open_clip", "pocket")  # whose prefix stands before a path alone
 
 # The weights of a folder that transformers wrote, in the order in which they are looked for.
@@ -30,7 +32,7 @@ TRANSFORMERS_FILES = ("model.safetensors", "pytorch_model.bin")
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A model's name, taken apart: one of `tag`, `hub` and `file` is set; for pocket, none."""
+    """A model's name, taken apart: one of `tag`, `hub` and `file` is set; for a bare one none."""
 
     family: str  # a key of FAMILIES
     name: str  # open_clip's architecture, "" if the hub tells it; else the family
@@ -55,8 +57,8 @@ def parse_spec(text: str) -> Spec:
     text = text.strip()
     if text in ALIASES:
         text = ALIASES[text].spec
-    if text == "pocket":
-        return Spec("pocket", "pocket")
+    if text in _BARE:
+        return Spec(text, text)
     if text.startswith(HUB):
         hub = text[len(HUB) :].strip("/")
         if hub.count("/") != 1:
