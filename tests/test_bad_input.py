@@ -352,7 +352,7 @@ def test_weights_that_cannot_be_had_are_explained(index: Path, photos: Path) -> 
         pytest.raises(WeightsUnavailable, match="Three ways on") as caught,
     ):
         library.index([photos])
-    for way in ("models download", "NAME:FILE", "--model pocket"):
+    for way in ("models download", "NAME:FILE", "model pocket"):
         assert way in str(caught.value)
 
 

@@ -334,6 +334,6 @@ def test_without_a_network_the_three_ways_on_are_named(
         load(parse_spec(text), device="cpu", precision="fp32")
     message = str(caught.value)
     assert str(parse_spec(text)) in message.splitlines()[0]
-    for way in ("clipsearch models download", "--model NAME:FILE", "--model pocket"):
+    for way in ("clipsearch models download", "model NAME:FILE", "model pocket"):
         assert way in message
     assert str(tmp_path) in message
