@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,10 @@ if not WITH_HUB:
 
 # The smallest architecture of open_clip's: 43 M parameters, 224 pixels, 256 dimensions.
 SMALL = "ViT-S-32-alt"
+
+# Of a shell's job in the background Ctrl-C is ignored, and so by what it starts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -26,7 +26,7 @@ from clipsearch.photos.decoding.isolated import Processes, Turn, untimed
 from clipsearch.photos.decoding.view import View
 
 LIMIT = 2.0  # seconds, instead of minutes; what is no fault of a decoder takes twice as long here
-DEADLINE = 300.0
+DEADLINE = 300.0  # seconds; what never comes to be is waited for so long
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 
