@@ -11,6 +11,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -51,25 +52,25 @@ def longer_than_the_limit() -> None:
 # What is no fault of a decoder
 
 
+@dataclass(frozen=True)
 class Stopping(View):
-    """Has its process stopped, as a machine is that sleeps."""
+    """Has its process stopped, as a machine is that sleeps, and writes down which that is."""
+
+    stopped: str = ""  # the file where
 
     def __call__(self, image: object) -> object:  # type: ignore[override]
-        Path(os.environ["STOPPED"]).write_text(str(os.getpid()))
+        Path(self.stopped).write_text(str(os.getpid()))
         os.kill(os.getpid(), signal.SIGSTOP)
         return View.__call__(self, image)  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at the state in /proc")
 @pytest.mark.usefixtures("limit")
-def test_a_decoder_that_sleeps_with_its_machine_has_not_taken_long(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_decoder_that_sleeps_with_its_machine_has_not_taken_long(tmp_path: Path) -> None:
     stopped = tmp_path / "stopped"
-    monkeypatch.setenv("STOPPED", str(stopped))
     picture(1).save(file := tmp_path / "photo.jpg")
     with Loaders(1, isolated=True) as loaders:
-        result = loaders.submit(str(file), Stopping(16))
+        result = loaders.submit(str(file), Stopping(16, stopped=str(stopped)))
         until(lambda: stopped.exists() and stopped.read_text())
         number = int(stopped.read_text())
         until(lambda: Path(f"/proc/{number}/stat").read_text().rsplit(")")[-1].split()[0] == "T")
