@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from datetime import date, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,8 +21,11 @@ from PIL import ExifTags, Image
 from tiny import open_tiny
 
 from clipsearch import InvalidInput, Library
+from clipsearch.assistant.arguments import FILTERS
+from clipsearch.cli.options import GROUPS
 from clipsearch.search.filtering.dates import parse_date
-from clipsearch.search.filtering.filters import Filters, understood_dates
+from clipsearch.search.filtering.filters import FilterNames, Filters, understood_dates
+from clipsearch.web.forms import FilterForm
 
 PARIS, VERSAILLES, SYDNEY = (48.8584, 2.2945), (48.8049, 2.1204), (-33.8568, 151.2153)
 
@@ -429,3 +433,14 @@ def test_each_half_of_a_picture_of_two_photographs_finds_its_own(real: Library) 
             pair.paste(image.resize((400, 300)), (left, 0))
     assert real.similar(pair, 1, region="0%,0%,50%,100%")[0].path.name == "cat.jpg"
     assert real.similar(pair, 1, region="400,0,400,300")[0].path.name == "coffee.jpg"
+
+
+def test_every_face_has_all_filters() -> None:
+    names = [field.name for field in fields(Filters)]
+    assert list(FilterNames.__annotations__) == names
+    assert list(GROUPS["filters"]) == names
+    assert list(FILTERS) == names
+    assert list(FilterForm.model_fields) == names
+    form = FilterForm(folder=["/a"], since="2024", type=["jpeg"], has=["gps"], camera="canon")
+    assert form.filters() == Filters(("/a",), "2024", None, "canon", type=("jpeg",), has=("gps",))
+    assert FilterForm().filters() is None

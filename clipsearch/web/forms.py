@@ -36,11 +36,9 @@ class FilterForm(BaseModel):
 
     def filters(self) -> Filters | None:
         """The filters; None for none."""
-        filters = Filters(
-            tuple(self.folder), self.since, self.until, self.camera, self.near, self.within,
-            self.orientation, self.min_size, tuple(self.type), tuple(self.has),
-        )  # fmt: skip
-        return filters or None
+        given = {name: getattr(self, name) for name in FilterForm.model_fields}
+        several = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+        return Filters(**given | several) or None
 
 
 class PageForm(FilterForm):
