@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -38,9 +39,9 @@ def until(seen: Callable[[], object]) -> None:
 class Place:
     """Where a command runs whose processes can be told from others, with temporary files aside."""
 
-    def __init__(self, folder: Path, index: Path) -> None:
-        self.index, self.begun, self.scratch = index, folder / "begun", folder / "scratch"
-        for made in (folder / "home", folder / "start", self.scratch):
+    def __init__(self, folder: Path, index: Path, scratch: Path) -> None:
+        self.index, self.begun, self.scratch = index, folder / "begun", scratch
+        for made in (folder / "home", folder / "start"):
             made.mkdir()
         (folder / "start" / "sitecustomize.py").write_text(START)
         paths = [str(folder / "start"), str(HERE), str(HERE.parent)]
@@ -88,9 +89,11 @@ def _environment_of(process: Path) -> bytes:
 
 
 @pytest.fixture
-def place(tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def place(tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.setitem(FAMILIES, "stuck", "stuck")
-    return Place(tmp_path, index)
+    # Not below pytest's: decoders have a socket there, whose path may have 107 bytes.
+    with tempfile.TemporaryDirectory() as scratch:
+        yield Place(tmp_path, index, Path(scratch))
 
 
 def end(process: subprocess.Popen[str], number: int = signal.SIGINT) -> str:
