@@ -271,7 +271,9 @@ class Library(OpenIndex):
 
         terms = read_terms(text, images, image_weight, minus)
         among = with_named(filters, named)
-        wanted = Wanted.of(terms, k, hybrid, filters=among, relevant=relevant, exact=exact)
+        wanted = Wanted(terms, k, among, relevant=relevant, exact=exact)
+        if hybrid:
+            wanted = wanted.in_writing_too()
         if rerank is None:
             return self._answers.find(wanted, allow_url)
         return self._answers.find_reranked(wanted, rerank, isolated, allow_url)
@@ -307,7 +309,7 @@ class Library(OpenIndex):
         from clipsearch.search.pictures import parse_part
 
         among = with_named(filters, named)
-        wanted = Wanted.of((), k, False, filters=among, relevant=relevant, exact=exact)
+        wanted = Wanted((), k, among, relevant=relevant, exact=exact)
         return self._answers.find_similar(image, wanted, parse_part(region, mask), allow_url)
 
     @asked

@@ -6,6 +6,7 @@ import itertools
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import sqlite_utils
 
 from clipsearch.errors import LibraryError
 from clipsearch.photos.facts.facts import Facts
+from clipsearch.photos.files.urls import is_below
 from clipsearch.store.catalog import (
     EVERYTHING,
     Catalog,
@@ -23,9 +25,9 @@ from clipsearch.store.catalog import (
     Model,
     NewPhoto,
     Root,
-    Selection,
 )
-from clipsearch.store.database import APPLICATION_ID, FILE_NAME, SCHEMA_VERSION, is_below
+from clipsearch.store.conditions import Is
+from clipsearch.store.database import APPLICATION_ID, FILE_NAME, SCHEMA_VERSION
 from clipsearch.store.database.migrations import migrations
 
 NOT_UTF_8 = os.fsdecode(b"caf\xe9/\xff.jpg")
@@ -329,7 +331,8 @@ def test_selected_vectors_ascend_and_copies_are_given_once(
     assert embed(catalog, model, photo(root, "copy of 4.jpg", "5")) == []
     other = catalog.add_model("ViT-L-14/openai", "others", "preprocess", 2, None)
     embed(catalog, other, photo(root, "4.jpg", "5"))
-    some = Selection("path IN (?, ?, ?)", ("7.jpg", "4.jpg", "copy of 4.jpg"))
+    known = catalog.known(root.id)
+    some = Is("id", "in", tuple(known[it].id for it in ("7.jpg", "4.jpg", "copy of 4.jpg")))
     assert list(catalog.selected_vector_ids(model.id, EVERYTHING)) == vectors
     assert list(catalog.selected_vector_ids(model.id, some)) == [vectors[4], vectors[7]]
 
@@ -338,7 +341,9 @@ def test_few_vectors_are_selected_without_a_look_at_all(
     catalog: Catalog, model: Model, root: Root
 ) -> None:
     embed(catalog, model, *(photo(root, f"{number}.jpg") for number in range(3000)))
-    one = Selection("photos.path = ?", ("7.jpg",))
+    embed(catalog, model, replace(photo(root, "one.jpg"), facts=replace(SEEN, camera="one")))
+    one = Is("camera", "==", "one")
+    assert catalog.count_selected(one) == 1
     finding = steps(catalog, lambda: catalog.count_selected(one))
     assert steps(catalog, lambda: list(catalog.selected_vector_ids(model.id, one))) < 1.1 * finding
     assert steps(catalog, lambda: catalog.vector_ids_of_photos(model.id, one)) < 1.1 * finding

@@ -181,6 +181,8 @@ def _made(group: str, **fields: Any) -> Any:
 
     filters = Filters(**fields)
     if sys.stderr.isatty():
+        from clipsearch.cli.output import note
+
         for line in understood_dates(filters):
-            print(f"clipsearch: --{line}", file=sys.stderr)
+            note(f"--{line}")
     return filters

@@ -83,7 +83,7 @@ def answer(
         write_sheet(output.sheet, title, photos)
     _print(photos, output, table, by_sight)
     if not photos:
-        print(f"clipsearch: {nothing}", file=sys.stderr)
+        note(nothing)
         raise typer.Exit(1)
     if output.open:
         from clipsearch.cli.viewer import view
@@ -126,7 +126,7 @@ def _warn_of_strangers(photos: Sequence[Photo]) -> None:
 
     relevances = [getattr(photo, "relevance", None) for photo in photos]
     if relevances and all(it is not None and it < RELEVANT for it in relevances):
-        print("clipsearch: no photo stands out; these are only the nearest", file=sys.stderr)
+        note("no photo stands out; these are only the nearest")
 
 
 def _print_lines(photos: Sequence[Photo]) -> None:

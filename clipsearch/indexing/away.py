@@ -18,9 +18,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from clipsearch.photos.files.mounts import is_sure, is_vacant, volume_at, volume_of
-from clipsearch.photos.files.urls import is_url, joined
+from clipsearch.photos.files.urls import is_below, is_url, joined
 from clipsearch.store.catalog import Root, Seams
-from clipsearch.store.database import is_below
 
 _UNKNOWN = "?"
 

@@ -13,12 +13,11 @@ from typing import NamedTuple
 from clipsearch.indexing.away import EMPTY, MISSING, Away, Sight, emptied, seam_of
 from clipsearch.photos.files.inode import Inode, inode_of, is_real_folder
 from clipsearch.photos.files.mounts import is_vacant, mount_points, mount_table
-from clipsearch.photos.files.urls import is_url, joined
+from clipsearch.photos.files.urls import is_below, is_url, joined
 from clipsearch.photos.scanning.listing import Found
 from clipsearch.photos.scanning.names import extension_of
 from clipsearch.photos.scanning.walk import walk, walk_folders
 from clipsearch.store.catalog import Catalog, Known, Root, Seams
-from clipsearch.store.database import is_below
 
 # Whether a new or changed file, by its absolute path and as it was found, can be read now.
 Ready = Callable[[str, Found], bool]

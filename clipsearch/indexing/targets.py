@@ -11,11 +11,10 @@ from pathlib import Path
 from clipsearch.errors import InvalidInput, arg
 from clipsearch.indexing.plan import Plan, Target
 from clipsearch.photos.files.mounts import is_vacant
-from clipsearch.photos.files.urls import is_url, joined, normal, path_below
+from clipsearch.photos.files.urls import is_below, is_url, joined, normal, path_below
 from clipsearch.photos.scanning.names import is_photo_name
 from clipsearch.photos.scanning.rules import ScanRules
-from clipsearch.store.catalog import Catalog, Known, Root
-from clipsearch.store.database import is_below
+from clipsearch.store.catalog import Catalog, Known, Root, root_of
 
 log = logging.getLogger("clipsearch")
 
@@ -251,7 +250,8 @@ def _folder(catalog: Catalog, path: str) -> str:
 
 
 def _target(catalog: Catalog, folder: str) -> Target:
-    root = next(root for root in catalog.roots() if is_below(folder, root.path))
+    root = root_of(folder, catalog.roots())
+    assert root is not None  # it was added
     part = path_below(folder, root.path)
     for path in catalog.exclusions(root.id):
         if path != part and is_below(part, path):
@@ -273,7 +273,7 @@ def _is_file(path: str) -> bool:
 
 def _is_known(catalog: Catalog, folder: str) -> bool:
     """Whether a folder is a root, or is not there and has photos that are known."""
-    root = next((root for root in catalog.roots() if is_below(folder, root.path)), None)
+    root = root_of(folder, catalog.roots())
     if root is None or folder == root.path:
         return root is not None
     is_there = is_url(folder) or os.path.lexists(folder)

@@ -81,7 +81,11 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A question that was read: what is looked for, and where."""
+    """A question that was read: what is looked for, and where.
+
+    Raises:
+        InvalidInput: k below 1.
+    """
 
     terms: Sequence[Term]
     k: int | None = 10  # None for all
@@ -91,18 +95,17 @@ class Wanted:
     exact: bool = False
     written: Written | None = None  # what is looked for in words
 
-    @classmethod
-    def of(cls, terms: Sequence[Term], k: int | None, hybrid: bool, **others: object) -> Wanted:
-        """What is looked for; with `hybrid` also in what is written about photos.
+    def __post_init__(self) -> None:
+        check_k(self.k)
+
+    def in_writing_too(self) -> Wanted:
+        """The same, also looked for in what is written about photos.
 
         Raises:
-            InvalidInput: k below 1, or `hybrid` without words.
+            InvalidInput: there are no words, or quotes with none in them.
         """
-        check_k(k)
-        if not hybrid:
-            return cls(terms, k, **others)  # type: ignore[arg-type]
-        unquoted = [term.without_quotes() for term in terms]
-        return cls(unquoted, k, written=read_written(terms), **others)  # type: ignore[arg-type]
+        unquoted = [term.without_quotes() for term in self.terms]
+        return replace(self, terms=unquoted, written=read_written(self.terms))
 
     def selection(self, catalog: Catalog) -> Condition | None:
         """Which photos are looked at; None for all.
@@ -121,11 +124,11 @@ def wanted_by(question: Question) -> Wanted:
         InvalidInput: nothing is asked for, or a part that makes no sense.
     """
     left = question.leave_out
-    return Wanted.of(
-        question.terms(), question.k, question.hybrid, filters=question.filters,
-        leave_out=None if left is None else lambda photo: photo.id == left,
-        relevant=question.relevant,
+    wanted = Wanted(
+        question.terms(), question.k, question.filters,
+        None if left is None else lambda photo: photo.id == left, question.relevant,
     )  # fmt: skip
+    return wanted.in_writing_too() if question.hybrid else wanted
 
 
 @dataclass(slots=True)
@@ -220,11 +223,7 @@ class Answers:
         if model is None:
             return []
         terms = [self._with_row(term, model, allow_url) for term in wanted.terms]
-        space = self._spaces.of(model)
-        (found,) = find_many(space, self._models, [replace(wanted, terms=terms)])
-        if isinstance(found, InvalidInput):
-            raise found
-        return found.hits
+        return self._find(model, replace(wanted, terms=terms))
 
     def find_reranked(
         self, wanted: Wanted, by: str, isolated: bool, allow_url: bool = False
@@ -254,7 +253,7 @@ class Answers:
         file = _path_of(image) if isinstance(image, (str, os.PathLike)) else None
         leave_out = None if file is None else partial(is_file, file)
         term = Term(picture.name, 1.0, True, row)
-        return self.find(replace(wanted, terms=[term], leave_out=leave_out))
+        return self._find(model, replace(wanted, terms=[term], leave_out=leave_out))
 
     def answer(
         self, questions: Sequence[Question], spec: str | None
@@ -306,6 +305,13 @@ class Answers:
         from clipsearch.search.pictures import AskedPictures
 
         return AskedPictures(self._catalog, self._models)
+
+    def _find(self, model: Model, wanted: Wanted) -> list[Hit]:
+        """The hits of a question whose pictures have their embeddings."""
+        (found,) = find_many(self._spaces.of(model), self._models, [wanted])
+        if isinstance(found, InvalidInput):
+            raise found
+        return found.hits
 
     def _with_row(self, term: Term, model: Model, allow_url: bool) -> Term:
         if not term.is_picture or term.row is not None:

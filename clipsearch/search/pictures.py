@@ -17,9 +17,8 @@ from clipsearch.errors import InvalidInput, PhotoError, arg, check_number
 from clipsearch.photos.decoding.decode import decode, read_file, to_rgb
 from clipsearch.photos.decoding.view import MaskedView, View
 from clipsearch.photos.files.opening import read_below
-from clipsearch.photos.files.urls import is_url, normal
+from clipsearch.photos.files.urls import is_below, is_url, normal
 from clipsearch.store.catalog import Catalog, Model, StoredPhoto
-from clipsearch.store.database import is_below
 from clipsearch.store.folder import StrPath
 
 if TYPE_CHECKING:

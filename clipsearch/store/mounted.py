@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Mapping
 
 from clipsearch.errors import InvalidInput
+from clipsearch.photos.files.urls import is_below
 from clipsearch.store.catalog import Catalog
-from clipsearch.store.database import is_below, mounted_at
+from clipsearch.store.database import mounted_at
 from clipsearch.store.folder import StrPath, expanded
 
 

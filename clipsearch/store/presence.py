@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from clipsearch.photos.files.mounts import is_vacant, mount_points, mount_table, volume_at
-from clipsearch.photos.files.urls import is_url, joined
-from clipsearch.store.catalog import Catalog, Root
-from clipsearch.store.database import is_below
+from clipsearch.photos.files.urls import is_below, is_url, joined
+from clipsearch.store.catalog import Catalog, Root, root_of
 
 T = TypeVar("T")
 
@@ -32,7 +31,7 @@ class Presence:
 
     def of(self, path: str) -> bool:
         """Whether a photo, by its absolute path or URL, is there."""
-        root = next((root for root in self._roots if is_below(path, root.path)), None)
+        root = root_of(path, self._roots)
         if root is None or is_url(root.path):
             return True
         if root not in self._places:

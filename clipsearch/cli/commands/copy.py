@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from clipsearch.cli.options import Index, Json
-from clipsearch.cli.output import print_json
+from clipsearch.cli.output import note, print_json
 from clipsearch.cli.progress import counting
 from clipsearch.cli.wording import counted, printable
 
@@ -34,7 +33,7 @@ def copy(
             with counting("copying") as progress:
                 copied = library.copy(folder, own=own, progress=progress)
         except KeyboardInterrupt:
-            print("clipsearch: stopped; what was there before is as it was", file=sys.stderr)
+            note("stopped; what was there before is as it was")
             raise typer.Exit(130) from None
     if json:
         print_json(asdict(copied))
@@ -42,4 +41,4 @@ def copy(
         size = f"{copied.bytes / 1e6:.1f} MB"
         print(f"{counted(copied.photos, 'photo')} in {printable(copied.folder)}  ({size})")
     if copied.left:
-        print(f"clipsearch: {copied.left}", file=sys.stderr)
+        note(copied.left)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.options import Device, Index, Json
-from clipsearch.cli.output import print_json, print_rows
+from clipsearch.cli.output import note, print_json, print_rows
 from clipsearch.cli.wording import counted, printable
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def doctor(
         print_json([asdict(finding) for finding in findings])
     else:
         _print(findings)
-        print(f"clipsearch: {_verdict(broken)}", file=sys.stderr)
+        note(_verdict(broken))
     if broken:
         raise typer.Exit(1)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.options import Index, Json
-from clipsearch.cli.output import print_json, print_rows
+from clipsearch.cli.output import note, print_json, print_rows
 from clipsearch.cli.progress import progress
 from clipsearch.cli.wording import counted, printable
 
@@ -51,7 +51,7 @@ def dupes(
     for kind in kinds:
         _note_freed(kind, [group for group in groups if group.kind == kind])
     if not groups:
-        print("clipsearch: no duplicates were found", file=sys.stderr)
+        note("no duplicates were found")
         raise typer.Exit(1)
 
 
@@ -74,7 +74,7 @@ def _note_freed(kind: str, groups: Sequence[Group]) -> None:
     if groups:
         count = counted(len(groups), "group")
         freed = _readable(sum(group.freed for group in groups))
-        print(f"clipsearch: {kind}: {count}, {freed} could be freed", file=sys.stderr)
+        note(f"{kind}: {count}, {freed} could be freed")
 
 
 def _readable(size: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clipsearch.cli.options import Json
-from clipsearch.cli.output import print_json, print_rows
+from clipsearch.cli.output import note, print_json, print_rows
 from clipsearch.cli.progress import counting
 from clipsearch.cli.retrieval import print_retrieval
 from clipsearch.cli.wording import printable
@@ -73,7 +72,7 @@ def onnx(
     print_rows(COLUMNS, [_row(tower) for tower in towers])
     if report:
         print_retrieval(report)
-    print(f"clipsearch: written; its name is onnx:{printable(str(out))}", file=sys.stderr)
+    note(f"written; its name is onnx:{printable(str(out))}")
 
 
 def _as_dict(

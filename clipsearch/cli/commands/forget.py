@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.options import Index, KeepFor
+from clipsearch.cli.output import note
 from clipsearch.cli.wording import counted, options_of, printable
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def _ask(path: str, held: Held) -> None:
     question = f"Take {what} out of the index? The files stay. [y/N] "
     print(question, end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        print("clipsearch: nothing was taken out", file=sys.stderr)
+        note("nothing was taken out")
         raise typer.Exit(1)
 
 
@@ -53,4 +54,4 @@ def _tell_how_to_undo(path: str, held: Held, days: int) -> None:
     back = [" ".join(filter(None, said)) for said in roots] or [shlex.quote(path)]
     commands = " && ".join(f"clipsearch index {printable(it)}" for it in back)
     kept = f" (within {counted(days, 'day')} nothing is embedded again)" if days else ""
-    print(f"clipsearch: the files stay; to undo it{kept}: {commands}", file=sys.stderr)
+    note(f"the files stay; to undo it{kept}: {commands}")

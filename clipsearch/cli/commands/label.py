@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from clipsearch.cli.options import Device, Index, Json, ModelSpec
-from clipsearch.cli.output import print_json, print_rows
+from clipsearch.cli.output import note, print_json, print_rows
 from clipsearch.cli.progress import counting
 from clipsearch.cli.wording import printable
 
@@ -74,7 +73,7 @@ def label(
         print_rows((">rank", *columns), rows)
     if not found:
         what = f"no photo is best described by {show!r}" if show else "the index holds no photos"
-        print(f"clipsearch: {what}", file=sys.stderr)
+        note(what)
         raise typer.Exit(1)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipsearch.cli.options import Index, Json
-from clipsearch.cli.output import print_json
+from clipsearch.cli.output import note, print_json
 from clipsearch.cli.progress import counting
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def optimize(
             with counting("optimizing") as progress:
                 done = library.optimize(force=force, progress=progress)
         except KeyboardInterrupt:
-            print("clipsearch: stopped; the index is as it was before", file=sys.stderr)
+            note("stopped; the index is as it was before")
             raise typer.Exit(130) from None
     if json:
         print_json([asdict(one) for one in done])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipsearch.cli.options import Index, Json
-from clipsearch.cli.output import print_json
+from clipsearch.cli.output import note, print_json
 from clipsearch.cli.progress import counting
 from clipsearch.cli.wording import counted
 
@@ -48,17 +47,14 @@ def move(
             with counting("moving") as progress:
                 moved = library.move(store, progress=progress)
         except KeyboardInterrupt:
-            print(
-                "clipsearch: stopped; the old store is searched, and the same command goes on",
-                file=sys.stderr,
-            )
+            note("stopped; the old store is searched, and the same command goes on")
             raise typer.Exit(130) from None
     if json:
         print_json(asdict(moved))
     else:
         print(_summary(moved))
     if moved.left:
-        print(f"clipsearch: {moved.left}", file=sys.stderr)
+        note(moved.left)
 
 
 def _summary(moved: Moved) -> str:

@@ -12,9 +12,8 @@ from clipsearch.indexing.plan import Plan
 from clipsearch.indexing.watching.news import Changes, Follower, News
 from clipsearch.photos.files.inode import Inode, inode_of
 from clipsearch.photos.files.mounts import mount_points, mount_table, network_type
-from clipsearch.photos.files.urls import is_url, joined, parts_of
-from clipsearch.store.catalog import Catalog, Root
-from clipsearch.store.database import is_below
+from clipsearch.photos.files.urls import is_below, is_url, joined, parts_of
+from clipsearch.store.catalog import Catalog, root_of
 
 log = logging.getLogger("clipsearch")
 
@@ -207,11 +206,6 @@ class WatchedFolders:
     def _start_to_poll(self, folder: WatchedFolder, reason: str, poll: float | None = None) -> None:
         folder.poll = poll or USUAL_POLL
         self._notes.tell(f"{folder.path} {reason}: looking for changes every {folder.poll:.0f} s")
-
-
-def root_of(path: str, roots: Sequence[Root]) -> Root | None:
-    """The root that a path is or lies below."""
-    return next((root for root in roots if is_below(path, root.path)), None)
 
 
 def _inode(folder: str) -> Inode | None:

@@ -18,11 +18,10 @@ from threading import Event
 from clipsearch.errors import LibraryBusy
 from clipsearch.indexing.plan import Anchor, Plan, Ready, Target
 from clipsearch.indexing.watching.arrivals import Arrivals, Retries
-from clipsearch.indexing.watching.folders import Notes, WatchedFolders, root_of
+from clipsearch.indexing.watching.folders import Notes, WatchedFolders
 from clipsearch.indexing.watching.news import News
-from clipsearch.photos.files.urls import joined, path_below
-from clipsearch.store.catalog import Catalog
-from clipsearch.store.database import is_below
+from clipsearch.photos.files.urls import is_below, joined, path_below
+from clipsearch.store.catalog import Catalog, root_of
 
 log = logging.getLogger("clipsearch")
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from clipsearch.photos.files.urls import joined
+from clipsearch.photos.files.urls import is_below, joined
 
 _MOUNTS = Path("/proc/self/mounts")  # on Linux; elsewhere there is none, and no answer
 _UUIDS = Path("/dev/disk/by-uuid")  # links to disks, by what was written on them at formatting
@@ -32,8 +32,8 @@ def network_type(folder: str, mounts: Path | None = None) -> str | None:
     except OSError:
         return None
     types = dict(map(_point_and_type, lines))  # of two at one point the later one is seen
-    holders = [point for point in types if _holds(point, folder)]
-    below = [point for point in types if _holds(folder, point)]
+    holders = [point for point in types if is_below(folder, point)]
+    below = [point for point in types if is_below(point, folder)]
     seen = [types[point] for point in [*sorted(holders, key=len)[-1:], *below]]
     return next((kind for kind in seen if kind in NETWORK), None)
 
@@ -135,7 +135,7 @@ def _is_disk(link: str, device: int) -> bool:
 
 
 def _source(folder: str, points: Mapping[str, str]) -> str:
-    holders = [point for point in points if _holds(point, folder)]
+    holders = [point for point in points if is_below(folder, point)]
     return points[max(holders, key=len)] if holders else "unknown"
 
 
@@ -152,7 +152,3 @@ def _point_and_type(line: bytes) -> tuple[str, str]:
 def _plain(name: bytes) -> str:
     """A name of the table; a space in it is written as \\040, and so are a few others."""
     return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda code: bytes([int(code[1], 8)]), name))
-
-
-def _holds(folder: str, path: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")

@@ -48,6 +48,14 @@ def is_url(path: str | os.PathLike[str]) -> bool:
     return _URL.match(os.fspath(path)) is not None
 
 
+def is_below(path: str, folder: str) -> bool:
+    """Whether `path` is `folder` or lies below it; "" holds everything."""
+    if not folder or path == folder:
+        return True
+    separators = ("/", os.sep)
+    return path.startswith(folder) and (folder[-1] in separators or path[len(folder)] in separators)
+
+
 def photo_path(path: str) -> PhotoPath:
     """A path as what it is."""
     return Url(path) if is_url(path) else Path(path)

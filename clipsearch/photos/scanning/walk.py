@@ -11,7 +11,7 @@ from stat import S_ISREG
 from typing import NamedTuple
 
 from clipsearch.photos.files.inode import Inode, inode_of
-from clipsearch.photos.files.urls import is_url, joined
+from clipsearch.photos.files.urls import is_below, is_url, joined
 from clipsearch.photos.scanning.listing import Found, Listing, OnError, list_at_url, list_folder
 from clipsearch.photos.scanning.names import is_photo_name
 from clipsearch.photos.scanning.rules import (
@@ -256,10 +256,10 @@ class _Walk:
 
     def _is_covered(self, real: str) -> bool:
         """Whether a place is found without the link: in another root, or elsewhere in this one."""
-        if any(_is_within(real, root) for root in self._elsewhere):
+        if any(is_below(real, root) for root in self._elsewhere):
             return True
         start = os.path.realpath(os.path.join(self._root, self._below))
-        return _is_within(real, os.path.realpath(self._root)) and not _is_within(real, start)
+        return is_below(real, os.path.realpath(self._root)) and not is_below(real, start)
 
     # Ignore files
 
@@ -310,7 +310,3 @@ def _is_deleted(link: str) -> bool:
     """Whether what a photo's link leads to was deleted, and is not just on a drive that is away."""
     folder = os.path.dirname(os.path.realpath(link))
     return is_photo_name(os.path.basename(link)) and os.path.isdir(folder)
-
-
-def _is_within(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)

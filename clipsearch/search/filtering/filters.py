@@ -11,7 +11,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, TypedDict
 
 from clipsearch.errors import InvalidInput, arg
-from clipsearch.photos.files.urls import is_url, normal, path_below
+from clipsearch.photos.files.urls import is_below, is_url, normal, path_below
 from clipsearch.photos.scanning.names import EXTENSIONS, RAW_EXTENSIONS
 from clipsearch.search.filtering.dates import parse_date, understood
 from clipsearch.store.catalog import Catalog, Root
@@ -26,7 +26,7 @@ from clipsearch.store.conditions import (
     OtherFact,
     folded,
 )
-from clipsearch.store.database import is_below
+from clipsearch.store.folder import StrPath
 
 KINDS = {
     "jpeg": (
@@ -60,9 +60,6 @@ _USUAL_KM = 5.0
 
 
 _DIGITS = 12  # of a length or of megapixels; no picture comes near, and 64 bits hold it
-
-
-StrPath = str | os.PathLike[str]
 
 
 class FilterNames(TypedDict, total=False):
@@ -142,7 +139,7 @@ def select(filters: Filters, catalog: Catalog) -> Condition | None:
     return All(used) if used else None
 
 
-def _folders(folders: Sequence[str | os.PathLike[str]], roots: Sequence[Root]) -> Condition | None:
+def _folders(folders: Sequence[StrPath], roots: Sequence[Root]) -> Condition | None:
     if not folders:
         return None
     return Either(tuple(it for folder in folders for it in _below(os.fspath(folder), roots)))

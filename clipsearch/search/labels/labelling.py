@@ -67,10 +67,8 @@ class Labelling:
         self, folder: StrPath | None, labels: Labels, k: int, progress: Progress | None
     ) -> list[LabelCount]:
         """The k labels that are the best ones of most photos, in a folder or in all."""
-        if (ready := self._ready(labels, k, progress)) is None:
-            return []
-        vectors = to_search(self._folder, self._catalog, ready.model)
-        return count_labels(self._catalog, ready.model, vectors, *ready[1:], folder, k)
+        ready = self._ready(labels, k, progress)
+        return [] if ready is None else self._count(ready, folder, k)
 
     def photos(
         self,
@@ -91,7 +89,11 @@ class Labelling:
         ready = self._ready(None, k, None)
         if not ready or not are_embedded(ready.labels, self._file(ready.model), ready.model):
             return []
-        return self.count(None, None, k, None)
+        return self._count(ready, None, k)
+
+    def _count(self, ready: _Ready, folder: StrPath | None, k: int) -> list[LabelCount]:
+        vectors = to_search(self._folder, self._catalog, ready.model)
+        return count_labels(self._catalog, ready.model, vectors, *ready[1:], folder, k)
 
     def _ready(self, labels: Labels, k: int, progress: Progress | None) -> _Ready | None:
         check_k(k)

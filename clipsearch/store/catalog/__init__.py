@@ -33,8 +33,8 @@ from clipsearch.store.catalog.records import (
     Root,
     Seams,
     StoredPhoto,
+    root_of,
 )
-from clipsearch.store.catalog.selection import Selection
 from clipsearch.store.catalog.vectors import Vectors
 from clipsearch.store.catalog.words import Words
 from clipsearch.store.catalog.writing import Writing
@@ -54,8 +54,8 @@ __all__ = [
     "PhotoRow",
     "Root",
     "Seams",
-    "Selection",
     "StoredPhoto",
+    "root_of",
 ]
 
 

@@ -13,7 +13,7 @@ from clipsearch.store.catalog import departed
 from clipsearch.store.catalog.facts import FACT_NAMES, FACTS, facts_in, path_in
 from clipsearch.store.catalog.records import Known, PhotoRow, StoredPhoto
 from clipsearch.store.catalog.roots import Roots
-from clipsearch.store.catalog.selection import FOLDERS, TALLIED, Selection, lying, selected
+from clipsearch.store.catalog.selection import FOLDERS, TALLIED, lying, selected
 from clipsearch.store.conditions import EVERYTHING, Condition
 from clipsearch.store.database.paths import from_db
 
@@ -73,7 +73,7 @@ class Photos(Roots):
         return facts_in(row) if row else None
 
     def photos_of_vectors(
-        self, ids: Sequence[int], selection: Condition | Selection = EVERYTHING
+        self, ids: Sequence[int], selection: Condition = EVERYTHING
     ) -> dict[int, list[PhotoRow]]:
         """The selected photos that show what each vector embeds, by vector id; copies share one."""
         where = selected(selection)
@@ -94,7 +94,7 @@ class Photos(Roots):
         return photos
 
     def photos(
-        self, selection: Condition | Selection = EVERYTHING, limit: int = -1, offset: int = 0
+        self, selection: Condition = EVERYTHING, limit: int = -1, offset: int = 0
     ) -> list[PhotoRow]:
         """The selected photos, the latest taken first, from the one at `offset` on.
 
@@ -127,14 +127,12 @@ class Photos(Roots):
         place = Place(from_db(root), from_db(path), size, mtime_ns, through_links)
         return StoredPhoto(PhotoRow(id, path_in(root, path), digest, facts_in(facts)), place)
 
-    def count_selected(self, selection: Condition | Selection) -> int:
+    def count_selected(self, selection: Condition) -> int:
         """How many photos are selected."""
         (count,) = next(iter(self._select("count(*)", "photos", selected(selection))))
         return int(count)
 
-    def tally(
-        self, fact: str, selection: Condition | Selection = EVERYTHING
-    ) -> list[tuple[Any, int]]:
+    def tally(self, fact: str, selection: Condition = EVERYTHING) -> list[tuple[Any, int]]:
         """How many of the selected photos have each value of a fact, that of most first.
 
         The facts are camera, month ("2024-05"), type ("jpg") and placed (1 or 0); None is the value
@@ -142,9 +140,7 @@ class Photos(Roots):
         """
         return self._tally(TALLIED[fact], selection)
 
-    def tally_folders(
-        self, selection: Condition | Selection = EVERYTHING
-    ) -> list[tuple[str, str, int]]:
+    def tally_folders(self, selection: Condition = EVERYTHING) -> list[tuple[str, str, int]]:
         """How many of the selected photos lie in each folder that is right below a root.
 
         Such are (root's path, folder's name, count); "" is the name for the root itself.
@@ -155,7 +151,7 @@ class Photos(Roots):
             folders.append((root, below.rstrip("/"), count))
         return folders
 
-    def _tally(self, expression: str, selection: Condition | Selection) -> list[tuple[Any, int]]:
+    def _tally(self, expression: str, selection: Condition) -> list[tuple[Any, int]]:
         where = selected(selection)
         return self._db.execute(
             f"SELECT {expression} AS value, count(*) FROM photos"

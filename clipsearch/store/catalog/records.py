@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.opening import Place
+from clipsearch.photos.files.urls import is_below
 from clipsearch.store.engine_facts import EngineFacts
 
 # By a folder's path below its root: names of the file systems that its photos are on; "" is the
@@ -34,6 +35,11 @@ class Root:
 
     id: int
     path: str  # absolute, or a URL
+
+
+def root_of(path: str, roots: Sequence[Root]) -> Root | None:
+    """The root that a path is or lies below."""
+    return next((root for root in roots if is_below(path, root.path)), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from clipsearch.photos.files.urls import path_below
+from clipsearch.photos.files.urls import is_below, path_below
 from clipsearch.photos.scanning.rules import ScanRules
 from clipsearch.store.catalog.connection import Connection
 from clipsearch.store.catalog.records import Root, Seams
 from clipsearch.store.database import fulltext
-from clipsearch.store.database.paths import from_db, is_below, to_db
+from clipsearch.store.database.paths import from_db, to_db
 
 
 class Roots(Connection):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from clipsearch.photos.facts.facts import TOLD
 from clipsearch.store.conditions import (
     All,
     Below,
@@ -36,17 +37,16 @@ class Selection:
     values: tuple[Any, ...]
 
 
-def selected(photos: Condition | Selection) -> Selection:
-    """A condition in SQL; what is in SQL stays so."""
+def selected(photos: Condition) -> Selection:
+    """A condition in SQL."""
     match photos:
-        case Selection():
-            return photos
         case All(parts):
             return _joined(" AND ", parts) if parts else Selection("1", ())
         case Either(parts):
             return _joined(" OR ", parts) if parts else Selection("0", ())
         case Not(part):
-            return Selection(f"NOT ({selected(part).condition})", selected(part).values)
+            where = selected(part)
+            return Selection(f"NOT ({where.condition})", where.values)
         case Has(fact):
             return Selection(_KNOWN[fact], ())
         case Below():
@@ -67,7 +67,7 @@ def _joined(joint: str, parts: tuple[Condition, ...]) -> Selection:
 
 _KNOWN = {
     "place": "latitude IS NOT NULL AND longitude IS NOT NULL",
-    "date": "taken_from IN ('exif', 'xmp')",
+    "date": f"taken_from IN ({', '.join(map(repr, TOLD))})",
     "camera": "camera IS NOT NULL",
     "lens": "lens IS NOT NULL",
     "title": "title IS NOT NULL",

@@ -56,7 +56,7 @@ class Vectors(Models):
         found = {digest for (digest,) in rows}
         return found | departed.embedded_of_sizes(self._db, model_id, wanted)
 
-    def selected_vector_ids(self, model_id: int, selection: Condition | Selection) -> Iterator[int]:
+    def selected_vector_ids(self, model_id: int, selection: Condition) -> Iterator[int]:
         """The ids of a model's vectors of the selected photos, ascending."""
         where = selected(selection)
         # CROSS, so that the photos come first: the other way round all vectors would be looked at.
@@ -68,9 +68,7 @@ class Vectors(Models):
         )
         return (id for (id,) in rows)
 
-    def vector_ids_of_photos(
-        self, model_id: int, selection: Condition | Selection = EVERYTHING
-    ) -> list[int]:
+    def vector_ids_of_photos(self, model_id: int, selection: Condition = EVERYTHING) -> list[int]:
         """The id of each selected photo's vector; that of copies is given for each of them."""
         where = selected(selection)
         rows = self._db.execute(

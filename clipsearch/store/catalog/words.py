@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from clipsearch.store.catalog.connection import Connection
 from clipsearch.store.catalog.facts import path_in
-from clipsearch.store.catalog.selection import VECTOR_OF_PHOTO, Selection, selected
+from clipsearch.store.catalog.selection import VECTOR_OF_PHOTO, selected
 from clipsearch.store.conditions import EVERYTHING, Condition
 from clipsearch.store.database import fulltext
 
@@ -64,7 +64,7 @@ class Words(Connection):
         return dict(self._db.execute(select))
 
     def paths_without_caption(
-        self, model: str, selection: Condition | Selection = EVERYTHING
+        self, model: str, selection: Condition = EVERYTHING
     ) -> dict[str, str]:
         """A file's absolute path for each selected photos' content without a model's caption."""
         where = selected(selection)
@@ -78,7 +78,7 @@ class Words(Connection):
         return {digest: path_in(root, path) for digest, root, path in rows}
 
     def photos_with_words(
-        self, model_id: int, words: Iterable[str], selection: Condition | Selection = EVERYTHING
+        self, model_id: int, words: Iterable[str], selection: Condition = EVERYTHING
     ) -> list[tuple[int, float]]:
         """The selected photos that words are written about: (id, BM25), the lowest and best first.
 

@@ -10,7 +10,7 @@ from clipsearch.store.database.file import (
     SCHEMA_VERSION,
     Origin,
 )
-from clipsearch.store.database.paths import is_below, mounted_at
+from clipsearch.store.database.paths import mounted_at
 
 __all__ = [
     "APPLICATION_ID",
@@ -18,6 +18,5 @@ __all__ = [
     "FORBIDDEN",
     "SCHEMA_VERSION",
     "Origin",
-    "is_below",
     "mounted_at",
 ]

@@ -1,9 +1,11 @@
-"""Paths as the catalog keeps them, and how they lie below each other."""
+"""Paths as the catalog keeps them, and where they are on this machine."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+
+from clipsearch.photos.files.urls import is_below
 
 
 def mounted_at(root: str, mounts: Mapping[str, str]) -> str:
@@ -14,14 +16,6 @@ def mounted_at(root: str, mounts: Mapping[str, str]) -> str:
     holder = max(holders, key=len)
     below = os.path.relpath(root, holder)
     return mounts[holder] if below == "." else os.path.join(mounts[holder], below)
-
-
-def is_below(path: str, folder: str) -> bool:
-    """Whether `path` is `folder` or lies below it; "" holds everything."""
-    if not folder or path == folder:
-        return True
-    separators = ("/", os.sep)
-    return path.startswith(folder) and (folder[-1] in separators or path[len(folder)] in separators)
 
 
 def to_db(path: str) -> str | bytes:
