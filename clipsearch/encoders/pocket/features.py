@@ -71,6 +71,21 @@ class Texts:
 
 
 @dataclass(frozen=True, slots=True)
+class Names:
+    """Short texts, such as "a horse", and which photos each of them is true of."""
+
+    texts: Texts  # name by name, each in as many forms as any other
+    sentences: Tensor  # (texts, SENTENCE) float32
+    shown: Tensor  # (photos, names) bool
+    weight: float  # of their loss beside that of the captions
+
+    @property
+    def forms(self) -> int:
+        """How many texts each name has."""
+        return len(self.sentences) // self.shown.shape[1]
+
+
+@dataclass(frozen=True, slots=True)
 class Features:
     """All that training reads; on the CPU, wherever the heads are."""
 
@@ -81,11 +96,19 @@ class Features:
     sentences: tuple[Tensor, Tensor]  # of captions and prompts: (n, SENTENCE) float32
     gists: Tensor  # (photos, SENTENCE) float32 unit rows: the mean of each photo's captions
     classifier: tuple[Tensor, Tensor]  # weight (1000, 1280), bias (1000,)
+    names: tuple[Names, ...] = ()
+    turns: Tensor | None = None  # (n,) int64: the photos of an epoch, some more than once
+    ordinary: int | None = None  # so many photos, of the first, are as the classifier knows them
 
     @property
     def count(self) -> int:
         """How many photos there are."""
         return len(self.views[0].pooled)
+
+    @property
+    def turn_count(self) -> int:
+        """How many photos an epoch goes through."""
+        return self.count if self.turns is None else len(self.turns)
 
     @property
     def templates(self) -> int:

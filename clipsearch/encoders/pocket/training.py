@@ -1,7 +1,8 @@
 """How the heads of the pocket model learn: what a step reads, its loss, and a member's training.
 
-The loss is contrastive, and it has two sources: the photos' captions, and what the image tower
-already knows, its 1,000 ImageNet classes, which is so not forgotten.
+The loss is contrastive, and it has three sources: the photos' captions; what the image tower
+already knows, its 1,000 ImageNet classes, which is so not forgotten; and, where there are any,
+short names of what photos show.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipsearch.encoders.learning import Course, seeded
-from clipsearch.encoders.pocket.features import Features, Texts
+from clipsearch.encoders.pocket.features import Features, Names, Texts
 from clipsearch.encoders.pocket.heads import (
     CLASSES,
     GRID,
@@ -37,6 +38,7 @@ CLASS_WEIGHT = 0.3
 SOFTENED = 0.25  # so much of a caption's target goes to the photos whose captions are alike
 ALIKE = 0.1  # the temperature of caption likeness
 CLASSES_A_STEP = 150
+NAMES_A_STEP = 250
 TEMPERATURE = 16.0  # to start with: what a cosine is multiplied by
 
 
@@ -52,12 +54,14 @@ class Step:
     prompts: Tensor  # (CLASSES_A_STEP,) int64
     bases: Tensor  # (CLASSES_A_STEP,) int64, of the step's photos: what pseudo-photos are made of
     push: Tensor  # (CLASSES_A_STEP, 1) float32: how far towards their class
+    names: list[tuple[Tensor, Tensor]]  # of each `Features.names`: (n,) int64 names, their texts
 
 
 def steps(found: Features, batch_size: int, rng: np.random.Generator) -> Iterator[Step]:
     """One pass over all photos, in random order."""
-    starts, count = found.starts.numpy(), found.count
-    for photos in np.array_split(rng.permutation(count), math.ceil(count / batch_size)):
+    starts = found.starts.numpy()
+    turns = np.arange(found.count) if found.turns is None else found.turns.numpy()
+    for photos in np.array_split(rng.permutation(turns), math.ceil(len(turns) / batch_size)):
         n = len(photos)
         classes = rng.choice(CLASSES, CLASSES_A_STEP, replace=False)
         prompts = classes * found.templates + rng.integers(found.templates, size=len(classes))
@@ -70,7 +74,19 @@ def steps(found: Features, batch_size: int, rng: np.random.Generator) -> Iterato
             prompts=torch.from_numpy(prompts),
             bases=torch.from_numpy(rng.integers(n, size=len(classes))),
             push=torch.from_numpy(rng.uniform(0.3, 1.5, (len(classes), 1))).float(),
+            names=[_named(names, photos, rng) for names in found.names],
         )
+
+
+def _named(names: Names, photos: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Some names of what a step's photos show, rare ones as well, and a text of each."""
+    shown = names.shown[torch.from_numpy(photos)].numpy()
+    # Each photo has one say. A name's chance falls with how many of the photos show it.
+    lots = rng.random(shown.shape) * shown / np.sqrt(1 + shown.sum(0))
+    picked = np.unique(lots.argmax(1)[shown.any(1)])
+    picked = np.sort(rng.permutation(picked)[:NAMES_A_STEP])
+    texts = picked * names.forms + rng.integers(names.forms, size=len(picked))
+    return torch.from_numpy(picked), torch.from_numpy(texts)
 
 
 class Member(nn.Module):
@@ -99,11 +115,28 @@ class Member(nn.Module):
         photos = self._photos(self._maps(step), pooled, chances, step.cells)
         captions = self._texts(found.captions, found.sentences[0], step.captions)
         classes = self._texts(found.prompts, found.sentences[1], step.prompts)
-        known = _expected(chances[:, step.classes], sharp * photos @ classes.T)
+        trusted = slice(None) if found.ordinary is None else step.photos < found.ordinary
+        known = _expected(chances[trusted][:, step.classes], sharp * photos[trusted] @ classes.T)
         pseudo = self._pseudo(step, pooled)
         named = _contrast(sharp * pseudo @ classes.T)
         told = _contrast(sharp * photos @ captions.T, self._alike(step))
-        return told + CLASS_WEIGHT * (known + named)
+        called = [
+            names.weight * self._called(names, step.photos, photos, sharp, *picked)
+            for names, picked in zip(found.names, step.names, strict=True)
+        ]
+        return sum(called, told + CLASS_WEIGHT * (known + named))
+
+    def _called(
+        self, names: Names, rows: Tensor, photos: Tensor, sharp: Tensor, *picked: Tensor
+    ) -> Tensor:
+        """The contrast of photos and names, where several may be right; both ways, summed."""
+        numbers, texts = picked
+        if not len(numbers):
+            return photos.new_zeros(())
+        shown = names.shown[rows][:, numbers].float()
+        scores = sharp * photos @ self._texts(names.texts, names.sentences, texts).T
+        some = shown.sum(1) > 0
+        return _shared(scores.T, shown.T) + _shared(scores[some], shown[some])
 
     def _alike(self, step: Step) -> Tensor:
         """How alike, (n, n) cosines, each photo's captions are to each of the step's captions."""
@@ -160,6 +193,11 @@ def _one_way(scores: Tensor, alike: Tensor | None) -> Tensor:
     return F.cross_entropy(scores, torch.lerp(torch.eye(len(scores)), near, SOFTENED))
 
 
+def _shared(scores: Tensor, right: Tensor) -> Tensor:
+    """The cross-entropy where the ones that are `right` in a row share it; each row has one."""
+    return F.cross_entropy(scores, right / right.sum(1, keepdim=True))
+
+
 def _expected(chances: Tensor, scores: Tensor) -> Tensor:
     """The cross-entropy to soft labels, each photo weighted by how likely these classes are."""
     loss = -(chances * scores.log_softmax(-1)).sum()
@@ -184,7 +222,7 @@ class MemberTraining:
         self._optimizer = torch.optim.AdamW(
             groups, course.lr, betas=(0.9, 0.98), weight_decay=course.weight_decay
         )
-        self.steps = math.ceil(member.features.count / course.batch_size)
+        self.steps = math.ceil(member.features.turn_count / course.batch_size)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, _rate(course.epochs * self.steps, course.warmup)
         )

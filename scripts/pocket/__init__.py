@@ -1,0 +1,1 @@
+"""What `scripts/train_pocket.py` is made of."""
