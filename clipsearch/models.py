@@ -139,6 +139,25 @@ class Models:
             return list(held)
         return [self._known(self._wanted)]
 
+    def renew(self, folder: Path) -> None:
+        """Take the present weights of models that ship; what older ones embedded is of no use.
+
+        The caller holds the lock of the index in `folder`.
+        """
+        from clipsearch.store.moving import remove
+
+        for model in self.to_index():
+            now = encoders.shipped(self._spec_of(model)) if model and not self._given else None
+            if model and now and now[:2] != _identity(model):
+                count, _ = self._catalog.fingerprint(model.id)
+                if count:
+                    log.warning(
+                        "the %s of this version is another one than what embedded the %d photos of"
+                        " this index: they are embedded anew", model.spec, count,
+                    )  # fmt: skip
+                remove(folder, self._catalog, model)
+                self._catalog.renew_model(model.id, *now)
+
     def for_indexing(self, model: Model) -> encoders.Encoder:
         """A model's encoder as pictures are indexed with it; exported first if ONNX runs it.
 
@@ -387,6 +406,11 @@ def _exported(
 
 def _checked(encoder: encoders.Encoder, model: Model) -> encoders.Encoder:
     if (encoder.weights, encoder.preprocess) != (model.weights, model.preprocess):
+        if encoders.shipped(parse_spec(model.spec)):
+            raise ModelMismatch(
+                f"this index was made with {model.spec} of another version of clipsearch; to have"
+                " its photos embedded anew by that of this version: clipsearch index"
+            )
         raise ModelMismatch(
             f"the weights are not those of {model.spec} that this index was made with, so their"
             " scores would mean nothing.\nBring the old file back, or make a new index:"

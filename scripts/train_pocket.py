@@ -39,7 +39,7 @@ from clipsearch.encoders.pocket.training import Member, MemberTraining, fill
 from clipsearch.encoders.spec import parse_spec
 
 TRAINED_ON = "Flickr8k and COCO train2014 captions, ImageNet class names"
-SHAPE = HeadShape(members=3, width=192, out=160, layers=1, queries=3, dropout=0.1)
+SHAPE = HeadShape(members=3, width=256, out=160, layers=1, queries=3, dropout=0.1)
 COURSE = Course(epochs=12, batch_size=600, lr=3e-3, weight_decay=0.1)
 
 

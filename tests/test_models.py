@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -130,3 +132,32 @@ def test_without_a_model_named_an_index_run_keeps_all_up_to_date(
     for model in (spec, "pocket"):
         done = clipsearch("similar", photos / "01.jpg", "-k", "all", "--model", model, "--json")
         assert len(json.loads(done.stdout)) == 12
+
+
+def test_an_index_of_an_older_pocket_is_brought_to_the_present_one(
+    clipsearch: Run, index: Path, photos: Path
+) -> None:
+    if pocket_files() is None:
+        pytest.skip("needs the group pocket")
+    clipsearch("index", photos, "--model", "pocket")
+    asked = ("query", "a cat", "--json")
+    answers = json.loads(clipsearch(*asked).stdout)
+    for arguments in ((), ("--runtime", "onnx")):
+        make_older(index)
+        older = clipsearch("query", "a cat")
+        assert (older.returncode, older.stdout) == (2, "")
+        assert "embedded anew by that of this version: clipsearch index" in older.stderr
+        done = clipsearch("index", *arguments)
+        assert "the 12 photos of this index: they are embedded anew" in done.stderr
+        assert "12 unchanged, 0 failed, 12 embedded anew" in done.stdout
+        again = json.loads(clipsearch(*asked).stdout)
+        scores = {hit["path"]: pytest.approx(hit["score"], abs=0.02) for hit in answers}
+        assert {hit["path"]: hit["score"] for hit in again} == scores
+        assert "embedded anew" not in clipsearch("index").stderr
+
+
+def make_older(index: Path) -> None:
+    """Let an index look as if an older pocket had made it."""
+    with closing(sqlite3.connect(index / "catalog.db")) as db, db:
+        db.execute("UPDATE models SET weights = ?", ("0" * 64,))
+        db.execute("DELETE FROM questions")

@@ -10,7 +10,7 @@ import importlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from clipsearch.encoders.aliases import Alias
 from clipsearch.encoders.spec import FAMILIES, WITHOUT_TORCH, Spec, parse_spec
@@ -34,7 +34,16 @@ __all__ = [
     "load_first",
     "parse_spec",
     "pocket_files",
+    "shipped",
 ]
+
+
+class Shipped(NamedTuple):
+    """What an index writes down of a model, known without loading it."""
+
+    weights: str  # SHA-256 of the weights, hex
+    preprocess: str
+    dim: int
 
 
 class Encoder(Protocol):
@@ -133,6 +142,13 @@ def pocket_files() -> tuple[Path, Path] | None:
     """The pocket model's two tower files; None if their packages are not installed."""
     files: tuple[Path, Path] | None = importlib.import_module(FAMILIES["pocket"]).pocket_files()
     return files
+
+
+def shipped(spec: Spec) -> Shipped | None:
+    """What a model is that comes with this version of clipsearch; None for any other."""
+    if spec.family != "pocket" or spec.file or pocket_files() is None:
+        return None
+    return Shipped(*importlib.import_module(FAMILIES["pocket"]).shipped())
 
 
 def download(spec: Spec) -> Path:

