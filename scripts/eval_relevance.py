@@ -20,10 +20,10 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from pocket.sources import opened, read_files, read_flickr8k
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from train_pocket import opened, read_photos, read_splits
 
 from clipsearch import encoders
 from clipsearch.encoders.spec import parse_spec
@@ -119,13 +119,9 @@ def main() -> None:
 
 def read(folder: Path, kept: Path) -> Data:
     """Embed what is not in the cache yet."""
-    splits, encoder = read_splits(folder), encoders.load(parse_spec("pocket"))
-    texts = {
-        name: split.captions[5 * number : 5 * number + 5]
-        for split in splits.values()
-        for number, name in enumerate(split.names)
-    }
-    files = {name: data for name, data in read_photos(folder) if name in texts}
+    splits, encoder = read_flickr8k(folder), encoders.load(parse_spec("pocket"))
+    texts = {photo.name: photo.captions for photos in splits.values() for photo in photos}
+    files = {name: data for name, data in read_files(folder) if name in texts}
     names = sorted(files)
 
     def embed_photos() -> np.ndarray:
@@ -139,7 +135,9 @@ def read(folder: Path, kept: Path) -> Data:
 
     place = {name: number for number, name in enumerate(names)}
     captions = [texts[name] for name in names]
-    own = {part: np.array([place[name] for name in splits[part].names]) for part in ("dev", "test")}
+    own = {
+        part: np.array([place[photo.name] for photo in splits[part]]) for part in ("dev", "test")
+    }
     words = [word for word, _ in shown()] + not_shown()
     asked = [*words, *(f"a photo of a {word}" for word in words)]
     photos = cached(kept / f"photos-{encoder.weights[:8]}.npy", embed_photos)
