@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Unpack
 from clipsearch.errors import LARGEST, InvalidInput, arg, check_number
 from clipsearch.opened import OpenIndex, asked
 from clipsearch.photos.files.urls import photo_path
+from clipsearch.progress import Progress, untold
 from clipsearch.search.results import Hit, Photo
 from clipsearch.store.faults import explained
 from clipsearch.store.folder import (
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from clipsearch.search.labels.fitting import Label, LabelCount, LabelledPhoto
     from clipsearch.search.labels.lists import Labels
     from clipsearch.search.scoring import Scores
-
-Progress = Callable[[int, int], None]
 
 
 class Library(OpenIndex):
@@ -177,7 +176,7 @@ class Library(OpenIndex):
         """
         from clipsearch.encoders.captions import captioner_name, load_captioner
         from clipsearch.indexing.captions import write_captions
-        from clipsearch.indexing.loading import Loaders, usual_workers
+        from clipsearch.indexing.loading import Loaders
         from clipsearch.search.filtering.filters import Filters, no_photos_below
 
         check_number(arg("batch_size"), batch_size, 1)
@@ -190,8 +189,8 @@ class Library(OpenIndex):
                 raise no_photos_below(" or ".join(map(str, folders)))
             return write_captions(
                 self._catalog, name, partial(load_captioner, name, self._models.device), selection,
-                partial(Loaders, usual_workers(), isolated, stopping=stops), batch_size,
-                progress or (lambda done, total: None), stops,
+                partial(Loaders, isolated=isolated, stopping=stops), batch_size,
+                progress or untold, stops,
             )  # fmt: skip
 
     @asked
@@ -462,5 +461,5 @@ class Library(OpenIndex):
         model = self._models.chosen()
         return duplicates_in(
             self.folder, self._catalog, model, kinds, within, isolated,
-            progress or (lambda done, total: None),
+            progress or untold,
         )  # fmt: skip

@@ -16,6 +16,7 @@ from clipsearch import encoders
 from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import LARGEST, InvalidInput
 from clipsearch.models import Models
+from clipsearch.progress import Progress, untold
 from clipsearch.store.catalog import Catalog, StoredPhoto
 from clipsearch.store.conditions import EVERYTHING, Condition
 from clipsearch.store.faults import explained
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from clipsearch.store.status import Status
     from clipsearch.store.vectors.approximate.building import Optimized
 
-Progress = Callable[[int, int], None]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -162,7 +162,7 @@ class OpenIndex:
         from clipsearch.search.neutral import NEUTRAL
         from clipsearch.store.copying import copy
 
-        show = progress or (lambda done, total: None)
+        show = progress or untold
         return copy(self.folder, self._catalog, expanded(folder), own, NEUTRAL, show)
 
     def move(self, store: str, *, progress: Progress | None = None) -> Moved:

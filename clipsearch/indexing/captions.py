@@ -11,6 +11,7 @@ import numpy as np
 
 from clipsearch.encoders.captions import Captioner
 from clipsearch.indexing.loading import STOPPED, Loaded, Loaders, load_ahead
+from clipsearch.progress import Progress
 from clipsearch.store.catalog import Catalog
 from clipsearch.store.conditions import Condition
 
@@ -35,7 +36,7 @@ def write_captions(
     selection: Condition,
     loaders: Callable[[], Loaders],
     batch_size: int | None,
-    progress: Callable[[int, int], None],
+    progress: Progress,
     stopping: Callable[[], bool],
 ) -> CaptionReport:
     """Caption the selected photos that have none by `model`; each batch is kept as it is done.

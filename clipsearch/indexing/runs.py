@@ -32,6 +32,7 @@ from clipsearch.indexing.targets import (
 from clipsearch.indexing.targets import forget as take_out
 from clipsearch.models import Models
 from clipsearch.photos.files.urls import joined
+from clipsearch.progress import Progress
 from clipsearch.store.catalog import Catalog, Model, Root
 from clipsearch.store.catalog.departed import MOST_DAYS
 from clipsearch.store.faults import explained
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("clipsearch")
 
-Progress = Callable[[int, int], None]
 
 _LONGEST_POLL = 366 * 86_400  # seconds, and less than any system counts in its waits
 

@@ -230,7 +230,7 @@ class Answers:
     ) -> list[Hit]:
         """As `find`, the first hits ordered by the model `by`, which looks at their files."""
         from clipsearch.encoders.captions import load_matcher
-        from clipsearch.indexing.loading import Loaders, usual_workers
+        from clipsearch.indexing.loading import Loaders
         from clipsearch.search.rerank import FIRST, reranked, sentence_of
 
         sentence = sentence_of(wanted.terms)
@@ -238,7 +238,7 @@ class Answers:
         hits = self.find(replace(wanted, k=reach), allow_url)
         if hits:
             matcher = load_matcher(by, self._models.device)
-            hits = reranked(hits, sentence, matcher, Loaders(usual_workers(), isolated))
+            hits = reranked(hits, sentence, matcher, Loaders(isolated=isolated))
         return hits[: wanted.k]
 
     def find_similar(

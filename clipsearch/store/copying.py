@@ -18,12 +18,13 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from clipsearch.errors import InvalidInput, LibraryError
+from clipsearch.progress import Progress
 from clipsearch.replacing import clear_unfinished, put_in_place, sync, unfinished
 from clipsearch.store.catalog import Catalog
 from clipsearch.store.database import FILE_NAME
@@ -37,8 +38,6 @@ from clipsearch.store.vectors.sync import bring_up, is_of, vector_file
 BEFORE = ".before"  # the ending of a file that was replaced
 
 _ROWS_A_BATCH = 16_384
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from clipsearch.errors import InvalidInput, LibraryBusy, LibraryError
+from clipsearch.progress import Progress
 from clipsearch.store.catalog import Catalog, Engine, Model
 from clipsearch.store.lock import write_lock
 from clipsearch.store.vectors import sync
@@ -20,8 +20,6 @@ log = logging.getLogger("clipsearch")
 FILES = "faiss"  # the index folder's own files
 
 COMPARED = 10_000  # photos, evenly spread, whose vectors and facts are compared after a move
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

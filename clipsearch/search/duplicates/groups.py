@@ -17,12 +17,12 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from clipsearch.errors import InvalidInput, arg, check_number
-from clipsearch.indexing.loading import usual_workers
 from clipsearch.indexing.pictures import all_pictures
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.opening import Place
 from clipsearch.photos.files.presence import Looker, Seen
 from clipsearch.photos.files.urls import PhotoPath, photo_path
+from clipsearch.progress import Progress
 from clipsearch.search.duplicates.hamming import Pairs, near_pairs
 from clipsearch.store.catalog import Catalog, Model, PhotoFile, PhotoRow
 
@@ -93,7 +93,7 @@ def duplicates_in(
     kinds: Sequence[Kind],
     within: float,
     isolated: bool,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> list[Group]:
     """The duplicates in an index, as `Library.duplicates` says; none without a model.
 
@@ -105,7 +105,7 @@ def duplicates_in(
         return []
     hashes: Mapping[str, bytes] = {}
     if "pictures" in kinds or "shots" in kinds:
-        hashes = all_pictures(folder, catalog, usual_workers(), isolated, progress)
+        hashes = all_pictures(folder, catalog, isolated, progress)
     return find_duplicates(catalog, model, hashes, kinds, within)
 
 

@@ -20,6 +20,7 @@ from clipsearch.encoders.imagenet import class_names
 from clipsearch.encoders.rows import embedded_texts
 from clipsearch.errors import InvalidInput
 from clipsearch.models import TextEncoder
+from clipsearch.progress import Progress
 from clipsearch.store.catalog import Model
 from clipsearch.store.vectors.label_rows import LabelRows, read_label_rows, write_label_rows
 
@@ -28,7 +29,6 @@ log = logging.getLogger("clipsearch")
 # A list of labels, or where one is: a file's name, "imagenet", or None for our own.
 Labels = Sequence[str] | str | os.PathLike[str] | None
 
-Progress = Callable[[int, int], None]
 
 OURS = Path(__file__).with_name("labels.txt")
 

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 from clipsearch.errors import LibraryError
 from clipsearch.photos.files.mounts import network_type
+from clipsearch.progress import Progress
 from clipsearch.store.catalog.selection import Selection, add_functions
 from clipsearch.store.database import FILE_NAME, Origin, file
 from clipsearch.store.database.reading import Reading, checked
@@ -121,7 +122,7 @@ class Connection:
         target: Path,
         source: Path | None,
         questions: Sequence[str],
-        progress: Callable[[int, int], None],
+        progress: Progress,
     ) -> None:
         """Write the catalog as it is at this moment to a new file, a copy of the index `source`.
 

@@ -12,13 +12,14 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from clipsearch.errors import LibraryError, arg
+from clipsearch.progress import Progress
 from clipsearch.store.database import damage, fulltext, revisions
 from clipsearch.store.database.paths import from_db, mounted_at, to_db
 from clipsearch.store.database.reading import (
@@ -37,8 +38,6 @@ SCHEMA_VERSION = 10  # the number of migrations
 
 _PATIENCE = 30.0  # seconds that a short write of another process is waited for
 _STEPS_A_LOOK = 200_000  # of SQLite's virtual machine: some hundred looks a second
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
