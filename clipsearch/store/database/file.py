@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from clipsearch.errors import LibraryError, arg
+from clipsearch.errors import INDEX_FOLDER, LibraryError, arg
 from clipsearch.progress import Progress
 from clipsearch.store.database import damage, fulltext, revisions
 from clipsearch.store.database.paths import from_db, mounted_at, to_db
@@ -223,7 +223,7 @@ def _version(connection: sqlite3.Connection, file: Path) -> int:
         raise damage.told(file, error) from error
     if tables and application != APPLICATION_ID:
         raise LibraryError(
-            f"{file} was not made by clipsearch; name another folder with {arg('index')}"
+            f"{file} was not made by clipsearch; name another folder with {arg(INDEX_FOLDER)}"
         )
     if version > SCHEMA_VERSION:
         raise LibraryError(
