@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
 from clipsearch.errors import LARGEST, InvalidInput, arg, check_number
@@ -174,23 +173,17 @@ class Library(OpenIndex):
         Raises:
             InvalidInput: a folder that the index does not know, or `batch_size` below 1.
         """
-        from clipsearch.encoders.captions import captioner_name, load_captioner
+        from clipsearch.encoders.captions import captioner_name
         from clipsearch.indexing.captions import write_captions
-        from clipsearch.indexing.loading import Loaders
-        from clipsearch.search.filtering.filters import Filters, no_photos_below
+        from clipsearch.search.filtering.filters import some_below
 
         check_number(arg("batch_size"), batch_size, 1)
         name = captioner_name(model)
-        stops = stopping or (lambda: False)
         with explained(self.folder):
             self._catalog.open_to_write()
-            selection = self._selected(Filters(folder=folders))
-            if folders and not self._catalog.count_selected(selection):
-                raise no_photos_below(" or ".join(map(str, folders)))
             return write_captions(
-                self._catalog, name, partial(load_captioner, name, self._models.device), selection,
-                partial(Loaders, isolated=isolated, stopping=stops), batch_size,
-                progress or untold, stops,
+                self._catalog, name, self._models.device, some_below(folders, self._catalog),
+                batch_size, isolated, progress or untold, stopping or (lambda: False),
             )  # fmt: skip
 
     @asked

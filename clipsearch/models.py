@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from clipsearch import encoders
 from clipsearch.encoders.onnx.texts import folder_of, open_exported
-from clipsearch.encoders.rows import are_units, no_embedding
+from clipsearch.encoders.rows import are_units
 from clipsearch.encoders.spec import Spec, parse_spec, sha256_of, weights_in
 from clipsearch.errors import InvalidInput, ModelError, ModelMismatch, arg
 from clipsearch.store.catalog import Catalog, Model
@@ -237,20 +237,6 @@ class Models:
         """Whether words can be embedded without loading anything."""
         return _identity(model) in self._texts
 
-    def embed_texts(self, model: Model, texts: Sequence[str]) -> np.ndarray:
-        """Embed texts, (n, dim) float32 unit rows; what was asked before needs no model.
-
-        Raises:
-            InvalidInput: the model makes no unit row of one.
-        """
-        import numpy as np
-
-        rows = self.usable_rows(model, texts)
-        for text in texts:
-            if text not in rows:
-                raise no_embedding(text)
-        return np.stack([rows[text] for text in texts])
-
     def embed_neutral(self, model: Model, texts: Sequence[str]) -> np.ndarray:
         """Embed those of the texts of which the model makes unit rows, (n, dim) float32."""
         import numpy as np
@@ -261,7 +247,10 @@ class Models:
         return np.stack([*rows.values()])
 
     def usable_rows(self, model: Model, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        """The embedding of each text of which the model makes a unit row, (dim,) float32."""
+        """The embedding of each text of which the model makes a unit row, (dim,) float32.
+
+        What was asked before needs no model.
+        """
         import numpy as np
 
         meant = {text: text.encode("utf-8", "replace").decode() for text in texts}  # no surrogates

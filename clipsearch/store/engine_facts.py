@@ -61,7 +61,7 @@ def told(condition: Condition) -> Condition | None:
 
 
 _KNOWN: dict[str, Condition] = {
-    "place": Is("latitude", "<", NOWHERE),
+    "coordinates": Is("latitude", "<", NOWHERE),
     "date": Is("dated", "==", True),
     "camera": Is("camera", ">", ""),
 }
