@@ -102,7 +102,7 @@ class OpenIndex:
         nothing can be written.
 
         Raises:
-            InvalidInput: `mounted` names no indexed folder, or a place that is none.
+            InvalidInput: `mounted` names no indexed folder, or a folder here that is none.
             LibraryError: the folder is no index, or cannot be used.
             ModelError: `model` names no model.
             ModelMismatch: `encoder` is not the one that made the index's vectors.
@@ -115,12 +115,12 @@ class OpenIndex:
                 catalog = Catalog.create(path)
             else:
                 catalog = Catalog.open(path)
-            places = None
+            here = None
             if mounted:
                 from clipsearch.store.mounted import mounted_folders
 
-                places = mounted_folders(catalog, mounted)
-            return cls(path, catalog, Models(catalog, spec, device, encoder), places)
+                here = mounted_folders(catalog, mounted)
+            return cls(path, catalog, Models(catalog, spec, device, encoder), here)
 
     def __enter__(self) -> Self:
         return self

@@ -51,7 +51,7 @@ def parse_question(text: str) -> list[Term]:
     """
     if not text.strip():
         raise InvalidInput('the query is empty; describe a picture: clipsearch query "a dog"')
-    # Of the same length, so that places in it are places in the text.
+    # Of the same length, so that what stands somewhere in it stands there in the text.
     unquoted = re.sub(r'"[^"]*"', lambda quoted: "x" * len(quoted[0]), text)
     signs = list(_SIGN.finditer(unquoted))
     begins_with_sign = bool(signs) and signs[0].start() == 0
