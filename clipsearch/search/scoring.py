@@ -41,7 +41,7 @@ def score_pictures(
         raise InvalidInput("name at least one picture")
     if isinstance(texts, str) or not texts:
         raise InvalidInput(
-            f'give texts to compare, such as "a dog" and "a cat", with {arg("texts")}'
+            f'give the texts to compare, such as "a dog" and "a cat", with {arg("texts")}'
         )
     if not all(text.strip() for text in texts):
         raise InvalidInput("one of the texts is empty")
