@@ -15,12 +15,8 @@ from typing import TYPE_CHECKING, Unpack
 from clipsearch.errors import LARGEST, InvalidInput, arg, check_number
 from clipsearch.opened import OpenIndex, asked
 from clipsearch.photos.files.urls import photo_path
-from clipsearch.progress import Progress, untold
-from clipsearch.search.results import Hit, Photo
 from clipsearch.store.faults import explained
-from clipsearch.store.folder import (
-    StrPath,
-)
+from clipsearch.store.folder import StrPath
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,11 +24,13 @@ if TYPE_CHECKING:
     from clipsearch.indexing.captions import CaptionReport
     from clipsearch.indexing.report import IndexReport
     from clipsearch.indexing.targets import Held
+    from clipsearch.progress import Progress
     from clipsearch.search.duplicates.groups import Group, Kind
     from clipsearch.search.filtering.facets import Facets
     from clipsearch.search.filtering.filters import FilterNames, Filters
     from clipsearch.search.labels.fitting import Label, LabelCount, LabelledPhoto
     from clipsearch.search.labels.lists import Labels
+    from clipsearch.search.results import Hit, Photo
     from clipsearch.search.scoring import Scores
 
 
@@ -175,6 +173,7 @@ class Library(OpenIndex):
         """
         from clipsearch.encoders.captions import captioner_name
         from clipsearch.indexing.captions import write_captions
+        from clipsearch.progress import untold
         from clipsearch.search.filtering.filters import some_below
 
         check_number(arg("batch_size"), batch_size, 1)
@@ -320,6 +319,7 @@ class Library(OpenIndex):
             InvalidInput: a filter that makes no sense, or k below 1.
         """
         from clipsearch.search.nearest import check_k
+        from clipsearch.search.results import Photo
         from clipsearch.store.presence import Presence
 
         check_k(k)
@@ -354,6 +354,8 @@ class Library(OpenIndex):
         Raises:
             InvalidInput: there is none.
         """
+        from clipsearch.search.results import Photo
+
         stored = self.stored(id)
         if stored is None:
             raise InvalidInput(f"the index holds no photo with the id {id}")
@@ -449,6 +451,7 @@ class Library(OpenIndex):
         Raises:
             InvalidInput: a kind that does not exist, or a negative `within`.
         """
+        from clipsearch.progress import untold
         from clipsearch.search.duplicates.groups import duplicates_in
 
         model = self._models.chosen()

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from clipsearch import encoders
-from clipsearch.encoders.onnx.texts import folder_of, open_exported
-from clipsearch.encoders.rows import are_units
 from clipsearch.encoders.spec import Spec, parse_spec, sha256_of, weights_in
 from clipsearch.errors import InvalidInput, ModelError, ModelMismatch, arg
 from clipsearch.store.catalog import Catalog, Model
@@ -223,6 +221,9 @@ class Models:
         key = _identity(model)
         if loaded := self._texts.get(key):
             return loaded
+        # Not before: a run with nothing to do embeds no words.
+        from clipsearch.encoders.onnx.texts import open_exported
+
         with self._loading:
             if key not in self._texts:
                 exported = None
@@ -260,6 +261,8 @@ class Models:
         }
 
     def _known_rows(self, model: Model, texts: Sequence[str]) -> dict[str, bytes]:
+        from clipsearch.encoders.rows import are_units
+
         known = self._remembered(model, texts)
         # One that an older version kept may be none.
         known = {text: row for text, row in known.items() if _is_unit(row)}
@@ -323,6 +326,8 @@ class Models:
 
         `texts` that every question will need are embedded, so that the first one finds them.
         """
+        from clipsearch.encoders.onnx.texts import folder_of
+
         for model in self._catalog.models():
             try:
                 if not folder_of(model.weights, model.preprocess).is_dir():
@@ -352,6 +357,8 @@ def _identity(model: Model) -> Identity:
 
 def _is_unit(row: bytes) -> bool:
     import numpy as np
+
+    from clipsearch.encoders.rows import are_units
 
     return bool(are_units(np.frombuffer(row, "<f4")[None])[0])
 

@@ -16,7 +16,6 @@ from clipsearch import encoders
 from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import LARGEST, InvalidInput
 from clipsearch.models import Models
-from clipsearch.progress import Progress, untold
 from clipsearch.store.catalog import Catalog, StoredPhoto
 from clipsearch.store.conditions import EVERYTHING, Condition
 from clipsearch.store.faults import explained
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from clipsearch.indexing.runs import Runs
     from clipsearch.photos.decoding.isolated import Processes
+    from clipsearch.progress import Progress
     from clipsearch.search.answers import Answer, Answers, Question
     from clipsearch.search.filtering.filters import FilterNames, Filters
     from clipsearch.search.labels.fitting import LabelCount
@@ -159,6 +159,7 @@ class OpenIndex:
             InvalidInput: something else is there.
             LibraryBusy: another process is writing there.
         """
+        from clipsearch.progress import untold
         from clipsearch.search.neutral import NEUTRAL
         from clipsearch.store.copying import copy
 

@@ -32,7 +32,6 @@ from clipsearch.indexing.targets import (
 from clipsearch.indexing.targets import forget as take_out
 from clipsearch.models import Models
 from clipsearch.photos.files.urls import joined
-from clipsearch.progress import Progress
 from clipsearch.store.catalog import Catalog, Model, Root
 from clipsearch.store.catalog.departed import MOST_DAYS
 from clipsearch.store.faults import explained
@@ -42,6 +41,7 @@ from clipsearch.store.running import telling
 
 if TYPE_CHECKING:
     from clipsearch.indexing.distributed.cluster import Cluster
+    from clipsearch.progress import Progress
 
 log = logging.getLogger("clipsearch")
 

@@ -6,14 +6,17 @@ import logging
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clipsearch.errors import InvalidInput, LibraryBusy, LibraryError
-from clipsearch.progress import Progress
 from clipsearch.store.catalog import Catalog, Engine, Model
 from clipsearch.store.lock import write_lock
 from clipsearch.store.vectors import sync
 from clipsearch.store.vectors.store import Away, FileStore, VectorStore
 from clipsearch.store.vectors.sync import vector_file
+
+if TYPE_CHECKING:
+    from clipsearch.progress import Progress
 
 log = logging.getLogger("clipsearch")
 

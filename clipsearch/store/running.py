@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from clipsearch.progress import Progress
 from clipsearch.replacing import replacing
 from clipsearch.store.lock import is_held
+
+if TYPE_CHECKING:
+    from clipsearch.progress import Progress
 
 _INTERVAL = 1.0  # seconds between two writes
 _STALE = 120.0  # seconds after which a run is over for who may not ask the index's lock

@@ -17,9 +17,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clipsearch.errors import INDEX_FOLDER, LibraryError, arg
-from clipsearch.progress import Progress
 from clipsearch.store.database import damage, fulltext, revisions
 from clipsearch.store.database.paths import from_db, mounted_at, to_db
 from clipsearch.store.database.reading import (
@@ -30,6 +30,9 @@ from clipsearch.store.database.reading import (
     read_only,
 )
 from clipsearch.store.lock import write_lock
+
+if TYPE_CHECKING:
+    from clipsearch.progress import Progress
 
 FILE_NAME = "catalog.db"
 APPLICATION_ID = 0x636C6970  # "clip", so that `file` and we can tell whose database it is
