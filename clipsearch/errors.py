@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 _PARAMETER = re.compile("\x02(\\w+)\x03")
 
-# What an index's folder is called, which is `folder` where an index is opened, and with its photos
-# in mind that is another thing.
+# The folder of an index: `folder` where one is opened, and --index to commands, whose --folder is
+# one of photos.
 INDEX_FOLDER = "index_folder"
 
 
