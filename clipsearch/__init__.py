@@ -30,18 +30,21 @@ if TYPE_CHECKING:
     from clipsearch.photos.decoding.isolated import Processes
     from clipsearch.photos.facts.facts import Facts
     from clipsearch.photos.scanning.rules import ScanRules
+    from clipsearch.progress import Progress
     from clipsearch.scores import score
     from clipsearch.search.answers import Answer, Question
-    from clipsearch.search.duplicates.groups import Duplicate, Group
+    from clipsearch.search.duplicates.groups import Duplicate, Group, Kind
     from clipsearch.search.filtering.facets import Facets
     from clipsearch.search.filtering.filters import FilterNames, Filters
     from clipsearch.search.labels.fitting import Label, LabelCount, LabelledPhoto
+    from clipsearch.search.labels.lists import Labels
     from clipsearch.search.results import Hit, Photo
     from clipsearch.search.scoring import Scores
     from clipsearch.store.catalog import StoredPhoto
     from clipsearch.store.catalog.departed import Kept
     from clipsearch.store.copying import Copied
     from clipsearch.store.database import Origin
+    from clipsearch.store.folder import StrPath
     from clipsearch.store.moving import Moved
     from clipsearch.store.running import Run
     from clipsearch.store.status import ModelStatus, RootStatus, Status
@@ -68,9 +71,11 @@ __all__ = [
     "IndexReport",
     "InvalidInput",
     "Kept",
+    "Kind",
     "Label",
     "LabelCount",
     "LabelledPhoto",
+    "Labels",
     "Library",
     "LibraryBusy",
     "LibraryError",
@@ -83,6 +88,7 @@ __all__ = [
     "Photo",
     "PhotoError",
     "Processes",
+    "Progress",
     "Question",
     "RootStatus",
     "Run",
@@ -90,6 +96,7 @@ __all__ = [
     "Scores",
     "Status",
     "StoredPhoto",
+    "StrPath",
     "WeightsUnavailable",
     "__version__",
     "score",
@@ -112,9 +119,11 @@ _HOMES = {
     "Hit": "clipsearch.search.results",
     "IndexReport": "clipsearch.indexing.report",
     "Kept": "clipsearch.store.catalog.departed",
+    "Kind": "clipsearch.search.duplicates.groups",
     "Label": "clipsearch.search.labels.fitting",
     "LabelCount": "clipsearch.search.labels.fitting",
     "LabelledPhoto": "clipsearch.search.labels.fitting",
+    "Labels": "clipsearch.search.labels.lists",
     "Library": "clipsearch.library",
     "ModelStatus": "clipsearch.store.status",
     "Moved": "clipsearch.store.moving",
@@ -122,6 +131,7 @@ _HOMES = {
     "Origin": "clipsearch.store.database",
     "Photo": "clipsearch.search.results",
     "Processes": "clipsearch.photos.decoding.isolated",
+    "Progress": "clipsearch.progress",
     "Question": "clipsearch.search.answers",
     "RootStatus": "clipsearch.store.status",
     "Run": "clipsearch.store.running",
@@ -129,6 +139,7 @@ _HOMES = {
     "Scores": "clipsearch.search.scoring",
     "Status": "clipsearch.store.status",
     "StoredPhoto": "clipsearch.store.catalog",
+    "StrPath": "clipsearch.store.folder",
     "score": "clipsearch.scores",
 }
 

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 _PARAMETER = re.compile("\x02(\\w+)\x03")
 
+# The folder of an index: `folder` where one is opened, and --index to commands, whose --folder is
+# one of photos.
+INDEX_FOLDER = "index_folder"
+
 
 def arg(name: str) -> str:
     """A parameter's name as it stands in the message of an error."""
@@ -38,14 +42,15 @@ def first_line(error: BaseException) -> str:
 
 def option(name: str) -> str:
     """What a parameter is called on the command line."""
-    return {"k": "-k", "texts": "--text"}.get(name) or f"--{name.replace('_', '-')}"
+    others = {"k": "-k", "texts": "--text", INDEX_FOLDER: "--index"}
+    return others.get(name) or f"--{name.replace('_', '-')}"
 
 
 class ClipsearchError(Exception):
     """The base of all errors that clipsearch raises on purpose."""
 
     def __str__(self) -> str:
-        return self.said(str)
+        return self.said(lambda name: "folder" if name == INDEX_FOLDER else name)
 
     def said(self, name: Callable[[str], str]) -> str:
         """The message, with each parameter called what `name` makes of its name in Python."""

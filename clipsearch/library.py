@@ -10,17 +10,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
 from clipsearch.errors import LARGEST, InvalidInput, arg, check_number
 from clipsearch.opened import OpenIndex, asked
 from clipsearch.photos.files.urls import photo_path
-from clipsearch.search.results import Hit, Photo
 from clipsearch.store.faults import explained
-from clipsearch.store.folder import (
-    StrPath,
-)
+from clipsearch.store.folder import StrPath
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,14 +24,14 @@ if TYPE_CHECKING:
     from clipsearch.indexing.captions import CaptionReport
     from clipsearch.indexing.report import IndexReport
     from clipsearch.indexing.targets import Held
+    from clipsearch.progress import Progress
     from clipsearch.search.duplicates.groups import Group, Kind
     from clipsearch.search.filtering.facets import Facets
     from clipsearch.search.filtering.filters import FilterNames, Filters
     from clipsearch.search.labels.fitting import Label, LabelCount, LabelledPhoto
     from clipsearch.search.labels.lists import Labels
+    from clipsearch.search.results import Hit, Photo
     from clipsearch.search.scoring import Scores
-
-Progress = Callable[[int, int], None]
 
 
 class Library(OpenIndex):
@@ -175,23 +171,18 @@ class Library(OpenIndex):
         Raises:
             InvalidInput: a folder that the index does not know, or `batch_size` below 1.
         """
-        from clipsearch.encoders.captions import captioner_name, load_captioner
+        from clipsearch.encoders.captions import captioner_name
         from clipsearch.indexing.captions import write_captions
-        from clipsearch.indexing.loading import Loaders, usual_workers
-        from clipsearch.search.filtering.filters import Filters, no_photos_below
+        from clipsearch.progress import untold
+        from clipsearch.search.filtering.filters import some_below
 
         check_number(arg("batch_size"), batch_size, 1)
         name = captioner_name(model)
-        stops = stopping or (lambda: False)
         with explained(self.folder):
             self._catalog.open_to_write()
-            selection = self._selected(Filters(folder=folders))
-            if folders and not self._catalog.count_selected(selection):
-                raise no_photos_below(" or ".join(map(str, folders)))
             return write_captions(
-                self._catalog, name, partial(load_captioner, name, self._models.device), selection,
-                partial(Loaders, usual_workers(), isolated, stopping=stops), batch_size,
-                progress or (lambda done, total: None), stops,
+                self._catalog, name, self._models.device, some_below(folders, self._catalog),
+                batch_size, isolated, progress or untold, stopping or (lambda: False),
             )  # fmt: skip
 
     @asked
@@ -328,6 +319,7 @@ class Library(OpenIndex):
             InvalidInput: a filter that makes no sense, or k below 1.
         """
         from clipsearch.search.nearest import check_k
+        from clipsearch.search.results import Photo
         from clipsearch.store.presence import Presence
 
         check_k(k)
@@ -362,6 +354,8 @@ class Library(OpenIndex):
         Raises:
             InvalidInput: there is none.
         """
+        from clipsearch.search.results import Photo
+
         stored = self.stored(id)
         if stored is None:
             raise InvalidInput(f"the index holds no photo with the id {id}")
@@ -457,10 +451,11 @@ class Library(OpenIndex):
         Raises:
             InvalidInput: a kind that does not exist, or a negative `within`.
         """
+        from clipsearch.progress import untold
         from clipsearch.search.duplicates.groups import duplicates_in
 
         model = self._models.chosen()
         return duplicates_in(
             self.folder, self._catalog, model, kinds, within, isolated,
-            progress or (lambda done, total: None),
+            progress or untold,
         )  # fmt: skip

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from clipsearch import encoders
-from clipsearch.encoders.onnx.texts import folder_of, open_exported
-from clipsearch.encoders.rows import are_units, no_embedding
 from clipsearch.encoders.spec import Spec, parse_spec, sha256_of, weights_in
 from clipsearch.errors import InvalidInput, ModelError, ModelMismatch, arg
 from clipsearch.store.catalog import Catalog, Model
@@ -242,6 +240,9 @@ class Models:
         key = _identity(model)
         if loaded := self._texts.get(key):
             return loaded
+        # Not before: a run with nothing to do embeds no words.
+        from clipsearch.encoders.onnx.texts import open_exported
+
         with self._loading:
             if key not in self._texts:
                 exported = None
@@ -256,20 +257,6 @@ class Models:
         """Whether words can be embedded without loading anything."""
         return _identity(model) in self._texts
 
-    def embed_texts(self, model: Model, texts: Sequence[str]) -> np.ndarray:
-        """Embed texts, (n, dim) float32 unit rows; what was asked before needs no model.
-
-        Raises:
-            InvalidInput: the model makes no unit row of one.
-        """
-        import numpy as np
-
-        rows = self.usable_rows(model, texts)
-        for text in texts:
-            if text not in rows:
-                raise no_embedding(text)
-        return np.stack([rows[text] for text in texts])
-
     def embed_neutral(self, model: Model, texts: Sequence[str]) -> np.ndarray:
         """Embed those of the texts of which the model makes unit rows, (n, dim) float32."""
         import numpy as np
@@ -280,7 +267,10 @@ class Models:
         return np.stack([*rows.values()])
 
     def usable_rows(self, model: Model, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        """The embedding of each text of which the model makes a unit row, (dim,) float32."""
+        """The embedding of each text of which the model makes a unit row, (dim,) float32.
+
+        What was asked before needs no model.
+        """
         import numpy as np
 
         meant = {text: text.encode("utf-8", "replace").decode() for text in texts}  # no surrogates
@@ -290,6 +280,8 @@ class Models:
         }
 
     def _known_rows(self, model: Model, texts: Sequence[str]) -> dict[str, bytes]:
+        from clipsearch.encoders.rows import are_units
+
         known = self._remembered(model, texts)
         # One that an older version kept may be none.
         known = {text: row for text, row in known.items() if _is_unit(row)}
@@ -353,6 +345,8 @@ class Models:
 
         `texts` that every question will need are embedded, so that the first one finds them.
         """
+        from clipsearch.encoders.onnx.texts import folder_of
+
         for model in self._catalog.models():
             try:
                 if not folder_of(model.weights, model.preprocess).is_dir():
@@ -382,6 +376,8 @@ def _identity(model: Model) -> Identity:
 
 def _is_unit(row: bytes) -> bool:
     import numpy as np
+
+    from clipsearch.encoders.rows import are_units
 
     return bool(are_units(np.frombuffer(row, "<f4")[None])[0])
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from clipsearch.indexing.runs import Runs
     from clipsearch.photos.decoding.isolated import Processes
+    from clipsearch.progress import Progress
     from clipsearch.search.answers import Answer, Answers, Question
     from clipsearch.search.filtering.filters import FilterNames, Filters
     from clipsearch.search.labels.fitting import LabelCount
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from clipsearch.store.status import Status
     from clipsearch.store.vectors.approximate.building import Optimized
 
-Progress = Callable[[int, int], None]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -102,7 +102,7 @@ class OpenIndex:
         nothing can be written.
 
         Raises:
-            InvalidInput: `mounted` names no indexed folder, or a place that is none.
+            InvalidInput: `mounted` names no indexed folder, or a folder here that is none.
             LibraryError: the folder is no index, or cannot be used.
             ModelError: `model` names no model.
             ModelMismatch: `encoder` is not the one that made the index's vectors.
@@ -115,12 +115,12 @@ class OpenIndex:
                 catalog = Catalog.create(path)
             else:
                 catalog = Catalog.open(path)
-            places = None
+            here = None
             if mounted:
                 from clipsearch.store.mounted import mounted_folders
 
-                places = mounted_folders(catalog, mounted)
-            return cls(path, catalog, Models(catalog, spec, device, encoder), places)
+                here = mounted_folders(catalog, mounted)
+            return cls(path, catalog, Models(catalog, spec, device, encoder), here)
 
     def __enter__(self) -> Self:
         return self
@@ -159,10 +159,11 @@ class OpenIndex:
             InvalidInput: something else is there.
             LibraryBusy: another process is writing there.
         """
+        from clipsearch.progress import untold
         from clipsearch.search.neutral import NEUTRAL
         from clipsearch.store.copying import copy
 
-        show = progress or (lambda done, total: None)
+        show = progress or untold
         return copy(self.folder, self._catalog, expanded(folder), own, NEUTRAL, show)
 
     def move(self, store: str, *, progress: Progress | None = None) -> Moved:

@@ -23,44 +23,44 @@ _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EACCES
 
 
 @contextmanager
-def replacing(place: Path, lasting: bool = True) -> Iterator[Path]:
-    """Where to write a new file, which takes `place` when the block ends without an error.
+def replacing(target: Path, lasting: bool = True) -> Iterator[Path]:
+    """Where to write a new file, which becomes `target` when the block ends without an error.
 
-    It has the permissions of a file that it replaces. Until then what is at `place` stays, and
+    It has the permissions of a file that it replaces. Until then what is at `target` stays, and
     what was written is removed after an error. `lasting` is as for `put_in_place`.
 
     Raises:
         OSError: the disk is full or read-only.
     """
-    fresh = unfinished(place.parent)
+    fresh = unfinished(target.parent)
     try:
         yield fresh
         with suppress(FileNotFoundError):
-            fresh.chmod(stat.S_IMODE(place.stat().st_mode))
-        put_in_place(fresh, place, lasting)
+            fresh.chmod(stat.S_IMODE(target.stat().st_mode))
+        put_in_place(fresh, target, lasting)
     finally:
         with suppress(OSError):  # it is in place, was never begun, or the disk is gone
             fresh.unlink()
 
 
-def put_in_place(fresh: Path, place: Path, lasting: bool = True) -> None:
-    """Rename a complete file or folder to `place`, so that a power cut leaves the old or the new.
+def put_in_place(fresh: Path, target: Path, lasting: bool = True) -> None:
+    """Rename a complete file or folder to `target`, so that a power cut leaves the old or the new.
 
     A folder takes only the place of an empty one or of none. What is not `lasting` can be made
     again and tells by itself if it is damaged: it costs no sync.
 
     Raises:
-        OSError: the disk is full or read-only, or a folder that holds something is at `place`.
+        OSError: the disk is full or read-only, or a folder that holds something is at `target`.
     """
     if not lasting:
-        os.replace(fresh, place)
+        os.replace(fresh, target)
         return
     if fresh.is_dir():
         for path in fresh.rglob("*"):
             sync(path)
     sync(fresh)
-    os.replace(fresh, place)
-    sync(place.parent)
+    os.replace(fresh, target)
+    sync(target.parent)
 
 
 def sync(path: Path) -> None:

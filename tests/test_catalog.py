@@ -424,7 +424,7 @@ def test_photos_are_found_by_where_they_lie(catalog: Catalog, model: Model, root
 
     def lying(below: str, deep: bool) -> set[str]:
         known = set(catalog.known(root.id, below, deep))
-        assert {path for path, _, _ in catalog.stamps(root.id, below, deep)} == known
+        assert {path for path, _, _ in catalog.versions(root.id, below, deep)} == known
         assert catalog.without_vector(model.id + 1, root.id, below, deep) == known
         assert catalog.without_vector(model.id, root.id, below, deep) == set()
         return known

@@ -11,14 +11,16 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import typer
 
 from clipsearch.cli.wording import Photo, printable, score_of
 from clipsearch.errors import InvalidInput
 from clipsearch.notation import as_json
-from clipsearch.photos.files.urls import PhotoPath
+
+if TYPE_CHECKING:
+    from clipsearch.photos.files.urls import PhotoPath
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clipsearch.progress import Progress
 
 
 @contextmanager
-def counting(what: str) -> Iterator[Callable[[int, int], None] | None]:
+def counting(what: str) -> Iterator[Progress | None]:
     """What takes (done, total) and draws it with the time left; None if stderr is no terminal.
 
     The bar appears with the first count, since often there is nothing to do.
@@ -17,9 +21,9 @@ def counting(what: str) -> Iterator[Callable[[int, int], None] | None]:
         yield None
         return
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress as Bar
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with Bar(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, visible=False)
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 

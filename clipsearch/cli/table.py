@@ -7,9 +7,12 @@ import re
 import shutil
 import socket
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from clipsearch.cli.wording import Photo, away_of, fit_of, printable, score_of
-from clipsearch.photos.files.urls import PhotoPath
+
+if TYPE_CHECKING:
+    from clipsearch.photos.files.urls import PhotoPath
 
 # Terminals that show the codes they do not know, or know none. As most programs do, all others
 # are believed to understand links (OSC 8) or to ignore them.

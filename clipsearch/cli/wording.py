@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Protocol
 
-from clipsearch.photos.files.urls import PhotoPath
-
 if TYPE_CHECKING:
+    from clipsearch.photos.files.urls import PhotoPath
     from clipsearch.photos.scanning.rules import ScanRules
     from clipsearch.search.filtering.filters import Filters
 

@@ -17,11 +17,11 @@ from clipsearch.encoders.rows import UNUSABLE, are_units, embedded_texts
 from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import InvalidInput, arg
 from clipsearch.indexing.loading import Loaders, Unread, load_ahead
+from clipsearch.progress import Progress
 from clipsearch.search.labels.lists import ensembles
 
 log = logging.getLogger("clipsearch")
 
-Progress = Callable[[int, int], None]
 
 # The models to be measured, by the names that the results show: each loaded when it is its turn.
 Candidates = Mapping[str, Callable[[], Encoder]]

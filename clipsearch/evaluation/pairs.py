@@ -15,6 +15,7 @@ import numpy as np
 
 from clipsearch.errors import InvalidInput, arg
 from clipsearch.photos.scanning.names import is_photo_name
+from clipsearch.textfile import text_of
 
 log = logging.getLogger("clipsearch")
 
@@ -95,12 +96,7 @@ def splits_of(file: str | os.PathLike[str]) -> set[str]:
 
 def _rows(table: Path) -> tuple[list[_Row], bool]:
     """The rows that hold an image and a caption, and whether there is a column of splits."""
-    try:
-        text = table.read_text("utf-8-sig")
-    except OSError as error:
-        raise InvalidInput(f"{table} cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{table} is no table of captions: it is not UTF-8 text") from error
+    text = text_of(table, "table of captions")
     if not text.strip():
         raise InvalidInput(f"{table} is empty; it needs a header and a row for each caption")
     header, delimiter = _header(text.lstrip().partition("\n")[0])

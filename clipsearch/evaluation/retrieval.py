@@ -14,10 +14,11 @@ import numpy as np
 
 from clipsearch.errors import InvalidInput
 from clipsearch.evaluation.bootstrap import Estimate, RankEstimates, estimate_ranks
-from clipsearch.evaluation.embedding import Candidates, Embedder, LeftOut, Progress
+from clipsearch.evaluation.embedding import Candidates, Embedder, LeftOut
 from clipsearch.evaluation.pairs import Pairs
 from clipsearch.evaluation.ranks import best_ranks_of, ranks_of
-from clipsearch.indexing.loading import Loaders, usual_workers
+from clipsearch.indexing.loading import Loaders
+from clipsearch.progress import Progress
 
 KS = (1, 5, 10)
 
@@ -76,7 +77,7 @@ def evaluate_retrieval(
     """
     total = len(models) * (len(pairs.images) + len(pairs.captions))
     found = []
-    with Loaders(usual_workers(), isolated) as loaders:
+    with Loaders(isolated=isolated) as loaders:
         embedder = Embedder(loaders, total, progress)
         for name, load in models.items():
             encoder = load()

@@ -17,10 +17,11 @@ import numpy as np
 
 from clipsearch.errors import InvalidInput
 from clipsearch.evaluation.bootstrap import Estimate, estimate_shares
-from clipsearch.evaluation.embedding import Candidates, Embedder, LeftOut, Progress
+from clipsearch.evaluation.embedding import Candidates, Embedder, LeftOut
 from clipsearch.evaluation.ranks import ranks_of
-from clipsearch.indexing.loading import Loaders, usual_workers
+from clipsearch.indexing.loading import Loaders
 from clipsearch.photos.scanning.walk import walk
+from clipsearch.progress import Progress
 from clipsearch.search.labels.lists import TEMPLATES
 
 log = logging.getLogger("clipsearch")
@@ -148,7 +149,7 @@ def evaluate_zeroshot(
     _check_classes(folders)
     texts = len(folders.classes) * len(templates)
     found = []
-    with Loaders(usual_workers(), isolated) as loaders:
+    with Loaders(isolated=isolated) as loaders:
         embedder = Embedder(loaders, len(models) * (len(folders.images) + texts), progress)
         for name, load in models.items():
             encoder = load()

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipsearch.encoders.captions import Captioner
+from clipsearch.encoders.captions import Captioner, load_captioner
 from clipsearch.indexing.loading import STOPPED, Loaded, Loaders, load_ahead
+from clipsearch.progress import Progress
 from clipsearch.store.catalog import Catalog
 from clipsearch.store.conditions import Condition
 
@@ -31,28 +32,28 @@ class CaptionReport:
 def write_captions(
     catalog: Catalog,
     model: str,
-    captioner: Callable[[], Captioner],
+    device: str,
     selection: Condition,
-    loaders: Callable[[], Loaders],
     batch_size: int | None,
-    progress: Callable[[int, int], None],
+    isolated: bool,
+    progress: Progress,
     stopping: Callable[[], bool],
 ) -> CaptionReport:
     """Caption the selected photos that have none by `model`; each batch is kept as it is done.
 
-    `captioner` and `loaders` are made when there is work for them. `stopping` is asked after each
-    file; once true, the batch at hand is still captioned.
+    The model is loaded when there is work for it. `stopping` is asked after each file; once true,
+    the batch at hand is still captioned.
     """
     started = time.monotonic()
     paths = catalog.paths_without_caption(model, selection)
     if not paths:
         return CaptionReport(model, 0, 0, 0, 0.0)
-    writer = captioner()
+    writer = load_captioner(model, device)
     size = batch_size or writer.batch_size
     written, done, unread = 0, 0, ""
     progress(0, len(paths))
     batch: dict[str, np.ndarray] = {}
-    with loaders() as pool:
+    with Loaders(isolated=isolated, stopping=stopping) as pool:
         for done, (digest, result) in enumerate(
             load_ahead(paths, writer.prepare, pool, 2 * size), 1
         ):

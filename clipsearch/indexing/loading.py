@@ -144,15 +144,16 @@ def hash_file(path: str, stopping: Callable[[], bool] = lambda: False) -> Loaded
 
 
 class Loaders:
-    """A pool of workers that run `load`; a context manager."""
+    """A pool of workers that run `load`, as many as suit this machine; a context manager."""
 
     def __init__(
         self,
-        workers: int,
-        isolated: bool,
+        workers: int | None = None,
+        isolated: bool = False,
         limits: Limits = Limits(),
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
+        workers = workers or usual_workers()
         self._isolated = isolated
         self._limits = _shared_out(limits, workers)
         self._stopping = stopping

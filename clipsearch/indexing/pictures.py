@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from clipsearch.errors import LibraryError
 from clipsearch.indexing.loading import Loaded, Loaders, load_ahead
 from clipsearch.photos.decoding.view import View
+from clipsearch.progress import Progress
 from clipsearch.store.catalog import Catalog
 from clipsearch.store.faults import explained
 from clipsearch.store.lock import write_lock
@@ -24,9 +25,8 @@ _A_COMMIT = 500  # what a stop costs at most
 def all_pictures(
     folder: Path,
     catalog: Catalog,
-    workers: int,
     isolated: bool,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> dict[str, bytes]:
     """The photos' perceptual hashes by digest; those that lack one are read for it first.
 
@@ -36,7 +36,7 @@ def all_pictures(
     known, paths = catalog.pictures(), catalog.paths_without_picture()
     if not paths:
         return known
-    with Loaders(workers, isolated) as loaders:
+    with Loaders(isolated=isolated) as loaders:
         found = _missing_pictures(folder, catalog, paths, loaders, progress)
     if len(found) < len(paths):
         log.warning(
@@ -51,7 +51,7 @@ def _missing_pictures(
     catalog: Catalog,
     paths: Mapping[str, str],
     loaders: Loaders,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     fresh: dict[str, bytes] = {}

@@ -28,6 +28,7 @@ from clipsearch.indexing.loading import Loaded, Loaders, Unread, drawn_ahead, ha
 from clipsearch.indexing.plan import Counts, Gone, Plan, Work
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.urls import joined
+from clipsearch.progress import Progress
 from clipsearch.store.catalog import Catalog, Changes, Failure, Known, NewPhoto
 from clipsearch.store.vectors.store import Followed
 
@@ -83,7 +84,7 @@ class Pipeline:
         vectors: Followed,
         encoder: Callable[[], Encoder],
         batch_size: int | None,
-        progress: Callable[[int, int], None],
+        progress: Progress,
     ) -> None:
         self.counts = Counts()
         self._catalog = catalog

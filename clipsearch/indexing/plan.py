@@ -153,8 +153,8 @@ def _find_moved(catalog: Catalog, model_id: int | None, doubts: Doubts, plan: Pl
     alike: dict[tuple[str, int, int], list[Gone]] = {}
     for photo in lost:
         if not doubts.verify and photo.known.digest not in lacking:
-            stamp = (photo.path, photo.known.size, photo.known.mtime_ns)
-            alike.setdefault(stamp, []).append(photo)
+            version = (photo.path, photo.known.size, photo.known.mtime_ns)
+            alike.setdefault(version, []).append(photo)
     work, found = [], set()
     for item in plan.work:
         if item.known is None and alike.get(item.found):
@@ -232,7 +232,7 @@ class _Comparison:
         self._path = joined(self._root.path, self._below)
         self._failed = catalog.failed(*self._lying)
         # What was seen on the disk is taken out; at a million photos this is what takes memory.
-        self._stamps = catalog.stamps(*self._lying)
+        self._versions = catalog.versions(*self._lying)
         self._excluded = catalog.exclusions(self._root.id)
         self._unread: dict[str, OSError] = {}
         self._kept: list[str] = []  # folders whose photos are away
@@ -243,7 +243,7 @@ class _Comparison:
 
     def run(self) -> None:
         """Add to the plan."""
-        held = len(self._stamps)
+        held = len(self._versions)
         sure = self._doubts.prune or self._anchor is not None
         remote = self._is_remote  # then the listing itself tells whether it is there
         there = remote or is_real_folder(self._root.path, self._below)
@@ -259,13 +259,13 @@ class _Comparison:
         if self._anchor and inode_of(self._anchor.path) != self._anchor.inode:
             self._plan.unplugged.append(self._target)
             return
-        bare = held and held == len(self._stamps) and not differing and not sure
+        bare = held and held == len(self._versions) and not differing and not sure
         if bare and self._is_bare():
             self._sight.empty(self._below)
             self._remember()
             self._report(EMPTY, held)
             return
-        known = self._catalog.known(*self._lying) if differing or self._stamps else {}
+        known = self._catalog.known(*self._lying) if differing or self._versions else {}
         kept = self._set_apart(known, differing)
         for found in differing:
             if found.path not in kept:
@@ -284,7 +284,7 @@ class _Comparison:
             self._sight.prune()
             return set()
         changed = {found.path: found for found in differing if found.path in known}
-        lost = {path for path, _, _ in self._stamps if path not in changed}
+        lost = {path for path, _, _ in self._versions if path not in changed}
         lost = {path for path in lost if not self._is_unread(path)}
         kept = self._on_drives(known, changed, lost)
         if self._anchor is None:
@@ -358,9 +358,9 @@ class _Comparison:
         doubted = self._doubted()
         differing = []
         for photos in self._found():
-            # A stamp and a Found are equal tuples.
-            other = [it for it in photos if it not in self._stamps or it.path in doubted]
-            self._stamps.difference_update(photos)
+            # A version and a Found are equal tuples.
+            other = [it for it in photos if it not in self._versions or it.path in doubted]
+            self._versions.difference_update(photos)
             self._plan.unchanged += len(photos) - len(other)
             if photos:
                 self._sight.shown.add(photos[0].path.rpartition("/")[0])
@@ -386,9 +386,9 @@ class _Comparison:
         return any(is_below(path, folder) for folder in self._excluded)
 
     def _doubted(self) -> Container[str]:
-        """The paths of photos that may have changed though their stamps did not."""
+        """The paths of photos that may have changed though their versions did not."""
         if self._doubts.verify:
-            return {path for path, _, _ in self._stamps}
+            return {path for path, _, _ in self._versions}
         return self._catalog.without_vector(self._model_id, *self._lying).union(self._failed)
 
     def _sort_in(self, found: Found, known: dict[str, Known]) -> None:
@@ -401,10 +401,10 @@ class _Comparison:
             self._plan.work.append(work)
 
     def _add_gone(self, known: dict[str, Known], differing: set[str]) -> None:
-        """What is left of the stamps and failures is gone, but for what could not be looked at."""
+        """What is left of versions and failures is gone, but for what could not be looked at."""
         self._plan.gone += [
             Gone(self._root, path, known[path])
-            for path, _, _ in self._stamps
+            for path, _, _ in self._versions
             if path not in differing and not self._is_unread(path)
         ]
         self._plan.mended += [
@@ -431,7 +431,7 @@ class _Comparison:
         for path, error in self._unread.items():
             # A dead link, or a folder that went away, is nobody's concern if it held nothing.
             if isinstance(error, FileNotFoundError) and not any(
-                is_below(stamp[0], path) for stamp in self._stamps
+                is_below(version[0], path) for version in self._versions
             ):
                 continue
             if path == self._below and is_url(self._path):

@@ -41,10 +41,10 @@ from clipsearch.store.running import telling
 
 if TYPE_CHECKING:
     from clipsearch.indexing.distributed.cluster import Cluster
+    from clipsearch.progress import Progress
 
 log = logging.getLogger("clipsearch")
 
-Progress = Callable[[int, int], None]
 
 _LONGEST_POLL = 366 * 86_400  # seconds, and less than any system counts in its waits
 

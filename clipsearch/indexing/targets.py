@@ -277,7 +277,7 @@ def _is_known(catalog: Catalog, folder: str) -> bool:
     if root is None or folder == root.path:
         return root is not None
     is_there = is_url(folder) or os.path.lexists(folder)
-    return not is_there and bool(catalog.stamps(root.id, path_below(folder, root.path)))
+    return not is_there and bool(catalog.versions(root.id, path_below(folder, root.path)))
 
 
 def _is_excluded(catalog: Catalog, file: str) -> bool:

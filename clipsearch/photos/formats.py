@@ -75,7 +75,7 @@ _TURNS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenPicture:
     """A picture whose pixels may not be decoded yet."""
 
     image: Image.Image
@@ -85,7 +85,7 @@ class Opened:
     turn: Image.Transpose | None = None  # what brings `image` upright
 
 
-def open_picture(content: bytes, min_side: int | None, max_pixels: int) -> Opened:
+def open_picture(content: bytes, min_side: int | None, max_pixels: int) -> OpenPicture:
     """Open the bytes of a picture so that decoding it costs no more than it must.
 
     With `min_side` that is enough for a shorter side of at least so many pixels: a JPEG at a
@@ -113,19 +113,19 @@ def open_picture(content: bytes, min_side: int | None, max_pixels: int) -> Opene
     return _described(image, size, max_pixels)
 
 
-def _described(image: Image.Image, size: tuple[int, int], max_pixels: int) -> Opened:
+def _described(image: Image.Image, size: tuple[int, int], max_pixels: int) -> OpenPicture:
     _refuse_above(max_pixels, image.size)
     _refuse_above(max_pixels, _tile(image))
     exif = _exif(image)  # after the limit: Pillow decodes a PNG for its EXIF
     held = _orientation(exif)
     if image.format == "TIFF":  # which Pillow turns by itself while it loads
         _refuse_mistaken(image)
-        return Opened(image, size, exif, held)
+        return OpenPicture(image, size, exif, held)
     if held in (5, 6, 7, 8):
         size = size[1], size[0]
     # HEIF says by itself how it is turned, which its opener does; EXIF's word is only kept.
     written = image.info.get("original_orientation") or held
-    return Opened(image, size, exif, written, _TURNS.get(held or 1))
+    return OpenPicture(image, size, exif, written, _TURNS.get(held or 1))
 
 
 def _refuse_mistaken(image: Image.Image) -> None:
@@ -212,7 +212,7 @@ def _orientation(exif: Image.Exif) -> int | None:
 # Camera RAW
 
 
-def _open_raw(content: bytes, min_side: int | None, max_pixels: int) -> Opened:
+def _open_raw(content: bytes, min_side: int | None, max_pixels: int) -> OpenPicture:
     rawpy = _group("rawpy", "raw", "camera RAW")
     try:
         with rawpy.imread(io.BytesIO(content)) as raw:
@@ -232,7 +232,7 @@ def _open_raw(content: bytes, min_side: int | None, max_pixels: int) -> Opened:
         image, held = preview, _orientation(_exif(preview)) or _FLIPS.get(sizes.flip)
     exif = _exif_of_tiff(content) or (_exif(preview) if preview else Image.Exif())
     seen = (size[1], size[0]) if sizes.flip in (5, 6) else size
-    return Opened(image, seen, exif, _orientation(exif), _TURNS.get(held or 1))
+    return OpenPicture(image, seen, exif, _orientation(exif), _TURNS.get(held or 1))
 
 
 def _preview(rawpy: ModuleType, raw: Any, min_side: int) -> Image.Image | None:

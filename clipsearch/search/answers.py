@@ -21,12 +21,10 @@ from clipsearch.encoders.rows import no_embedding
 from clipsearch.errors import InvalidInput, arg
 from clipsearch.photos.files.urls import PhotoPath, Url, is_url, normal
 from clipsearch.search.filtering.filters import Filters, select
-from clipsearch.search.hybrid import Written, fused_photos, read_written
 from clipsearch.search.nearest import LeaveOut, Space, Spaces, check_k, is_file, nearest_photos
 from clipsearch.search.neutral import NEUTRAL
 from clipsearch.search.question import Term, combine, parse_question, parse_term
 from clipsearch.search.results import Hit, stands_out
-from clipsearch.search.scoring import Scores, score_pictures
 from clipsearch.store.catalog import Catalog, Model, StoredPhoto
 from clipsearch.store.conditions import EVERYTHING, Condition
 from clipsearch.store.folder import StrPath, expanded
@@ -36,7 +34,9 @@ if TYPE_CHECKING:
 
     from clipsearch.models import Models
     from clipsearch.photos.decoding.isolated import Processes
+    from clipsearch.search.hybrid import Written
     from clipsearch.search.pictures import AskedPictures, Part
+    from clipsearch.search.scoring import Scores
     from clipsearch.store.vectors.matches import Matches
 
 
@@ -104,6 +104,8 @@ class Wanted:
         Raises:
             InvalidInput: there are no words, or quotes with none in them.
         """
+        from clipsearch.search.hybrid import read_written
+
         unquoted = [term.without_quotes() for term in self.terms]
         return replace(self, terms=unquoted, written=read_written(self.terms))
 
@@ -203,6 +205,8 @@ def _hits(space: Space, it: _Asked, neutral: Callable[[], np.ndarray]) -> list[H
     scale = None if any(term.is_picture for term in wanted.terms) else neutral
     how = (wanted.leave_out, wanted.exact, scale)
     if wanted.written is not None:
+        from clipsearch.search.hybrid import fused_photos
+
         hits = fused_photos(space, it.row, wanted.k, it.selection, wanted.written, *how)
     else:
         hits = nearest_photos(space, it.row, wanted.k, it.selection, *how, first=it.nearest)
@@ -230,7 +234,7 @@ class Answers:
     ) -> list[Hit]:
         """As `find`, the first hits ordered by the model `by`, which looks at their files."""
         from clipsearch.encoders.captions import load_matcher
-        from clipsearch.indexing.loading import Loaders, usual_workers
+        from clipsearch.indexing.loading import Loaders
         from clipsearch.search.rerank import FIRST, reranked, sentence_of
 
         sentence = sentence_of(wanted.terms)
@@ -238,7 +242,7 @@ class Answers:
         hits = self.find(replace(wanted, k=reach), allow_url)
         if hits:
             matcher = load_matcher(by, self._models.device)
-            hits = reranked(hits, sentence, matcher, Loaders(usual_workers(), isolated))
+            hits = reranked(hits, sentence, matcher, Loaders(isolated=isolated))
         return hits[: wanted.k]
 
     def find_similar(
@@ -284,6 +288,8 @@ class Answers:
 
     def score(self, images: Sequence[StrPath | Image.Image], texts: Sequence[str]) -> Scores:
         """How well each text fits each picture, indexed or not."""
+        from clipsearch.search.scoring import score_pictures
+
         model = self._models.chosen()
         if model is None:
             raise InvalidInput(

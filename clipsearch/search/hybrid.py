@@ -107,9 +107,9 @@ def fuse(rankings: Iterable[Sequence[tuple[int, float]]]) -> list[int]:
     sums: dict[int, float] = {}
     for ranking in rankings:
         rank, before = 0, None
-        for place, (id, value) in enumerate(ranking, 1):
+        for at, (id, value) in enumerate(ranking, 1):
             if value != before:
-                rank, before = place, value
+                rank, before = at, value
             sums[id] = sums.get(id, 0.0) + 1 / (K + rank)
     return sorted(sums, key=lambda id: -sums[id])
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Where one term ends and the next begins: a sign between spaces, so that "t-shirt" is one word.
 _SIGN = re.compile(r"(?:^|\s+)([+-])(?=\s|$)")
 _FACTOR = re.compile(r"([^\s*\"]+)\s*\*\s*(.*)", re.DOTALL)
-_PLACE = re.compile(r"(\.{0,2}|~[^/\\\s]*|[A-Za-z]:)[/\\]|[A-Za-z][\w+.-]+://")
+_PATH_OR_URL = re.compile(r"(\.{0,2}|~[^/\\\s]*|[A-Za-z]:)[/\\]|[A-Za-z][\w+.-]+://")
 
 # Shorter than this, a sum of unit vectors is what rounding left of parts that cancel out.
 _SHORTEST = 1e-3
@@ -51,7 +51,7 @@ def parse_question(text: str) -> list[Term]:
     """
     if not text.strip():
         raise InvalidInput('the query is empty; describe a picture: clipsearch query "a dog"')
-    # Of the same length, so that places in it are places in the text.
+    # Of the same length, so that what stands somewhere in it stands there in the text.
     unquoted = re.sub(r'"[^"]*"', lambda quoted: "x" * len(quoted[0]), text)
     signs = list(_SIGN.finditer(unquoted))
     begins_with_sign = bool(signs) and signs[0].start() == 0
@@ -92,7 +92,7 @@ def parse_term(text: str, factor: float = 1.0) -> Term:
     if match := _FACTOR.fullmatch(content):
         factor *= check_weight(match[1])
         content = match[2].strip()
-    is_picture = bool(_PLACE.match(content))
+    is_picture = bool(_PATH_OR_URL.match(content))
     quoted = () if is_picture else tuple(re.findall(r'"([^"]*)"', content))
     if len(content) > 1 and content[0] == content[-1] == '"':
         content = content[1:-1].strip()

@@ -67,9 +67,9 @@ def calibrate_picture(rows: np.ndarray, total: int) -> Calibration:
     some = _usable(rows)
     if len(some) < 2:  # no neighbours: only the same picture is known to be near
         return Calibration(0.0, 1.0, None, 1.0)
-    places = np.arange(0, len(some), max(1, len(some) // COHORT))
-    scores = some[places] @ some.T
-    scores[np.arange(len(places)), places] = np.nan  # a photo is not its own neighbour
+    chosen = np.arange(0, len(some), max(1, len(some) // COHORT))
+    scores = some[chosen] @ some.T
+    scores[np.arange(len(chosen)), chosen] = np.nan  # a photo is not its own neighbour
     # Not the mean: where many photos have copies, one that only looks alike should still count.
     best = float(np.quantile(np.nanmax(scores, axis=1), 0.25)) + _growth(scores, total)
     best = min(best, 0.95)  # and where all have, at least a copy should

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from clipsearch.encoders.rows import embedded_texts
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, arg
 from clipsearch.models import TextEncoder
 
 T = TypeVar("T")
@@ -40,7 +40,9 @@ def score_pictures(
     if not pictures:
         raise InvalidInput("name at least one picture")
     if isinstance(texts, str) or not texts:
-        raise InvalidInput('give the texts to compare: --text "a dog" --text "a cat"')
+        raise InvalidInput(
+            f'give the texts to compare, such as "a dog" and "a cat", with {arg("texts")}'
+        )
     if not all(text.strip() for text in texts):
         raise InvalidInput("one of the texts is empty")
     rows = np.stack([embed(picture) for picture in pictures])

@@ -35,7 +35,7 @@ class OtherFact:
 
 @dataclass(frozen=True, slots=True)
 class Has:
-    """Something is known: `place`, `date` (that the photo itself tells), `camera`, `lens`, ...
+    """Something is known: `coordinates`, `date` (that the photo itself tells), `camera`, `lens`.
 
     Or what is written in the file: `title`, `caption` or `keywords`.
     """
@@ -53,7 +53,7 @@ class Below:
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """It was taken so near to a place."""
+    """It was taken so near to coordinates."""
 
     latitude: float
     longitude: float

@@ -18,12 +18,13 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from clipsearch.errors import InvalidInput, LibraryError
+from clipsearch.progress import Progress
 from clipsearch.replacing import clear_unfinished, put_in_place, sync, unfinished
 from clipsearch.store.catalog import Catalog
 from clipsearch.store.database import FILE_NAME
@@ -37,8 +38,6 @@ from clipsearch.store.vectors.sync import bring_up, is_of, vector_file
 BEFORE = ".before"  # the ending of a file that was replaced
 
 _ROWS_A_BATCH = 16_384
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +70,10 @@ def copy(
     """
     source, named, target = Path(os.path.realpath(folder)), target, Path(os.path.realpath(target))
     with explained(target, "name another folder"):
-        _check_place(catalog, source, target, own, named)
+        _check_target(catalog, source, target, own, named)
         _make_folder(target)
         with write_lock(target), _draft(target) as draft:
-            _check_place(catalog, source, target, own, named)  # as it is by now
+            _check_target(catalog, source, target, own, named)  # as it is by now
             if own or not catalog.engine():
                 _copy_vectors(folder, target, draft, catalog)
             origin = None if own else source
@@ -84,7 +83,7 @@ def copy(
         return _copied(target, _left(catalog) if own else None)
 
 
-def _check_place(catalog: Catalog, source: Path, target: Path, own: bool, named: Path) -> None:
+def _check_target(catalog: Catalog, source: Path, target: Path, own: bool, named: Path) -> None:
     try:
         os.fspath(target).encode()
     except UnicodeEncodeError as error:
@@ -187,9 +186,9 @@ def _head(approximate: Path) -> bytes:
         return b""
 
 
-def _copy_file(source: Path, place: Path) -> None:
-    shutil.copyfile(source, place)
-    sync(place)
+def _copy_file(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+    sync(target)
 
 
 def _copy_catalog(
@@ -202,7 +201,7 @@ def _copy_catalog(
 ) -> None:
     try:
         catalog.copy(file, source, questions, progress)
-    except sqlite3.OperationalError:  # of the place that is written to
+    except sqlite3.OperationalError:  # of the file that is written
         raise
     except sqlite3.DatabaseError:
         with explained(folder):
@@ -236,11 +235,11 @@ def _put_in_place(target: Path, draft: Path) -> None:
     (target / "vectors").mkdir(exist_ok=True)
     names = [f"vectors/{file.name}" for file in _vectors_in(draft)]
     for name in (*names, FILE_NAME):
-        place = target / name
+        file = target / name
         with suppress(OSError):  # which there is not on all file systems
-            place.with_name(place.name + BEFORE).unlink(missing_ok=True)
-            os.link(place, place.with_name(place.name + BEFORE))
-        put_in_place(draft / name, place)
+            file.with_name(file.name + BEFORE).unlink(missing_ok=True)
+            os.link(file, file.with_name(file.name + BEFORE))
+        put_in_place(draft / name, file)
 
 
 def _vectors_in(folder: Path) -> list[Path]:

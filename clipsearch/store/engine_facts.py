@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from clipsearch.photos.facts.facts import TOLD
 from clipsearch.store.conditions import (
     All,
     Below,
@@ -42,6 +43,38 @@ class EngineFacts(NamedTuple):
     type: str  # the file's extension in small letters, with its dot
 
 
+def as_engine_facts(
+    root_id: int,
+    path: str | bytes,
+    taken_at: str | None,
+    taken_from: str | None,
+    camera: str | None,
+    latitude: float | None,
+    longitude: float | None,
+    width: int | None,
+    height: int | None,
+) -> EngineFacts:
+    """What an engine is told of a photo, from what the catalog knows of it."""
+    folder, _, name = printable(path).rpartition("/")
+    if latitude is None or longitude is None:
+        latitude = longitude = NOWHERE
+    if width is None or height is None:
+        width = height = UNKNOWN
+    return EngineFacts(
+        root_id,
+        f"{folder}/" if folder else "",
+        moment(taken_at) if taken_at else UNKNOWN,
+        taken_from in TOLD,
+        camera or "",
+        latitude,
+        longitude,
+        width,
+        height,
+        width * height if width != UNKNOWN else UNKNOWN,
+        "." + name.rpartition(".")[2].lower(),
+    )
+
+
 def told(condition: Condition) -> Condition | None:
     """A condition in terms of EngineFacts: `Is`, `All` and `Either` of them.
 
@@ -61,7 +94,7 @@ def told(condition: Condition) -> Condition | None:
 
 
 _KNOWN: dict[str, Condition] = {
-    "place": Is("latitude", "<", NOWHERE),
+    "coordinates": Is("latitude", "<", NOWHERE),
     "date": Is("dated", "==", True),
     "camera": Is("camera", ">", ""),
 }

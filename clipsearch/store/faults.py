@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from clipsearch.errors import LibraryError, arg
+from clipsearch.errors import INDEX_FOLDER, LibraryError, arg
 from clipsearch.store.database import FILE_NAME, FORBIDDEN, damage
 from clipsearch.store.database.reading import code_of
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_ADVICE = f"name another folder with {arg('index')}"
+_ADVICE = f"name another folder with {arg(INDEX_FOLDER)}"
 
 
 @contextmanager

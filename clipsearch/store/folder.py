@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from clipsearch.errors import LibraryError, arg
+from clipsearch.errors import INDEX_FOLDER, LibraryError, arg
 from clipsearch.store.catalog import Catalog
 from clipsearch.store.database import FILE_NAME
 from clipsearch.store.faults import explained
@@ -45,7 +45,7 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise LibraryError(
-            f"{folder} is or lies in a file; name a folder with {arg('index')}"
+            f"{folder} is or lies in a file; name a folder with {arg(INDEX_FOLDER)}"
         ) from error
     if _is_begun(folder):
         return  # opening it tells whether it is a catalog
@@ -53,7 +53,7 @@ def make_folder(folder: Path) -> None:
     if others and not _is_begun(folder):  # still not: another process may be making it just now
         raise LibraryError(
             f"{folder} is no index and holds other files ({others[0]}...); name an empty or a"
-            f" new folder with {arg('index')}"
+            f" new folder with {arg(INDEX_FOLDER)}"
         )
 
 

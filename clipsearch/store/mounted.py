@@ -17,19 +17,19 @@ def mounted_folders(catalog: Catalog, mounted: Mapping[str, StrPath]) -> dict[st
     """Where folders of the index are on this machine, both with absolute paths.
 
     Raises:
-        InvalidInput: it names no indexed folder, or a place that is none.
+        InvalidInput: it names no indexed folder, or a folder here that is none.
     """
     roots = [root.path for root in catalog.roots()]
-    places = {}
-    for name, place in mounted.items():
-        folder, real = os.path.normpath(name), os.path.realpath(expanded(place))
+    here = {}
+    for name, target in mounted.items():
+        folder, real = os.path.normpath(name), os.path.realpath(expanded(target))
         if not any(is_below(root, folder) for root in roots):
             known = ", ".join(roots) or "none"
             raise InvalidInput(f"{folder} is no folder of this index; its folders are: {known}")
         if not os.path.isdir(real):
             raise InvalidInput(f"there is no folder {real} for {folder}; is it mounted?")
-        places[folder] = real
-    there = Counter(mounted_at(root, places) for root in roots)
-    if twice := [place for place, count in there.items() if count > 1]:
+        here[folder] = real
+    there = Counter(mounted_at(root, here) for root in roots)
+    if twice := [folder for folder, count in there.items() if count > 1]:
         raise InvalidInput(f"two folders of the index cannot both be at {twice[0]}")
-    return places
+    return here

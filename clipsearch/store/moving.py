@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clipsearch.errors import InvalidInput, LibraryBusy, LibraryError
 from clipsearch.store.catalog import Catalog, Engine, Model
@@ -15,13 +15,14 @@ from clipsearch.store.vectors import sync
 from clipsearch.store.vectors.store import Away, FileStore, VectorStore
 from clipsearch.store.vectors.sync import vector_file
 
+if TYPE_CHECKING:
+    from clipsearch.progress import Progress
+
 log = logging.getLogger("clipsearch")
 
 FILES = "faiss"  # the index folder's own files
 
 COMPARED = 10_000  # photos, evenly spread, whose vectors and facts are compared after a move
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clipsearch.replacing import replacing
 from clipsearch.store.lock import is_held
 
-Progress = Callable[[int, int], None]
+if TYPE_CHECKING:
+    from clipsearch.progress import Progress
 
 _INTERVAL = 1.0  # seconds between two writes
 _STALE = 120.0  # seconds after which a run is over for who may not ask the index's lock

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from clipsearch.errors import InvalidInput
+from clipsearch.progress import Progress
 from clipsearch.store.catalog import Catalog
 from clipsearch.store.moving import to_write
 from clipsearch.store.vectors.approximate.building import Optimized, optimize, renew
@@ -22,7 +22,7 @@ def renew_all(folder: Path, catalog: Catalog) -> None:
 
 
 def optimize_all(
-    folder: Path, catalog: Catalog, force: bool, progress: Callable[[int, int], None] | None
+    folder: Path, catalog: Catalog, force: bool, progress: Progress | None
 ) -> tuple[Optimized, ...]:
     """Build an approximate index for each model; the caller holds the index's lock.
 

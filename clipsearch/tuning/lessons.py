@@ -17,6 +17,7 @@ from clipsearch.encoders.learning import Course
 from clipsearch.errors import InvalidInput
 from clipsearch.indexing.loading import Loaded, Loaders, Unread
 from clipsearch.photos.decoding.view import View
+from clipsearch.progress import Progress
 from clipsearch.tuning.photos import Captioned
 
 log = logging.getLogger("clipsearch")
@@ -118,7 +119,7 @@ class PhotoLessons:
         course: Course,
         reader: PhotoReader,
         folder: Path,
-        progress: Callable[[int, int], None],
+        progress: Progress,
         stopping: Callable[[], bool],
     ) -> None:
         assert course.batch_size is not None

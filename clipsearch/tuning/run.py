@@ -21,7 +21,7 @@ from clipsearch.encoders.learning import (
     save_checkpoint,
 )
 from clipsearch.errors import InvalidInput, ModelError, arg, check_number
-from clipsearch.indexing.loading import Loaders, usual_workers
+from clipsearch.indexing.loading import Loaders
 from clipsearch.notation import as_json
 from clipsearch.replacing import clear_unfinished, is_unfinished, replacing
 from clipsearch.tuning.lessons import PhotoLessons, PhotoReader, Stopped
@@ -33,7 +33,7 @@ log = logging.getLogger("clipsearch")
 CHECKPOINT, REPORT = "checkpoint.pt", "finetune.json"
 TEXTS_AT_A_TIME = 64
 
-Progress = Callable[[str, int, int], None]  # what is done, how many are, of how many
+NamedProgress = Callable[[str, int, int], None]  # gets what is done, how many are, the total
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def finetune(
     device: str = "auto",
     workers: int | None = None,
     isolated: bool = False,
-    progress: Progress = lambda what, done, total: None,
+    progress: NamedProgress = lambda what, done, total: None,
     after_epoch: Callable[[Epoch], None] = lambda epoch: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Outcome:
@@ -118,7 +118,7 @@ def finetune(
         _check_same(kept["identity"], options, out)
     out.mkdir(parents=True, exist_ok=True)
     clear_unfinished(out)
-    with Loaders(workers or usual_workers(), isolated) as loaders:
+    with Loaders(workers, isolated) as loaders:
         reader = PhotoReader(loaders, 4 * taught.batch_size, stopping)
         run = _Run(taught, training, validation, out, patience, reader, progress, stopping)
         return run.all(options, kept, after_epoch)
@@ -135,7 +135,7 @@ class _Run:
         out: Path,
         patience: int | None,
         reader: PhotoReader,
-        progress: Progress,
+        progress: NamedProgress,
         stopping: Callable[[], bool],
     ) -> None:
         self._taught, self._out, self._patience = taught, out, patience

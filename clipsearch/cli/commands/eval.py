@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,9 @@ from clipsearch.cli.retrieval import IN_PERCENT, percent, print_retrieval
 from clipsearch.cli.wording import counted, printable
 
 if TYPE_CHECKING:
+    from clipsearch.evaluation.embedding import Candidates
     from clipsearch.evaluation.zeroshot import Accuracy, ZeroShotReport
+    from clipsearch.progress import Progress
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -59,15 +62,11 @@ def retrieval(
 
     Prints recall in percent at 1, 5 and 10, and the median rank, with 95% intervals.
     """
-    from clipsearch.evaluation.embedding import candidates
     from clipsearch.evaluation.pairs import read_pairs
     from clipsearch.evaluation.retrieval import evaluate_retrieval
-    from clipsearch.photos.decoding.decode import take_over_pillow
 
-    take_over_pillow()
     captioned = read_pairs(pairs, images, split)
-    chosen = candidates(models or (), device, precision)
-    with counting("embedding") as progress:
+    with _embedding(models, device, precision) as (chosen, progress):
         report = evaluate_retrieval(captioned, chosen, isolated=True, progress=progress)
     if json:
         print_json(report.as_dict())
@@ -98,14 +97,10 @@ def zeroshot(
     Prints how many of 100 photos get their own class as the best one, or among the best five, with
     95% intervals.
     """
-    from clipsearch.evaluation.embedding import candidates
     from clipsearch.evaluation.zeroshot import evaluate_zeroshot, read_classes
-    from clipsearch.photos.decoding.decode import take_over_pillow
 
-    take_over_pillow()
     folders = read_classes(folder)
-    chosen = candidates(models or (), device, precision)
-    with counting("embedding") as progress:
+    with _embedding(models, device, precision) as (chosen, progress):
         report = evaluate_zeroshot(
             folders, chosen, templates or (), isolated=True, progress=progress
         )
@@ -115,6 +110,20 @@ def zeroshot(
         print_rows(("class", ">photos", "model", ">top-1", ">top-5"), list(_class_rows(report)))
         photos = counted(sum(report.images.values()), "photo")
         note(f"{photos} of {len(report.images)} classes; {IN_PERCENT}")
+
+
+@contextmanager
+def _embedding(
+    specs: list[str] | None, device: str, precision: str
+) -> Iterator[tuple[Candidates, Progress | None]]:
+    """The models that are compared, and what draws how far they are."""
+    from clipsearch.evaluation.embedding import candidates
+    from clipsearch.photos.decoding.decode import take_over_pillow
+
+    take_over_pillow()
+    chosen = candidates(specs or (), device, precision)
+    with counting("embedding") as progress:
+        yield chosen, progress
 
 
 def _class_rows(report: ZeroShotReport) -> Iterator[tuple[str, ...]]:

@@ -7,14 +7,12 @@ indexes share it. What cannot be read is taken away, so that it is written anew.
 from __future__ import annotations
 
 import hashlib
-import html
 import json
 import logging
 import os
 import shutil
 import string
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,6 +91,8 @@ class ExportedTexts:
             for batch in batches:
                 embed(batch)
         else:
+            from concurrent.futures import ThreadPoolExecutor
+
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 list(pool.map(embed, batches))
         return rows
@@ -161,6 +161,8 @@ def clean(text: str, how: str) -> str:
     """A text as open_clip's tokenizers clean it, by the name that open_clip gives to the way."""
     if not how:
         return text
+    import html
+
     # ftfy has nothing to mend in plain ASCII, and takes a twentieth of a second to import.
     if not (text.isascii() and text.isprintable()):
         import ftfy

@@ -23,7 +23,7 @@ SOONEST = 5.0  # seconds
 LATEST = 3600.0
 _TRYING_SHARE = 0.05  # of the time at most goes into seeing whether they can be opened
 
-Stamp = tuple[int, int]  # size, mtime_ns
+Version = tuple[int, int]  # size, mtime_ns
 
 
 class Arrivals:
@@ -35,7 +35,7 @@ class Arrivals:
     def __init__(self, is_remote: Callable[[str], bool]) -> None:
         self.closed: set[str] = set()  # paths whose writer was seen to close them just now
         self._is_remote = is_remote
-        self._waiting: dict[str, tuple[Stamp, float]] = {}  # as seen, and since when unchanged
+        self._waiting: dict[str, tuple[Version, float]] = {}  # as seen, and since when unchanged
 
     def __len__(self) -> int:
         """How many files are waited for."""
@@ -45,15 +45,15 @@ class Arrivals:
         """Whether a file is complete; if not, it is waited for."""
         if is_url(path):
             return True  # stores show what was sent when it is there to its end
-        stamp = (found.size, found.mtime_ns)
+        version = (found.size, found.mtime_ns)
         remote = self._is_remote(path)
         writing = None if remote else is_open_for_writing(path)
         if writing is None:
-            writing = path not in self.closed and not self._is_still(path, stamp, remote)
+            writing = path not in self.closed and not self._is_still(path, version, remote)
         if not writing:
             self._waiting.pop(path, None)
-        elif self._waiting.get(path, (None,))[0] != stamp:
-            self._waiting[path] = stamp, time.monotonic()
+        elif self._waiting.get(path, (None,))[0] != version:
+            self._waiting[path] = version, time.monotonic()
         return not writing
 
     def complete(self) -> Iterator[str]:
@@ -67,10 +67,10 @@ class Arrivals:
             if self.is_ready(path, Found(path, stat.st_size, stat.st_mtime_ns)):
                 yield path
 
-    def _is_still(self, path: str, stamp: Stamp, remote: bool) -> bool:
-        age = time.time() - stamp[1] / 1e9
+    def _is_still(self, path: str, version: Version, remote: bool) -> bool:
+        age = time.time() - version[1] / 1e9
         before, since = self._waiting.get(path, (None, 0.0))
-        seen_still = before == stamp and time.monotonic() - since >= STILL
+        seen_still = before == version and time.monotonic() - since >= STILL
         return seen_still or age >= (SKEW if remote else STILL)
 
 

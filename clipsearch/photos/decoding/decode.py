@@ -21,7 +21,7 @@ from clipsearch.photos.facts.exif import read_facts
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.opening import MAX_BYTES
 from clipsearch.photos.files.urls import is_url, normal
-from clipsearch.photos.formats import JPEG_END, Opened, jpeg_has_end, open_picture
+from clipsearch.photos.formats import JPEG_END, OpenPicture, jpeg_has_end, open_picture
 
 # A picture that would need more than this once decoded is refused: 256 megapixels of RGB take
 # 0.8 GB. JPEGs are decoded at a fraction of their size, so theirs may be far larger.
@@ -87,7 +87,7 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         from clipsearch.photos.files.remote import read
 
         return read(normal(os.fspath(path)), MAX_BYTES)
-    with _opened(path) as file:
+    with _plain_file(path) as file:
         content = file.read()
     if not content:
         raise PhotoError("the file is empty")
@@ -100,7 +100,7 @@ def read_pieces(path: str | os.PathLike[str]) -> Iterator[bytes]:
         yield read_file(path)
         return
     is_empty = True
-    with _opened(path) as file:
+    with _plain_file(path) as file:
         while piece := file.read(_PIECE):
             is_empty = False
             yield piece
@@ -109,7 +109,7 @@ def read_pieces(path: str | os.PathLike[str]) -> Iterator[bytes]:
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def _plain_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A plain file that is not too large, to be read; what fails on the way is told."""
     try:
         # A pipe that nobody writes to would be waited for without end.
@@ -191,7 +191,7 @@ def decode_frames(
             return _frames_of(opened, [number * total // wanted for number in range(1, wanted)])
 
 
-def _frames_of(opened: Opened, further: Sequence[int]) -> list[Image.Image]:
+def _frames_of(opened: OpenPicture, further: Sequence[int]) -> list[Image.Image]:
     """The picture that is loaded, and those of other numbers up to one that is damaged."""
     shown = [to_rgb(_upright(opened)).copy()]
     try:
@@ -205,8 +205,8 @@ def _frames_of(opened: Opened, further: Sequence[int]) -> list[Image.Image]:
 
 
 def _load(
-    opened: Opened, content: bytes, min_side: int | None, max_pixels: int
-) -> tuple[Opened, str | None]:
+    opened: OpenPicture, content: bytes, min_side: int | None, max_pixels: int
+) -> tuple[OpenPicture, str | None]:
     """Decode a picture; gives it, and what is missing of it if nearly all is there."""
     if opened.image.format not in ("JPEG", "MPO"):
         opened.image.load()
@@ -315,7 +315,7 @@ def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
-def _upright(opened: Opened) -> Image.Image:
+def _upright(opened: OpenPicture) -> Image.Image:
     return opened.image if opened.turn is None else opened.image.transpose(opened.turn)
 
 

@@ -12,7 +12,7 @@ from clipsearch.photos.facts.captions import plain, read_captions
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.facts.taken import written_time
 from clipsearch.photos.facts.xmp import EXIF, PHOTOSHOP, XMP, read_xmp, value
-from clipsearch.photos.formats import Opened
+from clipsearch.photos.formats import OpenPicture
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -21,7 +21,7 @@ _NAME = 2000  # characters kept of a camera's name
 _HAIR = 1e-4  # degrees, ten metres: so far a rounded number may be beyond a pole
 
 
-def read_facts(opened: Opened) -> Facts:
+def read_facts(opened: OpenPicture) -> Facts:
     """The facts of an opened picture, of its content alone; broken metadata counts as none."""
     exif = opened.exif
     details, gps = _part(exif, ExifTags.IFD.Exif), _part(exif, ExifTags.IFD.GPSInfo)

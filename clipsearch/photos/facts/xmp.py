@@ -113,7 +113,7 @@ def _mended(text: str) -> Element | None:
         if closes:
             _close(open_ones, _full(name, prefixes))
             continue
-        element = _opened(here, name, inner, prefixes)
+        element = _element(here, name, inner, prefixes)
         if not inner.endswith("/") and len(open_ones) < _DEEPEST:
             open_ones.append(element)
     return root
@@ -124,7 +124,7 @@ def _without_comments(text: str) -> str:
     return first + "".join(part.partition("-->")[2] for part in others)
 
 
-def _opened(here: Element, name: str, inner: str, prefixes: dict[str, str]) -> Element:
+def _element(here: Element, name: str, inner: str, prefixes: dict[str, str]) -> Element:
     """The element of a tag, with its attributes; adds the prefixes that it declares."""
     attributes = {key: one or other for key, one, other in _ATTRIBUTE.findall(inner)}
     for key, address in attributes.items():

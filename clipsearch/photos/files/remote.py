@@ -41,7 +41,7 @@ class Entry(NamedTuple):
     name: str
     is_folder: bool
     size: int = 0  # bytes
-    mtime_ns: int = 0  # or another number that changes with the content; see `_stamp`
+    mtime_ns: int = 0  # or another number that changes with the content; see `_version`
 
 
 def check_root(url: str) -> None:
@@ -148,7 +148,7 @@ def open_file(url: str) -> tuple[BinaryIO, int, int]:
         with _told(url) as system:
             path = system._strip_protocol(url)
             info = system.info(path)
-            return system.open(path, "rb", block_size=_BLOCK), int(info["size"]), _stamp(info)
+            return system.open(path, "rb", block_size=_BLOCK), int(info["size"]), _version(info)
     except OSError as error:
         raise FileUnreadable(error.strerror) from error
 
@@ -167,7 +167,7 @@ def _in_bucket(system: Any, bucket: str, prefix: str) -> Iterator[Entry]:
             yield Entry(folder["Prefix"][len(prefix) : -1], True)
         for it in page.get("Contents", ()):
             if it["Key"] != prefix:  # what some programs write for an empty folder
-                yield Entry(it["Key"][len(prefix) :], False, int(it["Size"]), _stamp(it))
+                yield Entry(it["Key"][len(prefix) :], False, int(it["Size"]), _version(it))
         if not page.get("IsTruncated"):
             return
         more = {"ContinuationToken": page["NextContinuationToken"]}
@@ -184,10 +184,10 @@ def _listed(system: Any, url: str) -> Iterator[Entry]:
         if info["type"] == "directory":
             yield Entry(name, True)
         elif info["type"] == "file" and not info["name"].endswith("/"):
-            yield Entry(name, False, int(info["size"] or 0), _stamp(info))
+            yield Entry(name, False, int(info["size"] or 0), _version(info))
 
 
-def _stamp(info: Mapping[str, Any]) -> int:
+def _version(info: Mapping[str, Any]) -> int:
     """When an object changed, in nanoseconds; what is below a second comes from its checksum.
 
     Stores tell whole seconds, in which an object may change twice and keep its size. Where a
@@ -223,7 +223,7 @@ _making = threading.Lock()
 
 @contextmanager
 def _told(url: str) -> Iterator[Any]:
-    """What speaks to the place of a URL; all that goes wrong becomes an OSError with a reason."""
+    """What speaks to the store of a URL; all that goes wrong becomes an OSError with a reason."""
     protocol, _, _ = parts_of(url)
     system = _system(url)
     try:

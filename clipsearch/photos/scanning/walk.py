@@ -255,7 +255,7 @@ class _Walk:
             yield [Found(link.path, stat.st_size, stat.st_mtime_ns)]
 
     def _is_covered(self, real: str) -> bool:
-        """Whether a place is found without the link: in another root, or elsewhere in this one."""
+        """Whether it is found without the link: in another root, or elsewhere in this one."""
         if any(is_below(real, root) for root in self._elsewhere):
             return True
         start = os.path.realpath(os.path.join(self._root, self._below))

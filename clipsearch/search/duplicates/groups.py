@@ -17,12 +17,12 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from clipsearch.errors import InvalidInput, arg, check_number
-from clipsearch.indexing.loading import usual_workers
 from clipsearch.indexing.pictures import all_pictures
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.opening import Place
 from clipsearch.photos.files.presence import Looker, Seen
 from clipsearch.photos.files.urls import PhotoPath, photo_path
+from clipsearch.progress import Progress
 from clipsearch.search.duplicates.hamming import Pairs, near_pairs
 from clipsearch.store.catalog import Catalog, Model, PhotoFile, PhotoRow
 
@@ -74,7 +74,7 @@ class Group:
 
     def as_dict(self) -> dict[str, Any]:
         """The group as `--json` shows it."""
-        photos = [photo.as_dict(place == 0) for place, photo in enumerate(self.photos)]
+        photos = [photo.as_dict(number == 0) for number, photo in enumerate(self.photos)]
         return {"kind": self.kind, "freed": self.freed, "photos": photos}
 
 
@@ -93,7 +93,7 @@ def duplicates_in(
     kinds: Sequence[Kind],
     within: float,
     isolated: bool,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> list[Group]:
     """The duplicates in an index, as `Library.duplicates` says; none without a model.
 
@@ -105,7 +105,7 @@ def duplicates_in(
         return []
     hashes: Mapping[str, bytes] = {}
     if "pictures" in kinds or "shots" in kinds:
-        hashes = all_pictures(folder, catalog, usual_workers(), isolated, progress)
+        hashes = all_pictures(folder, catalog, isolated, progress)
     return find_duplicates(catalog, model, hashes, kinds, within)
 
 
@@ -179,9 +179,9 @@ class _Disk:
         best = [files[0] for it in contents if (files := self.files_of(it.digest))]
         return self._different(sorted(best, key=lambda it: _best_first(it.file)))
 
-    def are_there(self, files: Sequence[PhotoFile], places: np.ndarray) -> np.ndarray:
-        """Whether the content at each of some places of `files` is there."""
-        return np.array([bool(self.files_of(files[at].digest)) for at in places.tolist()], bool)
+    def are_there(self, files: Sequence[PhotoFile], numbers: np.ndarray) -> np.ndarray:
+        """Whether the content of each of some of `files`, by their numbers, is there."""
+        return np.array([bool(self.files_of(files[at].digest)) for at in numbers.tolist()], bool)
 
     def tell(self) -> None:
         """Say what was left out, and why."""
@@ -258,7 +258,7 @@ def _pictures(
 def _copies(
     catalog: Catalog, model: Model, files: Sequence[PhotoFile], hashes: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """The pairs of places of files that may show the same picture, and their cosines."""
+    """The pairs of files, by their numbers, that may show one picture, and their cosines."""
     shapes = np.log([(file.width or 1) / (file.height or 1) for file in files])
     taken = np.array([file.taken or "NaT" for file in files], "datetime64[s]")
     for one, other in near_pairs(hashes):
@@ -278,12 +278,12 @@ def _cosines(
     one: np.ndarray,
     other: np.ndarray,
 ) -> np.ndarray:
-    """The cosines, (n,) float32, of the embeddings of pairs of places of files."""
+    """The cosines, (n,) float32, of the embeddings of pairs of files, by their numbers."""
     cosines = np.empty(len(one), np.float32)
     for start in range(0, len(one), _PAIRS):
         some = slice(start, start + _PAIRS)
-        left = _vectors(catalog, model, [files[place] for place in one[some]])
-        right = _vectors(catalog, model, [files[place] for place in other[some]])
+        left = _vectors(catalog, model, [files[at] for at in one[some]])
+        right = _vectors(catalog, model, [files[at] for at in other[some]])
         cosines[some] = np.einsum("nd,nd->n", left, right)
     return cosines
 
@@ -315,7 +315,7 @@ def _shots(
 def _similar(
     catalog: Catalog, model: Model, files: Sequence[PhotoFile], times: np.ndarray, within: float
 ) -> Iterator[Pairs]:
-    """The pairs of places of similar shots; `times` are (n,) int64 seconds, ascending."""
+    """The pairs of similar shots, by their numbers; `times` are (n,) int64 seconds, ascending."""
     for start in range(0, len(files), _BLOCK):
         stop = min(start + _BLOCK, len(files))
         end = int(np.searchsorted(times, times[stop - 1] + within, "right"))
@@ -342,16 +342,16 @@ def _vectors(catalog: Catalog, model: Model, files: Sequence[PhotoFile]) -> np.n
 def _joined(
     files: Sequence[PhotoFile], pairs: Iterable[Pairs], taken: Sequence[str | None]
 ) -> list[list[PhotoFile]]:
-    """The files in sets that pairs of places hold together, their order kept.
+    """The files in sets that pairs of their numbers hold together, their order kept.
 
     The pairs are taken as they come; one that would bring two times `taken` together is not.
     """
     leaders, times = list(range(len(files))), list(taken)
 
-    def leader(place: int) -> int:
-        while leaders[place] != place:
-            leaders[place] = place = leaders[leaders[place]]
-        return place
+    def leader(number: int) -> int:
+        while leaders[number] != number:
+            leaders[number] = number = leaders[leaders[number]]
+        return number
 
     for some, others in pairs:
         for one, other in zip(some.tolist(), others.tolist(), strict=True):
@@ -360,6 +360,6 @@ def _joined(
                 leaders[last] = first
                 times[first] = times[first] or times[last]
     sets: dict[int, list[PhotoFile]] = defaultdict(list)
-    for place, file in enumerate(files):
-        sets[leader(place)].append(file)
+    for number, file in enumerate(files):
+        sets[leader(number)].append(file)
     return list(sets.values())

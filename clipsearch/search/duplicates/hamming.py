@@ -12,7 +12,7 @@ import numpy as np
 
 RADIUS = 4  # bits in which two hashes of a pair differ at most
 
-Pairs = tuple[np.ndarray, np.ndarray]  # (n,) int64 places each, the first below the second
+Pairs = tuple[np.ndarray, np.ndarray]  # (n,) int64 numbers each, the first below the second
 
 _BANDS = 4  # of 16 bits each
 _AT_ONCE = 1 << 21  # pairs looked at together: some 100 MB

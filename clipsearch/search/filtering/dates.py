@@ -41,7 +41,7 @@ _OF = ("de", "del", "\u0433", "\u0433.")  # in Spanish and the like; "year" in R
 
 
 class Span(NamedTuple):
-    """From `start` up to but not including `end`, in the time of the place, without an offset."""
+    """From `start` up to but not including `end`, in the time there, without an offset."""
 
     start: datetime
     end: datetime
@@ -71,9 +71,9 @@ def parse_date(text: str, now: datetime | None = None, locale: str | None = None
     if len(text) > _LONGEST:
         raise _no_date(f"{text[:40]}…")
     now = now or datetime.now()
-    place = _locale() if locale is None else locale
+    here = _locale() if locale is None else locale
     try:
-        span = _iso(text.strip()) or _any(_small(text), now, place)
+        span = _iso(text.strip()) or _any(_small(text), now, here)
     except (ValueError, OverflowError):
         span = None
     if span is None:
@@ -216,9 +216,9 @@ def _without_clock(text: str) -> tuple[str, datetime | None]:
 
 def _taken(words: list[str], known: dict[str, int]) -> int | None:
     """What one of the words stands for, which is taken out."""
-    for place, word in enumerate(words):
+    for at, word in enumerate(words):
         if (found := known.get(word, known.get(word.rstrip(".")))) is not None:
-            del words[place]
+            del words[at]
             return found
     return None
 
@@ -256,7 +256,7 @@ def _numeric(match: re.Match[str], locale: str) -> Span | None:
 
 
 def _ordered(text: str, one: int, two: int, year: int, locale: str) -> tuple[int, int]:
-    """The month and the day of two numbers that could both be either, as the place has it."""
+    """The month and the day of two numbers that could both be either, as the locale has it."""
     country = re.search(r"_([A-Z]{2})", locale)
     if country is None:
         raise InvalidInput(

@@ -16,6 +16,7 @@ from clipsearch.photos.scanning.names import EXTENSIONS, RAW_EXTENSIONS
 from clipsearch.search.filtering.dates import parse_date, understood
 from clipsearch.store.catalog import Catalog, Root
 from clipsearch.store.conditions import (
+    EVERYTHING,
     All,
     Below,
     Condition,
@@ -39,7 +40,7 @@ KINDS = {
 }  # fmt: skip
 
 PROPERTIES: dict[str, Condition] = {
-    "gps": Has("place"),
+    "gps": Has("coordinates"),
     "date": Has("date"),
     "camera": Has("camera"),
     "lens": Has("lens"),
@@ -159,6 +160,18 @@ def _below(folder: str, roots: Sequence[Root]) -> list[Below]:
     if not found:
         raise no_photos_below(folder)
     return found
+
+
+def some_below(folders: Sequence[StrPath], catalog: Catalog) -> Condition:
+    """What lies below any of some folders; for none of them, everything.
+
+    Raises:
+        InvalidInput: the index holds no photos there.
+    """
+    below = select(Filters(folder=folders), catalog)
+    if below and not catalog.count_selected(below):
+        raise no_photos_below(" or ".join(map(str, folders)))
+    return below or EVERYTHING
 
 
 def no_photos_below(folder: object) -> InvalidInput:

@@ -77,8 +77,8 @@ def best_labels(vector: np.ndarray, labels: LabelSet, k: int) -> list[Label]:
     cosines = labels.vectors @ vector
     chances = probabilities(cosines, labels.logit_scale, labels.logit_bias)
     return [
-        Label(labels.labels[place], float(chances[place]), float(cosines[place]))
-        for place in np.argsort(-cosines, kind="stable")[:k]
+        Label(labels.labels[number], float(chances[number]), float(cosines[number]))
+        for number in np.argsort(-cosines, kind="stable")[:k]
     ]
 
 
@@ -96,7 +96,7 @@ def count_labels(
     Raises:
         InvalidInput: the index knows no such folder.
     """
-    place, ids_of_photos = _vectors_below(folder, catalog, model)
+    below, ids_of_photos = _vectors_below(folder, catalog, model)
     ids, copies = np.unique(ids_of_photos, return_counts=True)
     if not len(ids):
         return []  # and no minutes spent on labels
@@ -105,7 +105,7 @@ def count_labels(
     surest = np.argsort(-best.probabilities, kind="stable")
     found, first = np.unique(best.labels[surest], return_index=True)
     most = np.argsort(-photos[found], kind="stable")[:k]
-    examples = _hits(catalog, best, surest[first[most]], place)
+    examples = _hits(catalog, best, surest[first[most]], below)
     return [
         LabelCount(labels[best.labels[at]], int(photos[best.labels[at]]), hits[0].path)
         for at, hits in examples
@@ -127,8 +127,8 @@ def photos_labelled(
     Raises:
         InvalidInput: no such label, or the index knows no such folder.
     """
-    wanted = _place(label, labels)
-    place, ids_of_photos = _vectors_below(folder, catalog, model)
+    wanted = _number(label, labels)
+    below, ids_of_photos = _vectors_below(folder, catalog, model)
     ids = np.unique(ids_of_photos)
     if not len(ids):
         return []
@@ -137,7 +137,7 @@ def photos_labelled(
     chosen = surest[best.labels[surest] == wanted][:k]
     return [
         LabelledPhoto(hit, float(best.probabilities[at]))
-        for at, hits in _hits(catalog, best, chosen, place)
+        for at, hits in _hits(catalog, best, chosen, below)
         for hit in hits
     ][:k]
 
@@ -146,7 +146,7 @@ class _Best(NamedTuple):
     """The best label of each of n vectors."""
 
     ids: np.ndarray  # (n,) int64, ascending
-    labels: np.ndarray  # (n,) int64, places in the list
+    labels: np.ndarray  # (n,) int64, their numbers in the list
     scores: np.ndarray  # (n,) float32, cosine
     probabilities: np.ndarray  # (n,) float32
 
@@ -175,10 +175,10 @@ def _best_of_block(ids: np.ndarray, cosines: np.ndarray, labels: LabelSet) -> _B
 
 
 def _hits(
-    catalog: Catalog, best: _Best, chosen: np.ndarray, place: Condition
+    catalog: Catalog, best: _Best, chosen: np.ndarray, below: Condition
 ) -> Iterator[tuple[int, list[Hit]]]:
-    """The photos of each chosen vector, by its place in `best`."""
-    photos = catalog.photos_of_vectors(best.ids[chosen].tolist(), place)
+    """The photos of each chosen vector, by its number in `best`."""
+    photos = catalog.photos_of_vectors(best.ids[chosen].tolist(), below)
     presence = Presence(catalog)
     for at in chosen.tolist():
         hits = [
@@ -199,14 +199,14 @@ def _vectors_below(
     folder: str | os.PathLike[str] | None, catalog: Catalog, model: Model
 ) -> tuple[Condition, np.ndarray]:
     """A folder as a selection of photos, None for all, and the vector id of each of them."""
-    place = select(Filters(folder=[folder]), catalog) if folder is not None else None
-    ids = np.array(catalog.vector_ids_of_photos(model.id, place or EVERYTHING), np.int64)
-    if place and not len(ids):
+    below = select(Filters(folder=[folder]), catalog) if folder is not None else None
+    ids = np.array(catalog.vector_ids_of_photos(model.id, below or EVERYTHING), np.int64)
+    if below and not len(ids):
         raise no_photos_below(folder)
-    return place or EVERYTHING, ids
+    return below or EVERYTHING, ids
 
 
-def _place(label: str, labels: Sequence[str]) -> int:
+def _number(label: str, labels: Sequence[str]) -> int:
     wanted = " ".join(label.split())
     if wanted in labels:
         return labels.index(wanted)

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from clipsearch.progress import Progress, untold
 from clipsearch.search.answers import Answers
 from clipsearch.search.labels.fitting import (
     Label,
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from clipsearch.models import Models
-
-Progress = Callable[[int, int], None]
 
 
 class _Ready(NamedTuple):
@@ -103,7 +102,7 @@ class Labelling:
         embed = partial(
             embed_labels, file=self._file(model), model=model,
             encoder=partial(self._models.texts, model),
-            progress=progress or (lambda done, total: None), keep=not self._catalog.is_far,
+            progress=progress or untold, keep=not self._catalog.is_far,
         )  # fmt: skip
         return _Ready(model, read_labels(labels), embed)
 

@@ -20,15 +20,16 @@ from clipsearch.encoders.imagenet import class_names
 from clipsearch.encoders.rows import embedded_texts
 from clipsearch.errors import InvalidInput
 from clipsearch.models import TextEncoder
+from clipsearch.progress import Progress
 from clipsearch.store.catalog import Model
 from clipsearch.store.vectors.label_rows import LabelRows, read_label_rows, write_label_rows
+from clipsearch.textfile import text_of
 
 log = logging.getLogger("clipsearch")
 
 # A list of labels, or where one is: a file's name, "imagenet", or None for our own.
 Labels = Sequence[str] | str | os.PathLike[str] | None
 
-Progress = Callable[[int, int], None]
 
 OURS = Path(__file__).with_name("labels.txt")
 
@@ -152,13 +153,8 @@ def _made_with(model: Model) -> str:
 
 
 def _lines(file: Path) -> list[str]:
-    try:
-        text = file.read_text("utf-8-sig")
-    except OSError as error:
-        raise InvalidInput(f"{file} cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{file} is no list of labels: it is not UTF-8 text") from error
-    return [line for line in text.splitlines() if not line.startswith("#")]
+    lines = text_of(file, "list of labels").splitlines()
+    return [line for line in lines if not line.startswith("#")]
 
 
 def _named(labels: Labels) -> str:

@@ -7,13 +7,16 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from clipsearch.errors import LibraryError
 from clipsearch.photos.files.mounts import network_type
 from clipsearch.store.catalog.selection import Selection, add_functions
 from clipsearch.store.database import FILE_NAME, Origin, file
 from clipsearch.store.database.reading import Reading, checked
+
+if TYPE_CHECKING:
+    from clipsearch.progress import Progress
 
 log = logging.getLogger("clipsearch")
 
@@ -121,7 +124,7 @@ class Connection:
         target: Path,
         source: Path | None,
         questions: Sequence[str],
-        progress: Callable[[int, int], None],
+        progress: Progress,
     ) -> None:
         """Write the catalog as it is at this moment to a new file, a copy of the index `source`.
 

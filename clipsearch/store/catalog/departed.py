@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-USUAL_DAYS = 30
 MOST_DAYS = 36_500
 
 _DAY = 86_400  # seconds

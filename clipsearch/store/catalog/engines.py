@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from clipsearch.photos.facts.facts import TOLD
 from clipsearch.store.catalog.connection import Connection
 from clipsearch.store.catalog.records import Engine, EnginePhoto
 from clipsearch.store.catalog.selection import VECTOR_OF_PHOTO
 from clipsearch.store.database import revisions
-from clipsearch.store.engine_facts import NOWHERE, UNKNOWN, EngineFacts, moment, printable
 
 
 class Engines(Connection):
@@ -50,6 +48,8 @@ class Engines(Connection):
 
     def engine_photos(self, model_id: int, ids: Sequence[int]) -> list[EnginePhoto]:
         """Those of these photos that a model has embedded, by id."""
+        from clipsearch.store.engine_facts import as_engine_facts
+
         rows = self._db.execute(
             f"SELECT photos.id, vectors.id, vector, {_COLUMNS} FROM photos"
             " JOIN vectors ON vectors.digest = photos.digest AND model_id = ?"
@@ -57,7 +57,8 @@ class Engines(Connection):
             (model_id, json.dumps(ids)),
         )
         return [
-            EnginePhoto(id, vector_id, row, _told(*facts)) for id, vector_id, row, *facts in rows
+            EnginePhoto(id, vector_id, row, as_engine_facts(*facts))
+            for id, vector_id, row, *facts in rows
         ]
 
     def embedded_photos(self, model_id: int) -> Iterator[int]:
@@ -78,35 +79,3 @@ class Engines(Connection):
 
 
 _COLUMNS = "root_id, path, taken_at, taken_from, camera, latitude, longitude, width, height"
-
-
-def _told(
-    root_id: int,
-    path: str | bytes,
-    taken_at: str | None,
-    taken_from: str | None,
-    camera: str | None,
-    latitude: float | None,
-    longitude: float | None,
-    width: int | None,
-    height: int | None,
-) -> EngineFacts:
-    """What an engine is told of a photo, from its columns."""
-    folder, _, name = printable(path).rpartition("/")
-    if latitude is None or longitude is None:
-        latitude = longitude = NOWHERE
-    if width is None or height is None:
-        width = height = UNKNOWN
-    return EngineFacts(
-        root_id,
-        f"{folder}/" if folder else "",
-        moment(taken_at) if taken_at else UNKNOWN,
-        taken_from in TOLD,
-        camera or "",
-        latitude,
-        longitude,
-        width,
-        height,
-        width * height if width != UNKNOWN else UNKNOWN,
-        "." + name.rpartition(".")[2].lower(),
-    )

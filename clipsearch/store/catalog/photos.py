@@ -45,14 +45,16 @@ class Photos(Roots):
         )
         return [(root_id, from_db(path), Known(*rest)) for root_id, path, *rest in rows]
 
-    def stamps(self, root_id: int, below: str = "", deep: bool = True) -> set[tuple[str, int, int]]:
+    def versions(
+        self, root_id: int, below: str = "", deep: bool = True
+    ) -> set[tuple[str, int, int]]:
         """The (path below the root, size, mtime_ns) of each photo of a root."""
         text, raw = lying(root_id, below, deep)
         columns = "path, size, mtime_ns"
-        stamps: set[tuple[str, int, int]] = set(self._select(columns, "photos", text))
+        versions: set[tuple[str, int, int]] = set(self._select(columns, "photos", text))
         for path, size, mtime_ns in self._select(columns, "photos", raw):
-            stamps.add((from_db(path), size, mtime_ns))
-        return stamps
+            versions.add((from_db(path), size, mtime_ns))
+        return versions
 
     def taken_sizes(self, sizes: Iterable[int]) -> set[int]:
         """Those of these sizes in bytes that photos have, or had that left not long ago."""

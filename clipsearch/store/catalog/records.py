@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.opening import Place
 from clipsearch.photos.files.urls import is_below
-from clipsearch.store.engine_facts import EngineFacts
+
+if TYPE_CHECKING:
+    from clipsearch.store.engine_facts import EngineFacts
 
 # By a folder's path below its root: names of the file systems that its photos are on; "" is the
 # one of the folder above (see indexing/away.py).

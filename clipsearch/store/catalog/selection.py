@@ -66,7 +66,7 @@ def _joined(joint: str, parts: tuple[Condition, ...]) -> Selection:
 
 
 _KNOWN = {
-    "place": "latitude IS NOT NULL AND longitude IS NOT NULL",
+    "coordinates": "latitude IS NOT NULL AND longitude IS NOT NULL",
     "date": f"taken_from IN ({', '.join(map(repr, TOLD))})",
     "camera": "camera IS NOT NULL",
     "lens": "lens IS NOT NULL",
@@ -137,7 +137,7 @@ TALLIED = {
     "camera": "camera",
     "month": "substr(taken_at, 1, 7)",
     "type": f"lower(replace({_NAME}, rtrim({_NAME}, replace({_NAME}, '.', '')), ''))",
-    "placed": _KNOWN["place"],
+    "placed": _KNOWN["coordinates"],
 }
 _BYTES = "CAST(photos.path AS BLOB)"
 # In hexadecimal, since names that are no text are kept as bytes.

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import quote
 
 from clipsearch.errors import LibraryError
-from clipsearch.store.database.reading import damage, is_sound_alone
+from clipsearch.store.database.reading import address_of, damage, is_sound_alone
 
 _spared: dict[Path, sqlite3.Connection] = {}
 
@@ -50,8 +48,8 @@ def _spare(file: Path) -> None:
     if file in _spared or not file.with_name(f"{file.name}-wal").exists():
         return
     with suppress(sqlite3.Error, OSError):
-        place = quote(os.fsencode(file.absolute()))
-        _spared[file] = sqlite3.connect(f"file:{place}?mode=ro", uri=True, check_same_thread=False)
+        address = address_of(file, "mode=ro")
+        _spared[file] = sqlite3.connect(address, uri=True, check_same_thread=False)
         _spared[file].execute("PRAGMA schema_version")  # joins those that know of the log
 
 

@@ -12,13 +12,14 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from clipsearch.errors import LibraryError, arg
+from clipsearch.errors import INDEX_FOLDER, LibraryError, arg
 from clipsearch.store.database import damage, fulltext, revisions
 from clipsearch.store.database.paths import from_db, mounted_at, to_db
 from clipsearch.store.database.reading import (
@@ -30,6 +31,9 @@ from clipsearch.store.database.reading import (
 )
 from clipsearch.store.lock import write_lock
 
+if TYPE_CHECKING:
+    from clipsearch.progress import Progress
+
 FILE_NAME = "catalog.db"
 APPLICATION_ID = 0x636C6970  # "clip", so that `file` and we can tell whose database it is
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)  # to write there
@@ -37,8 +41,6 @@ SCHEMA_VERSION = 10  # the number of migrations
 
 _PATIENCE = 30.0  # seconds that a short write of another process is waited for
 _STEPS_A_LOOK = 200_000  # of SQLite's virtual machine: some hundred looks a second
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +226,7 @@ def _version(connection: sqlite3.Connection, file: Path) -> int:
         raise damage.told(file, error) from error
     if tables and application != APPLICATION_ID:
         raise LibraryError(
-            f"{file} was not made by clipsearch; name another folder with {arg('index')}"
+            f"{file} was not made by clipsearch; name another folder with {arg(INDEX_FOLDER)}"
         )
     if version > SCHEMA_VERSION:
         raise LibraryError(

@@ -41,14 +41,14 @@ _NO_ROOM = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
 _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _Stat = tuple[int, int, int, int, int] | None
-Stamp = tuple[_Stat, ...]  # of the file, its journals and the map of its log
+State = tuple[_Stat, ...]  # of the file, its journals and the map of its log
 
 
 class _Copy:
     """A catalog with its log in it, in a folder that goes away with the last who reads it."""
 
-    def __init__(self, stamp: Stamp) -> None:
-        self.stamp = stamp
+    def __init__(self, state: State) -> None:
+        self.state = state
         scratch = Scratch()
         finalize(self, scratch.cleanup)
         self.file = Path(scratch.name) / "catalog.db"
@@ -60,13 +60,13 @@ class Reading:
 
     file: Path
     connection: sqlite3.Connection
-    stamp: Stamp | None = None  # of what is read; None where SQLite sees itself what is written
+    state: State | None = None  # of what is read; None where SQLite sees itself what is written
     copy: _Copy | None = None
 
     @property
     def is_outdated(self) -> bool:
         """Whether something was written since, which the connection does not see."""
-        return self.stamp is not None and self.stamp != stamp_of(self.file)
+        return self.state is not None and self.state != state_of(self.file)
 
     @property
     def is_torn(self) -> bool:
@@ -94,7 +94,7 @@ def code_of(error: sqlite3.Error) -> int | None:
     return None if code is None else code & 0xFF
 
 
-def stamp_of(file: Path) -> Stamp:
+def state_of(file: Path) -> State:
     """Another value whenever something was written to a catalog's file or to its log."""
     return tuple(_stat(_beside(file, ending)) for ending in ("", *_JOURNALS, "-shm"))
 
@@ -116,11 +116,11 @@ def read_only(file: Path, shares: bool = True) -> Reading:
         except sqlite3.OperationalError as error:
             if not needs_to_write(error):
                 raise
-        stamp = stamp_of(file)
-        if not _has_pages(stamp):
-            found = Reading(file, _connected(file, "immutable=1"), stamp)
-        elif (copy := _copied(file, stamp)) is not None:
-            found = Reading(file, _connected(copy.file, "immutable=1"), stamp, copy)
+        state = state_of(file)
+        if not _has_pages(state):
+            found = Reading(file, _connected(file, "immutable=1"), state)
+        elif (copy := _copied(file, state)) is not None:
+            found = Reading(file, _connected(copy.file, "immutable=1"), state, copy)
         else:
             continue
         if not found.is_outdated:
@@ -194,8 +194,8 @@ def _log_begins(file: Path) -> _Begin | None:
     with _beside(file, "-wal").open("rb") as log_file:
         header = log_file.read(_LOG_HEADER)
         size = _FRAME_HEADER + int.from_bytes(header[8:12])
-        for place in count(_LOG_HEADER, size):
-            log_file.seek(place)
+        for start in count(_LOG_HEADER, size):
+            log_file.seek(start)
             frame = log_file.read(_FRAME_HEADER + _PAGES)
             if len(frame) < _FRAME_HEADER + _PAGES or frame[8:16] != header[16:24]:
                 break  # what follows is of a log before this one
@@ -211,10 +211,14 @@ def checked(connection: sqlite3.Connection) -> list[str]:
     return [] if found == ["ok"] else found
 
 
+def address_of(file: Path, how: str) -> str:
+    """A file as SQLite takes it where it is told how to open it: "mode=ro"."""
+    return f"file:{quote(os.fsencode(file.absolute()))}?{how}"
+
+
 def _connected(file: Path, how: str) -> sqlite3.Connection:
-    place = quote(os.fsencode(file.absolute()))
     connection = sqlite3.connect(
-        f"file:{place}?{how}", uri=True, isolation_level=None, check_same_thread=False
+        address_of(file, how), uri=True, isolation_level=None, check_same_thread=False
     )
     try:
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -224,39 +228,39 @@ def _connected(file: Path, how: str) -> sqlite3.Connection:
     return connection
 
 
-def _has_pages(stamp: Stamp) -> bool:
-    _, wal, journal, _ = stamp
+def _has_pages(state: State) -> bool:
+    _, wal, journal, _ = state
     return bool((wal and wal[2] > _LOG_HEADER) or (journal and journal[2]))
 
 
-def _copied(file: Path, stamp: Stamp) -> _Copy | None:
+def _copied(file: Path, state: State) -> _Copy | None:
     """The copy of a state of the file; None if it is in that state no more."""
     with _copying:
         copy = _copies.get(file)
-        if copy is None or copy.stamp != stamp:
-            copy = _Copy(stamp)
+        if copy is None or copy.state != state:
+            copy = _Copy(state)
             _take_copy(file, copy.file)
-            if stamp_of(file) != stamp:
+            if state_of(file) != state:
                 return None
             _fold(copy.file, file)
             _copies[file] = copy
         return copy
 
 
-def _take_copy(file: Path, place: Path) -> None:
+def _take_copy(file: Path, target: Path) -> None:
     import shutil
 
     try:
         for ending in ("", *_JOURNALS):
             if _beside(file, ending).exists():
-                shutil.copyfile(_beside(file, ending), _beside(place, ending))
+                shutil.copyfile(_beside(file, ending), _beside(target, ending))
     except FileNotFoundError:
-        return  # it was just put in order, which its stamp tells
+        return  # it was just put in order, which its state tells
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         raise LibraryError(
-            f"the log beside {file} can be read only from a copy of both, for which {place.parent}"
+            f"the log beside {file} can be read only from a copy of both, for which {target.parent}"
             " has no room; set TMPDIR to a folder that has"
         ) from error
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from clipsearch.errors import LibraryError
+from clipsearch.progress import Progress, untold
 from clipsearch.store.catalog import Catalog, Engine, Model
 from clipsearch.store.milvus.collection import CELLS, MOST_UNSORTED, Collection
 from clipsearch.store.milvus.entities import entity_of, once, same
@@ -38,8 +39,6 @@ MOST_ANSWERS = 16_384  # that Milvus gives at a time
 PHOTOS_A_BATCH = 1000
 IDS_A_SEARCH = 10_000  # of vectors in one expression
 _ROWS_AT_A_TIME = 4096
-
-Progress = Callable[[int, int], None]
 
 
 class MilvusStore:
@@ -256,7 +255,7 @@ class MilvusStore:
 
     def tell(self, progress: Progress | None = None) -> None:
         """Tell the engine what changed in the catalog since it was told."""
-        show = progress or (lambda done, total: None)
+        show = progress or untold
         with explained(self.address):
             told, last = self.collection.revision(), self._catalog.revision()
             first = told

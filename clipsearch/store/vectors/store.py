@@ -14,7 +14,6 @@ import numpy as np
 
 from clipsearch.store.catalog import Catalog, Model
 from clipsearch.store.conditions import Condition
-from clipsearch.store.engine_facts import told
 from clipsearch.store.vectors.approximate.index import ApproximateIndex, faster
 from clipsearch.store.vectors.file import Ids, VectorFile
 from clipsearch.store.vectors.matches import Matches
@@ -32,6 +31,8 @@ class Within:
     @property
     def condition(self) -> Condition | None:
         """Which photos, in terms of what an engine knows; None where it knows too little."""
+        from clipsearch.store.engine_facts import told
+
         return told(self._selection)
 
     @cached_property

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from clipsearch.errors import InvalidInput, LibraryError
+from clipsearch.progress import Progress, untold
 from clipsearch.replacing import put_in_place
 from clipsearch.store.vectors.approximate.format import BLOCK, Header, codes_start, write_header
 from clipsearch.store.vectors.approximate.index import MAX_SHARE, NEAREST, ApproximateIndex, load
@@ -36,8 +37,6 @@ GROWTH = 0.2
 
 # Exact search that takes no longer needs no help.
 FAST_ENOUGH_MS = 100
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ def build(vectors: VectorFile, progress: Progress | None = None) -> tuple[Approx
         )
     path = vectors.ann_path
     fresh = path.with_suffix(".ann.new")
-    show = progress or (lambda done, total: None)
+    show = progress or untold
     try:
         fresh.unlink(missing_ok=True)  # of a build that was killed
         centroids = _trained(vectors)
