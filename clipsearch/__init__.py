@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         LibraryError,
         ModelError,
         ModelMismatch,
+        NoProcess,
         PhotoError,
         WeightsUnavailable,
     )
@@ -78,6 +79,7 @@ __all__ = [
     "ModelMismatch",
     "ModelStatus",
     "Moved",
+    "NoProcess",
     "Optimized",
     "Origin",
     "Photo",

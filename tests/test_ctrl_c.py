@@ -160,6 +160,18 @@ def test_twice_ends_what_asks(words: tuple[str, ...], place: Place, photos: Path
         assert list(place.scratch.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells when a signal came")
+def test_twice_is_heard_after_a_time_in_which_nothing_was(place: Place, photos: Path) -> None:
+    with place.running("index", photos, "--model", "stuck:a/deaf") as process:
+        place.wait_until_stuck(process)
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.5)
+        os.killpg(process.pid, signal.SIGINT)
+        said_at_the_end(process, but_for=[-signal.SIGINT])
+        until(lambda: not place.left())
+        assert list(place.scratch.iterdir()) == []
+
+
 def test_twice_ends_what_evaluates(place: Place, tmp_path: Path) -> None:
     for number, name in enumerate(["cat", "dog"]):
         (tmp_path / "classes" / name).mkdir(parents=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from clipsearch.ending import Scratch
-from clipsearch.errors import PhotoError
+from clipsearch.errors import NoProcess, PhotoError, first_line
 from clipsearch.photos.decoding.decode import Undecided, take_over_pillow
 
 # A picture within the pixel limit decodes in seconds; a decoder that takes this long hangs.
@@ -24,6 +25,11 @@ TIMEOUT = 120.0  # seconds, of the processor's time or of nothing being done
 _TICK = 0.25  # seconds between two looks at whether anything is done
 _NOTHING = 0.01  # of the time; the looks themselves take less
 _HANGS = 75  # the exit code of a process in which nothing was done
+
+# Processes are forked from one that is spoken to by a socket, in a temporary folder; the path of
+# a socket is cut off after some hundred bytes, of which 32 are its own.
+_SHORT = 70  # bytes
+_SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # where the usual one is not
 
 
 class Interrupted(PhotoError):
@@ -69,7 +75,7 @@ class Processes:
 
     def _schedule(self, *call: Any) -> Any:
         function, *values = call
-        with self._renewing:
+        with self._renewing, _starting():
             try:
                 return self._pool.schedule(function, args=values)
             except RuntimeError:
@@ -85,6 +91,8 @@ class Processes:
 
         # Not fork: the process may hold torch's threads, or a GPU.
         methods = multiprocessing.get_all_start_methods()
+        if "forkserver" in methods:
+            _have_a_short_folder()
         context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         turn = os.path.join(self._scratch.name, "turn")
         return ProcessPool(
@@ -124,6 +132,30 @@ class Waited:
         if exitcode in (-signal.SIGKILL, -signal.SIGTERM):
             return Interrupted("the decoder was killed, perhaps for want of memory")
         return Undecided("the decoder crashed on it")
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Around what starts processes: says why none could be."""
+    try:
+        yield
+    except BrokenExecutor as error:
+        reason = first_line(error.__cause__ or error)
+        raise NoProcess(f"no process to decode photos in could be started ({reason})") from error
+
+
+def _have_a_short_folder() -> None:
+    """Have a temporary folder for sockets, whose path is short, wherever others are."""
+    from multiprocessing import util
+
+    usual = tempfile.tempdir
+    folders = (tempfile.gettempdir(), *_SHORT_FOLDERS)
+    short = (it for it in folders if len(os.fsencode(it)) <= _SHORT and os.access(it, os.W_OK))
+    tempfile.tempdir = next(short, usual)
+    try:
+        util.get_temp_dir()  # which remembers it
+    finally:
+        tempfile.tempdir = usual
 
 
 def _is_broken(pool: Any) -> bool:
