@@ -2,7 +2,8 @@
 
 `stuck:a/load`, `stuck:a/images`, `stuck:a/texts` and `stuck:a/view`: which it is. Before it is
 stuck it makes the file that STUCK names. `stuck:a/deaf` is as `images`, and lets no other thread
-run for some seconds before.
+run for some seconds before; `stuck:a/asleep` is stuck with texts where a handler of a signal is run,
+and has a thread that is too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,6 +56,10 @@ class StuckEncoder(TinyEncoder):
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         if self._where == "texts":
             stick()
+        if self._where == "asleep":
+            Path(os.environ["STUCK"]).touch()
+            threading.Thread(target=time.sleep, args=[1e6]).start()
+            time.sleep(1e6)
         return super().encode_texts(texts)
 
 

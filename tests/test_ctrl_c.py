@@ -160,6 +160,24 @@ def test_twice_ends_what_asks(words: tuple[str, ...], place: Place, photos: Path
         assert list(place.scratch.iterdir()) == []
 
 
+def test_once_ends_what_asks_with_a_line(place: Place, photos: Path) -> None:
+    index_with(place.index, "stuck:a/asleep", photos)
+    with place.running("query", "a dog") as process:
+        place.wait_until_stuck(process)
+        assert end(process) == "clipsearch: stopped\n"
+        assert list(place.scratch.iterdir()) == []
+
+
+def test_once_ends_what_is_still_being_loaded_quietly(place: Place) -> None:
+    library = "import pathlib, os, time\npathlib.Path(os.environ['STUCK']).touch()\ntime.sleep(1e6)"
+    (place.index.parent / "start" / "typer.py").write_text(library)
+    with place.running("status") as process:
+        place.wait_until_stuck(process)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=DEADLINE)
+        assert (said, process.returncode) == ("", -signal.SIGINT)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells when a signal came")
 def test_twice_is_heard_after_a_time_in_which_nothing_was(place: Place, photos: Path) -> None:
     with place.running("index", photos, "--model", "stuck:a/deaf") as process:

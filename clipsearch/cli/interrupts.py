@@ -32,8 +32,9 @@ def heed_signals() -> None:
     long as a model takes; so a thread hears of signals, from the socket that the system's handler
     writes them to.
     """
-    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in _NUMBERS:
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     if os.name == "posix":
         heard, told = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         if sys.platform == "linux":
