@@ -2,7 +2,7 @@
 
 `stuck:a/load`, `stuck:a/images`, `stuck:a/texts` and `stuck:a/view`: which it is. Before it is
 stuck it makes the file that STUCK names. `stuck:a/deaf` is as `images`, and lets no other thread
-run for some seconds before; `stuck:a/asleep` is stuck with texts where a handler of a signal is run,
+run for some seconds before; `stuck:a/asleep` is stuck with texts where handlers of signals run,
 and has a thread that is too.
 """
 
