@@ -35,6 +35,8 @@ def heed_signals() -> None:
     for number in _NUMBERS:
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
+    # What cleans up after a process that ended at once tells of what it found.
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     if os.name == "posix":
         heard, told = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         if sys.platform == "linux":

@@ -47,6 +47,7 @@ class Processes:
         self._workers = workers
         self._scratch = Scratch()
         self._renewing = threading.Lock()
+        self._has_begun = False
         self._pool = self._new_pool()
 
     def __enter__(self) -> Processes:
@@ -76,6 +77,9 @@ class Processes:
     def _schedule(self, *call: Any) -> Any:
         function, *values = call
         with self._renewing, _starting():
+            if not self._has_begun and "forkserver" in multiprocessing.get_all_start_methods():
+                _start_server()
+            self._has_begun = True
             try:
                 return self._pool.schedule(function, args=values)
             except RuntimeError:
@@ -91,8 +95,6 @@ class Processes:
 
         # Not fork: the process may hold torch's threads, or a GPU.
         methods = multiprocessing.get_all_start_methods()
-        if "forkserver" in methods:
-            _have_a_short_folder()
         context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         turn = os.path.join(self._scratch.name, "turn")
         return ProcessPool(
@@ -139,9 +141,25 @@ def _starting() -> Iterator[None]:
     """Around what starts processes: says why none could be."""
     try:
         yield
-    except BrokenExecutor as error:
+    except (BrokenExecutor, OSError) as error:
         reason = first_line(error.__cause__ or error)
         raise NoProcess(f"no process to decode photos in could be started ({reason})") from error
+
+
+def _start_server() -> None:
+    """Start what processes are forked from; where it was started before this does nothing.
+
+    Ctrl-C is for this process: it would end the server with a traceback while that is loaded.
+    """
+    from multiprocessing import forkserver, resource_tracker
+
+    _have_a_short_folder()
+    resource_tracker.ensure_running()  # whose start lets the signal through again
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
 
 
 def _have_a_short_folder() -> None:
