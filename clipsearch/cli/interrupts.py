@@ -21,6 +21,7 @@ _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 # Linux tells when a signal came (SO_TIMESTAMP). Two that are heard at the same moment, when a
 # library has let go of Python's lock, may have come one after the other.
 _STAMPED = 29
+_STAMP = struct.Struct("@ll")
 _ROOM = 64  # bytes, for such a stamp
 _SHOW_CURSOR = b"\x1b[?25h\n"  # which a progress bar hides
 
@@ -40,7 +41,8 @@ def heed_signals() -> None:
     if os.name == "posix":
         heard, told = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         if sys.platform == "linux":
-            heard.setsockopt(socket.SOL_SOCKET, _STAMPED, 1)
+            with suppress(OSError):  # some processors have another number for it
+                heard.setsockopt(socket.SOL_SOCKET, _STAMPED, 1)
         told.setblocking(False)
         signal.set_wakeup_fd(told.detach(), warn_on_full_buffer=False)
         threading.Thread(target=_hear, args=[heard], name="clipsearch-end", daemon=True).start()
@@ -57,8 +59,8 @@ def _hear(heard: socket.socket) -> None:
 def _moment(told: Sequence[tuple[int, int, bytes]]) -> float | None:
     """When a signal came, in seconds, where the system tells it."""
     for _, kind, stamp in told:
-        if kind == _STAMPED:
-            seconds, millionths = struct.unpack("@ll", stamp)
+        if kind == _STAMPED and len(stamp) == _STAMP.size:
+            seconds, millionths = _STAMP.unpack(stamp)
             return float(seconds + millionths / 1e6)
     return None
 
