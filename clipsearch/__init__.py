@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         LibraryError,
         ModelError,
         ModelMismatch,
+        NoProcess,
         PhotoError,
         WeightsUnavailable,
     )
@@ -83,6 +84,7 @@ __all__ = [
     "ModelMismatch",
     "ModelStatus",
     "Moved",
+    "NoProcess",
     "Optimized",
     "Origin",
     "Photo",

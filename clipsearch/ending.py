@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from typing import NoReturn
 
 STOPPED = 130  # the exit code of what Ctrl-C ended
@@ -23,12 +24,13 @@ class Askings:
     def __init__(self) -> None:
         self._first: float | None = None
 
-    def is_second(self) -> bool:
-        """Count an asking; gives whether there was one before it."""
-        now = time.monotonic()
+    def is_second(self, when: float | None = None) -> bool:
+        """Count an asking, of now or of so many seconds; gives whether there was one before it."""
+        if when is None:
+            when = time.monotonic()
         if self._first is None:
-            self._first = now
-        return now - self._first > _TOGETHER
+            self._first = when
+        return abs(when - self._first) > _TOGETHER
 
 
 class Scratch:
@@ -57,7 +59,8 @@ def remove_scratch() -> None:
     """Remove the temporary folders of a process that is about to end."""
     folders = set(_scratch)
     if util := sys.modules.get("multiprocessing.util"):
-        folders.add(util.get_temp_dir())  # where it has a socket
+        with suppress(OSError):  # there may be no room for any
+            folders.add(util.get_temp_dir())  # where it has a socket
     if folders:
         import shutil
 

@@ -7,6 +7,7 @@
     ├── ModelError         a model spec is wrong, or its weights do not fit
     │   └── WeightsUnavailable   the weights are not here and could not be fetched
     ├── ClusterError       the machines that are to help cannot
+    ├── NoProcess          this machine starts no further process
     └── LibraryError       an index folder cannot be used as asked
         ├── ModelMismatch        it was made with another model
         └── LibraryBusy          another process is writing to it
@@ -95,6 +96,10 @@ class WeightsUnavailable(ModelError):
 
 class ClusterError(ClipsearchError):
     """The machines of a cluster cannot be used as asked."""
+
+
+class NoProcess(ClipsearchError):
+    """The system starts no further process for this one."""
 
 
 class LibraryError(ClipsearchError):

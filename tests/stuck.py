@@ -1,7 +1,9 @@
 """The tiny encoder, as a family of models that never come to an end with something.
 
 `stuck:a/load`, `stuck:a/images`, `stuck:a/texts` and `stuck:a/view`: which it is. Before it is
-stuck it makes the file that STUCK names.
+stuck it makes the file that STUCK names. `stuck:a/deaf` is as `images`, and lets no other thread
+run for some seconds before; `stuck:a/asleep` is stuck with texts where handlers of signals run,
+and has a thread that is too.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,13 +46,20 @@ class StuckEncoder(TinyEncoder):
             self.prepare = Stuck(16, "squash")
 
     def encode_images(self, batch: np.ndarray) -> np.ndarray:
-        if self._where == "images":
+        if self._where == "deaf":
+            Path(os.environ["STUCK"]).touch()
+            sum(range(200_000_000))
+        if self._where in ("images", "deaf"):
             stick()
         return super().encode_images(batch)
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         if self._where == "texts":
             stick()
+        if self._where == "asleep":
+            Path(os.environ["STUCK"]).touch()
+            threading.Thread(target=time.sleep, args=[1e6]).start()
+            time.sleep(1e6)
         return super().encode_texts(texts)
 
 

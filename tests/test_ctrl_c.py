@@ -120,6 +120,7 @@ def said_at_the_end(process: subprocess.Popen[str], but_for: Sequence[int] = ())
     _, said = process.communicate(timeout=DEADLINE)
     assert "Traceback" not in said
     assert "a fault of clipsearch" not in said
+    assert "Warning" not in said
     assert process.returncode in (130, *but_for)
     return said
 
@@ -156,6 +157,59 @@ def test_twice_ends_what_asks(words: tuple[str, ...], place: Place, photos: Path
     with place.running(*words) as process:
         place.wait_until_stuck(process)
         end_at_once(process)
+        until(lambda: not place.left())
+        assert list(place.scratch.iterdir()) == []
+
+
+def test_once_ends_what_asks_with_a_line(place: Place, photos: Path) -> None:
+    index_with(place.index, "stuck:a/asleep", photos)
+    with place.running("query", "a dog") as process:
+        place.wait_until_stuck(process)
+        assert end(process) == "clipsearch: stopped\n"
+        assert list(place.scratch.iterdir()) == []
+
+
+def test_once_ends_what_is_still_being_loaded_quietly(place: Place) -> None:
+    library = "import pathlib, os, time\npathlib.Path(os.environ['STUCK']).touch()\ntime.sleep(1e6)"
+    (place.index.parent / "start" / "typer.py").write_text(library)
+    with place.running("status") as process:
+        place.wait_until_stuck(process)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=DEADLINE)
+        assert (said, process.returncode) == ("", -signal.SIGINT)
+
+
+LOADING = """
+import os, pathlib, sys, time
+if "multiprocessing.forkserver" in " ".join(sys.orig_argv):
+    begun = pathlib.Path(os.environ["STUCK"])
+    begun.touch()
+    while not begun.with_name("pressed").exists():
+        time.sleep(0.02)
+"""
+
+
+def test_once_ends_what_decoders_are_just_begun_for(place: Place, photos: Path) -> None:
+    with (place.index.parent / "start" / "sitecustomize.py").open("a") as file:
+        file.write(LOADING)
+    with place.running("index", photos, "--model", "stuck:a/none") as process:
+        place.wait_until_stuck(process)
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.5)  # in which a server that heard it would have told of it
+        place.begun.with_name("pressed").touch()
+        said = said_at_the_end(process)
+        assert "what is done is kept" in said
+        assert list(place.scratch.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells when a signal came")
+def test_twice_is_heard_after_a_time_in_which_nothing_was(place: Place, photos: Path) -> None:
+    with place.running("index", photos, "--model", "stuck:a/deaf") as process:
+        place.wait_until_stuck(process)
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.5)
+        os.killpg(process.pid, signal.SIGINT)
+        said_at_the_end(process, but_for=[-signal.SIGINT])
         until(lambda: not place.left())
         assert list(place.scratch.iterdir()) == []
 

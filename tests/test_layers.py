@@ -289,6 +289,7 @@ def test_the_public_names_are_these() -> None:
         "ModelMismatch",
         "ModelStatus",
         "Moved",
+        "NoProcess",
         "Optimized",
         "Origin",
         "Photo",

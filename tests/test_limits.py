@@ -222,7 +222,7 @@ def test_the_server_refuses_numbers_that_make_no_sense(indexed: Path) -> None:
 
 ANSWERS = [
     ["ls"], ["ls", "--json"], ["ls", "-0"], ["status"], ["dupes"], ["index", "--json"],
-    ["copy", "COPY"], ["ls", "--help"],
+    ["copy", "COPY"], ["ls", "--help"], ["doctor"], ["dupes", "--json"],
 ]  # fmt: skip
 
 
@@ -243,11 +243,11 @@ def test_a_lost_answer_is_told_in_a_line_and_lost_notes_are_not(
         said = done.stderr
         if one.get("stdout") == "unread":  # as by head: quiet
             assert done.code in (-signal.SIGPIPE, 1), one
-            assert said == "" or said.startswith("clipsearch: bytes: "), one
+            assert said == "", one
         elif "stdout" in one:
             assert done.code == 2, one
             assert "clipsearch: the answer could not be written (" in said, done
-            assert said.count("\n") == 1 + said.count("could be freed"), done
+            assert said.count("\n") == 1, done
         else:
             assert done.code == 0, one
     with open_tiny(indexed) as library:

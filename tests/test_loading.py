@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,41 @@ def test_large_pictures_are_loaded_in_turns_and_all_come(tmp_path: Path, isolate
     with Loaders(3, isolated, Limits()) as loaders:
         results = [wait() for wait in [loaders.submit(str(f), View(16)) for f in files]]
     assert all(isinstance(result, Loaded) for result in results)
+
+
+INDEX = """
+import sys, clipsearch, tiny
+from multiprocessing.util import get_temp_dir
+if __name__ == "__main__":
+    if sys.argv[3] == "decided":
+        get_temp_dir()
+    with tiny.open_tiny(tiny.Path(sys.argv[1])) as library:
+        try:
+            print(library.index([sys.argv[2]], isolated=True).added)
+        except clipsearch.NoProcess as error:
+            print(error)
+"""
+
+
+def indexed_where(index: Path, photos: Path, temporary: Path, sockets: str = "") -> str:
+    """What comes of indexing with temporary files there; a program may have decided on sockets."""
+    temporary.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [sys.executable, "-c", INDEX, index, photos, sockets], cwd=Path(__file__).parent,
+        env=os.environ | {"TMPDIR": str(temporary)}, stdout=subprocess.PIPE, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+def test_temporary_files_may_be_at_a_long_path(index: Path, photos: Path, tmp_path: Path) -> None:
+    temporary = tmp_path / ("long" * 30)
+    assert indexed_where(index, photos, temporary) == "12"
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others may have longer paths")
+def test_where_no_process_can_be_started_it_says_so(
+    index: Path, photos: Path, tmp_path: Path
+) -> None:
+    said = indexed_where(index, photos, tmp_path / ("long" * 30), sockets="decided")
+    assert said.startswith("no process to decode photos in could be started (")

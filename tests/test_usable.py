@@ -17,6 +17,7 @@ from PIL import Image
 from tiny import TinyEncoder, open_tiny
 
 from clipsearch import InvalidInput, Library, ModelError
+from clipsearch.evaluation.zeroshot import evaluate_zeroshot, read_classes
 from clipsearch.search.answers import Question
 from clipsearch.search.neutral import NEUTRAL
 from clipsearch.search.rerank import reranked
@@ -92,10 +93,13 @@ def test_a_known_photo_keeps_its_row_when_its_new_bytes_give_none(
         assert library.index(retry=True).updated == 1
 
 
-def test_a_frame_without_a_usable_row_costs_its_animation_alone(photos: Path, index: Path) -> None:
+@pytest.mark.parametrize("value", USELESS.values(), ids=USELESS)
+def test_a_frame_without_a_usable_row_costs_its_animation_alone(
+    photos: Path, index: Path, value: float
+) -> None:
     frames = [picture(90, (64, 64)), Image.new("RGB", (64, 64))]
     frames[0].save(photos / "moving.gif", save_all=True, append_images=frames[1:], duration=50)
-    with opened(index, Failing()) as library:
+    with opened(index, Failing(value)) as library:
         report = library.index([photos], frames=2)
         assert (report.added, report.failed) == (12, 1)
 
@@ -119,6 +123,23 @@ def test_words_without_a_usable_row_are_refused_and_not_remembered(
     with open_tiny(index) as library:
         assert len(library.query("nothing")) == 10
         assert len(library.label(photos / "00.jpg", ["a dog", "nothing"])) == 2
+
+
+class Contrary(TinyEncoder):
+    """Reads the opposite in every second text."""
+
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        rows = np.repeat(super().encode_texts(["one text"]), len(texts), axis=0)
+        rows[1::2] *= -1
+        return rows
+
+
+def test_a_class_whose_sentences_cancel_out_is_refused(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        picture(len(name)).save(tmp_path / name / "0.png")
+    with pytest.raises(InvalidInput, match="no usable embedding of 'cat'"):
+        evaluate_zeroshot(read_classes(tmp_path), {"it": Contrary}, ["{}", "a {}"])
 
 
 def test_such_words_cost_no_question_that_is_asked_at_the_same_time(

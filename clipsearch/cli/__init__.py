@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from clipsearch.cli.interrupts import end_stopped, heed_signals
 from clipsearch.cli.options import with_groups
@@ -40,6 +41,7 @@ def _app(asked: str) -> typer.Typer:
     """The command that is asked for, or all: preparing one takes milliseconds, which add up."""
     app = typer.Typer(
         name="clipsearch",
+        cls=_Commands,
         no_args_is_help=True,
         rich_markup_mode=None,  # plain help appears at once; Rich takes a tenth of a second to load
         pretty_exceptions_enable=False,
@@ -137,6 +139,17 @@ def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     rest = [word for word in arguments[:end] if word != "--debug"] + arguments[end:]
     return rest, len(rest) < len(arguments)
+
+
+class _Commands(TyperGroup):
+    """All commands, of which Ctrl-C ends one with a line and without waiting for its threads."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that is asked for; Typer would make an exit code of Ctrl-C."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Abort from None
 
 
 class _Answers(io.FileIO):

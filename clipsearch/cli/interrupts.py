@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import struct
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Event
 from types import FrameType
@@ -16,6 +18,11 @@ from clipsearch.cli.output import note
 from clipsearch.ending import STOPPED, Askings, end_now
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
+# Linux tells when a signal came (SO_TIMESTAMP). Two that are heard at the same moment, when a
+# library has let go of Python's lock, may have come one after the other.
+_STAMPED = 29
+_STAMP = struct.Struct("@ll")
+_ROOM = 64  # bytes, for such a stamp
 _SHOW_CURSOR = b"\x1b[?25h\n"  # which a progress bar hides
 
 
@@ -23,23 +30,39 @@ def heed_signals() -> None:
     """Have SIGTERM stop a command as Ctrl-C does, and a second of them end the process at once.
 
     A handler would wait until the main thread is back from a library's code, which may take as
-    long as a model takes; so a thread hears of signals, from the pipe that the system's handler
+    long as a model takes; so a thread hears of signals, from the socket that the system's handler
     writes them to.
     """
-    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in _NUMBERS:
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
+    # What cleans up after a process that ended at once tells of what it found.
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     if os.name == "posix":
-        heard, told = os.pipe()
-        os.set_blocking(told, False)
-        signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+        heard, told = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        if sys.platform == "linux":
+            with suppress(OSError):  # some processors have another number for it
+                heard.setsockopt(socket.SOL_SOCKET, _STAMPED, 1)
+        told.setblocking(False)
+        signal.set_wakeup_fd(told.detach(), warn_on_full_buffer=False)
         threading.Thread(target=_hear, args=[heard], name="clipsearch-end", daemon=True).start()
 
 
-def _hear(heard: int) -> None:
+def _hear(heard: socket.socket) -> None:
     askings = Askings()
-    while numbers := os.read(heard, 64):
-        if any(number in _NUMBERS for number in numbers) and askings.is_second():
+    while True:
+        number, told, *_ = heard.recvmsg(1, _ROOM)
+        if number[0] in _NUMBERS and askings.is_second(_moment(told)):
             end_at_once()
+
+
+def _moment(told: Sequence[tuple[int, int, bytes]]) -> float | None:
+    """When a signal came, in seconds, where the system tells it."""
+    for _, kind, stamp in told:
+        if kind == _STAMPED and len(stamp) == _STAMP.size:
+            seconds, millionths = _STAMP.unpack(stamp)
+            return float(seconds + millionths / 1e6)
+    return None
 
 
 def end_at_once() -> NoReturn:

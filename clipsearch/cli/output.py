@@ -84,6 +84,7 @@ def answer(
 
         write_sheet(output.sheet, title, photos)
     _print(photos, output, table, by_sight)
+    sys.stdout.flush()
     if not photos:
         note(nothing)
         raise typer.Exit(1)
@@ -185,7 +186,7 @@ def note(text: str) -> None:
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
     end_with_the_reader()
-    print(as_json(value, 2))
+    print(as_json(value, 2), flush=True)  # a lost answer needs no notes
 
 
 def print_rows(
@@ -202,6 +203,7 @@ def print_rows(
             print("\t".join(row))
     elif rows:
         _print_table(columns, rows, links)
+    sys.stdout.flush()
 
 
 def _print_table(

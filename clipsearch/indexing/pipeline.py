@@ -368,6 +368,7 @@ def embed(encoder: Encoder, views: Sequence[np.ndarray]) -> np.ndarray:
     rows = encoder.encode_images(np.concatenate(views))
     frames = np.array([len(some) for some in views])
     if len(rows) > len(views):  # an animation's embedding is the mean of its frames'
+        rows = np.where(are_units(rows)[:, None], rows, np.nan)  # which all count the same
         rows = np.add.reduceat(rows, frames.cumsum() - frames)
         with np.errstate(invalid="ignore", divide="ignore"):  # of such a row it is told later
             rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from clipsearch.ending import Scratch
-from clipsearch.errors import PhotoError
+from clipsearch.errors import NoProcess, PhotoError, first_line
 from clipsearch.photos.decoding.decode import Undecided, take_over_pillow
 
 # A picture within the pixel limit decodes in seconds; a decoder that takes this long hangs.
@@ -24,6 +25,11 @@ TIMEOUT = 120.0  # seconds, of the processor's time or of nothing being done
 _TICK = 0.25  # seconds between two looks at whether anything is done
 _NOTHING = 0.01  # of the time; the looks themselves take less
 _HANGS = 75  # the exit code of a process in which nothing was done
+
+# Processes are forked from one that is spoken to by a socket, in a temporary folder; the path of
+# a socket is cut off after some hundred bytes, of which 32 are its own.
+_SHORT = 70  # bytes
+_SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # where the usual one is not
 
 
 class Interrupted(PhotoError):
@@ -41,6 +47,7 @@ class Processes:
         self._workers = workers
         self._scratch = Scratch()
         self._renewing = threading.Lock()
+        self._has_begun = False
         self._pool = self._new_pool()
 
     def __enter__(self) -> Processes:
@@ -69,7 +76,10 @@ class Processes:
 
     def _schedule(self, *call: Any) -> Any:
         function, *values = call
-        with self._renewing:
+        with self._renewing, _starting():
+            if not self._has_begun and "forkserver" in multiprocessing.get_all_start_methods():
+                _start_server()
+            self._has_begun = True
             try:
                 return self._pool.schedule(function, args=values)
             except RuntimeError:
@@ -124,6 +134,46 @@ class Waited:
         if exitcode in (-signal.SIGKILL, -signal.SIGTERM):
             return Interrupted("the decoder was killed, perhaps for want of memory")
         return Undecided("the decoder crashed on it")
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Around what starts processes: says why none could be."""
+    try:
+        yield
+    except (BrokenExecutor, OSError) as error:
+        reason = first_line(error.__cause__ or error)
+        raise NoProcess(f"no process to decode photos in could be started ({reason})") from error
+
+
+def _start_server() -> None:
+    """Start what processes are forked from; where it was started before this does nothing.
+
+    Ctrl-C is for this process: it would end the server with a traceback while that is loaded.
+    """
+    from multiprocessing import forkserver, resource_tracker
+
+    _have_a_short_folder()
+    resource_tracker.ensure_running()  # whose start lets the signal through again
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+
+
+def _have_a_short_folder() -> None:
+    """Have a temporary folder for sockets, whose path is short, wherever others are."""
+    from multiprocessing import util
+
+    usual = tempfile.tempdir
+    folders = (tempfile.gettempdir(), *_SHORT_FOLDERS)
+    short = (it for it in folders if len(os.fsencode(it)) <= _SHORT and os.access(it, os.W_OK))
+    tempfile.tempdir = next(short, usual)
+    try:
+        util.get_temp_dir()  # which remembers it
+    finally:
+        tempfile.tempdir = usual
 
 
 def _is_broken(pool: Any) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from clipsearch.encoders.imagenet import class_names
-from clipsearch.encoders.rows import embedded_texts
+from clipsearch.encoders.rows import embedded_texts, no_embedding
 from clipsearch.errors import InvalidInput
 from clipsearch.models import TextEncoder
 from clipsearch.progress import Progress
@@ -44,6 +44,8 @@ TEMPLATES = (
     "art of the {}.",
     "a photo of the small {}.",
 )
+
+_SHORTEST = 1e-4  # of a mean of unit rows; those of a shorter one cancel out
 
 _LABELS_AT_A_TIME = 16  # 112 sentences fit any memory
 
@@ -120,7 +122,10 @@ def ensembles(labels: Sequence[str], templates: Sequence[str], encoder: TextEnco
     """Each label put into all templates, in the place of {}: the means, (n, dim) float32 unit."""
     texts = [template.replace("{}", label) for label in labels for template in templates]
     rows = embedded_texts(encoder, texts).reshape(len(labels), len(templates), -1).mean(1)
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    if lengths.min() < _SHORTEST:
+        raise no_embedding(labels[int(lengths.argmin())])
+    return np.asarray(rows / lengths)
 
 
 def _embed_missing(
