@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipsearch.cache import cache_folder
-from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import InvalidInput, LibraryError, ModelError, first_line, option
-from clipsearch.store.catalog import Catalog
+from clipsearch.models import newer
+from clipsearch.store.catalog import Catalog, Model
 from clipsearch.store.database import FILE_NAME
 from clipsearch.store.folder import default_folder
 
@@ -180,7 +180,7 @@ def examine_index(folder: Path) -> Iterator[Finding]:
             try:
                 faults = list(faults_of(folder, catalog))
                 models, photos = catalog.models(), catalog.count_photos()
-                waiting = {it.spec: len(catalog.digests_without_vector(it.id)) for it in models}
+                waiting = [len(catalog.digests_without_vector(it.id)) for it in models]
             finally:
                 catalog.close()
     except LibraryError as error:
@@ -191,14 +191,17 @@ def examine_index(folder: Path) -> Iterator[Finding]:
         yield Finding("index", "index", BROKEN, fault.what, fault.remedy)
     if not faults:
         yield Finding("index", "index", OK, f"{folder} is sound, {photos} photos")
-    for spec, count in waiting.items():
-        yield _model(spec, count)
+    for model, count in zip(models, waiting, strict=True):
+        yield _model(model, count)
 
 
-def _model(spec: str, waiting: int) -> Finding:
+def _model(model: Model, waiting: int) -> Finding:
     """Whether a model of the index can be loaded, as far as its name tells, and is up to date."""
+    spec = model.spec
     try:
-        parse_spec(spec)
+        if newer(model):
+            what = "it is of another version of clipsearch; its photos are to be embedded anew"
+            return Finding("index", spec, BROKEN, what, "clipsearch index")
     except ModelError as error:
         what = f"its files are gone: {first_line(error)}"
         return Finding("index", spec, BROKEN, what, "bring them back to their place")

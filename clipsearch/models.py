@@ -145,8 +145,7 @@ class Models:
         from clipsearch.store.moving import remove
 
         for model in self.to_index():
-            now = encoders.shipped(self._spec_of(model)) if model and not self._given else None
-            if model and now and now[:2] != _identity(model):
+            if model and not self._given and (now := newer(model)):
                 count, _ = self._catalog.fingerprint(model.id)
                 if count:
                     log.warning(
@@ -369,6 +368,16 @@ class Models:
         return next((model for model in held if _names(wanted, model)), None)
 
 
+def newer(model: Model) -> encoders.Shipped | None:
+    """A model that ships as it is by now; None where the index has it so, and for any other.
+
+    Raises:
+        ModelError: it cannot be told what model it is.
+    """
+    now = encoders.shipped(parse_spec(model.spec))
+    return now if now and now[:2] != _identity(model) else None
+
+
 def _identity(model: Model) -> Identity:
     # Not its id, which another model has one day.
     return model.weights, model.preprocess
@@ -402,7 +411,7 @@ def _exported(
 
 def _checked(encoder: encoders.Encoder, model: Model) -> encoders.Encoder:
     if (encoder.weights, encoder.preprocess) != (model.weights, model.preprocess):
-        if encoders.shipped(parse_spec(model.spec)):
+        if newer(model):
             raise ModelMismatch(
                 f"this index was made with {model.spec} of another version of clipsearch; to have"
                 " its photos embedded anew by that of this version: clipsearch index"

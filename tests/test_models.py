@@ -147,6 +147,7 @@ def test_an_index_of_an_older_pocket_is_brought_to_the_present_one(
         older = clipsearch("query", "a cat")
         assert (older.returncode, older.stdout) == (2, "")
         assert "embedded anew by that of this version: clipsearch index" in older.stderr
+        assert "clipsearch index" in clipsearch("doctor", "--offline").stdout
         done = clipsearch("index", *arguments)
         assert "the 12 photos of this index: they are embedded anew" in done.stderr
         assert "12 unchanged, 0 failed, 12 embedded anew" in done.stdout
