@@ -194,7 +194,8 @@ HARMS: dict[str, tuple[Callable[[Path], object], str]] = {
         "1 rows that are not the catalog's",
     ),
     "a short embedding": (
-        in_catalog("UPDATE vectors SET vector = x'00ff' WHERE id = 3"), "1 embeddings of ViT-B-32-256"
+        in_catalog("UPDATE vectors SET vector = x'00ff' WHERE id = 3"),
+        "1 embeddings of ViT-B-32-256",
     ),
     "an embedding of zeros": (
         in_catalog("UPDATE vectors SET vector = zeroblob(32) WHERE id = 3"),
