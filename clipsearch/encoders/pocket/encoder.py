@@ -1,7 +1,7 @@
 """The pocket model: a small dual encoder of frozen towers from PyPI and the heads that ship here.
 
-The image tower is EfficientNet-Lite2, the text tower all-MiniLM-L6-v2; heads trained on
-Flickr8k's captions bring both into one space (`scripts/train_pocket.py`). Nothing is downloaded.
+The image tower is EfficientNet-Lite2, the text tower all-MiniLM-L6-v2; heads trained on captions
+of Flickr8k and COCO bring both into one space (`scripts/train_pocket.py`). Nothing is downloaded.
 Importing this module imports neither torch nor the towers' packages.
 """
 
