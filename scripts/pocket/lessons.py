@@ -28,7 +28,7 @@ from pocket.sources import Photo, opened, read_files
 from pocket.words import FORMS, forms_of, names_of
 
 RECIPE = "3"  # another one keeps its features elsewhere
-VIEWS = 1
+VIEWS = 2  # of each photo: as it is, then mirrored and a little cropped
 EACH_LOOK = 120  # photos
 CAPTIONS_A_LOOK = 2  # of each of them
 NAMES_WEIGHT, LOOKS_WEIGHT = 0.3, 0.15
@@ -112,12 +112,12 @@ def _views(lessons: Lessons, encoder: PocketEncoder, cache: Path) -> list[Photos
         for name, data in read_files(folder)
     }
     data = [files[photo.folder, photo.name] for photo in lessons.photos]
-    changed = [partial(_look, encoder, data[one.photo], one) for one in lessons.changed]
     views: list[Photos] = []
     for number in range(VIEWS):
         plain: list[View] = [
             partial(_see, encoder, one, seed if number else None) for seed, one in enumerate(data)
         ]
+        changed = [partial(_look, encoder, data[one.photo], one, number) for one in lessons.changed]
         views.append(see(encoder, [*plain, *changed], cache, key_of(lessons.key, number)))
     return views
 
@@ -127,9 +127,9 @@ def _see(encoder: PocketEncoder, data: bytes, seed: int | None) -> np.ndarray:
     return encoder.prepare(image if seed is None else _moved(image, np.random.default_rng(seed)))
 
 
-def _look(encoder: PocketEncoder, data: bytes, one: Changed) -> np.ndarray:
-    change = LOOKS[one.look].change
-    return encoder.prepare(change(opened(data), np.random.default_rng((7, one.seed))))
+def _look(encoder: PocketEncoder, data: bytes, one: Changed, view: int) -> np.ndarray:
+    rng = np.random.default_rng((7 + view, one.seed))
+    return encoder.prepare(LOOKS[one.look].change(opened(data), rng))
 
 
 def _moved(image: Image.Image, rng: np.random.Generator) -> Image.Image:
