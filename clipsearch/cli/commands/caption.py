@@ -12,6 +12,7 @@ from clipsearch.cli.options import Device, Index, Json
 from clipsearch.cli.output import note, print_json, print_rows
 from clipsearch.cli.progress import progress
 from clipsearch.cli.wording import counted, printable
+from clipsearch.ending import STOPPED
 
 if TYPE_CHECKING:
     from clipsearch.library import Library
@@ -68,7 +69,7 @@ def caption(
         note(f"no photo is without a caption by {report.model}")
     if report.left:
         note(f"stopped with {report.left} photos left; the same command goes on from there.")
-        raise typer.Exit(130)
+        raise typer.Exit(STOPPED)
 
 
 def _show(library: Library, photo: str, json: bool) -> None:
