@@ -35,12 +35,12 @@ from torch.nn import functional as F
 from clipsearch.encoders.learning import Course
 from clipsearch.encoders.pocket.encoder import HEADS, PocketEncoder, load, pocket_files
 from clipsearch.encoders.pocket.heads import Heads, HeadShape, heads_to
-from clipsearch.encoders.pocket.training import Member, MemberTraining, fill
+from clipsearch.encoders.pocket.training import CLASS_WEIGHT, Member, MemberTraining, fill
 from clipsearch.encoders.spec import parse_spec
 
 TRAINED_ON = "Flickr8k and COCO train2014 captions, ImageNet class names"
 SHAPE = HeadShape(members=3, width=256, out=160, layers=1, queries=3, dropout=0.1)
-COURSE = Course(epochs=12, batch_size=600, lr=3e-3, weight_decay=0.1)
+COURSE = Course(epochs=10, batch_size=600, lr=3e-3, weight_decay=0.1)
 
 
 def main() -> None:
@@ -98,7 +98,9 @@ def train_member(lessons: Lessons, course: Course, cache: Path, seed: int) -> Pa
     found, scales = gather(lessons, load(), cache)
     torch.manual_seed(seed)
     training = MemberTraining(Member(found, scales, SHAPE, half=True), course, seed)
-    kept = cache / f"{key_of(lessons.key, SHAPE, course, seed)}-member.pt"
+    weights = (CLASS_WEIGHT, *(names.weight for names in found.names))
+    key = key_of(lessons.key, len(found.views), weights, SHAPE, course, seed)
+    kept = cache / f"{key}-member.pt"
     done = 0
     if kept.exists():
         state = torch.load(kept, weights_only=True)

@@ -34,7 +34,7 @@ from clipsearch.encoders.pocket.heads import (
 KEPT = 18  # of the map's 81 tokens: a quarter the work, and the head cannot lean on any one
 WORDS_KEPT = 12  # of a caption's 14 on average: the same
 AVERAGING = 0.97
-CLASS_WEIGHT = 0.4
+CLASS_WEIGHT = 0.5
 SOFTENED = 0.25  # so much of a caption's target goes to the photos whose captions are alike
 ALIKE = 0.1  # the temperature of caption likeness
 CLASSES_A_STEP = 150
