@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipsearch.cache import cache_folder
+from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import InvalidInput, LibraryError, ModelError, first_line, option
 from clipsearch.models import newer
 from clipsearch.store.catalog import Catalog, Model
@@ -199,6 +200,7 @@ def _model(model: Model, waiting: int) -> Finding:
     """Whether a model of the index can be loaded, as far as its name tells, and is up to date."""
     spec = model.spec
     try:
+        parse_spec(spec)
         if newer(model):
             what = "it is of another version of clipsearch; its photos are to be embedded anew"
             return Finding("index", spec, BROKEN, what, "clipsearch index")

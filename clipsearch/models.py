@@ -369,12 +369,8 @@ class Models:
 
 
 def newer(model: Model) -> encoders.Shipped | None:
-    """A model that ships as it is by now; None where the index has it so, and for any other.
-
-    Raises:
-        ModelError: it cannot be told what model it is.
-    """
-    now = encoders.shipped(parse_spec(model.spec))
+    """A model that ships as it is by now; None where the index has it so, and for any other."""
+    now = encoders.shipped(model.spec)
     return now if now and now[:2] != _identity(model) else None
 
 

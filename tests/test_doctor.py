@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 from conftest import Run
-from tiny import TinyEncoder
+from tiny import open_other
 
-from clipsearch import Library
 from clipsearch.doctor import ABSENT, BROKEN, OK, Finding, examine_index, groups
 from clipsearch.encoders.device import precision_of_cpu
 from clipsearch.encoders.machine import Machine, seen
@@ -134,11 +133,6 @@ def test_what_clipsearch_cannot_do_without_is_broken_where_it_lacks() -> None:
 
 
 # Indexes
-
-
-def open_other(folder: Path) -> Library:
-    """A library with tiny embeddings of a model that comes with no version of clipsearch."""
-    return Library.open(folder, model="ViT-B-32-256/datacomp_s34b_b86k", encoder=TinyEncoder())
 
 
 @pytest.fixture

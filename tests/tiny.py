@@ -77,3 +77,13 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 if __name__ == "__main__":
     with open_tiny(Path(sys.argv[1])) as library:
         print(library.index([sys.argv[2]], batch_size=int(sys.argv[3])))
+
+
+def open_other(folder: Path, **how: Any) -> Library:
+    """The same by the name of a model that comes with no version of clipsearch.
+
+    What embedded its photos is so the same for the command line, which finds another pocket.
+    """
+    return Library.open(
+        folder, model="ViT-B-32-256/datacomp_s34b_b86k", encoder=TinyEncoder(), **how
+    )

@@ -144,9 +144,9 @@ def pocket_files() -> tuple[Path, Path] | None:
     return files
 
 
-def shipped(spec: Spec) -> Shipped | None:
+def shipped(spec: str) -> Shipped | None:
     """What a model is that comes with this version of clipsearch; None for any other."""
-    if spec.family != "pocket" or spec.file or pocket_files() is None:
+    if spec != "pocket" or pocket_files() is None:
         return None
     return Shipped(*importlib.import_module(FAMILIES["pocket"]).shipped())
 

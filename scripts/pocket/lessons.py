@@ -31,7 +31,7 @@ RECIPE = "3"  # another one keeps its features elsewhere
 VIEWS = 2  # of each photo: as it is, then mirrored and a little cropped
 EACH_LOOK = 120  # photos
 CAPTIONS_A_LOOK = 2  # of each of them
-NAMES_WEIGHT, LOOKS_WEIGHT = 0.3, 0.15
+NAMES_WEIGHT, LOOKS_WEIGHT = 0.45, 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +96,16 @@ def _said(look: str, caption: str, rng: np.random.Generator) -> str:
     return str(rng.choice([f"{look}: {caption}", f"{caption}, {look}", f"{look} of {lower}"]))
 
 
-def _turns(rows: Sequence[Photo]) -> Tensor:
-    """Photos with many captions come twice in an epoch, as they have more to tell."""
-    many = [number for number, row in enumerate(rows) if len(row.captions) > CAPTIONS_A_LOOK]
-    return torch.tensor([*range(len(rows)), *many])
+def _turns(rows: Sequence[Photo]) -> tuple[Tensor, ...]:
+    """Each source's photos: beside others of their own kind they are harder to tell apart.
+
+    Photos with many captions come twice in an epoch, as they have more to tell.
+    """
+    turns: dict[Path, list[int]] = {}
+    for number, row in enumerate(rows):
+        often = 2 if len(row.captions) > CAPTIONS_A_LOOK else 1
+        turns.setdefault(row.folder, []).extend([number] * often)
+    return tuple(torch.tensor(some) for some in turns.values())
 
 
 # --- what is seen -----------------------------------------------------------------------------

@@ -97,18 +97,14 @@ class Features:
     gists: Tensor  # (photos, SENTENCE) float32 unit rows: the mean of each photo's captions
     classifier: tuple[Tensor, Tensor]  # weight (1000, 1280), bias (1000,)
     names: tuple[Names, ...] = ()
-    turns: Tensor | None = None  # (n,) int64: the photos of an epoch, some more than once
+    # The photos of an epoch, some more than once, each (n,) int64: a step takes from one of these.
+    turns: tuple[Tensor, ...] = ()
     ordinary: int | None = None  # so many photos, of the first, are as the classifier knows them
 
     @property
     def count(self) -> int:
         """How many photos there are."""
         return len(self.views[0].pooled)
-
-    @property
-    def turn_count(self) -> int:
-        """How many photos an epoch goes through."""
-        return self.count if self.turns is None else len(self.turns)
 
     @property
     def templates(self) -> int:

@@ -60,8 +60,7 @@ class Step:
 def steps(found: Features, batch_size: int, rng: np.random.Generator) -> Iterator[Step]:
     """One pass over all photos, in random order."""
     starts = found.starts.numpy()
-    turns = np.arange(found.count) if found.turns is None else found.turns.numpy()
-    for photos in np.array_split(rng.permutation(turns), math.ceil(len(turns) / batch_size)):
+    for photos in _batches(found, batch_size, rng):
         n = len(photos)
         classes = rng.choice(CLASSES, CLASSES_A_STEP, replace=False)
         prompts = classes * found.templates + rng.integers(found.templates, size=len(classes))
@@ -76,6 +75,17 @@ def steps(found: Features, batch_size: int, rng: np.random.Generator) -> Iterato
             push=torch.from_numpy(rng.uniform(0.3, 1.5, (len(classes), 1))).float(),
             names=[_named(names, photos, rng) for names in found.names],
         )
+
+
+def _batches(found: Features, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
+    parts = [
+        part
+        for turns in found.turns or (torch.arange(found.count),)
+        for part in np.array_split(
+            rng.permutation(turns.numpy()), math.ceil(len(turns) / batch_size)
+        )
+    ]
+    return [parts[number] for number in rng.permutation(len(parts))]
 
 
 def _named(names: Names, photos: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -222,7 +232,7 @@ class MemberTraining:
         self._optimizer = torch.optim.AdamW(
             groups, course.lr, betas=(0.9, 0.98), weight_decay=course.weight_decay
         )
-        self.steps = math.ceil(member.features.turn_count / course.batch_size)
+        self.steps = len(_batches(member.features, course.batch_size, np.random.default_rng()))
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, _rate(course.epochs * self.steps, course.warmup)
         )
