@@ -146,7 +146,9 @@ class Member(nn.Module):
         shown = names.shown[rows][:, numbers].float()
         scores = sharp * photos @ self._texts(names.texts, names.sentences, texts).T
         some = shown.sum(1) > 0
-        return _shared(scores.T, shown.T) + _shared(scores[some], shown[some])
+        # That a name is right for many photos is no reason to be near to all (logit adjustment).
+        often = shown.mean(0).log()
+        return _shared(scores.T, shown.T) + _shared(scores[some] + often, shown[some])
 
     def _alike(self, step: Step) -> Tensor:
         """How alike, (n, n) cosines, each photo's captions are to each of the step's captions."""
