@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from clipsearch.cli.parsing.commands import ASKING, EXPERTS, FILTERS, OUTPUT
 from clipsearch.errors import InvalidInput
 
 
@@ -21,6 +22,8 @@ def _count(value: str | int) -> int | None:
     except ValueError:
         raise typer.BadParameter(f"{value!r} is neither a number nor all") from None
 
+
+COUNT_NAMES = ("-k", "-n", "--limit")
 
 # Text and not a Path, which would take 's3://bucket' for 's3:/bucket'.
 Folders = Annotated[
@@ -38,13 +41,17 @@ ImagesFolder = Annotated[
         metavar="DIR", help="The folder that names are relative to. Default: the table's own."
     ),
 ]
-Workers = Annotated[int | None, typer.Option(metavar="N", help="Photos decoded at a time.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Photos decoded at a time.", rich_help_panel=EXPERTS),
+]
 Index = Annotated[
     Path | None,
     typer.Option(
         "--index",
         metavar="DIR",
         help="The index folder. Default: $CLIPSEARCH_INDEX, or the user's data folder.",
+        rich_help_panel=EXPERTS,
     ),
 ]
 Mounted = Annotated[
@@ -53,6 +60,7 @@ Mounted = Annotated[
         "--mounted",
         metavar="FOLDER=PLACE",
         help="Where an indexed folder is on this machine, if elsewhere. Repeatable.",
+        rich_help_panel=EXPERTS,
     ),
 ]
 ModelSpec = Annotated[
@@ -61,29 +69,58 @@ ModelSpec = Annotated[
         "--model",
         metavar="SPEC",
         help="An alias (see clipsearch models), NAME/PRETRAINED, hf-hub:ORG/NAME or NAME:FILE.",
+        rich_help_panel=EXPERTS,
     ),
 ]
 Device = Annotated[
-    str, typer.Option("--device", help="auto, cpu, cuda, mps, or another torch device.")
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="auto, cpu, cuda, mps, or another torch device.",
+        rich_help_panel=EXPERTS,
+    ),
 ]
 Count = Annotated[
     int | None,
-    typer.Option("-k", metavar="N", parser=_count, help="How many photos to show, or all."),
+    typer.Option(
+        *COUNT_NAMES,
+        metavar="N",
+        parser=_count,
+        help="How many to show, or all.",
+        rich_help_panel=ASKING,
+    ),
 ]
 KeepFor = Annotated[
     int | None,
-    typer.Option(metavar="DAYS", help="Keep embeddings of what leaves so long. Default: 30."),
+    typer.Option(
+        metavar="DAYS",
+        help="Keep embeddings of what leaves so long. Default: 30.",
+        rich_help_panel=EXPERTS,
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON (see docs/json.md).")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON (see docs/json.md).", rich_help_panel=OUTPUT)
+]
 Exact = Annotated[
     bool,
-    typer.Option("--exact", help="Compare with every photo, also after clipsearch optimize."),
+    typer.Option(
+        "--exact",
+        help="Compare with every photo, also after clipsearch optimize.",
+        rich_help_panel=EXPERTS,
+    ),
 ]
 Relevant = Annotated[
-    bool, typer.Option("--relevant", help="Only photos that stand out; there may be none.")
+    bool,
+    typer.Option(
+        "--relevant", help="Only photos that stand out; there may be none.", rich_help_panel=ASKING
+    ),
 ]
 AllowUrl = Annotated[
-    bool, typer.Option("--allow-url", help="Fetch a picture that is given as a URL.")
+    bool,
+    typer.Option(
+        "--allow-url", help="Fetch a picture that is given as a URL.", rich_help_panel=EXPERTS
+    ),
 ]
 
 
@@ -106,10 +143,17 @@ def _option(kind: Any, help: str, metavar: str | None = None, *names: str) -> An
     return Annotated[kind, typer.Option(*names, metavar=metavar, help=help)]
 
 
+def _in(panel: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options, in the help in a group of that name."""
+    for kind in options.values():
+        kind.__metadata__[0].rich_help_panel = panel
+    return options
+
+
 # Options that stand for one object: a command's parameter `filters` or `output` gets it. Each is
 # named as the field that it sets, and left out where a person does not give it.
 GROUPS: dict[str, dict[str, Any]] = {
-    "filters": {
+    "filters": _in(FILTERS, {
         "folder": _option(list[str] | None, "Only photos below it. Repeatable.", "DIR"),
         "since": _option(str | None, "Taken then or later: 2024-05, '2 weeks ago'.", "DATE"),
         "until": _option(str | None, "Taken then or earlier.", "DATE"),
@@ -122,8 +166,8 @@ GROUPS: dict[str, dict[str, Any]] = {
         "has": _option(
             list[str] | None, "gps, date, camera, lens, title, caption, keywords.", "FACT"
         ),
-    },
-    "output": {
+    }),
+    "output": _in(OUTPUT, {
         "json": Json,
         "csv": _option(bool, "Print CSV, for a spreadsheet.", None, "--csv"),
         "paths": _option(bool, "Print nothing but paths, one a line.", None, "--paths"),
@@ -131,8 +175,8 @@ GROUPS: dict[str, dict[str, Any]] = {
         "preview": _option(bool, "Show the photos in the terminal.", None, "--preview"),
         "sheet": _option(Path | None, "Write a web page of them too, in one HTML file.", "FILE"),
         "open": _option(bool, "Show the first one, or the sheet, in its viewer.", None, "--open"),
-    },
-}
+    }),
+}  # fmt: skip
 
 
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:

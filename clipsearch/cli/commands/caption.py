@@ -10,6 +10,7 @@ import typer
 from clipsearch.cli.interrupts import stop_on_signals
 from clipsearch.cli.options import Device, Index, Json
 from clipsearch.cli.output import note, print_json, print_rows
+from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.progress import progress
 from clipsearch.cli.wording import counted, printable
 
@@ -34,7 +35,8 @@ def caption(
         ),
     ] = "blip",
     batch_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Photos captioned at a time.")
+        int | None,
+        typer.Option(metavar="N", help="Photos captioned at a time.", rich_help_panel=EXPERTS),
     ] = None,
     index: Index = None,
     device: Device = "auto",

@@ -10,6 +10,7 @@ import typer
 
 from clipsearch.cli.options import Json
 from clipsearch.cli.output import note, print_json, print_rows
+from clipsearch.cli.parsing.commands import Command
 from clipsearch.cli.progress import counting
 from clipsearch.cli.retrieval import print_retrieval
 from clipsearch.cli.wording import printable
@@ -28,7 +29,7 @@ def export() -> None:
     """Write a model for other programs and machines."""
 
 
-@app.command()
+@app.command(cls=Command)
 def onnx(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="The folder to write; new or empty.")

@@ -13,6 +13,7 @@ import typer
 from clipsearch.cli.interrupts import stop_on_signals
 from clipsearch.cli.options import Device, ImagesFolder, Json, Pairs, Workers
 from clipsearch.cli.output import end_with_the_reader, note, print_json
+from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.progress import progress
 from clipsearch.cli.wording import counted
 
@@ -55,27 +56,51 @@ def finetune(
         typer.Option(metavar="N", help="Photos at a time. Default: 64; for pocket 500."),
     ] = None,
     accumulate: Annotated[
-        int, typer.Option(metavar="N", help="So many batches count as one large one.")
+        int,
+        typer.Option(
+            metavar="N", help="So many batches count as one large one.", rich_help_panel=EXPERTS
+        ),
     ] = 1,
     lr: Annotated[
         float | None,
-        typer.Option(metavar="RATE", help="The highest learning rate. Default: as suits."),
+        typer.Option(
+            metavar="RATE",
+            help="The highest learning rate. Default: as suits.",
+            rich_help_panel=EXPERTS,
+        ),
     ] = None,
     warmup: Annotated[
-        float, typer.Option(metavar="SHARE", help="Of all steps, while the rate rises.")
+        float,
+        typer.Option(
+            metavar="SHARE", help="Of all steps, while the rate rises.", rich_help_panel=EXPERTS
+        ),
     ] = 0.1,
     weight_decay: Annotated[float, typer.Option(metavar="X", help="AdamW's.")] = 0.1,
     precision: Annotated[
-        str, typer.Option(metavar="P", help="bf16 (autocast), fp32, or auto: what pays.")
+        str,
+        typer.Option(
+            metavar="P",
+            help="bf16 (autocast), fp32, or auto: what pays.",
+            rich_help_panel=EXPERTS,
+        ),
     ] = "auto",
     grad_checkpointing: Annotated[
-        bool, typer.Option("--grad-checkpointing", help="Less memory for more time.")
+        bool,
+        typer.Option(
+            "--grad-checkpointing", help="Less memory for more time.", rich_help_panel=EXPERTS
+        ),
     ] = False,
     lock_image: Annotated[
-        bool, typer.Option("--lock-image", help="Leave the image tower as it is (LiT).")
+        bool,
+        typer.Option(
+            "--lock-image", help="Leave the image tower as it is (LiT).", rich_help_panel=EXPERTS
+        ),
     ] = False,
     unlock_groups: Annotated[
-        int, typer.Option(metavar="N", help="But not its last N groups of layers.")
+        int,
+        typer.Option(
+            metavar="N", help="But not its last N groups of layers.", rich_help_panel=EXPERTS
+        ),
     ] = 0,
     from_scratch: Annotated[
         bool,
@@ -86,11 +111,18 @@ def finetune(
     ] = False,
     patience: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Stop when N epochs in a row brought nothing better."),
+        typer.Option(
+            metavar="N",
+            help="Stop when N epochs in a row brought nothing better.",
+            rich_help_panel=EXPERTS,
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="What chance depends on.")] = 0,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where the run in DIR was stopped.")
+        bool,
+        typer.Option(
+            "--resume", help="Go on where the run in DIR was stopped.", rich_help_panel=EXPERTS
+        ),
     ] = False,
     device: Device = "auto",
     workers: Workers = None,

@@ -9,6 +9,7 @@ import typer
 from clipsearch.cli.interrupts import stop_on_signals
 from clipsearch.cli.options import Device, Folders, Index, Json, KeepFor, ModelSpec, Workers
 from clipsearch.cli.output import end_with_the_reader, note, print_json
+from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.progress import progress
 from clipsearch.cli.reports import FAILED, PREPARING, as_dict, passed_over, summary
 
@@ -19,7 +20,8 @@ def index(
     model: ModelSpec = None,
     device: Device = "auto",
     batch_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Photos embedded at a time.")
+        int | None,
+        typer.Option(metavar="N", help="Photos embedded at a time.", rich_help_panel=EXPERTS),
     ] = None,
     workers: Workers = None,
     prune: Annotated[
@@ -50,28 +52,49 @@ def index(
         typer.Option("--raw-too/--no-raw-too", help="A RAW file also where its JPEG is. (*)"),
     ] = None,
     max_megapixels: Annotated[
-        int | None, typer.Option(metavar="N", help="Refuse larger pictures. Default: 256.")
+        int | None,
+        typer.Option(
+            metavar="N", help="Refuse larger pictures. Default: 256.", rich_help_panel=EXPERTS
+        ),
     ] = None,
     frames: Annotated[
         int,
-        typer.Option(metavar="N", help="Frames of an animation to look at, not only the first."),
+        typer.Option(
+            metavar="N",
+            help="Frames of an animation to look at, not only the first.",
+            rich_help_panel=EXPERTS,
+        ),
     ] = 1,
     runtime: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="torch, or onnx for ONNX Runtime. Kept with the model."),
+        typer.Option(
+            metavar="NAME",
+            help="torch, or onnx for ONNX Runtime. Kept with the model.",
+            rich_help_panel=EXPERTS,
+        ),
     ] = None,
     ray: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT|local", help="Embed on a Ray cluster (docs/scale.md)."),
+        typer.Option(
+            metavar="HOST:PORT|local",
+            help="Embed on a Ray cluster (docs/scale.md).",
+            rich_help_panel=EXPERTS,
+        ),
     ] = None,
     ray_gpus: Annotated[
         float | None,
-        typer.Option(metavar="N", help="GPUs for one of its processes, such as 0.5. Default: 1."),
+        typer.Option(
+            metavar="N",
+            help="GPUs for one of its processes, such as 0.5. Default: 1.",
+            rich_help_panel=EXPERTS,
+        ),
     ] = None,
     store: Annotated[
         str | None,
         typer.Option(
-            metavar="STORE", help="Where a new index keeps its vectors: milvus:http://HOST:19530."
+            metavar="STORE",
+            help="Where a new index keeps its vectors: milvus:http://HOST:19530.",
+            rich_help_panel=EXPERTS,
         ),
     ] = None,
     keep_for: KeepFor = None,

@@ -8,6 +8,7 @@ import typer
 
 from clipsearch.cli.options import Index, Json
 from clipsearch.cli.output import print_json, print_rows
+from clipsearch.cli.parsing.commands import Command
 from clipsearch.cli.wording import counted
 from clipsearch.encoders.aliases import ALIASES, Alias
 
@@ -31,7 +32,7 @@ def models(context: typer.Context, json: Json = False) -> None:
     print_rows(COLUMNS, [_row(alias) for alias in ALIASES.values()])
 
 
-@app.command()
+@app.command(cls=Command)
 def download(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="An alias or a model spec.")],
 ) -> None:
@@ -41,7 +42,7 @@ def download(
     print(encoders.download(encoders.parse_spec(spec)))
 
 
-@app.command()
+@app.command(cls=Command)
 def remove(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="A model that the index holds.")],
     index: Index = None,

@@ -9,6 +9,7 @@ import typer
 
 from clipsearch.cli.options import Index, Json
 from clipsearch.cli.output import note, print_json
+from clipsearch.cli.parsing.commands import Command
 from clipsearch.cli.progress import counting
 from clipsearch.cli.wording import counted
 
@@ -27,7 +28,7 @@ def store() -> None:
     """Say where the vectors are that are searched."""
 
 
-@app.command()
+@app.command(cls=Command)
 def move(
     store: Annotated[
         str, typer.Argument(metavar="STORE", help="faiss, or milvus:http://HOST:19530.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections import Counter
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from open_clip.factory import load_state_dict
 from clipsearch.encoders.aliases import OPEN_CLIP_FILES
 from clipsearch.encoders.hub import from_hub, offline
 from clipsearch.encoders.spec import HUB, Spec, weights_in
-from clipsearch.errors import ModelError, first_line
+from clipsearch.errors import ModelError, did_you_mean, first_line
 
 # Only OpenAI's own state dicts hold these, as leftovers of their TorchScript archives.
 OPENAI_KEYS = frozenset({"input_resolution", "context_length", "vocab_size"})
@@ -152,9 +151,8 @@ def architecture(name: str) -> dict[str, Any]:
     """
     config: dict[str, Any] | None = open_clip.get_model_config(name)
     if config is None:
-        near = difflib.get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.5)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise ModelError(f"open_clip has no architecture {name!r}.{hint}")
+        hint = did_you_mean(name, open_clip.list_models(), 0.5)
+        raise ModelError(f"open_clip has no architecture {name!r}{hint}")
     return config
 
 

@@ -1,0 +1,162 @@
+"""What people type: without quotes, by another name, with a slip, and how they are helped."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import Run
+from tiny import open_tiny
+
+from clipsearch.cli.parsing.commands import ALIASES, COMMANDS, GROUPS
+
+SECTION = re.compile(r"^(\S.*):$", re.M)
+
+
+def sections(help_text: str) -> dict[str, str]:
+    """What stands below each heading of a help."""
+    parts = SECTION.split(help_text)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@pytest.fixture
+def asked(indexed: Path) -> Path:
+    """An index that was asked before, so that the same words need no model."""
+    with open_tiny(indexed) as library:
+        library.query("a dog - snow")
+        library.query("dog")
+    return indexed
+
+
+# Words
+
+
+def test_a_question_needs_no_quotes(asked: Path, clipsearch: Run) -> None:
+    quoted = clipsearch("query", "a dog - snow", "-k", "3")
+    plain = clipsearch("query", "a", "dog", "-", "snow", "-k", "3")
+    assert (plain.returncode, plain.stderr) == (0, "")
+    assert plain.stdout == quoted.stdout
+    assert clipsearch("query", "-k", "3", "a", "dog", "-", "snow").stdout == quoted.stdout
+
+
+def test_words_and_a_picture_stand_apart_by_a_sign(asked: Path, clipsearch: Run) -> None:
+    done = clipsearch("query", "dog", "+", "./00.jpg", cwd=asked.parent / "photos")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = clipsearch("query", "dog", "./00.jpg", cwd=asked.parent / "photos")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "./00.jpg is a picture; a sign goes before it: dog + ./00.jpg" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["-k", "-n", "--limit"])
+def test_how_many_is_said_by_the_name_one_is_used_to(
+    asked: Path, clipsearch: Run, name: str
+) -> None:
+    for command in (["query", "dog"], ["ls"], ["similar", asked.parent / "photos" / "00.jpg"]):
+        assert clipsearch(*command, name, "2").stdout.count("\n") == 2
+
+
+# Other names
+
+
+@pytest.mark.parametrize("name", ALIASES)
+def test_another_name_does_what_the_command_does(clipsearch: Run, name: str) -> None:
+    command = clipsearch(ALIASES[name], "--help").stdout.partition("\n")[2]
+    assert clipsearch(name, "--help").stdout.partition("\n")[2] == command
+
+
+def test_find_finds_and_update_brings_up_to_date(asked: Path, clipsearch: Run) -> None:
+    assert clipsearch("find", "dog", "-n", "2").stdout.count("\n") == 2
+    assert "12 unchanged" in clipsearch("update").stdout
+
+
+def test_a_command_that_could_be_another_is_named_and_not_run(
+    indexed: Path, clipsearch: Run
+) -> None:
+    done = clipsearch("remove", indexed.parent / "photos")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "that is: clipsearch forget" in done.stderr
+    assert "photos    12" in clipsearch("status").stdout
+
+
+@pytest.mark.parametrize("asked", [["-h"], ["help"]])
+def test_help_is_found_by_every_way(clipsearch: Run, asked: list[str]) -> None:
+    assert clipsearch(*asked).stdout == clipsearch("--help").stdout
+    query = clipsearch("query", "--help").stdout
+    assert clipsearch("query", "-h").stdout == clipsearch("help", "query").stdout == query
+
+
+# Slips
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["qery", "dog"], "did you mean 'query'?"),
+        (["serach", "dog"], "did you mean 'search'?"),
+        (["models", "downlod"], "did you mean 'download'?"),
+        (["models", "pocket"], "there are download, remove"),
+        (["a", "dog"], "to find photos by words: clipsearch query a dog"),
+        (["query", "dog", "--hybird"], "did you mean '--hybrid'?"),
+        (["query", "dog", "-model", "pocket"], "did you mean '--model'?"),
+        (["query", "dog", "-12"], "for so many: -k 12"),
+        (["query", "dog", "-snow"], "to leave out what shows it: --minus snow"),
+        (["ls", "--device", "cpu"], "there is no option --device (see"),
+        (["query", "dog", "--model", "pokcet"], "did you mean 'pocket'?"),
+        (["query", "dog", "--model", "Pocket"], "did you mean 'pocket'?"),
+        (["query", "dog", "--rerank", "blp"], "did you mean 'blip'?"),
+        (["query", "dog", "--type", "jpge"], "or 'jpeg'?"),
+        (["label", "--show", "Weding"], "did you mean 'wedding' or"),
+        (["label", "--labels", "imagnet"], "did you mean 'imagenet'?"),
+        (["caption", "--model", "bilp"], "did you mean 'blip'?"),
+    ],
+    ids=lambda it: " ".join(it) if isinstance(it, list) else "",
+)
+def test_a_slip_is_told_with_what_is_nearest(
+    asked: Path, clipsearch: Run, typed: list[str], meant: str
+) -> None:
+    done = clipsearch(*typed)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert meant in done.stderr
+    assert "(Possible" not in done.stderr
+
+
+def test_a_path_in_place_of_a_command_tells_what_is_done_with_it(
+    photos: Path, clipsearch: Run
+) -> None:
+    assert f"to index the folder: clipsearch index {photos}" in clipsearch(photos).stderr
+    file = photos / "00.jpg"
+    assert f"to find photos like it: clipsearch similar {file}" in clipsearch(file).stderr
+    assert f"photos below a folder: --folder {photos}" in clipsearch("ls", photos).stderr
+
+
+# Help
+
+
+def test_the_main_help_has_all_commands_in_groups(clipsearch: Run) -> None:
+    shown = sections(clipsearch("--help").stdout)
+    assert list(shown)[: len(GROUPS)] == list(GROUPS)
+    for title, names in GROUPS.items():
+        assert re.findall(r"^  (\w+) ", shown[title], re.M) == list(names)
+    commands = Path(__file__).parent.parent / "clipsearch" / "cli" / "commands"
+    modules = {path.stem for path in commands.glob("[!_]*.py")}
+    assert sorted(COMMANDS) == sorted(modules)
+
+
+def test_the_help_of_a_question_begins_with_the_few_options_that_matter(clipsearch: Run) -> None:
+    shown = sections(clipsearch("query", "--help").stdout)
+    assert list(shown) == ["Arguments", "Asking", "Filters", "Output", "For experts"]
+    options = {title: re.findall(r"--[a-z]\S*", text) for title, text in shown.items()}
+    assert options["Asking"][:3] == ["--limit", "--relevant", "--hybrid"]
+    assert len(options["Asking"]) <= 6
+    assert "--since" in options["Filters"]
+    assert "--json" in options["Output"]
+    assert {"--device", "--exact", "--index"} <= set(options["For experts"])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_help_fits_80_columns_and_has_each_option_once(clipsearch: Run, command: str) -> None:
+    lines = clipsearch(command, "--help").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    options = [found[1] for line in lines if (found := re.match(r"  (-[\w-]+)", line))]
+    assert len(options) == len(set(options))
