@@ -137,6 +137,12 @@ class Models:
             return list(held)
         return [self._known(self._wanted)]
 
+    def confirm(self) -> None:
+        """Take a model that is asked for by its name as chosen, whatever brought it here."""
+        model = self._known(self._wanted) if self._wanted else None
+        if model and model.note:
+            self._catalog.set_note(model.id, None)
+
     def for_indexing(self, model: Model) -> encoders.Encoder:
         """A model's encoder as pictures are indexed with it; exported first if ONNX runs it.
 
@@ -182,11 +188,22 @@ class Models:
                 break
         else:
             model = self._catalog.add_model(str(spec), *identity, encoder.dim, note)
+            self._offer(model)
             if self._runtime != model.runtime:
                 self._catalog.set_runtime(model.id, self._runtime)
                 model = replace(model, runtime=self._runtime)
         self._encoders[_identity(model)] = encoder
         return model
+
+    def _offer(self, added: Model) -> None:
+        """Say of a model that nobody chose how the one that was added answers in its place."""
+        for model in self._catalog.models():
+            if model.note and model.id != added.id:
+                note = (
+                    f"{model.spec} was taken when nothing better could be downloaded, and answers"
+                    f" questions until: clipsearch models remove {model.spec}"
+                )
+                self._catalog.set_note(model.id, note)
 
     def encoder(self, model: Model) -> encoders.Encoder:
         """A model's encoder, loaded once; any thread may be the first to need it.
@@ -348,6 +365,20 @@ class Models:
         if wanted is None:
             return held[0] if held else None
         return next((model for model in held if _names(wanted, model)), None)
+
+
+def check_device(device: str) -> None:
+    """Raise InvalidInput unless torch or ONNX Runtime has such a device on this machine."""
+    if device in ("auto", "cpu"):  # which all have, so that torch need not be asked
+        return
+    from clipsearch.encoders.device import pick_device
+    from clipsearch.encoders.onnx.providers import has_provider
+
+    try:
+        pick_device(device)
+    except InvalidInput:
+        if not has_provider(device):
+            raise
 
 
 def _identity(model: Model) -> Identity:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 from clipsearch import encoders
 from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import LARGEST, InvalidInput
-from clipsearch.models import Models
+from clipsearch.models import Models, check_device
 from clipsearch.store.catalog import Catalog, StoredPhoto
 from clipsearch.store.conditions import EVERYTHING, Condition
 from clipsearch.store.faults import explained
@@ -102,13 +102,15 @@ class OpenIndex:
         nothing can be written.
 
         Raises:
-            InvalidInput: `mounted` names no indexed folder, or a folder here that is none.
+            InvalidInput: `mounted` names no indexed folder, or a folder here that is none; or
+                this machine has no such device.
             LibraryError: the folder is no index, or cannot be used.
             ModelError: `model` names no model.
             ModelMismatch: `encoder` is not the one that made the index's vectors.
         """
         path = expanded(folder) if folder is not None else default_folder()
         spec = parse_spec(model) if model is not None else None
+        check_device(device)
         with explained(path):
             if create:
                 make_folder(path)

@@ -6,12 +6,15 @@ import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from clipsearch.cli.parsing.commands import ASKING, EXPERTS, FILTERS, OUTPUT
 from clipsearch.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from clipsearch.library import Library
 
 
 def _count(value: str | int) -> int | None:
@@ -122,6 +125,25 @@ AllowUrl = Annotated[
         "--allow-url", help="Fetch a picture that is given as a URL.", rich_help_panel=EXPERTS
     ),
 ]
+
+
+def open_to_index(
+    index: Path | None, paths: list[str] | None, model: str | None, device: str
+) -> Library:
+    """The index, made first if there is none and it can begin with these folders.
+
+    Raises:
+        As `Library.open`, and InvalidInput: there is no index, and no folder to begin it with.
+    """
+    from clipsearch.indexing.targets import check_first
+    from clipsearch.library import Library
+    from clipsearch.store.database import FILE_NAME
+    from clipsearch.store.folder import default_folder, expanded
+
+    folder = default_folder() if index is None else expanded(index)
+    if not (folder / FILE_NAME).exists():
+        check_first(paths or [])
+    return Library.open(index, model=model, device=device)
 
 
 def folders_of(mounted: list[str] | None) -> dict[str, str]:

@@ -206,6 +206,7 @@ class Runs:
         Gives what was done, and the plan of it.
         """
         started = time.monotonic()
+        self._models.confirm()
         models = self._models.to_index()
         counts, plan = self._bring_up(models[0], targets, doubts, how)
         for other in models[1:]:

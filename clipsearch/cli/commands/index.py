@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from clipsearch.cli.interrupts import stop_on_signals
-from clipsearch.cli.options import Device, Folders, Index, Json, KeepFor, ModelSpec, Workers
+from clipsearch.cli.options import (
+    Device,
+    Folders,
+    Index,
+    Json,
+    KeepFor,
+    ModelSpec,
+    Workers,
+    open_to_index,
+)
 from clipsearch.cli.output import end_with_the_reader, note, print_json
 from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.progress import progress
@@ -105,9 +114,7 @@ def index(
     (*) Remembered with the folder, until said otherwise; an empty GLOB takes patterns back. A
     file .clipsearchignore in any folder, written like a .gitignore, leaves out what matches too.
     """
-    from clipsearch.library import Library
-
-    with Library.open(index, model=model, device=device) as library:
+    with open_to_index(index, paths, model, device) as library:
         with stop_on_signals() as stop, progress() as show:
             report = library.index(
                 paths or (),

@@ -12,7 +12,7 @@ from clipsearch.cli.output import end_with_the_reader, print_json
 from clipsearch.cli.wording import counted, options_of, printable
 
 if TYPE_CHECKING:
-    from clipsearch.store.status import Status
+    from clipsearch.store.status import ModelStatus, RootStatus, Status
 
 
 def status(
@@ -47,13 +47,13 @@ def _print(held: Status, folder: str) -> None:
     print(f"index     {printable(folder)}")
     if held.copy_of:
         print(f"copy of   {printable(held.copy_of.folder)}, made {held.copy_of.made}")
-    print(f"photos    {held.photos}")
+    print(f"photos    {held.photos}{_copies(held)}")
     if run := held.indexing:
         left = f", {run.seconds_left:.0f} s left" if run.seconds_left is not None else ""
         print(f"indexing  {run.done} of {run.total} files, {run.rate:.1f}/s{left}")
     for root in held.roots:
-        missing = "" if root.present else "  (not there now; its photos are kept)"
-        print(f"folder    {printable(root.path)}  {counted(root.photos, 'photo')}{missing}")
+        photos = counted(root.photos, "photo")
+        print(f"folder    {printable(root.path)}  {photos}{_missing(root)}")
         if rules := options_of(root.rules):
             print(f"          {printable(rules)}")
         for folder, inner in root.folders.items():
@@ -62,7 +62,7 @@ def _print(held: Status, folder: str) -> None:
     for model in held.models:
         count = counted(model.vectors, "embedding")
         by = ", by ONNX Runtime" if model.runtime == "onnx" else ""
-        print(f"model     {model.spec}  {count} of {model.dim} numbers{by}")
+        print(f"model     {model.spec}  {count} of {model.dim} numbers{by}{_lacking(model, held)}")
         if model.note:
             print(f"          {model.note}")
     for name, captions in held.captions.items():
@@ -81,6 +81,34 @@ def _print(held: Status, folder: str) -> None:
         )
     if held.failures:
         print(f"failed    {counted(len(held.failures), 'file')}: clipsearch status --failures")
+
+
+def _copies(held: Status) -> str:
+    copies = held.photos - held.contents
+    if not copies:
+        return ""
+    said = "is a copy of another" if copies == 1 else "are copies of others"
+    return f", of which {copies} {said}; copies share an embedding"
+
+
+def _missing(root: RootStatus) -> str:
+    if root.present:
+        return ""
+    if root.photos:
+        return "  (not there now; its photos are kept)"
+    import shlex
+
+    return f"  (not there now; clipsearch forget {shlex.quote(root.path)} takes it off this list)"
+
+
+def _lacking(model: ModelStatus, held: Status) -> str:
+    """What is said of a model that has not seen all photos, or answers before the others."""
+    lacking = held.contents - model.vectors
+    if lacking > 0:
+        name = "" if len(held.models) == 1 else f" --model {model.spec}"
+        return f"; {lacking} to come: clipsearch index{name}"
+    is_first_of_several = model is held.models[0] and len(held.models) > 1
+    return "; answers where no --model is named" if is_first_of_several else ""
 
 
 def _megabytes(size: int) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.interrupts import stop_on_signals
-from clipsearch.cli.options import Device, Folders, Index, Json, ModelSpec
+from clipsearch.cli.options import Device, Folders, Index, Json, ModelSpec, open_to_index
 from clipsearch.cli.output import note
 from clipsearch.cli.progress import progress
 from clipsearch.cli.reports import FAILED, PREPARING, as_dict, passed_over, summary
@@ -36,10 +36,8 @@ def watch(
 
     Folders on a network, and those that the system cannot watch, are looked at every 30 seconds.
     """
-    from clipsearch.library import Library
-
     with (
-        Library.open(index, model=model, device=device) as library,
+        open_to_index(index, paths, model, device) as library,
         stop_on_signals() as stop,
         ExitStack() as first_look,
     ):
