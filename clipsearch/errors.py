@@ -100,7 +100,18 @@ class ModelError(ClipsearchError):
 
 
 class WeightsUnavailable(ModelError):
-    """The weights of a model are not on this machine and could not be fetched."""
+    """The weights of a model are not on this machine and could not be fetched.
+
+    `ways_on` is what a person can do, which depends on what the model is for.
+    """
+
+    def __init__(self, message: str, ways_on: str = "") -> None:
+        super().__init__("\n".join(filter(None, (message, ways_on))))
+        self._message = message
+
+    def advising(self, ways_on: str) -> WeightsUnavailable:
+        """The same, with other ways on."""
+        return WeightsUnavailable(self._message, ways_on)
 
 
 class ClusterError(ClipsearchError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Run
 from tiny import open_tiny
@@ -160,3 +161,30 @@ def test_each_help_fits_80_columns_and_has_each_option_once(clipsearch: Run, com
     assert max(map(len, lines)) <= 80
     options = [found[1] for line in lines if (found := re.match(r"  (-[\w-]+)", line))]
     assert len(options) == len(set(options))
+
+
+# What is not all
+
+
+def test_labels_that_are_not_all_are_said_to_be_the_first(
+    indexed: Path, tmp_path: Path, clipsearch: Run
+) -> None:
+    words = [f"{letter}{number}" for letter in "abcdefgh" for number in range(8)]
+    (file := tmp_path / "labels.txt").write_text("\n".join(words))
+    with open_tiny(indexed) as library:
+        count = len(library.count_labels(labels=words, k=100))
+        assert count > 1
+    done = clipsearch("label", "--labels", file, "-k", "1")
+    assert done.stdout.count("\n") == 1
+    assert (
+        done.stderr == "clipsearch: these are the first 1, and there are more: -k 10, or -k all\n"
+    )
+    done = clipsearch("label", "--labels", file, "-k", "all")
+    assert (done.stdout.count("\n"), done.stderr) == (count, "")
+
+
+def test_a_single_text_has_no_probability(indexed: Path) -> None:
+    photo = indexed.parent / "photos" / "00.jpg"
+    with open_tiny(indexed) as library:
+        assert np.isnan(library.score([photo], ["a dog"]).probabilities).all()
+        assert library.score([photo], ["a dog", "a cat"]).probabilities.sum() == pytest.approx(1)

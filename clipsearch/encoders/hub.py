@@ -31,14 +31,12 @@ def from_hub(what: str, get: Callable[[], T], ways_on: str = "") -> T:
         raise
     except Exception as cached:  # each loader wraps "not in the cache" in errors of its own
         if hub_constants.HF_HUB_OFFLINE:
-            raise WeightsUnavailable(
-                _no_weights(what, "HF_HUB_OFFLINE is set", ways_on)
-            ) from cached
+            raise _no_weights(what, "HF_HUB_OFFLINE is set", ways_on) from cached
     try:
         reach_hub()
         return get()
     except (OSError, RuntimeError, ValueError) as error:
-        raise WeightsUnavailable(_no_weights(what, first_line(error), ways_on)) from error
+        raise _no_weights(what, first_line(error), ways_on) from error
 
 
 def reach_hub(patience: float = 10) -> str:
@@ -68,11 +66,9 @@ def cache_of_hub() -> Path:
     return Path(hub_constants.HF_HUB_CACHE)
 
 
-def _no_weights(what: str, reason: str, ways_on: str) -> str:
-    return (
-        f"the weights of {what} are not on this machine and could not be downloaded:\n"
-        f"  {reason}\n{ways_on or _usual_ways(what)}"
-    )
+def _no_weights(what: str, reason: str, ways_on: str) -> WeightsUnavailable:
+    said = f"the weights of {what} are not on this machine and could not be downloaded:\n  {reason}"
+    return WeightsUnavailable(said, ways_on or _usual_ways(what))
 
 
 def _usual_ways(what: str) -> str:

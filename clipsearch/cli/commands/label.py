@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipsearch.cli.options import Device, Index, Json, ModelSpec
+from clipsearch.cli.options import Count, Device, Index, Json, ModelSpec
 from clipsearch.cli.output import note, print_json, print_rows
 from clipsearch.cli.progress import counting
 from clipsearch.cli.wording import printable
+from clipsearch.errors import MOST
 
 if TYPE_CHECKING:
     from clipsearch.search.labels.fitting import Label, LabelCount, LabelledPhoto
@@ -34,9 +35,7 @@ def label(
         str | None,
         typer.Option(metavar="LABEL", help="List the photos that this label is the best one of."),
     ] = None,
-    k: Annotated[
-        int, typer.Option("-k", metavar="N", help="How many labels to show, or with --show photos.")
-    ] = 10,
+    k: Count = 10,
     index: Index = None,
     model: ModelSpec = None,
     device: Device = "auto",
@@ -51,6 +50,7 @@ def label(
     from clipsearch.photos.decoding.decode import take_over_pillow
 
     take_over_pillow()
+    wanted = MOST if k is None else k + (k > 0)  # one more tells whether there are more
     cells: Callable[[Any], tuple[str, ...]]
     columns: tuple[str, ...]
     with (
@@ -59,18 +59,23 @@ def label(
     ):
         if show is not None:
             columns, cells = (">probability", "path"), _photo_cells
-            found: Sequence[Any] = library.photos_labelled(show, path, labels, k, progress=progress)
+            found: Sequence[Any] = library.photos_labelled(
+                show, path, labels, wanted, progress=progress
+            )
         elif path is not None and _is_photo(path):
             columns, cells = (">probability", "label"), _label_cells
-            found = library.label(path, labels, k, progress=progress)
+            found = library.label(path, labels, wanted, progress=progress)
         else:
             columns, cells = (">photos", "label", "example"), _count_cells
-            found = library.count_labels(path, labels, k, progress=progress)
+            found = library.count_labels(path, labels, wanted, progress=progress)
+    found, is_cut = found[:k], k is not None and len(found) > k
     if json:
         print_json([it.as_dict(rank) for rank, it in enumerate(found, 1)])
     else:
         rows = [(str(rank), *cells(it)) for rank, it in enumerate(found, 1)]
         print_rows((">rank", *columns), rows)
+    if is_cut:
+        note(f"these are the first {k}, and there are more: -k {10 * (k or 1)}, or -k all")
     if not found:
         what = f"no photo is best described by {show!r}" if show else "the index holds no photos"
         note(what)
