@@ -83,7 +83,7 @@ def main() -> None:
     try:
         heed_signals()
         asked = next((word for word in arguments if not word.startswith("-")), "")
-        status = _app(ALIASES.get(asked, asked))(arguments, standalone_mode=False)
+        status = _app(ALIASES.get(asked, asked))(arguments, "clipsearch", standalone_mode=False)
         _flush()
         sys.exit(status)
     except (KeyboardInterrupt, typer.Abort):

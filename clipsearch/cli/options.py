@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import ASKING, EXPERTS, FILTERS, OUTPUT
 from clipsearch.errors import InvalidInput
 
@@ -72,6 +73,7 @@ ModelSpec = Annotated[
         "--model",
         metavar="SPEC",
         help="An alias (see clipsearch models), NAME/PRETRAINED, hf-hub:ORG/NAME or NAME:FILE.",
+        autocompletion=completion.models,
         rich_help_panel=EXPERTS,
     ),
 ]
@@ -81,6 +83,7 @@ Device = Annotated[
         "--device",
         metavar="NAME",
         help="auto, cpu, cuda, mps, or another torch device.",
+        autocompletion=completion.devices,
         rich_help_panel=EXPERTS,
     ),
 ]
@@ -166,9 +169,10 @@ def _option(kind: Any, help: str, metavar: str | None = None, *names: str) -> An
 
 
 def _in(panel: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The options, in the help in a group of that name."""
-    for kind in options.values():
+    """The options, in the help in a group of that name, and completed by what can be."""
+    for name, kind in options.items():
         kind.__metadata__[0].rich_help_panel = panel
+        kind.__metadata__[0].autocompletion = completion.FILTERS.get(name)
     return options
 
 

@@ -10,6 +10,7 @@ import typer
 from clipsearch.cli.interrupts import stop_on_signals
 from clipsearch.cli.options import Device, Index, Json
 from clipsearch.cli.output import note, print_json, print_rows
+from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.progress import progress
 from clipsearch.cli.wording import counted, printable
@@ -32,6 +33,7 @@ def caption(
         typer.Option(
             metavar="MODEL",
             help="blip, blip-large, vit-gpt2, coca, coca-large, ORG/NAME or FOLDER.",
+            autocompletion=completion.captioners,
         ),
     ] = "blip",
     batch_size: Annotated[

@@ -10,6 +10,7 @@ import typer
 
 from clipsearch.cli.options import Index, KeepFor
 from clipsearch.cli.output import note
+from clipsearch.cli.parsing import completion
 from clipsearch.cli.wording import counted, options_of, printable
 
 if TYPE_CHECKING:
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def forget(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A folder or a photo.")],
+    path: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH", help="A folder or a photo.", autocompletion=completion.folders
+        ),
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
     keep_for: KeepFor = None,
     index: Index = None,

@@ -10,6 +10,7 @@ import typer
 
 from clipsearch.cli.options import Count, Device, Index, Json, ModelSpec
 from clipsearch.cli.output import note, print_json, print_rows
+from clipsearch.cli.parsing import completion
 from clipsearch.cli.progress import counting
 from clipsearch.cli.wording import printable
 from clipsearch.errors import MOST
@@ -33,7 +34,11 @@ def label(
     ] = None,
     show: Annotated[
         str | None,
-        typer.Option(metavar="LABEL", help="List the photos that this label is the best one of."),
+        typer.Option(
+            metavar="LABEL",
+            help="List the photos that this label is the best one of.",
+            autocompletion=completion.labels,
+        ),
     ] = None,
     k: Count = 10,
     index: Index = None,

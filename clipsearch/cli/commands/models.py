@@ -8,6 +8,7 @@ import typer
 
 from clipsearch.cli.options import Index, Json
 from clipsearch.cli.output import print_json, print_rows
+from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import Command
 from clipsearch.cli.wording import counted
 from clipsearch.encoders.aliases import ALIASES, Alias
@@ -34,7 +35,12 @@ def models(context: typer.Context, json: Json = False) -> None:
 
 @app.command(cls=Command)
 def download(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="An alias or a model spec.")],
+    spec: Annotated[
+        str,
+        typer.Argument(
+            metavar="SPEC", help="An alias or a model spec.", autocompletion=completion.models
+        ),
+    ],
 ) -> None:
     """Fetch a model's weights, to use it without a network later."""
     from clipsearch import encoders
@@ -44,7 +50,14 @@ def download(
 
 @app.command(cls=Command)
 def remove(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A model that the index holds.")],
+    spec: Annotated[
+        str,
+        typer.Argument(
+            metavar="SPEC",
+            help="A model that the index holds.",
+            autocompletion=completion.held_models,
+        ),
+    ],
     index: Index = None,
 ) -> None:
     """Take one of several models out of an index."""

@@ -21,6 +21,7 @@ from clipsearch.cli.options import (
     folders_of,
 )
 from clipsearch.cli.output import Output, answer
+from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.wording import nothing_found
 from clipsearch.errors import InvalidInput
@@ -68,6 +69,7 @@ def query(
         typer.Option(
             metavar="MODEL",
             help="Order the first 32 by a model that compares them with the words: blip.",
+            autocompletion=completion.matchers,
             rich_help_panel=EXPERTS,
         ),
     ] = None,
