@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from clipsearch import encoders
 from clipsearch.encoders.spec import Spec, parse_spec, sha256_of, weights_in
-from clipsearch.errors import InvalidInput, ModelError, ModelMismatch, arg
+from clipsearch.errors import InvalidInput, ModelError, ModelMismatch, WeightsUnavailable, arg
 from clipsearch.store.catalog import Catalog, Model
 
 if TYPE_CHECKING:
@@ -222,9 +222,23 @@ class Models:
                     from clipsearch.encoders.onnx.encoder import open_cached
 
                     encoder = open_cached(*_identity(model), self.device)
-                encoder = encoder or encoders.load(self._spec_of(model), self.device)
+                encoder = encoder or self._load(model)
                 self._encoders[_identity(model)] = _checked(encoder, model)
             return self._encoders[_identity(model)]
+
+    def _load(self, model: Model) -> encoders.Encoder:
+        spec = self._spec_of(model)
+        try:
+            return encoders.load(spec, self.device)
+        except WeightsUnavailable as error:
+            from clipsearch.encoders.hub import three_ways
+
+            # What was indexed with one model cannot be asked with another.
+            pocket = (
+                "index with the model that needs no download: clipsearch index"
+                f" {arg('model')} pocket,\n     and ask with {arg('model')} pocket"
+            )
+            raise error.advising(three_ways(str(spec), pocket)) from error
 
     def recipe(self, model: Model) -> Callable[[], encoders.Encoder]:
         """What gives an encoder, as `for_indexing` does, and can be pickled for elsewhere."""

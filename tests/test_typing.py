@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import Run
-from tiny import open_tiny
+from tiny import TinyEncoder, open_tiny
 
+from clipsearch import Library
 from clipsearch.cli.parsing.commands import ALIASES, COMMANDS, GROUPS
 
 SECTION = re.compile(r"^(\S.*):$", re.M)
@@ -188,3 +192,41 @@ def test_a_single_text_has_no_probability(indexed: Path) -> None:
     with open_tiny(indexed) as library:
         assert np.isnan(library.score([photo], ["a dog"]).probabilities).all()
         assert library.score([photo], ["a dog", "a cat"]).probabilities.sum() == pytest.approx(1)
+
+
+def test_what_helps_where_weights_are_missing_fits_the_command(
+    photos: Path, index: Path, clipsearch: Run
+) -> None:
+    with Library.open(index, model="default", encoder=TinyEncoder()) as library:
+        library.index([photos])
+    asked = clipsearch("query", "what was never asked").stderr
+    assert "clipsearch index --model pocket,\n     and ask with --model pocket" in asked
+    assert (
+        "use the model that needs no download"
+        in clipsearch("score", photos / "00.jpg", "--text", "a dog", "--model", "best").stderr
+    )
+    for command in (
+        ["caption"], ["caption", "--model", "coca"], ["query", "a", "--rerank", "blip"],
+        ["models", "download", "best"],
+    ):  # fmt: skip
+        done = clipsearch(*command)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "internet" in done.stderr
+        assert "--model pocket" not in done.stderr
+
+
+def test_help_and_what_is_not_for_a_terminal_load_nothing_for_looks(
+    indexed: Path, clipsearch: Run
+) -> None:
+    for command in (["--help"], ["query", "--help"], ["status"], ["qery"]):
+        program = (
+            "import sys\nfrom clipsearch.cli import main\n"
+            f"sys.argv[1:] = {command!r}\n"
+            "try:\n    main()\nexcept SystemExit:\n    pass\n"
+            "sys.exit(bool({'rich', 'prompt_toolkit', 'numpy'} & set(sys.modules)))\n"
+        )
+        environment = os.environ | {"CLIPSEARCH_INDEX": str(indexed)}
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, check=False
+        )
+        assert done.returncode == 0, (command, done.stderr)

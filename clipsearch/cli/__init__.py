@@ -21,7 +21,14 @@ from clipsearch.cli.interrupts import end_stopped, heed_signals
 from clipsearch.cli.options import with_groups
 from clipsearch.cli.output import end_with_the_reader
 from clipsearch.cli.parsing.advice import wrong_usage
-from clipsearch.cli.parsing.commands import ALIASES, COMMANDS, HELP_NAMES, Command, Commands
+from clipsearch.cli.parsing.commands import (
+    ALIASES,
+    COMMANDS,
+    HELP_NAMES,
+    Command,
+    Commands,
+    also_called,
+)
 from clipsearch.errors import ClipsearchError, option
 
 # What a wrong option or argument raises; Typer has a public name for its subclass alone.
@@ -48,7 +55,7 @@ def _app(asked: str) -> typer.Typer:
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name, cls=Commands)
         else:
-            app.command(cls=Command)(with_groups(getattr(module, name)))
+            app.command(cls=Command, epilog=also_called(name))(with_groups(getattr(module, name)))
     return app
 
 

@@ -68,18 +68,19 @@ def cache_of_hub() -> Path:
 
 def _no_weights(what: str, reason: str, ways_on: str) -> WeightsUnavailable:
     said = f"the weights of {what} are not on this machine and could not be downloaded:\n  {reason}"
-    return WeightsUnavailable(said, ways_on or _usual_ways(what))
+    no_download = f"use the model that needs no download: {arg('model')} pocket"
+    return WeightsUnavailable(said, ways_on or three_ways(what, no_download))
 
 
-def _usual_ways(what: str) -> str:
+def three_ways(what: str, no_download: str) -> str:
+    """What helps with a model of embeddings; `no_download` says how to do without this one."""
     return (
         "Three ways on:\n"
         "  1. connect to the internet once, or run `clipsearch models download"
         f" {what}` on a machine that is\n     connected and copy its folder"
         f" {hub_constants.HF_HUB_CACHE} here;\n"
         f"  2. name a file or folder that holds them, as {arg('model')} NAME:FILE does;\n"
-        f"  3. use the model that needs no download: {arg('model')} pocket"
-        " (pip install 'clipsearch[pocket]')."
+        f"  3. {no_download} (pip install 'clipsearch[pocket]')."
     )
 
 

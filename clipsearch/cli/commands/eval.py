@@ -11,6 +11,7 @@ import typer
 
 from clipsearch.cli.options import Device, ImagesFolder, Json, Pairs
 from clipsearch.cli.output import note, print_json, print_rows
+from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import Command
 from clipsearch.cli.progress import counting
 from clipsearch.cli.retrieval import IN_PERCENT, percent, print_retrieval
@@ -32,6 +33,7 @@ Specs = Annotated[
         "--model",
         metavar="SPEC",
         help="A model, as for clipsearch index. Repeatable. Default: that of a new index.",
+        autocompletion=completion.models,
     ),
 ]
 Precision = Annotated[

@@ -13,6 +13,7 @@ import typer
 from clipsearch.cli.interrupts import stop_on_signals
 from clipsearch.cli.options import Device, ImagesFolder, Json, Pairs, Workers
 from clipsearch.cli.output import end_with_the_reader, note, print_json
+from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.progress import progress
 from clipsearch.cli.wording import counted
@@ -27,7 +28,10 @@ def finetune(
     model: Annotated[
         str,
         typer.Option(
-            "--model", metavar="SPEC", help="What to begin with: a model of open_clip's, or pocket."
+            "--model",
+            metavar="SPEC",
+            help="What to begin with: a model of open_clip's, or pocket.",
+            autocompletion=completion.models,
         ),
     ],
     out: Annotated[

@@ -41,6 +41,12 @@ _WIDEST = 28  # of the names of options, beside which there is room for what the
 Sections = dict[str, list[tuple[str, str]]]
 
 
+def also_called(command: str) -> str | None:
+    """What the help of a command says of its other names; None if it has none."""
+    names = ", ".join(name for name, meant in ALIASES.items() if meant == command)
+    return f"Also called: {names}." if names else None
+
+
 class Command(TyperCommand):
     """A command whose help has its options in groups."""
 
