@@ -199,6 +199,7 @@ def test_what_helps_where_weights_are_missing_fits_the_command(
 ) -> None:
     with Library.open(index, model="default", encoder=TinyEncoder()) as library:
         library.index([photos])
+        library.query("a")
     asked = clipsearch("query", "what was never asked").stderr
     assert "clipsearch index --model pocket,\n     and ask with --model pocket" in asked
     assert (
