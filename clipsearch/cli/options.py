@@ -27,8 +27,6 @@ def _count(value: str | int) -> int | None:
         raise typer.BadParameter(f"{value!r} is neither a number nor all") from None
 
 
-COUNT_NAMES = ("-k", "-n", "--limit")
-
 # Text and not a Path, which would take 's3://bucket' for 's3:/bucket'.
 Folders = Annotated[
     list[str] | None,
@@ -90,7 +88,9 @@ Device = Annotated[
 Count = Annotated[
     int | None,
     typer.Option(
-        *COUNT_NAMES,
+        "-k",
+        "-n",
+        "--limit",
         metavar="N",
         parser=_count,
         help="How many to show, or all.",

@@ -55,7 +55,8 @@ def label(
     from clipsearch.photos.decoding.decode import take_over_pillow
 
     take_over_pillow()
-    wanted = MOST if k is None else k + (k > 0)  # one more tells whether there are more
+    most = MOST if k is None else k
+    wanted = most + (0 < most < MOST)  # one more tells whether there are more
     cells: Callable[[Any], tuple[str, ...]]
     columns: tuple[str, ...]
     with (
@@ -69,18 +70,18 @@ def label(
             )
         elif path is not None and _is_photo(path):
             columns, cells = (">probability", "label"), _label_cells
-            found = library.label(path, labels, wanted, progress=progress)
+            found = library.label(path, labels, most, progress=progress)
         else:
             columns, cells = (">photos", "label", "example"), _count_cells
             found = library.count_labels(path, labels, wanted, progress=progress)
-    found, is_cut = found[:k], k is not None and len(found) > k
+    found, is_cut = found[:most], len(found) > most
     if json:
         print_json([it.as_dict(rank) for rank, it in enumerate(found, 1)])
     else:
         rows = [(str(rank), *cells(it)) for rank, it in enumerate(found, 1)]
         print_rows((">rank", *columns), rows)
     if is_cut:
-        note(f"these are the first {k}, and there are more: -k {10 * (k or 1)}, or -k all")
+        note(f"these are the first {most}, and there are more: -k {10 * most}, or -k all")
     if not found:
         what = f"no photo is best described by {show!r}" if show else "the index holds no photos"
         note(what)

@@ -98,7 +98,8 @@ def _missing(root: RootStatus) -> str:
         return "  (not there now; its photos are kept)"
     import shlex
 
-    return f"  (not there now; clipsearch forget {shlex.quote(root.path)} takes it off this list)"
+    path = printable(shlex.quote(root.path))
+    return f"  (not there now; clipsearch forget {path} takes it off this list)"
 
 
 def _lacking(model: ModelStatus, held: Status) -> str:

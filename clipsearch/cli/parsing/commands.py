@@ -37,7 +37,6 @@ ASKING, OPTIONS, FILTERS, OUTPUT, EXPERTS = SECTIONS = (
 HELP_NAMES = ["-h", "--help"]
 _WIDEST = 28  # of the names of options, beside which there is room for what they do
 
-
 Sections = dict[str, list[tuple[str, str]]]
 
 
