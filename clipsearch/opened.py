@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from clipsearch.store.status import Status
     from clipsearch.store.vectors.approximate.building import Optimized
 
-
 P = ParamSpec("P")
 T = TypeVar("T")
 Index = TypeVar("Index", bound="OpenIndex")

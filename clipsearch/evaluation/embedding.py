@@ -22,7 +22,6 @@ from clipsearch.search.labels.lists import ensembles
 
 log = logging.getLogger("clipsearch")
 
-
 # The models to be measured, by the names that the results show: each loaded when it is its turn.
 Candidates = Mapping[str, Callable[[], Encoder]]
 

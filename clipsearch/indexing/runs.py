@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("clipsearch")
 
-
 _LONGEST_POLL = 366 * 86_400  # seconds, and less than any system counts in its waits
 
 

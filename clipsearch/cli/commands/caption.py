@@ -14,6 +14,7 @@ from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.progress import progress
 from clipsearch.cli.wording import counted, printable
+from clipsearch.ending import STOPPED
 
 if TYPE_CHECKING:
     from clipsearch.library import Library
@@ -72,7 +73,7 @@ def caption(
         note(f"no photo is without a caption by {report.model}")
     if report.left:
         note(f"stopped with {report.left} photos left; the same command goes on from there.")
-        raise typer.Exit(130)
+        raise typer.Exit(STOPPED)
 
 
 def _show(library: Library, photo: str, json: bool) -> None:

@@ -12,6 +12,7 @@ from clipsearch.cli.options import Index, Json
 from clipsearch.cli.output import note, print_json
 from clipsearch.cli.progress import counting
 from clipsearch.cli.wording import counted, printable
+from clipsearch.ending import STOPPED
 
 
 def copy(
@@ -34,7 +35,7 @@ def copy(
                 copied = library.copy(folder, own=own, progress=progress)
         except KeyboardInterrupt:
             note("stopped; what was there before is as it was")
-            raise typer.Exit(130) from None
+            raise typer.Exit(STOPPED) from None
     if json:
         print_json(asdict(copied))
     else:

@@ -17,6 +17,7 @@ from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.progress import progress
 from clipsearch.cli.wording import counted
+from clipsearch.ending import STOPPED
 
 if TYPE_CHECKING:
     from clipsearch.tuning.recall import Recall
@@ -181,7 +182,7 @@ def finetune(
     if not outcome.complete:
         kept = f"{counted(len(outcome.epochs) - 1, 'epoch')} kept" if outcome.best else "none kept"
         note(f"stopped; {kept}. To go on: the same command with --resume")
-        raise typer.Exit(130)
+        raise typer.Exit(STOPPED)
 
 
 def _tell(epoch: Epoch, of: int) -> None:

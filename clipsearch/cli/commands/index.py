@@ -21,6 +21,7 @@ from clipsearch.cli.output import end_with_the_reader, note, print_json
 from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.progress import progress
 from clipsearch.cli.reports import FAILED, PREPARING, as_dict, passed_over, summary
+from clipsearch.ending import STOPPED
 
 
 def index(
@@ -152,4 +153,4 @@ def index(
         note(passed_over(report))
     if not report.complete:
         note("stopped; what is done is kept. The same command goes on from there.")
-        raise typer.Exit(130)
+        raise typer.Exit(STOPPED)

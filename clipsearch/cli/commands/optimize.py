@@ -10,6 +10,7 @@ import typer
 from clipsearch.cli.options import Index, Json
 from clipsearch.cli.output import note, print_json
 from clipsearch.cli.progress import counting
+from clipsearch.ending import STOPPED
 
 if TYPE_CHECKING:
     from clipsearch.store.vectors.approximate.building import Optimized
@@ -35,7 +36,7 @@ def optimize(
                 done = library.optimize(force=force, progress=progress)
         except KeyboardInterrupt:
             note("stopped; the index is as it was before")
-            raise typer.Exit(130) from None
+            raise typer.Exit(STOPPED) from None
     if json:
         print_json([asdict(one) for one in done])
     else:

@@ -12,6 +12,7 @@ from clipsearch.cli.output import note, print_json
 from clipsearch.cli.parsing.commands import Command
 from clipsearch.cli.progress import counting
 from clipsearch.cli.wording import counted
+from clipsearch.ending import STOPPED
 
 if TYPE_CHECKING:
     from clipsearch.store.moving import Moved
@@ -49,7 +50,7 @@ def move(
                 moved = library.move(store, progress=progress)
         except KeyboardInterrupt:
             note("stopped; the old store is searched, and the same command goes on")
-            raise typer.Exit(130) from None
+            raise typer.Exit(STOPPED) from None
     if json:
         print_json(asdict(moved))
     else:

@@ -30,7 +30,6 @@ log = logging.getLogger("clipsearch")
 # A list of labels, or where one is: a file's name, "imagenet", or None for our own.
 Labels = Sequence[str] | str | os.PathLike[str] | None
 
-
 OURS = Path(__file__).with_name("labels.txt")
 
 # The seven that OpenAI's notebook on prompts for ImageNet chose among its 80, one after another
