@@ -236,7 +236,7 @@ class Models:
             # What was indexed with one model cannot be asked with another.
             pocket = (
                 "index with the model that needs no download: clipsearch index"
-                f" {arg('model')} pocket,\n     and ask with {arg('model')} pocket"
+                f" {arg('model')} pocket, and ask with {arg('model')} pocket"
             )
             raise error.advising(three_ways(str(spec), pocket)) from error
 
@@ -344,7 +344,7 @@ class Models:
             raise InvalidInput(f"the index holds no embeddings of {spec}; it has those of: {has}")
         if len(held) == 1:
             raise InvalidInput(
-                f"{spec} is the index's only model, and without one nothing can be found;\nadd"
+                f"{spec} is the index's only model, and without one nothing can be found; add"
                 " another first: clipsearch index --model SPEC"
             )
         count, _ = self._catalog.fingerprint(model.id)

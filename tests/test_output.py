@@ -267,7 +267,7 @@ def test_a_long_path_keeps_its_file_name_and_leads_to_the_file(place: Place) -> 
 
 
 def test_a_name_too_long_even_alone_keeps_its_start_and_its_end(place: Place) -> None:
-    _, screen = on_terminal(place, columns=22)
+    _, screen = on_terminal(place, columns=14)
     assert any(line.endswith(" tur….jpg") for line in without_codes(screen))
 
 

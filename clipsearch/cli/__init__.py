@@ -19,7 +19,7 @@ import typer
 
 from clipsearch.cli.interrupts import end_stopped, heed_signals
 from clipsearch.cli.options import with_groups
-from clipsearch.cli.output import end_with_the_reader
+from clipsearch.cli.output import end_with_the_reader, note
 from clipsearch.cli.parsing.advice import wrong_usage
 from clipsearch.cli.parsing.commands import (
     ALIASES,
@@ -204,7 +204,7 @@ def _fail(message: str, debug: bool) -> None:
     if debug:
         traceback.print_exc()
     with suppress(OSError, ValueError):  # who cannot be told gets the exit code
-        print(f"clipsearch: {message}", file=sys.stderr, flush=True)
+        note(message, "red")
     # What could not be written would be tried again at exit, and complained of in Python's words.
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
@@ -216,9 +216,15 @@ def _fail(message: str, debug: bool) -> None:
     sys.exit(2)
 
 
+class _Told(logging.Handler):
+    """Tells of what is logged as commands do of what they note: a bar stays below it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a line."""
+        note(self.format(record), "yellow")
+
+
 def _log_to_stderr() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("clipsearch: %(message)s"))
     logger = logging.getLogger("clipsearch")
-    logger.addHandler(handler)
+    logger.addHandler(_Told())
     logger.propagate = False

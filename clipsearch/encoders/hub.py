@@ -77,7 +77,7 @@ def three_ways(what: str, no_download: str) -> str:
     return (
         "Three ways on:\n"
         "  1. connect to the internet once, or run `clipsearch models download"
-        f" {what}` on a machine that is\n     connected and copy its folder"
+        f" {what}` on a machine that is connected and copy its folder"
         f" {hub_constants.HF_HUB_CACHE} here;\n"
         f"  2. name a file or folder that holds them, as {arg('model')} NAME:FILE does;\n"
         f"  3. {no_download} (pip install 'clipsearch[pocket]')."

@@ -74,9 +74,9 @@ def parse_spec(text: str) -> Spec:
         return Spec("open_clip", name, tag=tag)
     raise ModelError(
         f"{text!r} names no model{did_you_mean(text, ALIASES) or '.'} Write one of the aliases"
-        f" {', '.join(ALIASES)}, or\n"
-        "NAME/PRETRAINED (as ViT-B-32-256/datacomp_s34b_b86k), hf-hub:ORG/NAME, NAME:FILE,\n"
-        "open_clip:FOLDER, pocket:FILE, chinese-clip:ORG/NAME, alpha-clip:FILE or onnx:FOLDER."
+        f" {', '.join(ALIASES)}, or"
+        " NAME/PRETRAINED (as ViT-B-32-256/datacomp_s34b_b86k), hf-hub:ORG/NAME, NAME:FILE,"
+        " open_clip:FOLDER, pocket:FILE, chinese-clip:ORG/NAME, alpha-clip:FILE or onnx:FOLDER."
     )
 
 

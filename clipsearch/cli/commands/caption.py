@@ -9,7 +9,7 @@ import typer
 
 from clipsearch.cli.interrupts import stop_on_signals
 from clipsearch.cli.options import Device, Index, Json
-from clipsearch.cli.output import note, print_json, print_rows
+from clipsearch.cli.output import note, print_json, print_rows, say
 from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.progress import progress
@@ -68,7 +68,7 @@ def caption(
         print_json(asdict(report))
     else:
         failed = f", {report.failed} failed" if report.failed else ""
-        print(f"{counted(report.written, 'caption')} written{failed}; {report.seconds:.1f} s")
+        say(f"{counted(report.written, 'caption')} written{failed}; {report.seconds:.1f} s")
     if not (report.written or report.failed or report.left):
         note(f"no photo is without a caption by {report.model}")
     if report.left:
@@ -82,7 +82,7 @@ def _show(library: Library, photo: str, json: bool) -> None:
         print_json([{"model": model, "caption": text} for model, text in captions.items()])
     else:
         rows = [(printable(model), printable(text)) for model, text in captions.items()]
-        print_rows(("model", "caption"), rows)
+        print_rows(("model", "~caption"), rows)
     if not captions:
         note("no model wrote a caption for this photo; to have one written: clipsearch caption")
         raise typer.Exit(1)

@@ -12,10 +12,11 @@ import typer
 
 from clipsearch.cli.interrupts import stop_on_signals
 from clipsearch.cli.options import Device, ImagesFolder, Json, Pairs, Workers
-from clipsearch.cli.output import end_with_the_reader, note, print_json
+from clipsearch.cli.output import end_with_the_reader, note, print_json, say
 from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.progress import progress
+from clipsearch.cli.terminal import fitted
 from clipsearch.cli.wording import counted
 from clipsearch.ending import STOPPED
 
@@ -190,7 +191,7 @@ def _tell(epoch: Epoch, of: int) -> None:
     name = f"epoch {epoch.number}/{of}" if epoch.number else "before"
     loss = "" if epoch.loss is None else f"loss {epoch.loss:.3f}; "
     found = "" if epoch.recall is None else f"{_recalls(epoch.recall)}; "
-    print(f"{name}: {loss}{found}{epoch.seconds:.0f} s", file=sys.stderr)
+    print(fitted(f"{name}: {loss}{found}{epoch.seconds:.0f} s", sys.stderr), file=sys.stderr)
 
 
 def _recalls(recall: Recall) -> str:
@@ -206,14 +207,14 @@ def _recalls(recall: Recall) -> str:
 def _summarize(outcome: Outcome) -> None:
     end_with_the_reader()
     before, best = outcome.epochs[0], outcome.epochs[outcome.best]
-    print(f"learnt   {counted(outcome.photos, 'photo')}, {counted(outcome.captions, 'caption')}")
+    say(f"learnt   {counted(outcome.photos, 'photo')}, {counted(outcome.captions, 'caption')}", 9)
     if before.recall and best.recall:
-        print(f"before   {_recalls(before.recall)}")
-        print(f"epoch {best.number:<2} {_recalls(best.recall)}")
+        say(f"before   {_recalls(before.recall)}", 9)
+        say(f"epoch {best.number:<2} {_recalls(best.recall)}", 9)
         if best.recall.mean <= before.recall.mean:
             note("no epoch was better than the model before; try a smaller --lr, or more photos")
-    print(f"model    {outcome.spec}")
-    print(f"next     clipsearch index FOLDER --model {_quoted(outcome.spec)}")
+    say(f"model    {outcome.spec}", 9)
+    say(f"next     clipsearch index FOLDER --model {_quoted(outcome.spec)}", 9)
 
 
 def _quoted(spec: str | None) -> str:

@@ -17,7 +17,7 @@ from clipsearch.cli.options import (
     Workers,
     open_to_index,
 )
-from clipsearch.cli.output import end_with_the_reader, note, print_json
+from clipsearch.cli.output import end_with_the_reader, note, print_json, say
 from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.progress import progress
 from clipsearch.cli.reports import FAILED, PREPARING, as_dict, passed_over, summary
@@ -143,7 +143,7 @@ def index(
             print_json(as_dict(report))
         else:
             end_with_the_reader()
-            print(summary(report), flush=True)
+            say(summary(report))
         if report.complete:
             with progress(PREPARING):
                 library.export_texts()

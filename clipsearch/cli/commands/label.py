@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ from clipsearch.cli.wording import printable
 from clipsearch.errors import MOST
 
 if TYPE_CHECKING:
+    from clipsearch.photos.files.urls import PhotoPath
     from clipsearch.search.labels.fitting import Label, LabelCount, LabelledPhoto
 
 
@@ -59,12 +61,14 @@ def label(
     wanted = most + (0 < most < MOST)  # one more tells whether there are more
     cells: Callable[[Any], tuple[str, ...]]
     columns: tuple[str, ...]
+    file: Callable[[Any], PhotoPath] | None = None  # the one whose path is in the last column
     with (
         Library.open(index, model=model, device=device, create=False) as library,
         counting("labels") as progress,
     ):
         if show is not None:
             columns, cells = (">probability", "path"), _photo_cells
+            file = attrgetter("hit.path")
             found: Sequence[Any] = library.photos_labelled(
                 show, path, labels, wanted, progress=progress
             )
@@ -73,13 +77,14 @@ def label(
             found = library.label(path, labels, most, progress=progress)
         else:
             columns, cells = (">photos", "label", "example"), _count_cells
+            file = attrgetter("example")
             found = library.count_labels(path, labels, wanted, progress=progress)
     found, is_cut = found[:most], len(found) > most
     if json:
         print_json([it.as_dict(rank) for rank, it in enumerate(found, 1)])
     else:
         rows = [(str(rank), *cells(it)) for rank, it in enumerate(found, 1)]
-        print_rows((">rank", *columns), rows)
+        print_rows((">rank", *columns), rows, list(map(file, found)) if file else ())
     if is_cut:
         note(f"these are the first {most}, and there are more: -k {10 * most}, or -k all")
     if not found:

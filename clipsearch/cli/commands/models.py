@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from clipsearch.cli.options import Index, Json
-from clipsearch.cli.output import print_json, print_rows
+from clipsearch.cli.output import print_json, print_rows, say
 from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import Command
 from clipsearch.cli.wording import counted
@@ -65,7 +65,7 @@ def remove(
 
     with OpenIndex.open(index, create=False) as library:
         count = library.remove_model(spec)
-    print(f"{counted(count, 'embedding')} removed: {spec}")
+    say(f"{counted(count, 'embedding')} removed: {spec}")
 
 
 def _row(alias: Alias) -> tuple[str, ...]:

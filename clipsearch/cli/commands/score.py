@@ -44,7 +44,9 @@ def score(
     if json:
         print_json(_as_json(paths, texts, scores))
     else:
-        print_rows((">score", ">probability", "text", "path"), _rows(paths, texts, scores))
+        columns = (">score", ">probability", "~text", "path")
+        files = [path for path in paths for _ in texts]
+        print_rows(columns, _rows(paths, texts, scores), files)
 
 
 def _as_json(images: Sequence[PhotoPath], texts: Sequence[str], scores: Scores) -> dict[str, Any]:

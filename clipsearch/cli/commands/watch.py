@@ -12,7 +12,7 @@ import typer
 
 from clipsearch.cli.interrupts import stop_on_signals
 from clipsearch.cli.options import Device, Folders, Index, Json, ModelSpec, open_to_index
-from clipsearch.cli.output import note
+from clipsearch.cli.output import note, say
 from clipsearch.cli.progress import progress
 from clipsearch.cli.reports import FAILED, PREPARING, as_dict, passed_over, summary
 from clipsearch.cli.wording import counted
@@ -55,7 +55,7 @@ def watch(
                 if json:
                     print(json_format.dumps(as_dict(report)), flush=True)
                 else:
-                    print(summary(report) if is_first else _line(report), flush=True)
+                    say(summary(report) if is_first else _line(report))
             except BrokenPipeError:
                 _end_output()
                 stop.set()

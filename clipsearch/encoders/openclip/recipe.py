@@ -130,8 +130,8 @@ def _trained_with_quick_gelu(name: str, file: str) -> bool:
         return True
     raise ModelError(
         f"{file} does not tell whether it was trained with QuickGELU, and {name} exists with"
-        " and without;\nwith the wrong one the scores are silently wrong. Weights from OpenAI,"
-        f" DFN or MetaCLIP: write {name}-quickgelu:FILE;\nLAION, DataComp and most others:"
+        " and without; with the wrong one the scores are silently wrong. Weights from OpenAI,"
+        f" DFN or MetaCLIP: write {name}-quickgelu:FILE; LAION, DataComp and most others:"
         f" {name}-gelu:FILE."
     )
 
@@ -199,5 +199,5 @@ def _load_weights(model: Any, recipe: Recipe) -> None:
             f"the weights in {recipe.checkpoint} cannot be used for {recipe.architecture}:\n"
             f"  {first_line(error)}\n"
             "Give a .safetensors file or a .pt of plain tensors, made for that architecture."
-            " A TorchScript archive or a pickle\nof other objects can run code, and is refused."
+            " A TorchScript archive or a pickle of other objects can run code, and is refused."
         ) from error
