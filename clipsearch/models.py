@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from clipsearch import encoders
 from clipsearch.encoders.spec import Spec, parse_spec, sha256_of, weights_in
 from clipsearch.errors import InvalidInput, ModelError, ModelMismatch, WeightsUnavailable, arg
+from clipsearch.progress import Progress, untold
 from clipsearch.store.catalog import Catalog, Model
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ log = logging.getLogger("clipsearch")
 Identity = tuple[str, str]  # of a model: its weights and how pictures are prepared for it
 RUNTIMES = ("torch", "onnx")
 MOST_RECENT = 500  # texts; 2 KB each at 512 dimensions
+# Of making ready to embed words: the model loaded, its tower traced, optimized and compared, and
+# the texts embedded.
+_STEPS = 5
 
 
 class TextEncoder(Protocol):
@@ -352,23 +357,39 @@ class Models:
         self._catalog.remove_model(model.id)
         return count
 
-    def export_texts(self, texts: Sequence[str]) -> None:
+    def export_texts(self, texts: Sequence[str], progress: Progress = untold) -> None:
         """Export the text towers of all models of which that was not tried yet.
 
         `texts` that every question will need are embedded, so that the first one finds them.
         """
         from clipsearch.encoders.onnx.texts import folder_of
 
-        for model in self._catalog.models():
+        lacking = [
+            model
+            for model in self._catalog.models()
+            if not folder_of(model.weights, model.preprocess).is_dir()
+            or len(self._catalog.answered(model.id, texts)) < len(texts)
+        ]
+        for number, model in enumerate(lacking):
+            steps = itertools.count(_STEPS * number)
+            step = partial(_step, steps, _STEPS * len(lacking), progress)
             try:
-                if not folder_of(model.weights, model.preprocess).is_dir():
-                    from clipsearch.encoders.onnx.text_export import export_texts
-
-                    export_texts(self.encoder(model))
-                if len(self._catalog.answered(model.id, texts)) < len(texts):
-                    self.embed_neutral(model, texts)
+                self._prepare_texts(model, texts, step)
             except (ModelError, ModelMismatch) as error:  # queries will say so
                 log.debug("%s", error)
+            progress(_STEPS * (number + 1), _STEPS * len(lacking))
+
+    def _prepare_texts(self, model: Model, texts: Sequence[str], step: Callable[[], None]) -> None:
+        from clipsearch.encoders.onnx.texts import folder_of
+
+        step()
+        if not folder_of(model.weights, model.preprocess).is_dir():
+            from clipsearch.encoders.onnx.text_export import export_texts
+
+            encoder = self.encoder(model)
+            step()
+            export_texts(encoder, step)
+        self.embed_neutral(model, texts)
 
     def _spec_of(self, model: Model) -> Spec:
         named = self._wanted if self._wanted and _names(self._wanted, model) else None
@@ -393,6 +414,10 @@ def check_device(device: str) -> None:
     except InvalidInput:
         if not has_provider(device):
             raise
+
+
+def _step(steps: Iterator[int], total: int, progress: Progress) -> None:
+    progress(next(steps), total)
 
 
 def _identity(model: Model) -> Identity:

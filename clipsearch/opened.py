@@ -202,14 +202,16 @@ class OpenIndex:
         with self._own.writing():
             return optimize_all(self.folder, self._catalog, force, progress)
 
-    def export_texts(self) -> None:
+    def export_texts(self, *, progress: Progress | None = None) -> None:
         """Export the text towers of the index's models, unless that was done before.
 
         Later queries then need no torch. It takes some seconds, once for each model and user.
+        `progress` gets the steps done and their total, where there is something to do.
         """
+        from clipsearch.progress import untold
         from clipsearch.search.neutral import NEUTRAL
 
-        self._models.export_texts(NEUTRAL)
+        self._models.export_texts(NEUTRAL, progress or untold)
 
     def remove_model(self, spec: str) -> int:
         """Take a model with its embeddings out of the index; gives how many there were.

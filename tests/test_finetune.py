@@ -113,7 +113,7 @@ class FixedLessons:
     def photos(self) -> Iterator[tuple[list[int], np.ndarray]]:
         yield from ()
 
-    def tick(self, done: int, total: int) -> None:
+    def tick(self, done: int, total: int, what: str = "") -> None:
         pass
 
 

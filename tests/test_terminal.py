@@ -17,6 +17,7 @@ import pytest
 from conftest import Run, picture
 from tiny import open_tiny
 
+from clipsearch import encoders
 from clipsearch.doctor import ABSENT, BROKEN, OK, Finding, summed_up
 from clipsearch.encoders.aliases import ALIASES
 
@@ -137,6 +138,22 @@ def test_errors_are_red_and_notes_are_not(indexed: Path, screen: Screen) -> None
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_who_wants_no_colour_gets_none(screen: Screen, environment: dict[str, str]) -> None:
     assert screen("query", **environment).startswith("clipsearch: ")
+
+
+# While it works
+
+
+@pytest.mark.skipif(encoders.pocket_files() is None, reason="needs pocket")
+def test_what_is_said_meanwhile_stands_above_the_bar(
+    photos: Path, tmp_path: Path, screen: Screen
+) -> None:
+    told = lines_of(screen("index", photos, CLIPSEARCH_CACHE=str(tmp_path / "cache")))
+    assert "clipsearch: pocket was taken because the weights of" in told
+    assert any("indexing" in line for line in told)
+    done = next(number for number, line in enumerate(told) if "12 added" in line)
+    # What was waited for counts in the time, and so comes before it.
+    assert any("preparing fast queries" in line and "%" in line for line in told[: done + 1])
+    assert not any("preparing" in line for line in told[done + 1 :])
 
 
 # What doctor tells

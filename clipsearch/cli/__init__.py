@@ -221,10 +221,11 @@ class _Told(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a line."""
-        note(self.format(record), "yellow")
+        note(self.format(record), "yellow" if record.levelno >= logging.WARNING else None)
 
 
 def _log_to_stderr() -> None:
     logger = logging.getLogger("clipsearch")
+    logger.setLevel(logging.INFO)
     logger.addHandler(_Told())
     logger.propagate = False

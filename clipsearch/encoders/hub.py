@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
+import logging
 import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from threading import Thread
 from typing import TypeVar
 
 from huggingface_hub import constants as hub_constants
@@ -15,6 +20,8 @@ from huggingface_hub import constants as hub_constants
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import sha256_of
 from clipsearch.errors import ModelError, WeightsUnavailable, arg, first_line
+
+log = logging.getLogger("clipsearch")
 
 T = TypeVar("T")
 
@@ -33,13 +40,19 @@ def from_hub(what: str, get: Callable[[], T], ways_on: str = "") -> T:
         if hub_constants.HF_HUB_OFFLINE:
             raise _no_weights(what, "HF_HUB_OFFLINE is set", ways_on) from cached
     try:
+        _tell_once(what)
         reach_hub()
         return get()
     except (OSError, RuntimeError, ValueError) as error:
         raise _no_weights(what, first_line(error), ways_on) from error
 
 
-def reach_hub(patience: float = 10) -> str:
+@cache
+def _tell_once(what: str) -> None:
+    log.info("asking %s for %s", hub_constants.ENDPOINT, what)
+
+
+def reach_hub(patience: float = 5) -> str:
     """See within so many seconds that the hub answers; gives its address.
 
     Raises:
@@ -49,16 +62,31 @@ def reach_hub(patience: float = 10) -> str:
     address = str(hub_constants.ENDPOINT)
     if hub_constants.HF_HUB_OFFLINE:
         raise OSError(f"{address} is not asked: HF_HUB_OFFLINE is set")
+    answered: Future[None] = Future()
+    # Looking for a name, and each of its addresses, have no end that could be named to urllib.
+    asking = Thread(target=_ask, args=[address, patience, answered], daemon=True)
+    asking.start()
+    try:
+        answered.result(patience)
+    except TimeoutError:
+        raise OSError(f"{address} did not answer within {patience:g} s") from None
+    return address
+
+
+def _ask(address: str, patience: float, answered: Future[None]) -> None:
+    """Ask for an address, and say to `answered` that it was, or why it could not be."""
     try:
         urllib.request.urlopen(
             urllib.request.Request(address, method="HEAD"), timeout=patience
         ).close()
     except urllib.error.HTTPError:
-        pass  # it answered
-    except urllib.error.URLError as error:
-        reason = getattr(error.reason, "strerror", None) or error.reason
-        raise OSError(f"{address} cannot be reached ({reason})") from error
-    return address
+        answered.set_result(None)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        why = getattr(error, "reason", error)
+        reason = getattr(why, "strerror", None) or why
+        answered.set_exception(OSError(f"{address} cannot be reached ({reason})"))
+    else:
+        answered.set_result(None)
 
 
 def cache_of_hub() -> Path:

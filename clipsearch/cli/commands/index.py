@@ -20,7 +20,7 @@ from clipsearch.cli.options import (
 from clipsearch.cli.output import end_with_the_reader, note, print_json, say
 from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.progress import progress
-from clipsearch.cli.reports import FAILED, PREPARING, as_dict, passed_over, summary
+from clipsearch.cli.reports import FAILED, as_dict, passed_over, prepared, summary
 from clipsearch.ending import STOPPED
 
 
@@ -139,14 +139,14 @@ def index(
                 progress=show,
                 stopping=stop.is_set,
             )
-        if json:
-            print_json(as_dict(report))
-        else:
-            end_with_the_reader()
-            say(summary(report))
-        if report.complete:
-            with progress(PREPARING):
-                library.export_texts()
+        try:
+            report = prepared(library, report)
+        finally:  # also where somebody does not wait for it
+            if json:
+                print_json(as_dict(report))
+            else:
+                end_with_the_reader()
+                say(summary(report))
     if report.failed:
         note(FAILED)
     if report.passed_over:

@@ -14,7 +14,7 @@ from clipsearch.cli.interrupts import stop_on_signals
 from clipsearch.cli.options import Device, Folders, Index, Json, ModelSpec, open_to_index
 from clipsearch.cli.output import note, say
 from clipsearch.cli.progress import progress
-from clipsearch.cli.reports import FAILED, PREPARING, as_dict, passed_over, summary
+from clipsearch.cli.reports import FAILED, as_dict, passed_over, prepared, summary
 from clipsearch.cli.wording import counted
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def watch(
         def tell(report: IndexReport) -> None:
             nonlocal is_first
             first_look.close()
+            if not stop.is_set():
+                report = prepared(library, report)
             try:
                 if json:
                     print(json_format.dumps(as_dict(report)), flush=True)
@@ -63,11 +65,8 @@ def watch(
                 note(FAILED)
             if is_first and report.passed_over:
                 note(passed_over(report))
-            if report.complete and not stop.is_set():
-                with progress(PREPARING):
-                    library.export_texts()
-                if is_first and sys.stderr.isatty():
-                    note("watching; Ctrl-C ends it")
+            if is_first and report.complete and not stop.is_set() and sys.stderr.isatty():
+                note("watching; Ctrl-C ends it")
             is_first = False
 
         library.watch(
