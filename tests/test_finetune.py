@@ -377,6 +377,18 @@ def test_what_is_stopped_in_its_first_epoch_begins_anew(
         finetune(pairs, out, architecture, course(epochs=1), resume=True)
 
 
+def test_what_is_done_is_told_from_the_first_moment(
+    pairs: Path, architecture: str, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    finetune(
+        pairs, tmp_path / "out", architecture, course(epochs=1), workers=1,
+        progress=lambda what, done, total: told.append(what),
+    )  # fmt: skip
+    first = ["reading the table", "loading the model", "validating", "validating captions"]
+    assert list(dict.fromkeys(told)) == [*first, "epoch 1"]
+
+
 # --- the pocket model -------------------------------------------------------------------------
 
 

@@ -201,7 +201,7 @@ def test_what_helps_where_weights_are_missing_fits_the_command(
         library.index([photos])
         library.query("a")
     asked = clipsearch("query", "what was never asked").stderr
-    assert "clipsearch index --model pocket,\n     and ask with --model pocket" in asked
+    assert "clipsearch index --model pocket, and ask with --model pocket" in asked
     assert (
         "use the model that needs no download"
         in clipsearch("score", photos / "00.jpg", "--text", "a dog", "--model", "best").stderr
