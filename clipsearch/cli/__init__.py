@@ -220,8 +220,9 @@ class _Told(logging.Handler):
     """Tells of what is logged as commands do of what they note: a bar stays below it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a line."""
-        note(self.format(record), "yellow" if record.levelno >= logging.WARNING else None)
+        """Print a line, unless nothing can be told any more."""
+        with suppress(OSError, ValueError):
+            note(self.format(record), "yellow" if record.levelno >= logging.WARNING else None)
 
 
 def _log_to_stderr() -> None:
