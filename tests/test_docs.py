@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Run, picture
+from packaging.requirements import Requirement
 from tiny import open_tiny
 
 from clipsearch import CaptionReport
@@ -90,6 +92,13 @@ def documented(command: str) -> set[str]:
         cells = re.findall(r"^\| (`[^|]+) \|", section, re.M)
         return {key for cell in cells for key in re.findall(r"`(\w+)`", cell)}
     return set(re.findall(r"`(\w+)`", section))
+
+
+def test_all_is_every_group_but_those_of_developers() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    (every,) = project["optional-dependencies"]["all"]
+    others = project["optional-dependencies"].keys() - {"all", "samples", "test"}
+    assert Requirement(every).extras == others
 
 
 def test_the_aliases_are_in_the_models_table() -> None:
