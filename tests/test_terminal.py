@@ -147,7 +147,8 @@ def test_who_wants_no_colour_gets_none(screen: Screen, environment: dict[str, st
 def test_what_is_said_meanwhile_stands_above_the_bar(
     photos: Path, tmp_path: Path, screen: Screen
 ) -> None:
-    told = lines_of(screen("index", photos, CLIPSEARCH_CACHE=str(tmp_path / "cache")))
+    shown = screen("index", photos, CLIPSEARCH_CACHE=str(tmp_path / "cache"))
+    told = lines_of(shown.replace("\x1b[2K", "\n"))  # which takes the bar away
     assert "clipsearch: pocket was taken because the weights of" in told
     assert any("indexing" in line for line in told)
     done = next(number for number, line in enumerate(told) if "12 added" in line)
