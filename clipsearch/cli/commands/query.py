@@ -41,12 +41,14 @@ def query(
     k: Count = 10,
     relevant: Relevant = False,
     hybrid: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--hybrid",
-            help="Look in names, captions and keywords too; quoted words must occur there.",
+            "--hybrid/--no-hybrid",
+            help="Look in names, captions and keywords too; quoted words must occur there."
+            " Default: where they are written anywhere.",
+            show_default=False,
         ),
-    ] = False,
+    ] = None,
     image: Annotated[
         list[str] | None,
         typer.Option(metavar="IMAGE", help="A picture to go with the words. Repeatable."),
