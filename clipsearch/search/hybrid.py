@@ -33,15 +33,16 @@ SEEN_LIFT, OTHER_LIFT = 0.8, 2.5  # heights
 LEAST_HEIGHT = 3.0  # deviations of the library's cosines: a small one has no picture far above
 SEEN_WEIGHT, UNWRITTEN_WEIGHT = 1.0, 6.0  # of other words it is log(1 + photos / photos with it)
 
-_MOST = 100_000  # photos that have a word; one that more have tells little
+_MOST = 100_000  # photos that have a word; one that more have is not looked for but in quotes
 _LEVELS = 8  # of what is written about photos that are told apart, each of which costs a search
 
 VISIBLE = Path(__file__).with_name("visible.txt")
 
-# They stand in nearly every caption.
+# They stand in nearly every caption, or in questions that mean no such word.
 _ENGLISH = (
     "a an and are as at by for from in into is it its near next of off on or out over some that"
     " the their there this to two under up with"
+    " image images photo photos picture pictures"
 )
 COMMON = frozenset(_ENGLISH.split())
 
@@ -102,10 +103,11 @@ def words_of(terms: Sequence[Term]) -> Written:
         for term in terms if not term.is_picture and term.weight > 0
         for word in str(term.content).replace('"', " ").split() if has_words(word)
     ]  # fmt: skip
-    telling = [word for word in words if word.lower() not in COMMON] or words
+    once = {word.lower(): word for word in words}
+    telling = [word for plain, word in once.items() if plain not in COMMON] or once.values()
     quoted = [(term.weight > 0, it) for term in terms for it in term.quoted if has_words(it)]
     return Written(
-        tuple(dict.fromkeys(telling)),
+        tuple(telling),
         tuple(it for is_wanted, it in quoted if is_wanted),
         tuple(it for is_wanted, it in quoted if not is_wanted),
     )
@@ -153,6 +155,7 @@ _NOT = Lift(0.0, 0.0)
 def lifts_of(space: Space, words: Iterable[str]) -> dict[int, Lift]:
     """What lifts the photos that some of the words are written about, by their ids."""
     having = {word: space.catalog.photos_with_word(word, _MOST) for word in words}
+    having = {word: ids if len(ids) < _MOST else [] for word, ids in having.items()}
     if not any(having.values()):
         return {}
     total = space.count(EVERYTHING)
