@@ -5,7 +5,9 @@ its height above the mean of the library's cosines: a photo that words are writt
 by so many heights. A word for what pictures show, such as "dog", lifts by less than one: where it
 is written on a few photos only, they come beside the best pictures and not before all of them. Any
 other, such as a name, is nothing that a picture tells, and lifts photos above the best one. Of
-several words each lifts by its share, and rare ones have a larger one.
+several words each lifts by its share, and rare ones have a larger one; words for what pictures
+show lift the less, the less of the question is written: a photo of a man is not meant by all that
+is asked of one.
 """
 
 from __future__ import annotations
@@ -160,15 +162,18 @@ def lifts_of(space: Space, words: Iterable[str]) -> dict[int, Lift]:
         return {}
     total = space.count(EVERYTHING)
     weights = {word: _weight(word, len(ids), total) for word, ids in having.items()}
-    shares: dict[int, float] = {}
-    heights: dict[int, float] = {}
+    sums: dict[int, float] = {}
+    seen: dict[int, float] = {}  # of that, by words for what pictures show
     for word, ids in having.items():
-        weight, lift = weights[word], SEEN_LIFT if is_visible(word) else OTHER_LIFT
-        for id in ids:
-            shares[id] = shares.get(id, 0.0) + weight
-            heights[id] = heights.get(id, 0.0) + weight * lift
+        for some in (sums, seen) if is_visible(word) else (sums,):
+            for id in ids:
+                some[id] = some.get(id, 0.0) + weights[word]
     most = sum(weights.values())
-    return {id: Lift(share / most, heights[id] / most) for id, share in shares.items()}
+    return {id: _lift(it / most, seen.get(id, 0.0) / most) for id, it in sums.items()}
+
+
+def _lift(share: float, seen: float) -> Lift:
+    return Lift(share, SEEN_LIFT * seen * share + OTHER_LIFT * (share - seen))
 
 
 def is_visible(word: str) -> bool:
