@@ -42,8 +42,11 @@ VISIBLE = Path(__file__).with_name("visible.txt")
 
 # They stand in nearly every caption, or in questions that mean no such word.
 _ENGLISH = (
-    "a an and are as at by for from in into is it its near next of off on or out over some that"
-    " the their there this to two under up with"
+    "a about after all an and any are as at be been before but by can could did do does each for"
+    " from had has have having he her hers him his how i if in into is it its me my near next no"
+    " not of off on one or our out over she should so some than that the their them then there"
+    " they this to two under up us very was we were what where which while who whose will with"
+    " would you your"
     " image images photo photos picture pictures"
 )
 COMMON = frozenset(_ENGLISH.split())
