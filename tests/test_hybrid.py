@@ -394,6 +394,12 @@ def test_the_command(clipsearch: Run, photos: Path) -> None:
     (hit,) = json.loads(found.stdout)
     assert Path(hit["path"]).name == "a birthday cake.jpg"
     assert hit.keys() == plain[0].keys()
+    by_default = json.loads(clipsearch("query", "birthday", "--json", "-k", "1").stdout)
+    assert [(it["path"], it["written"]) for it in by_default] == [(hit["path"], 1.0)]
+    alone = clipsearch("query", "birthday", "--no-hybrid", "--json", "-k", "all").stdout
+    assert {it["written"] for it in json.loads(alone)} == {0.0}
+    both = clipsearch("query", "birthday", "--hybrid", "--no-hybrid")
+    assert (both.returncode, both.stdout) == (2, "")
     none = clipsearch("query", '"wedding" cake', "--hybrid")
     assert (none.returncode, none.stdout) == (1, "")
     assert "in quotes must occur" in none.stderr

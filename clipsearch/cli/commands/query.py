@@ -41,14 +41,12 @@ def query(
     k: Count = 10,
     relevant: Relevant = False,
     hybrid: Annotated[
-        bool | None,
+        bool,
         typer.Option(
-            "--hybrid/--no-hybrid",
-            help="Look in names, captions and keywords too; quoted words must occur there."
-            " Default: where they are written anywhere.",
-            show_default=False,
+            "--hybrid",
+            help="What is in quotes must be written: in names, captions or keywords.",
         ),
-    ] = None,
+    ] = False,
     image: Annotated[
         list[str] | None,
         typer.Option(metavar="IMAGE", help="A picture to go with the words. Repeatable."),
@@ -75,6 +73,14 @@ def query(
             rich_help_panel=EXPERTS,
         ),
     ] = None,
+    no_hybrid: Annotated[
+        bool,
+        typer.Option(
+            "--no-hybrid",
+            help="Look at pictures alone, and not at names, captions and keywords too.",
+            rich_help_panel=EXPERTS,
+        ),
+    ] = False,
     exact: Exact = False,
     index: Index = None,
     mounted: Mounted = None,
@@ -88,6 +94,8 @@ def query(
     from clipsearch.library import Library
 
     text = _joined(words or ())
+    if hybrid and no_hybrid:
+        raise InvalidInput("--hybrid and --no-hybrid exclude each other; choose one")
     if weight is not None and not image:
         raise InvalidInput("--weight is that of pictures: give one with --image; words: '2*dog'")
     with Library.open(
@@ -103,7 +111,7 @@ def query(
             allow_url=allow_url,
             exact=exact,
             relevant=relevant,
-            hybrid=hybrid,
+            hybrid=hybrid or (False if no_hybrid else None),
             rerank=rerank,
             isolated=True,
         )
