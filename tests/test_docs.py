@@ -71,7 +71,7 @@ def test_the_json_of_each_command_has_the_keys_that_are_documented(
     (group,) = told("dupes")
     assert documented("dupes") == group.keys()
     own = {"path", "id", "keep", "bytes", "names"}
-    asked = {"rank", "score", "relevance", "path", "id", "present"}
+    asked = {"rank", "score", "relevance", "path", "id", "present", "written"}
     assert group["photos"][0].keys() - own == documented("query") - asked
     assert documented("label PHOTO") == set(label.as_dict(1))
     assert documented("label FOLDER") == set(count.as_dict(1))

@@ -119,6 +119,21 @@ def test_words_are_looked_for_in_names_too_if_that_is_asked(served: Served) -> N
     assert "in the quotes" in wrong.json()["error"]
 
 
+def test_words_that_are_written_are_found_unless_that_is_not_wanted(served: Served) -> None:
+    by_default = served.get("/api/search", q="trip", k=12)
+    assert by_default == served.get("/api/search", q="trip", k=12, hybrid=True)
+    assert [hit["written"] for hit in by_default["hits"]] == [1.0] * 4 + [0.0] * 8
+    plain = served.get("/api/search", q="trip", k=12, hybrid=False)
+    assert plain["hits"] != by_default["hits"]
+    assert {hit["written"] for hit in plain["hits"]} == {0.0}
+    quoted = served.get("/api/search", q='"trip"')  # as a keyword that is clicked asks
+    assert (len(quoted["hits"]), quoted["total"]) == (4, 4)
+    sent = served.client.post("/api/search", data={"q": "trip", "k": "12"}).json()
+    assert sent == by_default
+    nowhere = served.get("/api/search", q="a red boat")
+    assert nowhere == served.get("/api/search", q="a red boat", hybrid=False)
+
+
 def test_pages_follow_each_other_without_gaps(served: Served) -> None:
     whole = served.get("/api/search", q="boat", k=12)["hits"]
     pages = [served.get("/api/search", q="boat", k=5, offset=at)["hits"] for at in (0, 5, 10)]
@@ -175,7 +190,8 @@ def test_a_photo_is_described(served: Served) -> None:
     hit = served.get("/api/search", q="boat", k=1)["hits"][0]
     photo = served.get(f"/api/photos/{hit['id']}")
     assert photo.pop("folder") == str(served.photos)
-    assert photo == {k: v for k, v in hit.items() if k not in ("rank", "score", "relevance")}
+    of_the_answer = ("rank", "score", "relevance", "written")
+    assert photo == {k: v for k, v in hit.items() if k not in of_the_answer}
 
 
 def test_facets_count_what_filters_can_ask_for(served: Served) -> None:

@@ -129,10 +129,10 @@ def _print(photos: Sequence[Photo], output: Output, table: Table | None, by_sigh
 
 def _warn_of_strangers(photos: Sequence[Photo]) -> None:
     """Say it if a question has answers and none that fits."""
-    from clipsearch.search.results import RELEVANT
+    from clipsearch.search.results import Hit, stands_out
 
-    relevances = [getattr(photo, "relevance", None) for photo in photos]
-    if relevances and all(it is not None and it < RELEVANT for it in relevances):
+    asked = [it for it in photos if isinstance(it, Hit) and it.relevance is not None]
+    if asked and len(asked) == len(photos) and not any(map(stands_out, asked)):
         note("no photo stands out; these are only the nearest")
 
 

@@ -55,9 +55,10 @@ class SearchForm(PageForm):
 
     q: Text = Field("", description='words, with parts as in "horse + 2*stripes - fence"')
     minus: Texts = Field([], description="what the photos should not show")
-    hybrid: bool = Field(
-        False,
-        description="look in names, captions and keywords too; quoted words must occur there",
+    hybrid: bool | None = Field(
+        None,
+        description="look in names, captions and keywords too; false for pictures alone, true also"
+        " where quoted words, which must occur there, do so nowhere",
     )
 
 
@@ -102,6 +103,7 @@ class Hit(Photo):
     rank: int = Field(description="from 1, over all pages")
     score: float | None = Field(description="cosine; null where nothing was asked for")
     relevance: float | None = Field(description="how far it stands out, 0 to 1")
+    written: float = Field(description="how much of what was asked is written about it, 0 to 1")
 
 
 class Found(BaseModel):

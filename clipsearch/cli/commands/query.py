@@ -44,7 +44,7 @@ def query(
         bool,
         typer.Option(
             "--hybrid",
-            help="Look in names, captions and keywords too; quoted words must occur there.",
+            help="What is in quotes must be written: in names, captions or keywords.",
         ),
     ] = False,
     image: Annotated[
@@ -73,6 +73,14 @@ def query(
             rich_help_panel=EXPERTS,
         ),
     ] = None,
+    no_hybrid: Annotated[
+        bool,
+        typer.Option(
+            "--no-hybrid",
+            help="Look at pictures alone, and not at names, captions and keywords too.",
+            rich_help_panel=EXPERTS,
+        ),
+    ] = False,
     exact: Exact = False,
     index: Index = None,
     mounted: Mounted = None,
@@ -86,6 +94,8 @@ def query(
     from clipsearch.library import Library
 
     text = _joined(words or ())
+    if hybrid and no_hybrid:
+        raise InvalidInput("--hybrid and --no-hybrid exclude each other; choose one")
     if weight is not None and not image:
         raise InvalidInput("--weight is that of pictures: give one with --image; words: '2*dog'")
     with Library.open(
@@ -101,7 +111,7 @@ def query(
             allow_url=allow_url,
             exact=exact,
             relevant=relevant,
-            hybrid=hybrid,
+            hybrid=hybrid or (False if no_hybrid else None),
             rerank=rerank,
             isolated=True,
         )

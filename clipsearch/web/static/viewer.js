@@ -4,7 +4,7 @@ import { originalUrl, thumbnailUrl } from "./api.js";
 import { byId, el, icon } from "./dom.js";
 import { Region } from "./region.js";
 import {
-  baseName, clock, longDay, parentName, photoName, placeName, sizeName, timeOfDay,
+  baseName, clock, longDay, parentName, photoName, placeName, quoted, sizeName, timeOfDay,
 } from "./words.js";
 
 const ENLARGED = 2; // times: a small photo is not blown up further
@@ -127,7 +127,7 @@ export class Viewer {
     caption.hidden = !hit.caption;
     const keywords = byId("keywords");
     keywords.replaceChildren(...(hit.keywords ?? []).map((word) =>
-      el("li", {}, this.#link(word, { q: word, like: null, region: null, pictures: [] }, `Search for ${word}`)),
+      el("li", {}, this.#link(word, { q: quoted(word), like: null, region: null, pictures: [] }, `Search for ${word}`)),
     ));
     keywords.hidden = keywords.childElementCount === 0;
     byId("fact-list").replaceChildren(...this.#facts(hit).flatMap(({ name, symbol, values }) => [

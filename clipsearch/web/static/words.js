@@ -80,3 +80,6 @@ export function parentName(path) {
 export function photoName(photo) {
   return photo.title || photo.caption || baseName(photo.path);
 }
+
+/** A question for photos about which just these words are written. */
+export const quoted = (words) => `"${words.replaceAll('"', " ").trim()}"`;
