@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import shutil
@@ -265,6 +266,69 @@ def test_a_question_that_makes_no_sense_is_told(page: Any, complaints: list[str]
     assert complaints  # the browser tells of the refusal, and of nothing else
     assert all(text.startswith("Failed to load resource") for text in complaints)
     complaints.clear()
+
+
+# Waiting
+
+
+def held_back(page: Any, what: str) -> list[Any]:
+    """The requests that match, kept without an answer."""
+    held: list[Any] = []
+    page.route(what, lambda route: held.append(route))
+    return held
+
+
+def test_what_takes_long_is_said_and_the_old_answers_are_gone(page: Any) -> None:
+    page.fill("#words", "a cat")
+    expect_first(page, "cat.png")
+    held = held_back(page, "**/api/search?*q=a+motorcycle*")
+    page.fill("#words", "a motorcycle")
+    expect(page.get_by_role("status").filter(has_text="Searching for")).to_contain_text(
+        "a motorcycle"
+    )
+    expect(page.locator(".tile")).to_have_count(0)
+    expect(page.locator("#summary")).to_have_text("")
+    held[0].continue_()
+    expect_first(page, "motorcycle.png")
+    expect(page.locator("#waiting")).to_be_hidden()
+
+
+def test_the_first_picture_is_said_to_wait_for_its_model(page: Any, folder: Path) -> None:
+    held_back(page, "**/api/search")
+    page.set_input_files("#file", folder / "rocket.jpg")
+    expect(page.locator("#waiting")).to_contain_text("Looking at the picture")
+    state = {"photos": 98, "state": "ready", "pictures": "loading", "indexing": None}
+    page.route("**/api/status", lambda route: route.fulfill(json=state))
+    page.reload()
+    with page.expect_response("**/api/status"):
+        pass
+    page.set_input_files("#file", folder / "rocket.jpg")
+    expect(page.locator("#waiting")).to_contain_text("only the first picture waits for it")
+
+
+def test_what_looks_at_pictures_is_loaded_ahead(served: str) -> None:
+    end = monotonic() + DEADLINE / 1000
+    while state(served)["pictures"] != "ready":  # nobody has asked with a picture
+        assert monotonic() < end
+        sleep(0.1)
+
+
+def state(address: str) -> Any:
+    with urllib.request.urlopen(f"{address}/api/status") as answer:
+        return json.load(answer)
+
+
+def test_what_fails_leaves_no_answers_to_another_question(page: Any, complaints: list[str]) -> None:
+    page.route(
+        "**/api/search?*q=wrong*",
+        lambda route: route.fulfill(status=400, json={"error": "that makes no sense"}),
+    )
+    page.goto("/?q=a+cat")
+    expect_first(page, "cat.png")
+    page.fill("#words", "wrong")
+    expect(page.locator("#error")).to_have_text("That makes no sense.")
+    expect(page.locator(".tile")).to_have_count(0)
+    complaints.clear()  # of the refusal
 
 
 # Pictures

@@ -18,6 +18,7 @@ from clipsearch.library import Library
 from clipsearch.photos.decoding.isolated import Processes
 from clipsearch.photos.decoding.thumbnail_cache import Thumbnails
 from clipsearch.store.catalog import StoredPhoto
+from clipsearch.web.ahead import Ahead
 from clipsearch.web.asker import Asker
 from clipsearch.web.libraries import Libraries
 from clipsearch.web.metrics import Metrics
@@ -35,6 +36,7 @@ class Backend:
         self.asker = Asker(self.libraries, self.metrics.batches)
         cores = os.cpu_count() or 1
         self.processes = Processes(cores)
+        self.ahead = Ahead(self.libraries, self.processes)
         self.thumbnails = Thumbnails(cache_folder() / "thumbnails", self.processes)
         self._readers = ThreadPoolExecutor(cores + 4, "clipsearch-read")
         # Of their own, since a page asks for a hundred at once and waits for a search meanwhile.
@@ -44,6 +46,7 @@ class Backend:
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Begin and end the threads."""
         self.asker.start()
+        self.ahead.start()
         yield
         await asyncio.to_thread(self._stop)
 
@@ -52,6 +55,7 @@ class Backend:
         self._makers.shutdown(cancel_futures=True, wait=False)
         self.processes.stop()
         self.asker.stop()
+        self.ahead.stop()
         for threads in (self._readers, self._makers):
             threads.shutdown()
         self.libraries.close()

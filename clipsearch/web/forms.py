@@ -172,6 +172,7 @@ class Status(BaseModel):
     model: str | None = Field(description="the main one; null where there is none yet")
     models: list[str]
     state: str = Field(description="loading, or ready for questions in words")
+    pictures: str = Field(description="loading, or ready for questions with pictures")
     problem: str | None = Field(description="why the model cannot be loaded")
     indexing: Indexing | None
     watching: bool

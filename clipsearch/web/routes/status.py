@@ -51,6 +51,9 @@ def _status(backend: Backend, library: Library) -> dict[str, Any]:
     held, is_loaded = library.status(), library.is_loaded()
     if not is_loaded and backend.asker.problem is None:
         backend.asker.load()
+    sees = library.is_loaded(pictures=True) or backend.ahead.has_failed
+    if not sees:
+        backend.ahead.load()
     models = [model.spec for model in held.models]
     return {
         "version": version("clipsearch"),
@@ -59,6 +62,7 @@ def _status(backend: Backend, library: Library) -> dict[str, Any]:
         "model": models[0] if models else None,
         "models": models,
         "state": "ready" if is_loaded else "loading",
+        "pictures": "ready" if sees else "loading",
         "problem": backend.asker.problem,
         "indexing": asdict(held.indexing) if held.indexing else None,
         "watching": backend.watching.is_set(),

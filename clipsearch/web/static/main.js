@@ -7,7 +7,7 @@ import { Filters, openBelow } from "./filters.js";
 import { Grid } from "./grid.js";
 import * as pictures from "./pictures.js";
 import {
-  NOTHING, addressParameters, changed, filterParameters, fromAddress, isAsked, isFiltered, isWords,
+  NOTHING, addressParameters, changed, filterParameters, fromAddress, isAsked, isFiltered, isWords, needsEyes,
   unfiltered,
 } from "./question.js";
 import { cropped } from "./region.js";
@@ -15,6 +15,7 @@ import { sections } from "./sections.js";
 import { follow } from "./server.js";
 import { Timeline } from "./timeline.js";
 import { Viewer } from "./viewer.js";
+import { Waiting } from "./waiting.js";
 import { count, photoName } from "./words.js";
 
 const PAUSE = 140; // milliseconds without a key before what was typed is asked
@@ -46,6 +47,10 @@ const viewer = new Viewer({
 });
 const filters = new Filters((parts) => ask(parts));
 const timeline = new Timeline((parts) => ask(parts));
+const waiting = new Waiting(() => {
+  dropAnswers();
+  return waitedFor();
+});
 const server = follow({
   changed: () => refresh(),
   back: () => refresh(),
@@ -86,8 +91,15 @@ async function show(next, { restore = false } = {}) {
   const mine = (restore && kept.get(address(next))) || new Answers(next, pictures.blobs(next.pictures));
   asked = mine;
   offerTimeline();
-  if (mine.hits.length === 0 && !(await fetched(mine))) return;
-  if (asked !== mine) return;
+  if (mine.hits.length === 0) {
+    waiting.begin();
+    const there = await fetched(mine);
+    if (asked !== mine) return; // what is asked by now is waited for
+    if (!there) dropAnswers();
+    waiting.end();
+    if (!there) return;
+  }
+  waiting.end();
   answers = mine;
   keep(mine);
   showAnswers({ fresh: true });
@@ -188,6 +200,26 @@ function summaryOf({ hits, complete, certain, total }) {
   const standing = hits.slice(0, certain).filter(standsOut).length;
   if (certain === hits.length && !complete) return `More than ${count(standing)} stand out`;
   return `${count(standing)} ${standing === 1 ? "stands" : "stand"} out`;
+}
+
+/** Take away the answers to another question than the one that is asked now. */
+function dropAnswers() {
+  if (!answers || address(answers.question) === address(question)) return;
+  answers = null;
+  grid.show([], { hold: true, fresh: true });
+  byId("nothing").hidden = byId("no-match").hidden = true;
+  byId("summary").textContent = "";
+}
+
+function waitedFor() {
+  const q = question.q.trim();
+  if (needsEyes(question)) {
+    return server.seesPictures ? { title: "Looking at the picture", text: "" } : {
+      title: "Getting ready to look at pictures",
+      text: "The model is being loaded; only the first picture waits for it.",
+    };
+  }
+  return { title: q ? `Searching for “${q}”` : "Fetching the photos", text: "" };
 }
 
 function tellError(error) {

@@ -39,6 +39,10 @@ export const isAsked = (question) =>
 export const isWords = (question) =>
   isAsked(question) && question.like === null && question.pictures.length === 0;
 
+/** Whether the server has to look at a picture for it, and not only to compare what it knows. */
+export const needsEyes = ({ q, like, region, pictures }) =>
+  pictures.length > 0 || region !== null || (like !== null && q.trim() !== "");
+
 /** Whether any filter is set. */
 export const isFiltered = (question) => filterParameters(question).size > 0;
 

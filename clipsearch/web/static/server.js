@@ -38,6 +38,11 @@ class Server {
     return this.#status?.photos === 0;
   }
 
+  /** Whether what looks at pictures is loaded. */
+  get seesPictures() {
+    return this.#status?.pictures !== "loading";
+  }
+
   /** A request has failed: look at once. */
   lost() {
     this.#well = false;
@@ -59,7 +64,7 @@ class Server {
     this.#show(status);
     if (this.#well && !wasWell) this.#tell.back();
     else if (status) this.#tellNews(status);
-    const calm = this.#well && !status.indexing;
+    const calm = this.#well && !status.indexing && this.seesPictures;
     clearTimeout(this.#timer);
     if (!document.hidden) this.#timer = setTimeout(() => this.look(), calm ? CALM : BUSY);
   }
