@@ -65,6 +65,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         day = date(2001, 1, 1) + timedelta(days=7 * seed)
         exif.get_ifd(0x8769)[0x9003] = day.strftime("%Y:%m:%d 12:00:00")
         exif[0x0110] = "Camera A" if seed % 2 else "Camera B"
+        if seed == 1:
+            exif.get_ifd(0x8769).update({0x829A: 0.004, 0x829D: 2.8, 0x8827: 400, 0x920A: 23.0})
         if seed == 0:
             place = exif.get_ifd(0x8825)
             place.update({1: "N", 2: (54.0, 11.0, 0.0), 3: "E", 4: (7.0, 53.0, 0.0)})
@@ -524,6 +526,75 @@ def test_a_photo_has_a_link_and_its_facts_are_text(page: Any) -> None:
     page.get_by_role("button", name="Camera B").click()
     expect(page.locator("#filter-camera")).to_contain_text("Camera B")
     assert parameters(page)["camera"] == ["Camera B"]
+
+
+def opened(page: Any, name: str) -> None:
+    """Open a photo that the words in its name find."""
+    page.locator(f".tile a[aria-label^='{name}']").click()
+    expect(page.locator("#large")).to_be_visible()
+
+
+def shown_width(page: Any) -> float:
+    """How wide the open photo is as it is shown, in pixels."""
+    width: float = page.locator("#frame").evaluate("it => it.getBoundingClientRect().width")
+    return width
+
+
+def test_an_open_photo_is_enlarged_by_wheel_double_click_button_and_key(page: Any) -> None:
+    page.goto("/?q=a+cat")
+    opened(page, "cat.png")
+    whole = shown_width(page)
+    level = page.locator("#zoom-level")
+    box = page.locator("#frame").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 4)
+    page.mouse.wheel(0, -300)
+    expect(level).to_have_text(re.compile("%$"))
+    assert shown_width(page) > whole * 1.5
+    left = page.locator("#frame").bounding_box()["x"]
+    page.mouse.down()  # moves it, and draws no rectangle
+    page.mouse.move(box["x"] + box["width"] / 4 - 60, box["y"] + box["height"] / 4, steps=3)
+    page.mouse.up()
+    assert page.locator("#frame").bounding_box()["x"] == pytest.approx(left - 60, abs=1)
+    expect(page.locator(".region")).to_be_hidden()
+    page.keyboard.press("Escape")
+    expect(level).to_have_text("")
+    assert shown_width(page) == pytest.approx(whole)
+    page.mouse.dblclick(box["x"] + 20, box["y"] + 20)
+    assert shown_width(page) >= whole * 2.4
+    page.mouse.dblclick(box["x"] + 20, box["y"] + 20)
+    expect(level).to_have_text("")
+    page.get_by_role("button", name="Zoom in").click()
+    expect(level).to_have_text("150%")
+    page.keyboard.press("-")
+    expect(level).to_have_text("")
+    page.keyboard.press("+")
+    name = page.locator("#name").text_content()
+    page.keyboard.press("ArrowRight")  # moves it as well
+    expect(page.locator("#name")).to_have_text(name)
+    page.keyboard.press("0")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#name")).not_to_have_text(name)
+
+
+def test_two_fingers_enlarge_an_open_photo(page: Any, context: Any) -> None:
+    page.goto("/?q=a+cat")
+    opened(page, "cat.png")
+    whole = shown_width(page)
+    box = page.locator("#frame").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    fingers = context.new_cdp_session(page)
+    for kind, apart in (("touchStart", 40), ("touchMove", 80), ("touchMove", 120)):
+        points = [{"x": x - apart, "y": y, "id": 1}, {"x": x + apart, "y": y, "id": 2}]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert shown_width(page) == pytest.approx(3 * whole, rel=0.1)
+
+
+def test_an_open_photo_tells_its_exposure_and_the_size_of_its_file(page: Any) -> None:
+    page.goto("/?since=2001-01-08&until=2001-01-08")
+    page.locator(".tile a").click()
+    expect(page.locator("#fact-list")).to_contain_text("1/250 s · f/2.8 · ISO 400 · 23 mm")
+    expect(page.locator("#fact-list")).to_contain_text("KB")
 
 
 def test_photos_whose_folder_is_away_are_marked(

@@ -175,7 +175,21 @@ def test_a_photo_is_described(served: Served) -> None:
     hit = served.get("/api/search", q="boat", k=1)["hits"][0]
     photo = served.get(f"/api/photos/{hit['id']}")
     assert photo.pop("folder") == str(served.photos)
+    assert photo.pop("bytes") == Path(hit["path"]).stat().st_size
     assert photo == {k: v for k, v in hit.items() if k not in ("rank", "score", "relevance")}
+
+
+def test_how_a_photo_was_exposed_is_read_from_its_file(served: Served) -> None:
+    file, exif = served.photos / "03.jpg", Image.Exif()
+    id = served.id_of("03.jpg")
+    exif.get_ifd(0x8769).update({0x829A: 0.004, 0x829D: 2.8, 0x8827: 400, 0x920A: 23.0})
+    picture(3).save(file, exif=exif)
+    assert served.get(f"/api/photos/{id}/exposure") == {
+        "exposure_time": 0.004, "aperture": 2.8, "iso": 400, "focal_length": 23.0,
+        "focal_length_35mm": None,
+    }  # fmt: skip
+    file.unlink()
+    assert served.client.get(f"/api/photos/{id}/exposure").status_code == 404
 
 
 def test_facets_count_what_filters_can_ask_for(served: Served) -> None:
@@ -686,7 +700,7 @@ def test_the_api_is_as_it_is_described(indexed: Path, serve: Serve) -> None:
         def check(case: Any, data: Any) -> None:
             nonlocal tried
             tried += 1
-            answer = case.call(base_url=address)
+            answer = case.call(base_url=address, timeout=DEADLINE)
             assert answer.status_code < 500, (case, answer.text)
             # Not every text is a date or a place, which no schema can tell.
             case.validate_response(answer, excluded_checks=[positive_data_acceptance])

@@ -117,6 +117,17 @@ class OnePhoto(Photo):
     """A photo and the indexed folder that it is in."""
 
     folder: str
+    bytes: int = Field(description="of its file, when it was indexed")
+
+
+class Exposure(BaseModel):
+    """How a photo was exposed; null where its file does not say."""
+
+    exposure_time: float | None = Field(description="seconds")
+    aperture: float | None = Field(description="the f-number")
+    iso: int | None
+    focal_length: float | None = Field(description="millimetres")
+    focal_length_35mm: float | None = Field(description="what shows as much on 35 mm film")
 
 
 class FolderCount(BaseModel):

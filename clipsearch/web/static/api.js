@@ -29,6 +29,9 @@ export const status = () => ask("/api/status");
 /** One photo's facts. */
 export const photo = (id) => ask(`/api/photos/${id}`);
 
+/** How a photo was exposed, read from its file. */
+export const exposure = (id) => ask(`/api/photos/${id}/exposure`);
+
 /** Folders, cameras and months with their numbers of photos, of the photos that filters leave. */
 export const facets = (filters) => ask(`/api/facets?${filters}`);
 
