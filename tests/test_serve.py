@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
+from zipfile import ZipFile
 
 import pytest
 from conftest import picture
@@ -33,6 +34,7 @@ from clipsearch.store.lock import write_lock
 from clipsearch.store.running import telling
 from clipsearch.web.app import Access, create_app
 from clipsearch.web.guard import MOST_BYTES
+from clipsearch.web.zipped import zipped
 
 TOKEN = "a-token-of-ours"
 DEADLINE = 300.0  # seconds; only a failing test waits so long
@@ -333,6 +335,62 @@ def test_the_original_is_sent_whole_and_in_parts(served: Served) -> None:
     assert part("bytes=9-").content == content[9:]
     assert part(f"bytes={len(content)}-").status_code == 416
     assert part("bytes=nonsense").content == content
+
+
+def zip_of(served: Served, *ids: int) -> ZipFile:
+    answer = served.client.get("/api/zip", params={"id": ids})
+    assert answer.status_code == 200, answer.text
+    assert "content-length" not in answer.headers  # it is made while it is sent
+    return ZipFile(BytesIO(answer.content))
+
+
+def test_several_photos_come_in_a_zip_as_they_are(served: Served) -> None:
+    hits = served.get("/api/search", k=12)["hits"]
+    archive = zip_of(served, *(hit["id"] for hit in hits), hits[0]["id"])
+    assert archive.testzip() is None
+    packed = {Path(hit["path"]).name: Path(hit["path"]).read_bytes() for hit in hits}
+    assert {name: archive.read(name) for name in archive.namelist()} == packed
+
+
+def test_photos_of_one_name_have_each_their_own_in_a_zip(served: Served, tmp_path: Path) -> None:
+    for number in range(3):
+        (served.photos / f"day{number}").mkdir()
+        picture(60 + number).save(served.photos / f"day{number}" / "IMG.JPG")
+    with open_tiny(served.index) as library:
+        library.index()
+        ids = [photo.id for photo in library.photos() if photo.path.name == "IMG.JPG"]
+    assert zip_of(served, *ids).namelist() == ["IMG.JPG", "IMG (2).JPG", "IMG (3).JPG"]
+
+
+def test_what_cannot_be_read_is_told_in_the_zip(served: Served, tmp_path: Path) -> None:
+    gone, linked, there = (served.id_of(name) for name in ("03.jpg", "05.jpg", "07.jpg"))
+    (served.photos / "03.jpg").unlink()
+    (tmp_path / "secret").write_text("secret")
+    (served.photos / "05.jpg").unlink()
+    (served.photos / "05.jpg").symlink_to(tmp_path / "secret")
+    archive = zip_of(served, gone, linked, there)
+    assert archive.namelist() == ["07.jpg", "left out.txt"]
+    said = archive.read("left out.txt").decode().splitlines()
+    assert [line.partition(":")[0] for line in said] == ["03.jpg", "05.jpg"]
+
+
+def test_a_zip_holds_photos_of_the_index_alone(served: Served) -> None:
+    for asked, status in (({"id": [1, 999]}, 404), ({"id": []}, 422), ({"path": "/etc"}, 422)):
+        answer = served.client.get("/api/zip", params=asked)
+        assert answer.status_code == status
+        assert answer.json()["error"]
+
+
+def test_a_zip_is_made_piece_by_piece(served: Served) -> None:
+    file, size = served.photos / "03.jpg", 64 << 20
+    with file.open("r+b") as content:
+        content.truncate(size)  # a photo as it was indexed, grown since
+    with Library.open(served.index) as library:
+        stored = library.stored(served.id_of("03.jpg"))
+    assert stored is not None
+    pieces = [len(piece) for piece in zipped([stored])]
+    assert sum(pieces) > size
+    assert max(pieces) < 1 << 20
 
 
 def test_a_photo_that_is_gone_is_404_with_a_line(served: Served) -> None:

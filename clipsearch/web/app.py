@@ -17,7 +17,7 @@ from clipsearch.web.backend import Backend
 from clipsearch.web.errors import HANDLERS
 from clipsearch.web.guard import Guard
 from clipsearch.web.metrics import Measured
-from clipsearch.web.routes import pages, photos, search, status
+from clipsearch.web.routes import download, pages, photos, search, status
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def _routed(backend: Backend) -> FastAPI:
         exception_handlers=HANDLERS,
     )  # fmt: skip
     api.state.backend = backend
-    for subject in (search, photos, status, pages):
+    for subject in (search, photos, download, status, pages):
         api.include_router(subject.router)
     api.mount("/static", StaticFiles(directory=pages.STATIC))
     return api

@@ -13,6 +13,7 @@ from clipsearch.search.filtering.filters import Filters
 MOST_HITS = 500  # in one answer
 MOST_PASSED = 1_000_000
 MOST_PICTURES = 8  # in one question
+MOST_ZIPPED = 1000  # photos, whose ids fit an address
 
 Text = Annotated[str, Field(max_length=1000)]
 Texts = Annotated[list[Text], Field(max_length=20)]
@@ -73,6 +74,16 @@ class SimilarForm(PageForm):
     """A question by a photo of the index."""
 
     region: Text | None = Field(None, description="x,y,width,height in pixels or percent")
+
+
+class ZipForm(BaseModel):
+    """Which photos are wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: list[Annotated[int, Field(ge=1, le=2**63 - 1)]] = Field(
+        min_length=1, max_length=MOST_ZIPPED, description="as answers name it; several times"
+    )
 
 
 class Photo(BaseModel):
