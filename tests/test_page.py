@@ -19,6 +19,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from zipfile import ZipFile
 
 import pytest
 from conftest import picture
@@ -627,6 +628,58 @@ def test_a_path_is_copied(page: Any, context: Any, folder: Path) -> None:
     assert page.evaluate("navigator.clipboard.readText()") == str(folder / "cat.png")
 
 
+# Several photos
+
+
+def test_photos_are_selected_by_keys_and_their_paths_copied(page: Any, context: Any) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto("/?until=2001&camera=Camera")
+    page.locator(".tile a").first.focus()
+    page.keyboard.press("x")
+    selected = page.get_by_role("group", name="Selected photos")
+    expect(selected).to_contain_text("1 photo selected")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+X")
+    expect(selected).to_contain_text("3 photos selected")
+    expect(page.locator("[role=gridcell][aria-selected=true]")).to_have_count(3)
+    page.keyboard.press("c")
+    expect(page.locator("#toast")).to_have_text("3 paths copied")
+    copied = page.evaluate("navigator.clipboard.readText()").splitlines()
+    assert [Path(line).name for line in copied] == ["052.jpg", "051.jpg", "050.jpg"]
+    page.keyboard.press("x")
+    expect(selected).to_contain_text("2 photos selected")
+    page.keyboard.press("Escape")
+    expect(selected).to_be_hidden()
+    expect(page.locator("[aria-selected=true]")).to_have_count(0)
+
+
+def test_photos_are_selected_by_clicks_opened_and_downloaded(page: Any, folder: Path) -> None:
+    page.goto("/?until=2001&camera=Camera")
+    tiles = page.locator(".tile")
+    tiles.nth(1).hover()
+    page.get_by_role("button", name="Select 051.jpg").click()
+    tiles.nth(3).locator("a").click()  # from here on a click selects
+    tiles.nth(4).locator("a").click(modifiers=["Shift"])
+    selected = page.get_by_role("group", name="Selected photos")
+    expect(selected).to_contain_text("3 photos selected")
+    selected.get_by_role("button", name="Open").click()
+    names = []
+    for _ in range(3):
+        names.append(page.locator("#name").text_content())
+        page.keyboard.press("ArrowRight")
+    assert names == ["051.jpg", "049.jpg", "048.jpg"]  # those, and none between
+    expect(page.locator("#next")).to_be_disabled()
+    page.keyboard.press("Escape")
+    with page.expect_download() as waiting:
+        selected.get_by_role("link", name="Download").click()
+    with ZipFile(waiting.value.path()) as archive:
+        assert archive.namelist() == names
+        assert archive.read("049.jpg") == (folder / "made" / "049.jpg").read_bytes()
+    selected.get_by_role("button", name="Select no photos").click()
+    expect(page.get_by_role("button", name="Select", exact=True)).to_be_focused()
+
+
 # Narrowing down
 
 
@@ -664,6 +717,43 @@ def test_a_month_of_the_timeline_is_asked_for_by_a_click_or_a_key(page: Any) -> 
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     expect(page.locator("#filter-date")).to_contain_text("June 2001")
+
+
+def test_kind_shape_and_size_are_asked_for(page: Any) -> None:
+    page.get_by_role("button", name="Kind", exact=True).click()
+    page.get_by_label("JPEG").check()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Shape", exact=True).click()
+    page.get_by_label("Square").check()
+    expect(page.locator("#summary")).to_have_text(re.compile(r"^\d photos?$"))
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Size", exact=True).click()
+    page.get_by_label("Pixels at least").fill("240 × 240")
+    page.keyboard.press("Enter")
+    expect(page.locator("#filter-size")).to_contain_text("240 × 240 or more")
+    assert parameters(page) == {
+        "type": ["jpeg"], "orientation": ["square"], "min_size": ["240x240"],
+    }  # fmt: skip
+    page.get_by_label("Pixels at least").fill("large")
+    page.keyboard.press("Enter")
+    assert parameters(page)["min_size"] == ["240x240"]  # the box says what is wrong with it
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Remove the filter: Kind").click()
+    expect(page.locator("#filter-kind")).to_have_text("Kind")
+    assert "type" not in parameters(page)
+
+
+def test_only_what_stands_out_can_be_asked_for(page: Any) -> None:
+    choice = page.get_by_role("button", name="Only what stands out")
+    expect(choice).to_be_hidden()  # where nothing is asked, nothing does
+    page.fill("#words", "a cat")
+    expect_first(page, "cat.png")
+    with page.expect_response("**/api/search?*relevant=true*"):
+        choice.click()
+    expect(choice).to_have_attribute("aria-pressed", "true")
+    expect(page.locator(".tile.dim")).to_have_count(0)
+    page.go_back()
+    expect(choice).to_have_attribute("aria-pressed", "false")
 
 
 def test_no_photo_passes_is_said(page: Any) -> None:

@@ -1,6 +1,6 @@
 /** The server's answers. Every request goes to where the page came from. */
 
-import { filterParameters } from "./question.js";
+import { filterParameters, isAsked } from "./question.js";
 
 /** An error that the server told in a line; `status` is 0 where there is no server. */
 export class ApiError extends Error {
@@ -37,6 +37,9 @@ export const facets = (filters) => ask(`/api/facets?${filters}`);
 
 export const originalUrl = (id) => `/api/photos/${id}/original`;
 
+/** The files of several photos, as one zip. */
+export const zipUrl = (ids) => `/api/zip?${new URLSearchParams(ids.map((id) => ["id", id]))}`;
+
 /** The picture at 160, 320, 640 or 1600 pixels. */
 export const thumbnailUrl = (id, size) => `/api/photos/${id}/thumbnail?size=${size}`;
 
@@ -49,6 +52,7 @@ export function search(question, pictures, { offset, k, signal }) {
   const parameters = filterParameters(question);
   parameters.set("k", k);
   parameters.set("offset", offset);
+  if (question.relevant && isAsked(question)) parameters.set("relevant", question.relevant);
   if (pictures.length > 0 || (question.like !== null && question.q.trim())) {
     return searchWithPictures(question, pictures, parameters, signal);
   }

@@ -2,7 +2,7 @@
 
 import { Answers, standsOut } from "./answers.js";
 import * as api from "./api.js";
-import { byId, el, icon } from "./dom.js";
+import { byId, copyText, el, icon } from "./dom.js";
 import { Filters, openBelow } from "./filters.js";
 import { Grid } from "./grid.js";
 import * as pictures from "./pictures.js";
@@ -12,6 +12,7 @@ import {
 } from "./question.js";
 import { cropped } from "./region.js";
 import { sections } from "./sections.js";
+import { Selection } from "./selection.js";
 import { follow } from "./server.js";
 import { Timeline } from "./timeline.js";
 import { Viewer } from "./viewer.js";
@@ -27,23 +28,29 @@ let question = NOTHING;
 let answers = null; // those that are shown
 let asked = null; // those that are waited for, or shown
 let months = []; // of the whole library
+let among = null; // the photos that are looked through, if not the answers
 let pause = 0; // the timer that waits for the next key
 let typing = false; // whether the last question came by typing: all of that is one step to go back
 const kept = new Map(); // the latest answers, by their question's address
 
+const selection = new Selection({
+  changed: () => grid.mark(),
+  copy: (hits) => copyPaths(hits),
+  open: (hits) => openPhoto(hits[0], hits),
+});
 const grid = new Grid(byId("photos"), {
   open: (hit) => openPhoto(hit),
   like: (hit) => ask({ ...alone(), like: hit.id }),
   address: (hit) => address(question, hit.id),
   near: () => more(),
   leave: () => words.focus(),
-});
+}, selection);
 const viewer = new Viewer({
   close: () => closePhoto(),
   step: (by) => step(by),
   like: (hit, region) => ask({ ...alone(), like: hit.id, region }),
   filter: (parts) => ask(parts),
-  copied: () => toast("The path is copied"),
+  copy: (hit) => copyPaths([hit]),
 });
 const filters = new Filters((parts) => ask(parts));
 const timeline = new Timeline((parts) => ask(parts));
@@ -235,6 +242,11 @@ function tellError(error) {
     : `${error.message[0].toUpperCase()}${error.message.slice(1)}.`.replace(/\.\.$/, ".");
 }
 
+async function copyPaths(hits) {
+  await copyText(hits.map(({ path }) => path).join("\n"));
+  toast(hits.length === 1 ? "The path is copied" : `${count(hits.length, "path")} copied`);
+}
+
 function toast(text) {
   const box = byId("toast");
   box.textContent = text;
@@ -275,7 +287,9 @@ async function offerTimeline() {
 
 // One photo
 
-function openPhoto(hit) {
+/** Open a photo, among the answers or others, to which arrows lead from it. */
+function openPhoto(hit, others = null) {
+  among = others;
   clearTimeout(pause); // words typed a moment ago are asked when the photo is closed again
   history.pushState({ viewer: true }, "", address(question, hit.id));
   showPhoto(hit);
@@ -297,19 +311,20 @@ function hidePhoto() {
 }
 
 function showPhoto(hit) {
-  const hits = answers?.hits ?? [];
+  const hits = among ?? answers?.hits ?? [];
   const index = hits.findIndex(({ id }) => id === hit.id);
   viewer.show(hit, { first: index <= 0, last: index < 0 || index === hits.length - 1 });
   for (const other of [hits[index + 1], hits[index - 1]]) if (index >= 0 && other) viewer.prepare(other);
   document.title = `${photoName(hit)} · clipsearch`;
-  if (index > hits.length - 10) more();
+  if (!among && index > hits.length - 10) more();
 }
 
 async function step(by) {
-  const index = answers?.hits.findIndex(({ id }) => id === viewer.photo.id) ?? -1;
+  const hits = among ?? answers?.hits ?? [];
+  const index = hits.findIndex(({ id }) => id === viewer.photo.id);
   if (index < 0) return;
-  if (index + by === answers.hits.length - 1) await more();
-  const hit = answers.hits[index + by];
+  if (!among && index + by === hits.length - 1) await more();
+  const hit = hits[index + by];
   if (!hit || !viewer.isOpen) return;
   history.replaceState(history.state, "", address(question, hit.id));
   showPhoto(hit);
@@ -324,7 +339,7 @@ async function followAddress() {
   }
   if (viewer.photo?.id === id) return;
   try {
-    const hit = answers?.hits.find((known) => known.id === id) ?? (await api.photo(id));
+    const hit = (among ?? answers?.hits)?.find((known) => known.id === id) ?? (await api.photo(id));
     showPhoto(hit);
   } catch (error) {
     if (!(error instanceof api.ApiError)) throw error;
@@ -367,10 +382,18 @@ byId("no-match-clear").addEventListener("click", () => ask(unfiltered(question))
 
 addEventListener("keydown", (event) => {
   const writing = event.target.closest?.("input, select, textarea, [contenteditable]");
-  if (event.key !== "/" || writing || viewer.isOpen || event.ctrlKey || event.metaKey) return;
+  if (writing || viewer.isOpen || event.ctrlKey || event.metaKey || event.altKey) return;
+  const act = {
+    "/": () => {
+      words.focus();
+      words.select();
+    },
+    ...(selection.isOn && { Escape: () => selection.clear() }),
+    ...(selection.hits.length > 0 && { c: () => copyPaths(selection.hits) }),
+  }[event.key];
+  if (!act || event.defaultPrevented || document.querySelector(":popover-open")) return;
   event.preventDefault();
-  words.focus();
-  words.select();
+  act();
 });
 addEventListener("popstate", async () => {
   clearTimeout(pause);

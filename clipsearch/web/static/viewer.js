@@ -33,7 +33,7 @@ export class Viewer {
 
   /**
    * @param {{close: () => void, step: (by: number) => void, like: (hit, region) => void,
-   *   filter: (parts: object) => void, copied: () => void}} tell
+   *   filter: (parts: object) => void, copy: (hit) => void}} tell
    */
   constructor(tell) {
     this.#tell = tell;
@@ -48,7 +48,7 @@ export class Viewer {
     byId("draw").addEventListener("click", () => this.#toggleDrawing());
     byId("region-search").addEventListener("click", () => this.#searchRegion());
     byId("region-clear").addEventListener("click", () => this.#stopDrawing());
-    byId("copy").addEventListener("click", () => this.#copy());
+    byId("copy").addEventListener("click", () => tell.copy(this.#hit));
     this.#dialog.addEventListener("keydown", (event) => this.#press(event));
     this.#dialog.addEventListener("cancel", (event) => {
       event.preventDefault();
@@ -270,17 +270,6 @@ export class Viewer {
     }, text);
   }
 
-  async #copy() {
-    const path = byId("path");
-    try {
-      await navigator.clipboard.writeText(path.textContent);
-    } catch {
-      // Plain HTTP from another machine has no clipboard interface; the old way still works.
-      getSelection().selectAllChildren(path);
-      document.execCommand("copy");
-    }
-    this.#tell.copied();
-  }
 
   // A part of it
 
@@ -323,7 +312,7 @@ export class Viewer {
       ArrowRight: () => byId("next").disabled || this.#tell.step(1),
       Escape: () => (this.#region.exists || this.#region.drawing ? this.#stopDrawing() : this.#tell.close()),
       m: () => this.#tell.like(this.#hit, null),
-      c: () => this.#copy(),
+      c: () => this.#tell.copy(this.#hit),
       r: () => this.#region.place(),
       Enter: this.#region.exists && !event.target.closest("button, a") ? () => this.#searchRegion() : null,
     }[key];
