@@ -728,9 +728,9 @@ def test_kind_shape_and_size_are_asked_for(page: Any) -> None:
     expect(page.locator("#summary")).to_have_text(re.compile(r"^\d photos?$"))
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Size", exact=True).click()
-    page.get_by_label("Pixels at least").fill("240 × 240")
+    page.get_by_label("Pixels at least").fill("240 x 240")
     page.keyboard.press("Enter")
-    expect(page.locator("#filter-size")).to_contain_text("240 × 240 or more")
+    expect(page.locator("#filter-size")).to_contain_text("240 \N{MULTIPLICATION SIGN} 240 or more")
     assert parameters(page) == {
         "type": ["jpeg"], "orientation": ["square"], "min_size": ["240x240"],
     }  # fmt: skip
