@@ -271,6 +271,68 @@ def test_a_question_that_makes_no_sense_is_told(page: Any, complaints: list[str]
     complaints.clear()
 
 
+def test_nothing_is_complained_of_in_the_middle_of_typing(page: Any) -> None:
+    page.keyboard.type("a cat", delay=20)
+    expect_first(page, "cat.png")
+    for end in (" +", " + 2", "*"):
+        page.keyboard.type(end)
+        page.wait_for_timeout(2000)  # longer than typing is waited for, and a complaint with it
+        expect(page.locator("#error")).to_be_hidden()
+        expect(page.locator("#words")).to_have_value(re.compile(re.escape(end) + "$"))
+    assert parameters(page)["q"] in (["a cat"], ["a cat + 2"])
+
+
+def test_what_makes_no_sense_is_told_when_it_is_asked(page: Any, complaints: list[str]) -> None:
+    page.fill("#words", "a cat +")
+    page.keyboard.press("Enter")
+    expect(page.locator("#error")).to_contain_text("a part of the query is empty", ignore_case=True)
+    expect(page.locator(".tile")).to_have_count(0)
+    page.fill("#words", "a cat - a cat")  # no Enter, but nothing further is typed
+    expect(page.locator("#error")).to_contain_text("cancel out")
+    page.fill("#words", "a cat")
+    expect_first(page, "cat.png")
+    expect(page.locator("#error")).to_be_hidden()
+    complaints.clear()  # of the refusals
+
+
+def test_the_last_questions_lead_back(page: Any) -> None:
+    lately = page.get_by_role("navigation", name="Ways in").locator("#lately button")
+    expect(lately).to_have_count(0)
+    page.fill("#words", "a motorcycle")
+    page.keyboard.press("Enter")
+    expect_first(page, "motorcycle.png")
+    page.fill("#words", "a cat")
+    expect_first(page, "cat.png")
+    page.locator(".tile a").first.click()  # what was found is kept as well
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Clear the search").click()
+    expect(lately).to_have_text(["a cat", "a motorcycle"])
+    page.reload()
+    lately.last.click()
+    expect_first(page, "motorcycle.png")
+    page.get_by_role("button", name="Clear the search").click()
+    expect(lately).to_have_text(["a motorcycle", "a cat"])
+    page.get_by_role("button", name="Forget").click()
+    expect(lately).to_have_count(0)
+
+
+def test_labels_lead_in(page: Any) -> None:
+    found = [{"label": "motorcycle", "photos": 1}, {"label": "cat", "photos": 2}]
+    page.route(
+        "**/api/tags",
+        lambda route: route.fulfill(
+            json={"labels": found if route.request.method == "POST" else []}
+        ),
+    )
+    page.reload()
+    page.get_by_role("button", name="Find out what your photos show").click()
+    expect(page.get_by_role("button", name="motorcycle, 1 photo")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect_first(page, "motorcycle.png")
+    assert parameters(page) == {"q": ["motorcycle"]}
+    expect(page.get_by_role("navigation", name="Ways in")).to_be_hidden()
+
+
 # Waiting
 
 
@@ -362,6 +424,14 @@ def test_a_dropped_picture_finds_its_like(page: Any, folder: Path) -> None:
     expect(chip).to_be_visible()
     chip.click()
     expect(page.locator("#summary")).to_have_text(f"{18 + MADE} photos")
+
+
+def test_a_dropped_file_that_is_no_picture_says_so(page: Any, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    page.set_input_files("#file", tmp_path / "notes.txt")
+    expect(page.locator("#toast")).to_have_text("“notes.txt” is no picture")
+    expect(page.locator(".example")).to_have_count(0)
+    assert "pictures" not in parameters(page)
 
 
 def test_a_picked_picture_goes_together_with_words(page: Any, folder: Path) -> None:
@@ -756,6 +826,24 @@ def test_only_what_stands_out_can_be_asked_for(page: Any) -> None:
     expect(choice).to_have_attribute("aria-pressed", "false")
 
 
+def test_the_timeline_keeps_its_place_whatever_is_asked(page: Any) -> None:
+    places = set()
+    bars = set()
+
+    def look() -> None:
+        places.add(
+            page.locator("#photos").evaluate("it => it.getBoundingClientRect().top + scrollY")
+        )
+        bars.add(page.locator(".month").count())
+
+    for address in ("/?q=a+cat", "/?q=a+cat&since=2001-03&until=2001-03", "/?q=a+cat&camera=B"):
+        page.goto(address)
+        expect(page.locator(".tile").first).to_be_visible()
+        expect(page.locator(".month").first).to_be_visible()
+        look()
+    assert len(places) == len(bars) == 1
+
+
 def test_no_photo_passes_is_said(page: Any) -> None:
     page.goto("/?camera=Leica")
     expect(page.locator("#no-match")).to_contain_text("No photo passes these filters")
@@ -801,6 +889,8 @@ def test_a_phone_shows_it_all_without_scrolling_sideways(browser: Any, served: s
     expect(page.locator("#large")).to_be_visible()
     page.locator("#draw").tap()
     expect(page.locator("#region-hint")).to_be_visible()
+    photo, bar = page.locator("#frame").bounding_box(), page.locator("#region-bar").bounding_box()
+    assert photo["y"] + photo["height"] <= bar["y"]  # it hides nothing of the photo
     page.get_by_role("button", name="Cancel").tap()
     page.locator("#close").tap()
     expect(page.locator("#viewer")).to_be_hidden()

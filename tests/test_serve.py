@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from html import unescape
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -232,6 +234,42 @@ def test_an_index_without_photos_answers(index: Path, photos: Path) -> None:
         assert empty.get("/api/tags") == {"labels": []}
 
 
+def test_a_folder_of_photos_is_offered_and_indexed_when_that_is_asked(
+    index: Path, photos: Path
+) -> None:
+    Library.open(index).close()
+
+    def open_index() -> Library:
+        return Library.open(index, model="pocket", encoder=TinyEncoder(), create=False)
+
+    app = create_app(open_index, offered=str(photos))
+    with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 5)) as client:
+        served = Served(client, index, photos)
+        offer = {"folder": str(photos), "taken": False, "problem": None}
+        assert served.get("/api/status")["offer"] == offer
+        assert client.post("/api/index").json()["offer"]["taken"]
+        soon(lambda: served.get("/api/status")["photos"] == 12)
+        soon(lambda: served.get("/api/status")["offer"] is None)
+        assert client.post("/api/index").status_code == 404  # nothing is offered any more
+        assert len(served.get("/api/search")["hits"]) == 12
+
+
+def test_why_an_offered_folder_could_not_be_indexed_is_told(index: Path, photos: Path) -> None:
+    Library.open(index).close()
+    (photos / "here").mkdir()
+    app = create_app(lambda: open_tiny(index, create=False), offered=str(photos / "gone"))
+    with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 5)) as client:
+        client.post("/api/index")
+        served = Served(client, index, photos)
+        problem = soon(lambda: served.get("/api/status")["offer"]["problem"])
+        assert "gone" in problem
+
+
+def test_no_folder_is_offered_where_none_was_chosen(served: Served) -> None:
+    assert served.get("/api/status")["offer"] is None
+    assert served.client.post("/api/index").status_code == 404
+
+
 def test_what_is_wrong_is_told_in_a_line(served: Served) -> None:
     for query, status in (
         ({"q": "a - a"}, 400), ({"near": "x"}, 400), ({"q": "a", "model": "B"}, 400),
@@ -259,6 +297,27 @@ def test_the_docs_and_the_page_ask_nothing_of_others(served: Served) -> None:
         assert "http://" not in text
         assert "https://" not in text
     assert "/api/photos/{id}/similar" in served.client.get("/docs").text
+
+
+def test_the_docs_tell_parameters_answers_and_errors_of_each_route(served: Served) -> None:
+    text = served.client.get("/docs").text
+    routes = served.get("/openapi.json")["paths"]
+    for path, operations in routes.items():
+        for method in operations:
+            assert f"{method.upper()}</b> <code>{path}</code></h2>" in text
+    assert 'href="#form-Hit"' in text
+    assert 'id="form-Hit"' in text
+    links = re.findall(r'href="#([^"]+)"', text)
+    assert {link for link in links if f'id="{link}"' not in text} == set()
+    for address in re.findall(r'class="try">Try it: <a href="([^"]+)"', text):
+        assert served.client.get(unescape(address)).status_code == 200
+
+
+def test_labels_are_given_when_that_is_asked(served: Served) -> None:
+    assert served.get("/api/tags") == {"labels": []}
+    made = served.client.post("/api/tags").json()["labels"]
+    assert sum(it["photos"] for it in made) == 12
+    assert served.get("/api/tags") == {"labels": made}
 
 
 def test_metrics_count_requests_by_route(served: Served) -> None:
@@ -621,10 +680,11 @@ def serve(index: Path, cache: Path) -> Iterator[Serve]:
     started: list[subprocess.Popen[str]] = []
 
     def start(*command: str | Path, **more: str) -> Process:
+        place = more.pop("cwd", str(Path(__file__).parent))
         environment = os.environ | {"CLIPSEARCH_CACHE": str(cache)} | more
         process = subprocess.Popen(
             command or [sys.executable, "tiny_server.py", index],
-            stderr=subprocess.PIPE, text=True, env=environment, cwd=Path(__file__).parent,
+            stderr=subprocess.PIPE, text=True, env=environment, cwd=place,
         )  # fmt: skip
         started.append(process)
         assert process.stderr is not None
@@ -660,6 +720,15 @@ def test_without_an_index_it_says_what_to_do(clipsearch: Callable[..., Any]) -> 
     done = clipsearch("serve", "--port", "0")
     assert done.returncode == 2
     assert "make one: clipsearch index" in done.stderr
+
+
+def test_in_a_folder_of_photos_it_makes_an_empty_index_and_offers_them(
+    index: Path, photos: Path, serve: Serve
+) -> None:
+    command = [sys.executable, "-m", "clipsearch", "serve", "--port", "0"]
+    server = serve(*command, CLIPSEARCH_INDEX=str(index), cwd=str(photos))
+    status = json.loads(server.get("/api/status"))
+    assert (status["photos"], status["offer"]["folder"]) == (0, str(photos))
 
 
 def test_beyond_this_machine_a_token_is_made_and_needed(index: Path, serve: Serve) -> None:

@@ -30,16 +30,20 @@ class Access:
 
 
 def create_app(
-    open: Callable[[], Library], access: Access = Access(), watching: Event | None = None
+    open: Callable[[], Library],
+    access: Access = Access(),
+    watching: Event | None = None,
+    offered: str | None = None,
 ) -> ASGIApp:
     """The application over the index that `open` opens; an ASGI server runs it.
 
-    `watching` is set while the index follows its folders.
+    `watching` is set while the index follows its folders. `offered` is a folder that its page
+    offers to index while the index holds no photos.
 
     Raises:
         ClipsearchError: what `open` raises.
     """
-    backend = Backend(open, watching or Event())
+    backend = Backend(open, watching or Event(), offered)
     api = _routed(backend)
     app: ASGIApp = Guard(Measured(api, backend.metrics), access.host, access.token, access.origins)
     if access.origins:

@@ -185,6 +185,14 @@ class Indexing(BaseModel):
     seconds_left: float | None
 
 
+class Offered(BaseModel):
+    """A folder of photos that can be indexed by POST /api/index."""
+
+    folder: str
+    taken: bool = Field(description="whether that was begun")
+    problem: str | None = Field(description="why it failed")
+
+
 class Status(BaseModel):
     """What the index holds, and what the server is doing."""
 
@@ -198,6 +206,7 @@ class Status(BaseModel):
     problem: str | None = Field(description="why the model cannot be loaded")
     indexing: Indexing | None
     watching: bool
+    offer: Offered | None = Field(description="while the index holds no photos")
     folders: list[FolderCount]
 
 

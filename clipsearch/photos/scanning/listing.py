@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from clipsearch.photos.files.inode import Inode
@@ -39,6 +40,25 @@ class Listing(NamedTuple):
     has_twins: bool  # whether some may show what another one of the folder does
     has_ignore_file: bool
     device: int | None = None
+
+
+def holds_photos(folder: str, least: int = 3) -> bool:
+    """Whether some photos lie in a folder, or right below it: at least so many."""
+    found = 0
+    for inner in (folder, *_folders_in(folder)):
+        with suppress(OSError), os.scandir(inner) as entries:
+            for entry in entries:
+                found += is_photo_name(entry.name)
+                if found >= least:
+                    return True
+    return False
+
+
+def _folders_in(folder: str) -> Iterator[str]:
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False) and not is_skipped_folder(entry.name):
+                yield entry.path
 
 
 def list_folder(folder: str | int, prefix: str, follow_links: bool, on_error: OnError) -> Listing:

@@ -26,6 +26,9 @@ async function ask(path, options = {}) {
 /** The server's state: photos, model, and an index run if one is going on. */
 export const status = () => ask("/api/status");
 
+/** Have the server index the folder that its state offers; gives the state. */
+export const takeOffer = () => ask("/api/index", { method: "POST" });
+
 /** One photo's facts. */
 export const photo = (id) => ask(`/api/photos/${id}`);
 
@@ -34,6 +37,12 @@ export const exposure = (id) => ask(`/api/photos/${id}/exposure`);
 
 /** Folders, cameras and months with their numbers of photos, of the photos that filters leave. */
 export const facets = (filters) => ask(`/api/facets?${filters}`);
+
+/** What photos show, and how many of them. */
+export const labels = () => ask("/api/tags");
+
+/** The same; found out now where that was not done before, which takes a minute or two. */
+export const makeLabels = () => ask("/api/tags", { method: "POST" });
 
 export const originalUrl = (id) => `/api/photos/${id}/original`;
 

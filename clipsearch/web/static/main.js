@@ -7,7 +7,7 @@ import { Filters, openBelow } from "./filters.js";
 import { Grid } from "./grid.js";
 import * as pictures from "./pictures.js";
 import {
-  NOTHING, addressParameters, changed, filterParameters, fromAddress, isAsked, isFiltered, isWords, needsEyes,
+  NOTHING, addressParameters, changed, filterParameters, finished, fromAddress, isAsked, isFiltered, isWords, needsEyes,
   unfiltered,
 } from "./question.js";
 import { cropped } from "./region.js";
@@ -17,9 +17,11 @@ import { follow } from "./server.js";
 import { Timeline } from "./timeline.js";
 import { Viewer } from "./viewer.js";
 import { Waiting } from "./waiting.js";
+import { Ways } from "./ways.js";
 import { count, photoName } from "./words.js";
 
 const PAUSE = 140; // milliseconds without a key before what was typed is asked
+const COMPLAINT = 1500; // milliseconds until it is said that what was typed makes no sense
 const KEPT = 30; // questions whose answers going back shows at once
 
 const words = byId("words");
@@ -30,6 +32,7 @@ let asked = null; // those that are waited for, or shown
 let months = []; // of the whole library
 let among = null; // the photos that are looked through, if not the answers
 let pause = 0; // the timer that waits for the next key
+let complaint = 0; // the timer until it is said what is wrong with what was typed
 let typing = false; // whether the last question came by typing: all of that is one step to go back
 const kept = new Map(); // the latest answers, by their question's address
 
@@ -54,6 +57,10 @@ const viewer = new Viewer({
 });
 const filters = new Filters((parts) => ask(parts));
 const timeline = new Timeline((parts) => ask(parts));
+const ways = new Ways((q) => {
+  ways.remember(q);
+  ask({ q });
+});
 const waiting = new Waiting(() => {
   dropAnswers();
   return waitedFor();
@@ -78,7 +85,7 @@ function address(asked, photo = null) {
 /** Ask the question with some parts changed. */
 function ask(parts, { typed = false } = {}) {
   clearTimeout(pause);
-  const next = changed(question, { q: words.value.trim(), ...parts });
+  const next = changed(question, { q: finished(words.value), ...parts });
   const same = address(next) === address(question);
   if (same && !viewer.isOpen) return;
   if (answers) answers.scroll = scrollY;
@@ -86,7 +93,7 @@ function ask(parts, { typed = false } = {}) {
   else history.pushState(null, "", address(next));
   typing = typed;
   if (viewer.isOpen) viewer.hide();
-  if (words.value.trim() !== next.q) words.value = next.q;
+  if (![words.value.trim(), finished(words.value)].includes(next.q)) words.value = next.q;
   show(next, { restore: same });
 }
 
@@ -94,6 +101,8 @@ function ask(parts, { typed = false } = {}) {
 async function show(next, { restore = false } = {}) {
   question = next;
   showQuestion();
+  clearTimeout(complaint);
+  byId("error").hidden = true;
   asked?.stop();
   const mine = (restore && kept.get(address(next))) || new Answers(next, pictures.blobs(next.pictures));
   asked = mine;
@@ -101,10 +110,7 @@ async function show(next, { restore = false } = {}) {
   if (mine.hits.length === 0) {
     waiting.begin();
     const there = await fetched(mine);
-    if (asked !== mine) return; // what is asked by now is waited for
-    if (!there) dropAnswers();
-    waiting.end();
-    if (!there) return;
+    if (asked !== mine || !there) return; // what is asked by now is waited for; or was complained
   }
   waiting.end();
   answers = mine;
@@ -123,11 +129,19 @@ async function fetched(mine) {
   } catch (error) {
     if (error.name === "AbortError" || asked !== mine) return false;
     if (!(error instanceof api.ApiError)) throw error;
-    tellError(error);
+    // Who is typing may be about to make sense.
+    if (typing && error.status === 400) complaint = setTimeout(() => complain(error), COMPLAINT);
+    else complain(error);
     return false;
   } finally {
     if (asked === mine) byId("photos").removeAttribute("aria-busy");
   }
+}
+
+function complain(error) {
+  dropAnswers();
+  waiting.end();
+  tellError(error);
 }
 
 async function more() {
@@ -193,6 +207,7 @@ function showAnswers({ fresh }) {
   byId("no-match-text").textContent = isFiltered(question)
     ? "No photo passes these filters." : "There is nothing to compare with.";
   byId("no-match-clear").hidden = !isFiltered(question);
+  ways.show(!isAsked(question) && hits.length > 0);
   const summary = summaryOf({ hits, complete, certain, total });
   byId("summary").textContent = summary;
   if (fresh) byId("announcer").textContent = summary;
@@ -214,7 +229,7 @@ function dropAnswers() {
   if (!answers || address(answers.question) === address(question)) return;
   answers = null;
   grid.show([], { hold: true, fresh: true });
-  byId("nothing").hidden = byId("no-match").hidden = true;
+  byId("nothing").hidden = byId("no-match").hidden = byId("ways").hidden = true;
   byId("summary").textContent = "";
 }
 
@@ -247,12 +262,12 @@ async function copyPaths(hits) {
   toast(hits.length === 1 ? "The path is copied" : `${count(hits.length, "path")} copied`);
 }
 
-function toast(text) {
+function toast(text, milliseconds = 2000) {
   const box = byId("toast");
   box.textContent = text;
   box.classList.add("shown");
   clearTimeout(toast.timer);
-  toast.timer = setTimeout(() => box.classList.remove("shown"), 2000);
+  toast.timer = setTimeout(() => box.classList.remove("shown"), milliseconds);
 }
 
 // What there is to choose from
@@ -261,6 +276,7 @@ async function offerFacets() {
   try {
     const facets = await api.facets("");
     months = facets.months;
+    timeline.span(months);
     filters.offer(facets);
     if (answers && !isAsked(question)) showAnswers({ fresh: false });
     offerTimeline();
@@ -290,6 +306,7 @@ async function offerTimeline() {
 /** Open a photo, among the answers or others, to which arrows lead from it. */
 function openPhoto(hit, others = null) {
   among = others;
+  ways.remember(question.q); // what was found is worth it
   clearTimeout(pause); // words typed a moment ago are asked when the photo is closed again
   history.pushState({ viewer: true }, "", address(question, hit.id));
   showPhoto(hit);
@@ -307,7 +324,7 @@ function hidePhoto() {
   const { id } = viewer.photo;
   viewer.hide();
   grid.focusPhoto(id);
-  if (words.value.trim() !== question.q) ask({}, { typed: true });
+  if (finished(words.value) !== finished(question.q)) ask({}, { typed: true });
 }
 
 function showPhoto(hit) {
@@ -364,8 +381,9 @@ words.addEventListener("keydown", (event) => {
 });
 byId("ask").addEventListener("submit", (event) => {
   event.preventDefault();
-  ask({});
   typing = false;
+  ask({ q: words.value.trim() });
+  ways.remember(finished(question.q));
   if (matchMedia("(pointer: coarse)").matches) words.blur(); // puts the keyboard away
 });
 byId("clear").addEventListener("click", () => {
@@ -411,7 +429,7 @@ pictures.receive((keys) => {
   if (viewer.isOpen) viewer.hide();
   ask({ pictures: [...question.pictures, ...keys], like: null, region: null });
   words.focus();
-});
+}, (reason) => toast(reason, 6000));
 
 // The page's own settings
 
@@ -440,6 +458,7 @@ async function start() {
   const first = fromAddress(location.search);
   words.value = first.q;
   offerFacets();
+  ways.offer();
   await show(changed(first, { pictures: first.pictures.filter(pictures.isHeld) }));
   followAddress();
 }

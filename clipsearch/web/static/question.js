@@ -29,6 +29,15 @@ export const NOTHING = Object.freeze({
 const FILTERS = ["folder", "since", "until", "camera", "near", "within", "has", "type", "orientation", "min_size"];
 const LISTS = new Set(["folder", "has", "type", "pictures"]);
 
+// A sign, a factor or quotes with nothing after them yet.
+const UNFINISHED = /(?:(?:^|\s+)[+-](?:\s+[^\s*"]+\s*\*)?|^[^\s*"]+\s*\*|(?:^|\s+)""?)\s*$/;
+
+/** Words as far as they say something, while they are typed: "beach" of "beach +". */
+export function finished(text) {
+  const rest = text.replace(UNFINISHED, "").trim();
+  return rest === text.trim() ? rest : finished(rest);
+}
+
 /** The question with some of its parts replaced. */
 export const changed = (question, parts) => ({ ...question, ...parts });
 
