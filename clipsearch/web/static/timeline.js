@@ -10,7 +10,7 @@ export class Timeline {
   #root = byId("timeline");
   #change;
   #months = []; // that are shown
-  #all = null; // of the whole library, whose span the bars always have; null until they are known
+  #all = null; // of the whole library; null until they are known
   #bars = []; // {span: "2024-05" or "2024", photos, element}
   #since = "";
   #until = "";
@@ -37,7 +37,7 @@ export class Timeline {
     this.#draw();
   }
 
-  /** Show months of it; those that have no photos among them stay, so that nothing jumps. */
+  /** Show months of it, as the facets of what filters leave tell them. */
   offer(months) {
     if (JSON.stringify(months) === JSON.stringify(this.#months)) return;
     this.#months = months;
@@ -52,10 +52,13 @@ export class Timeline {
   }
 
   #draw() {
-    if (this.#all === null) return; // its place is kept
-    const spans = this.#spans();
-    this.#root.hidden = spans.length < 2;
+    if (this.#all === null) return; // until then its place is kept
+    const all = this.#spans(this.#all);
+    // Whatever the filters leave, it stays where it is, and the photos below it with it.
+    this.#root.hidden = all.length < 2;
     if (this.#root.hidden) return;
+    const some = this.#spans(this.#months);
+    const spans = some.length < 2 ? all : some;
     const most = Math.max(1, ...spans.map(({ photos }) => photos));
     const every = Math.ceil(LABEL / (this.#root.clientWidth / spans.length));
     let labelled = -Infinity;
@@ -78,9 +81,9 @@ export class Timeline {
   }
 
   /** The months without gaps from the first to the last, or the years where those are too many. */
-  #spans() {
+  #spans(months) {
     const photos = new Map(this.#months.map((row) => [row.month, row.photos]));
-    const names = this.#all.map(({ month }) => month).sort();
+    const names = months.map(({ month }) => month).sort();
     if (names.length === 0) return [];
     const [first, last] = [names[0], names.at(-1)].map(monthNumber);
     if (this.#root.parentElement.clientWidth / (last - first + 1) >= NARROWEST) {
