@@ -694,7 +694,7 @@ def test_a_path_is_copied(page: Any, context: Any, folder: Path) -> None:
     expect_first(page, "cat.png")
     page.locator(".tile a").first.click()
     page.get_by_role("button", name="Copy path").click()
-    expect(page.locator("#toast")).to_have_text("The path is copied")
+    expect(page.locator("#viewer #toast")).to_have_text("The path is copied")
     assert page.evaluate("navigator.clipboard.readText()") == str(folder / "cat.png")
 
 

@@ -264,6 +264,7 @@ async function copyPaths(hits) {
 
 function toast(text, milliseconds = 2000) {
   const box = byId("toast");
+  (viewer.isOpen ? byId("viewer") : document.body).append(box); // what is outside is not seen
   box.textContent = text;
   box.classList.add("shown");
   clearTimeout(toast.timer);
