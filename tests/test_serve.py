@@ -716,8 +716,15 @@ def test_a_port_in_use_is_told_in_a_line(indexed: Path, clipsearch: Callable[...
     assert done.stderr.count("\n") == 1
 
 
-def test_without_an_index_it_says_what_to_do(clipsearch: Callable[..., Any]) -> None:
-    done = clipsearch("serve", "--port", "0")
+def test_without_an_index_it_says_what_to_do(
+    clipsearch: Callable[..., Any], tmp_path: Path, photos: Path
+) -> None:
+    (tmp_path / "notes").mkdir()
+    for number in range(20):  # among which a few pictures are no folder of photos
+        (tmp_path / "notes" / f"{number}.txt").touch()
+    for name in ("00.jpg", "01.jpg", "02.jpg"):
+        shutil.copy(photos / name, tmp_path / "notes")
+    done = clipsearch("serve", "--port", "0", cwd=tmp_path / "notes")
     assert done.returncode == 2
     assert "make one: clipsearch index" in done.stderr
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import NamedTuple
 
 from clipsearch.photos.files.inode import Inode
@@ -17,6 +18,9 @@ from clipsearch.photos.scanning.names import (
     is_skipped_folder,
 )
 from clipsearch.photos.scanning.rules import IGNORE_FILE
+
+_LOOKED_AT = 2000  # files that tell whether a folder is one of photos
+_SOME = 3  # photos
 
 OnError = Callable[[str, OSError], None]  # gets a path below the root
 
@@ -42,16 +46,17 @@ class Listing(NamedTuple):
     device: int | None = None
 
 
-def holds_photos(folder: str, least: int = 3) -> bool:
-    """Whether some photos lie in a folder, or right below it: at least so many."""
-    found = 0
+def holds_photos(folder: str) -> bool:
+    """Whether a folder is one of photos: most files in it and right below it are, and some are."""
+    files = list(islice(_files_near(folder), _LOOKED_AT))
+    photos = sum(map(is_photo_name, files))
+    return photos >= _SOME and 2 * photos >= len(files)
+
+
+def _files_near(folder: str) -> Iterator[str]:
     for inner in (folder, *_folders_in(folder)):
         with suppress(OSError), os.scandir(inner) as entries:
-            for entry in entries:
-                found += is_photo_name(entry.name)
-                if found >= least:
-                    return True
-    return False
+            yield from (it.name for it in entries if not it.is_dir() and it.name[0] != ".")
 
 
 def _folders_in(folder: str) -> Iterator[str]:
