@@ -32,7 +32,8 @@ export class Zoom {
     byId("zoom-in").addEventListener("click", () => this.by(STEP));
     byId("zoom-out").addEventListener("click", () => this.by(1 / STEP));
     stage.addEventListener("wheel", (event) => this.#turn(event), { passive: false });
-    frame.addEventListener("dblclick", (event) => this.#double(event));
+    // Not on the frame: what is moved by a pointer has the stage as the place of its clicks.
+    stage.addEventListener("dblclick", (event) => this.#double(event));
     stage.addEventListener("pointerdown", (event) => this.#down(event));
     stage.addEventListener("pointermove", (event) => this.#move(event));
     for (const end of ["pointerup", "pointercancel"]) {
@@ -130,6 +131,7 @@ export class Zoom {
   }
 
   #double(event) {
+    if (event.target.closest("button")) return;
     const point = { x: event.clientX, y: event.clientY };
     if (this.isOn) this.reset();
     else this.by(Math.max(CLOSE, Math.min(this.#own(), this.#most())), point);
