@@ -602,7 +602,7 @@ def test_a_photo_has_a_link_and_its_facts_are_text(page: Any) -> None:
 def opened(page: Any, name: str) -> None:
     """Open a photo that the words in its name find."""
     page.locator(f".tile a[aria-label^='{name}']").click()
-    expect(page.locator("#large")).to_be_visible()
+    expect(page.locator("#viewer")).to_be_visible()
 
 
 def shown_width(page: Any) -> float:
@@ -666,6 +666,18 @@ def test_an_open_photo_tells_its_exposure_and_the_size_of_its_file(page: Any) ->
     page.locator(".tile a").click()
     expect(page.locator("#fact-list")).to_contain_text("1/250 s · f/2.8 · ISO 400 · 23 mm")
     expect(page.locator("#fact-list")).to_contain_text("KB")
+
+
+def test_a_photo_that_takes_long_is_said_to_come(page: Any) -> None:
+    page.goto("/?q=a+cat")
+    expect_first(page, "cat.png")
+    held = held_back(page, "**/thumbnail?*")
+    opened(page, "cat.png")
+    expect(page.locator("#photo-comes")).to_have_text("The photo is being fetched")
+    page.unroute("**/thumbnail?*")
+    for route in held:
+        route.continue_()
+    expect(page.locator("#photo-comes")).to_have_text("")
 
 
 def test_photos_whose_folder_is_away_are_marked(

@@ -84,15 +84,28 @@ export class Filters {
   }
 
   #fillFolders(panel) {
-    const chosen = new Set(this.#question.folder);
-    panel.append(...choices("checkbox", this.#facets.folders.map(({ path, photos }) => ({
-      text: baseName(path), note: parentName(path), photos, checked: chosen.has(path),
+    this.#fillSeveral(panel, "folder", this.#facets.folders.map(({ path, photos }) => ({
+      value: path, text: baseName(path), note: parentName(path), photos,
+    })), "There are no folders yet.");
+  }
+
+  #fillKinds(panel) {
+    this.#fillSeveral(panel, "type", this.#facets.types.map(({ type, photos }) => ({
+      value: type, text: kindName(type), photos,
+    })), "There are no photos yet.");
+  }
+
+  /** A list of values of which a filter can have several. */
+  #fillSeveral(panel, name, items, none) {
+    const chosen = new Set(this.#question[name]);
+    panel.append(...choices("checkbox", items.map(({ value, ...item }) => ({
+      ...item, checked: chosen.has(value),
       choose: (checked) => {
-        if (checked) chosen.add(path);
-        else chosen.delete(path);
-        this.#change({ folder: [...chosen] });
+        if (checked) chosen.add(value);
+        else chosen.delete(value);
+        this.#change({ [name]: [...chosen] });
       },
-    })), "There are no folders yet."));
+    })), none));
   }
 
   #fillCameras(panel) {
@@ -100,18 +113,6 @@ export class Filters {
       text: name, photos, checked: name === this.#question.camera,
       choose: () => this.#change({ camera: name }),
     })), "No photo tells its camera."));
-  }
-
-  #fillKinds(panel) {
-    const chosen = new Set(this.#question.type);
-    panel.append(...choices("checkbox", this.#facets.types.map(({ type, photos }) => ({
-      text: kindName(type), photos, checked: chosen.has(type),
-      choose: (checked) => {
-        if (checked) chosen.add(type);
-        else chosen.delete(type);
-        this.#change({ type: [...chosen] });
-      },
-    })), "There are no photos yet."));
   }
 
   #fillShapes(panel) {

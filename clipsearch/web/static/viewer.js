@@ -55,9 +55,7 @@ export class Viewer {
       tell.close();
     });
     this.#image.addEventListener("error", () => this.#dialog.classList.add("gone"));
-    this.#image.addEventListener("load", () => {
-      byId("photo-comes").textContent = "";
-    });
+    this.#image.addEventListener("load", () => this.#sayThatItComes(false));
     new ResizeObserver(() => this.#fit()).observe(this.#stage);
     this.#followSwipes();
   }
@@ -108,7 +106,8 @@ export class Viewer {
     this.#frame.dataset.width = hit.width ?? "";
     this.#fineness = 0;
     this.#whole = null;
-    this.#sayThatItComes();
+    this.#sayThatItComes(false);
+    this.#comes = setTimeout(() => this.#sayThatItComes(!this.#image.complete), LONG);
     this.#refine(hit, thumbnailUrl(hit.id, LARGE), 1);
     if (!hit.width) {
       this.#image.addEventListener("load", () => this.#fit(), { once: true });
@@ -129,12 +128,11 @@ export class Viewer {
     this.#image.src = source;
   }
 
-  #sayThatItComes() {
-    byId("photo-comes").textContent = "";
+  /** Say that a photo is still to come, and show no other in its place. */
+  #sayThatItComes(comes) {
     clearTimeout(this.#comes);
-    this.#comes = setTimeout(() => {
-      if (!this.#image.complete) byId("photo-comes").textContent = "The photo is being fetched";
-    }, LONG);
+    this.#stage.classList.toggle("waiting", comes);
+    byId("photo-comes").textContent = comes ? "The photo is being fetched" : "";
   }
 
   #zoomed() {
