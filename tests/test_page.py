@@ -676,7 +676,8 @@ def test_a_photo_that_takes_long_is_said_to_come(page: Any) -> None:
     expect(page.locator("#photo-comes")).to_have_text("The photo is being fetched")
     page.unroute("**/thumbnail?*")
     for route in held:
-        route.continue_()
+        with suppress(sync_api.Error):  # one that was let go with that
+            route.continue_()
     expect(page.locator("#photo-comes")).to_have_text("")
 
 
