@@ -270,9 +270,9 @@ class Models:
                 self._texts[key] = exported or self.encoder(model)
             return self._texts[key]
 
-    def is_loaded(self, model: Model) -> bool:
-        """Whether words can be embedded without loading anything."""
-        return _identity(model) in self._texts
+    def is_loaded(self, model: Model, pictures: bool = False) -> bool:
+        """Whether words, or pictures, can be embedded without loading anything."""
+        return _identity(model) in (self._encoders if pictures else self._texts)
 
     def embed_neutral(self, model: Model, texts: Sequence[str]) -> np.ndarray:
         """Embed those of the texts of which the model makes unit rows, (n, dim) float32."""

@@ -259,10 +259,10 @@ class OpenIndex:
             self._models.texts(model)
 
     @asked
-    def is_loaded(self) -> bool:
-        """Whether questions in words are answered without loading anything first."""
+    def is_loaded(self, *, pictures: bool = False) -> bool:
+        """Whether questions in words, or with pictures, are answered without loading anything."""
         model = self._models.chosen()
-        return model is None or self._models.is_loaded(model)
+        return model is None or self._models.is_loaded(model, pictures)
 
     @asked
     def answer(
