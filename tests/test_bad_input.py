@@ -370,8 +370,8 @@ def test_a_device_that_is_not_here_is_refused(
     index: Path, spec: str, photos: Path, device: str
 ) -> None:
     with (
-        Library.open(index, model=spec, device=device) as library,
         pytest.raises(InvalidInput, match="is not available here"),
+        Library.open(index, model=spec, device=device) as library,
     ):
         library.index([photos])
 

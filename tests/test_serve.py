@@ -659,7 +659,7 @@ def test_an_index_that_is_replaced_is_served_as_it_is_now(served: Served, tmp_pa
 def test_many_clients_at_once_get_each_their_own_answer(served: Served) -> None:
     words = [f"words of client {number}" for number in range(40)]
     with open_tiny(served.index) as library:
-        expected = {text: [hit.id for hit in library.query(text, 3)] for text in words}
+        expected = {text: [hit.id for hit in library.query(text, 3, hybrid=None)] for text in words}
     found: dict[str, list[int]] = {}
 
     def ask(text: str) -> None:
