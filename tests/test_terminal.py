@@ -137,7 +137,7 @@ def test_errors_are_red_and_notes_are_not(indexed: Path, screen: Screen) -> None
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_who_wants_no_colour_gets_none(screen: Screen, environment: dict[str, str]) -> None:
-    assert screen("query", **environment).startswith("clipsearch: ")
+    assert screen("query", **environment).startswith("clipsearch:")
 
 
 # While it works
