@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from conftest import Run, picture
+from conftest import Run, all_of, picture
 
 from clipsearch import Library
 from clipsearch.encoders.aliases import ALIASES
@@ -98,13 +98,7 @@ def on_terminal(
         stderr=subprocess.DEVNULL,
     )
     os.close(theirs)
-    screen = b""
-    try:
-        while part := os.read(ours, 65536):
-            screen += part
-    except OSError:  # Linux's way to say that the other end is closed
-        pass
-    os.close(ours)
+    screen = all_of(ours)
     return process.wait(), re.sub(r"\x1b\[[0-9;]*m", "", screen.decode())
 
 

@@ -9,12 +9,11 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from conftest import Run, picture
+from conftest import Run, all_of, picture
 from tiny import open_tiny
 
 from clipsearch import encoders
@@ -40,11 +39,7 @@ def screen(index: Path, home: Path, cache: Path) -> Screen:
             env=given | environment, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
         )  # fmt: skip
         os.close(theirs)
-        shown = b""
-        with suppress(OSError):  # Linux's way to say that the other end is closed
-            while part := os.read(ours, 65536):
-                shown += part
-        os.close(ours)
+        shown = all_of(ours)
         process.wait()
         return shown.decode().replace("\r\n", "\n")
 

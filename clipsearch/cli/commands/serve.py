@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -61,7 +60,7 @@ def serve(
                 library.check_writable()
 
         def ready() -> None:
-            print(f"clipsearch: serving {address} (Ctrl-C stops)", file=sys.stderr, flush=True)
+            note(f"serving {address} (Ctrl-C stops)")
             if offers:
                 note(f"there are no photos yet; the page offers to index {printable(str(offered))}")
             if open:

@@ -126,7 +126,7 @@ def _has_inside(connection: sqlite3.Connection) -> bool:
     return connection.execute(named).fetchone() is not None
 
 
-def _write(connection: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> None:
+def _write(connection: sqlite3.Connection, rows: Iterator[tuple[Any, ...]]) -> None:
     while some := list(islice(rows, _AT_A_TIME)):
         words = list(_as_words(some))
         connection.executemany(_INSERT, words)
