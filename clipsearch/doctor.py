@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 OK, ABSENT, BROKEN = "ok", "absent", "broken"
 PACKAGE = "clipsearch"
 HUB_PATIENCE = 3.0  # seconds
+_OF_DEVELOPERS = ("samples", "test")  # groups of packages that nobody needs to find photos
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ def groups(
         wanted = [it for it in parsed if _is_wanted(it, name) and (not name or it.marker)]
         if name:
             wanted = [it for it in wanted if not _is_wanted(it, "")]
+        if any(it.name == PACKAGE for it in wanted):
+            continue  # a group of groups
         found = {it.name: version_of(it.name) for it in wanted}
         missing = [package for package, version in found.items() if version is None]
         unfit = [
@@ -93,14 +97,36 @@ def groups(
         if missing or unfit:
             lacks = [f"lacks {', '.join(missing)}"] if missing else []
             state = BROKEN if unfit or not name else ABSENT
-            group = f"[{name}]" if name else ""
-            remedy = f"pip install --upgrade '{PACKAGE}{group}'"
+            remedy = _install([name]) if name else f"pip install --upgrade '{PACKAGE}'"
             yield Finding("packages", name or "needed", state, "; ".join(unfit + lacks), remedy)
         elif name:
             has = ", ".join(f"{package} {version}" for package, version in found.items())
             yield Finding("packages", name, OK, has)
         else:
             yield Finding("packages", "needed", OK, f"all {len(found)} are here")
+
+
+def summed_up(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings as one screen holds them: what is as it should be in few words."""
+    told: list[Finding] = []
+    for area, found in groupby(findings, lambda it: it.area):
+        among = [it for it in found if it.name not in _OF_DEVELOPERS]
+        if area not in ("packages", "decoders"):
+            told += among
+            continue
+        states = {state: [it for it in among if it.state == state] for state in (OK, ABSENT)}
+        if fine := [it.name for it in states[OK]]:
+            told.append(Finding(area, area, OK, ", ".join(fine)))
+        if area == "packages" and (lacks := [it.name for it in states[ABSENT]]):
+            told.append(Finding(area, area, ABSENT, ", ".join(lacks), _install(lacks)))
+        told += [
+            it for it in among if it.state == BROKEN or (area, it.state) == ("decoders", ABSENT)
+        ]
+    return told
+
+
+def _install(groups: Iterable[str]) -> str:
+    return f"pip install --upgrade '{PACKAGE}[{','.join(groups)}]'"
 
 
 def _is_wanted(requirement: Requirement, group: str) -> bool:
@@ -157,12 +183,16 @@ def _size(folder: Path) -> int:
 def _hub(offline: bool) -> Finding:
     if offline:
         return Finding("hub", "hub", ABSENT, "not asked")
-    from clipsearch.encoders.hub import reach_hub
+    from clipsearch.encoders.hub import cache_of_hub, reach_hub
 
     try:
         return Finding("hub", "hub", OK, reach_hub(HUB_PATIENCE))
     except OSError as error:
-        remedy = "docs/models.md tells how to bring models here; pocket needs none"
+        remedy = (
+            "nothing, where the models are here or pocket is used; or connect and run clipsearch"
+            " models download default, or run that on another machine and copy its folder"
+            f" ~/.cache/huggingface/hub to {cache_of_hub()}"
+        )
         return Finding("hub", "hub", ABSENT, str(error), remedy)
 
 

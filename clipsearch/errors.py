@@ -22,7 +22,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 _PARAMETER = re.compile("\x02(\\w+)\x03")
 
@@ -39,6 +39,15 @@ def arg(name: str) -> str:
 def first_line(error: BaseException) -> str:
     """What an error says, in a line."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def did_you_mean(name: str, names: Iterable[str], alike: float = 0.6) -> str:
+    """The end of a message about a name that is not among those there are: the nearest of them."""
+    import difflib
+
+    by_lower = {known.casefold(): known for known in names}
+    near = difflib.get_close_matches(name.casefold(), by_lower, n=3, cutoff=alike)
+    return f"; did you mean {' or '.join(repr(by_lower[it]) for it in near)}?" if near else ""
 
 
 def option(name: str) -> str:
@@ -91,7 +100,18 @@ class ModelError(ClipsearchError):
 
 
 class WeightsUnavailable(ModelError):
-    """The weights of a model are not on this machine and could not be fetched."""
+    """The weights of a model are not on this machine and could not be fetched.
+
+    `ways_on` is what a person can do, which depends on what the model is for.
+    """
+
+    def __init__(self, message: str, ways_on: str = "") -> None:
+        super().__init__("\n".join(filter(None, (message, ways_on))))
+        self._message = message
+
+    def advising(self, ways_on: str) -> WeightsUnavailable:
+        """The same, with other ways on."""
+        return WeightsUnavailable(self._message, ways_on)
 
 
 class ClusterError(ClipsearchError):

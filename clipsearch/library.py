@@ -230,7 +230,7 @@ class Library(OpenIndex):
         allow_url: bool = False,
         exact: bool = False,
         relevant: bool = False,
-        hybrid: bool = False,
+        hybrid: bool | None = False,
         rerank: str | None = None,
         isolated: bool = False,
         **named: Unpack[FilterNames],
@@ -245,8 +245,10 @@ class Library(OpenIndex):
         compares with every photo all the same. `relevant` leaves out what does not stand out (see
         `Hit.relevance`), which may be all.
 
-        `hybrid` looks for the words also in file names, captions, titles and keywords, and fuses
-        both rankings; what stands in double quotes must occur there. `rerank` is a model that
+        `hybrid` looks for the words also in file names, folders, captions, titles and keywords, and
+        lifts the photos that have them (see `Hit.written`); what stands in double quotes must occur
+        there. With None, as the command, the page and assistants ask, that is so of what is written
+        anywhere, and where nothing is, the answer is that of False. `rerank` is a model that
         orders the first 32 answers by how well picture and words fit together: "blip",
         "blip-large", a repository of the hub or a folder of BLIP for image-text retrieval; their
         files are read for it, `isolated` as in `index`.
@@ -263,8 +265,7 @@ class Library(OpenIndex):
         terms = read_terms(text, images, image_weight, minus)
         among = with_named(filters, named)
         wanted = Wanted(terms, k, among, relevant=relevant, exact=exact)
-        if hybrid:
-            wanted = wanted.in_writing_too()
+        wanted = wanted.in_writing(hybrid)
         if rerank is None:
             return self._answers.find(wanted, allow_url)
         return self._answers.find_reranked(wanted, rerank, isolated, allow_url)

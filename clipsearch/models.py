@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from clipsearch import encoders
 from clipsearch.encoders.spec import Spec, parse_spec, sha256_of, weights_in
-from clipsearch.errors import InvalidInput, ModelError, ModelMismatch, arg
+from clipsearch.errors import InvalidInput, ModelError, ModelMismatch, WeightsUnavailable, arg
+from clipsearch.progress import Progress, untold
 from clipsearch.store.catalog import Catalog, Model
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ log = logging.getLogger("clipsearch")
 Identity = tuple[str, str]  # of a model: its weights and how pictures are prepared for it
 RUNTIMES = ("torch", "onnx")
 MOST_RECENT = 500  # texts; 2 KB each at 512 dimensions
+# Of making ready to embed words: the model loaded, its tower traced, optimized and compared, and
+# the texts embedded.
+_STEPS = 5
 
 
 class TextEncoder(Protocol):
@@ -155,6 +160,12 @@ class Models:
                 remove(folder, self._catalog, model)
                 self._catalog.renew_model(model.id, *now)
 
+    def confirm(self) -> None:
+        """Take a model that is asked for by its name as chosen, whatever brought it here."""
+        model = self._known(self._wanted) if self._wanted else None
+        if model and model.note:
+            self._catalog.set_note(model.id, None)
+
     def for_indexing(self, model: Model) -> encoders.Encoder:
         """A model's encoder as pictures are indexed with it; exported first if ONNX runs it.
 
@@ -200,11 +211,22 @@ class Models:
                 break
         else:
             model = self._catalog.add_model(str(spec), *identity, encoder.dim, note)
+            self._offer(model)
             if self._runtime != model.runtime:
                 self._catalog.set_runtime(model.id, self._runtime)
                 model = replace(model, runtime=self._runtime)
         self._encoders[_identity(model)] = encoder
         return model
+
+    def _offer(self, added: Model) -> None:
+        """Say of a model that nobody chose how the one that was added answers in its place."""
+        for model in self._catalog.models():
+            if model.note and model.id != added.id:
+                note = (
+                    f"{model.spec} was taken when nothing better could be downloaded, and answers"
+                    f" questions until: clipsearch models remove {model.spec}"
+                )
+                self._catalog.set_note(model.id, note)
 
     def encoder(self, model: Model) -> encoders.Encoder:
         """A model's encoder, loaded once; any thread may be the first to need it.
@@ -223,9 +245,23 @@ class Models:
                     from clipsearch.encoders.onnx.encoder import open_cached
 
                     encoder = open_cached(*_identity(model), self.device)
-                encoder = encoder or encoders.load(self._spec_of(model), self.device)
+                encoder = encoder or self._load(model)
                 self._encoders[_identity(model)] = _checked(encoder, model)
             return self._encoders[_identity(model)]
+
+    def _load(self, model: Model) -> encoders.Encoder:
+        spec = self._spec_of(model)
+        try:
+            return encoders.load(spec, self.device)
+        except WeightsUnavailable as error:
+            from clipsearch.encoders.hub import three_ways
+
+            # What was indexed with one model cannot be asked with another.
+            pocket = (
+                "index with the model that needs no download: clipsearch index"
+                f" {arg('model')} pocket, and ask with {arg('model')} pocket"
+            )
+            raise error.advising(three_ways(str(spec), pocket)) from error
 
     def recipe(self, model: Model) -> Callable[[], encoders.Encoder]:
         """What gives an encoder, as `for_indexing` does, and can be pickled for elsewhere."""
@@ -252,9 +288,9 @@ class Models:
                 self._texts[key] = exported or self.encoder(model)
             return self._texts[key]
 
-    def is_loaded(self, model: Model) -> bool:
-        """Whether words can be embedded without loading anything."""
-        return _identity(model) in self._texts
+    def is_loaded(self, model: Model, pictures: bool = False) -> bool:
+        """Whether words, or pictures, can be embedded without loading anything."""
+        return _identity(model) in (self._encoders if pictures else self._texts)
 
     def embed_neutral(self, model: Model, texts: Sequence[str]) -> np.ndarray:
         """Embed those of the texts of which the model makes unit rows, (n, dim) float32."""
@@ -331,7 +367,7 @@ class Models:
             raise InvalidInput(f"the index holds no embeddings of {spec}; it has those of: {has}")
         if len(held) == 1:
             raise InvalidInput(
-                f"{spec} is the index's only model, and without one nothing can be found;\nadd"
+                f"{spec} is the index's only model, and without one nothing can be found; add"
                 " another first: clipsearch index --model SPEC"
             )
         count, _ = self._catalog.fingerprint(model.id)
@@ -339,23 +375,39 @@ class Models:
         self._catalog.remove_model(model.id)
         return count
 
-    def export_texts(self, texts: Sequence[str]) -> None:
+    def export_texts(self, texts: Sequence[str], progress: Progress = untold) -> None:
         """Export the text towers of all models of which that was not tried yet.
 
         `texts` that every question will need are embedded, so that the first one finds them.
         """
         from clipsearch.encoders.onnx.texts import folder_of
 
-        for model in self._catalog.models():
+        lacking = [
+            model
+            for model in self._catalog.models()
+            if not folder_of(model.weights, model.preprocess).is_dir()
+            or len(self._catalog.answered(model.id, texts)) < len(texts)
+        ]
+        for number, model in enumerate(lacking):
+            steps = itertools.count(_STEPS * number)
+            step = partial(_step, steps, _STEPS * len(lacking), progress)
             try:
-                if not folder_of(model.weights, model.preprocess).is_dir():
-                    from clipsearch.encoders.onnx.text_export import export_texts
-
-                    export_texts(self.encoder(model))
-                if len(self._catalog.answered(model.id, texts)) < len(texts):
-                    self.embed_neutral(model, texts)
+                self._prepare_texts(model, texts, step)
             except (ModelError, ModelMismatch) as error:  # queries will say so
                 log.debug("%s", error)
+            progress(_STEPS * (number + 1), _STEPS * len(lacking))
+
+    def _prepare_texts(self, model: Model, texts: Sequence[str], step: Callable[[], None]) -> None:
+        from clipsearch.encoders.onnx.texts import folder_of
+
+        step()
+        if not folder_of(model.weights, model.preprocess).is_dir():
+            from clipsearch.encoders.onnx.text_export import export_texts
+
+            encoder = self.encoder(model)
+            step()
+            export_texts(encoder, step)
+        self.embed_neutral(model, texts)
 
     def _spec_of(self, model: Model) -> Spec:
         named = self._wanted if self._wanted and _names(self._wanted, model) else None
@@ -372,6 +424,24 @@ def newer(model: Model) -> encoders.Shipped | None:
     """A model that ships as it is by now; None where the index has it so, and for any other."""
     now = encoders.shipped(model.spec)
     return now if now and now[:2] != _identity(model) else None
+
+
+def check_device(device: str) -> None:
+    """Raise InvalidInput unless torch or ONNX Runtime has such a device on this machine."""
+    if device in ("auto", "cpu"):  # which all have, so that torch need not be asked
+        return
+    from clipsearch.encoders.device import pick_device
+    from clipsearch.encoders.onnx.providers import has_provider
+
+    try:
+        pick_device(device)
+    except InvalidInput:
+        if not has_provider(device):
+            raise
+
+
+def _step(steps: Iterator[int], total: int, progress: Progress) -> None:
+    progress(next(steps), total)
 
 
 def _identity(model: Model) -> Identity:

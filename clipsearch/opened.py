@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 from clipsearch import encoders
 from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import LARGEST, InvalidInput
-from clipsearch.models import Models
+from clipsearch.models import Models, check_device
 from clipsearch.store.catalog import Catalog, StoredPhoto
 from clipsearch.store.conditions import EVERYTHING, Condition
 from clipsearch.store.faults import explained
@@ -101,13 +101,15 @@ class OpenIndex:
         nothing can be written.
 
         Raises:
-            InvalidInput: `mounted` names no indexed folder, or a folder here that is none.
+            InvalidInput: `mounted` names no indexed folder, or a folder here that is none; or
+                this machine has no such device.
             LibraryError: the folder is no index, or cannot be used.
             ModelError: `model` names no model.
             ModelMismatch: `encoder` is not the one that made the index's vectors.
         """
         path = expanded(folder) if folder is not None else default_folder()
         spec = parse_spec(model) if model is not None else None
+        check_device(device)
         with explained(path):
             if create:
                 make_folder(path)
@@ -200,14 +202,16 @@ class OpenIndex:
         with self._own.writing():
             return optimize_all(self.folder, self._catalog, force, progress)
 
-    def export_texts(self) -> None:
+    def export_texts(self, *, progress: Progress | None = None) -> None:
         """Export the text towers of the index's models, unless that was done before.
 
         Later queries then need no torch. It takes some seconds, once for each model and user.
+        `progress` gets the steps done and their total, where there is something to do.
         """
+        from clipsearch.progress import untold
         from clipsearch.search.neutral import NEUTRAL
 
-        self._models.export_texts(NEUTRAL)
+        self._models.export_texts(NEUTRAL, progress or untold)
 
     def remove_model(self, spec: str) -> int:
         """Take a model with its embeddings out of the index; gives how many there were.
@@ -255,10 +259,10 @@ class OpenIndex:
             self._models.texts(model)
 
     @asked
-    def is_loaded(self) -> bool:
-        """Whether questions in words are answered without loading anything first."""
+    def is_loaded(self, *, pictures: bool = False) -> bool:
+        """Whether questions in words, or with pictures, are answered without loading anything."""
         model = self._models.chosen()
-        return model is None or self._models.is_loaded(model)
+        return model is None or self._models.is_loaded(model, pictures)
 
     @asked
     def answer(

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -124,3 +125,13 @@ def clipsearch(index: Path, home: Path, cache: Path) -> Run:
         )
 
     return run
+
+
+def all_of(terminal: int) -> bytes:
+    """All that a terminal is given until its other end is closed; then it is closed too."""
+    shown = b""
+    with suppress(OSError):  # Linux's way to say that the other end is closed
+        while part := os.read(terminal, 65536):
+            shown += part
+    os.close(terminal)
+    return shown

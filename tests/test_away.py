@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 if sys.platform != "win32":
@@ -17,7 +17,7 @@ if sys.platform != "win32":
     import termios
 
 import pytest
-from conftest import Run, picture
+from conftest import Run, all_of, picture
 from test_output import without_codes
 from test_watch import NO_RIGHTS, eventually, watched
 from tiny import open_other
@@ -702,11 +702,7 @@ def on_a_terminal(index: Path, *words: str) -> list[str]:
         stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     os.close(theirs)
-    shown = b""
-    with suppress(OSError):  # Linux's way to say that the other end is closed
-        while part := os.read(ours, 65536):
-            shown += part
-    os.close(ours)
+    shown = all_of(ours)
     assert process.wait() == 0
     return without_codes(shown)
 

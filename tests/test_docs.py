@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Run, picture
+from packaging.requirements import Requirement
 from tiny import open_tiny
 
 from clipsearch import CaptionReport
+from clipsearch.cli.parsing.commands import COMMANDS
 from clipsearch.encoders.aliases import ALIASES
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "index" / "README.md"]
-COMMANDS = (
+SHOWN = (
     "caption|dupes|finetune|index|watch|query|similar|label|score|status|models|forget|mcp|optimize"
     "|serve|copy|store move|eval retrieval|eval zeroshot|export onnx|doctor"
 )
-COMMAND = re.compile(rf"clipsearch ({COMMANDS})\b([^`\n]*)")
+COMMAND = re.compile(rf"clipsearch ({SHOWN})\b([^`\n]*)")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -41,10 +44,9 @@ def test_every_option_that_the_documents_show_exists(clipsearch: Run) -> None:
         assert options <= known, command
 
 
-def test_every_command_is_in_the_readme(clipsearch: Run) -> None:
-    commands = re.findall(r"^  (\w+) ", clipsearch("--help").stdout.partition("Commands:")[2], re.M)
+def test_every_command_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
-    assert [command for command in commands if f"clipsearch {command}" not in readme] == []
+    assert [command for command in COMMANDS if f"clipsearch {command}" not in readme] == []
 
 
 def test_the_json_of_each_command_has_the_keys_that_are_documented(
@@ -69,7 +71,7 @@ def test_the_json_of_each_command_has_the_keys_that_are_documented(
     (group,) = told("dupes")
     assert documented("dupes") == group.keys()
     own = {"path", "id", "keep", "bytes", "names"}
-    asked = {"rank", "score", "relevance", "path", "id", "present"}
+    asked = {"rank", "score", "relevance", "path", "id", "present", "written"}
     assert group["photos"][0].keys() - own == documented("query") - asked
     assert documented("label PHOTO") == set(label.as_dict(1))
     assert documented("label FOLDER") == set(count.as_dict(1))
@@ -90,6 +92,13 @@ def documented(command: str) -> set[str]:
         cells = re.findall(r"^\| (`[^|]+) \|", section, re.M)
         return {key for cell in cells for key in re.findall(r"`(\w+)`", cell)}
     return set(re.findall(r"`(\w+)`", section))
+
+
+def test_all_is_every_group_but_those_of_developers() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    (every,) = project["optional-dependencies"]["all"]
+    others = project["optional-dependencies"].keys() - {"all", "samples", "test"}
+    assert Requirement(every).extras == others
 
 
 def test_the_aliases_are_in_the_models_table() -> None:

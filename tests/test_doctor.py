@@ -132,6 +132,11 @@ def test_what_clipsearch_cannot_do_without_is_broken_where_it_lacks() -> None:
     assert needed.remedy == "pip install --upgrade 'clipsearch'"
 
 
+def test_a_group_of_groups_is_no_thing_of_its_own() -> None:
+    requirements = ['clipsearch[raw]; extra == "all"', 'rawpy>=0.25; extra == "raw"']
+    assert [it.name for it in groups(requirements, ["all", "raw"], {}.get)] == ["needed", "raw"]
+
+
 # Indexes
 
 

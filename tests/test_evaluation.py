@@ -504,15 +504,12 @@ text-to-image|tiny:a/blind|0.0 ±0.0|0.0 ±0.0|100.0 ±0.0|6 (6-6)
 image-to-text|tiny:a/small|0.0 ±0.0|33.3 ±33.3|83.3 ±33.3|6.5 (3-9.5)
 image-to-text|tiny:a/blind|0.0 ±0.0|0.0 ±0.0|0.0 ±0.0|11 (11-11)
 """
-TABLE = f"""\
-
- search          model                R@1          R@5         R@10   median rank
- {80 * "─"}
- text-to-image   tiny:a/small   8.3 ±16.7   75.0 ±33.3   100.0 ±0.0     4 (2.5-6)
- text-to-image   tiny:a/blind    0.0 ±0.0     0.0 ±0.0   100.0 ±0.0       6 (6-6)
- image-to-text   tiny:a/small    0.0 ±0.0   33.3 ±33.3   83.3 ±33.3   6.5 (3-9.5)
- image-to-text   tiny:a/blind    0.0 ±0.0     0.0 ±0.0     0.0 ±0.0    11 (11-11)
-
+TABLE = """\
+search         model               R@1         R@5        R@10  median rank
+text-to-image  tiny:a/small  8.3 ±16.7  75.0 ±33.3  100.0 ±0.0    4 (2.5-6)
+text-to-image  tiny:a/blind   0.0 ±0.0    0.0 ±0.0  100.0 ±0.0      6 (6-6)
+image-to-text  tiny:a/small   0.0 ±0.0  33.3 ±33.3  83.3 ±33.3  6.5 (3-9.5)
+image-to-text  tiny:a/blind   0.0 ±0.0    0.0 ±0.0    0.0 ±0.0   11 (11-11)
 """
 ZEROSHOT = """\
 (all photos)|12|tiny:a/small|25.0 ±25.0|-

@@ -10,7 +10,8 @@ import pytest
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import IFDRational
 
-from clipsearch.photos.decoding.decode import decode
+from clipsearch.photos.decoding.decode import decode, exif_of
+from clipsearch.photos.facts.exposure import Exposure, read_exposure
 from clipsearch.photos.facts.facts import Facts
 
 TAG, GPS = ExifTags.Base, ExifTags.GPS
@@ -353,3 +354,39 @@ def test_the_size_of_a_photo_that_was_held_sideways_is_as_the_eye_sees_it(
 def test_an_orientation_that_does_not_exist_is_unknown(orientation: int) -> None:
     told = facts({TAG.Orientation: orientation})
     assert (told.width, told.height, told.orientation) == (60, 40, None)
+
+
+# The exposure, which is read when somebody looks
+
+
+def exposure(details: dict[int, Any]) -> Exposure:
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif).update(details)
+    return read_exposure(exif_of(stored(exif.tobytes())))
+
+
+def test_the_exposure_is_told() -> None:
+    told = exposure(
+        {
+            TAG.ExposureTime: IFDRational(1, 250), TAG.FNumber: IFDRational(28, 10),
+            TAG.ISOSpeedRatings: 400, TAG.FocalLength: IFDRational(23),
+            TAG.FocalLengthIn35mmFilm: 35,
+        }
+    )  # fmt: skip
+    assert told == Exposure(0.004, 2.8, 400, 23.0, 35.0)
+
+
+def test_the_exposure_is_told_in_steps_of_a_camera_that_writes_no_more() -> None:
+    told = exposure({TAG.ShutterSpeedValue: IFDRational(8), TAG.ApertureValue: IFDRational(4)})
+    assert told == Exposure(exposure_time=round(1 / 256, 6), aperture=4.0)
+
+
+def test_numbers_that_no_camera_has_tell_no_exposure() -> None:
+    told = exposure(
+        {
+            TAG.ExposureTime: IFDRational(0, 0), TAG.FNumber: IFDRational(0, 1),
+            TAG.ISOSpeedRatings: 0, TAG.FocalLength: "long", TAG.ApertureValue: IFDRational(90),
+        }
+    )  # fmt: skip
+    assert told == Exposure()
+    assert read_exposure(exif_of(stored(b"Exif\0\0broken"))) == Exposure()

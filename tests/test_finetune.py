@@ -113,7 +113,7 @@ class FixedLessons:
     def photos(self) -> Iterator[tuple[list[int], np.ndarray]]:
         yield from ()
 
-    def tick(self, done: int, total: int) -> None:
+    def tick(self, done: int, total: int, what: str = "") -> None:
         pass
 
 
@@ -375,6 +375,18 @@ def test_what_is_stopped_in_its_first_epoch_begins_anew(
     assert outcome.complete
     with pytest.raises(InvalidInput, match="finished run"):
         finetune(pairs, out, architecture, course(epochs=1), resume=True)
+
+
+def test_what_is_done_is_told_from_the_first_moment(
+    pairs: Path, architecture: str, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    finetune(
+        pairs, tmp_path / "out", architecture, course(epochs=1), workers=1,
+        progress=lambda what, done, total: told.append(what),
+    )  # fmt: skip
+    first = ["reading the table", "loading the model", "validating", "validating captions"]
+    assert list(dict.fromkeys(told)) == [*first, "epoch 1"]
 
 
 # --- the pocket model -------------------------------------------------------------------------

@@ -7,15 +7,15 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unicodedata import normalize
 
 import pytest
 from conftest import Run, picture
 from tiny import open_tiny
 
-from clipsearch import InvalidInput, Library
+from clipsearch import Hit, InvalidInput, Library
 from clipsearch.search.filtering.filters import Filters
-from clipsearch.search.hybrid import K, fuse
 from clipsearch.store.database import FILE_NAME
 
 XMP = (
@@ -131,34 +131,188 @@ def test_any_words_can_be_looked_for(library: Library, text: str) -> None:
 
 def test_a_question_of_many_words_is_answered(library: Library) -> None:
     words = " ".join(f"w{number}" for number in range(3000))
-    assert names(library, f"{words} candles", 1) == ["cake.jpg"]
+    hits = library.query(f"{words} candles", None, hybrid=True)
+    assert [hit.path.name for hit in hits if hit.written] == ["cake.jpg"]
 
 
 def test_a_word_deep_in_the_ranking_of_pictures_is_found(tmp_path: Path, index: Path) -> None:
-    from clipsearch.search import hybrid
-
     photos = tmp_path / "photos"
     for seed in range(12):
         save(photos / f"{seed:02}.jpg", seed)
     with open_tiny(index) as library:
         library.index([photos])
-        last = library.query("zebra", None)[-1].path
-        last.rename(last.with_name("zebra.jpg"))
+        last = library.query("Zoë", None)[-1].path
+        last.rename(last.with_name("Zoë.jpg"))
         library.index()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(hybrid, "DEPTH", 1)
-            hits = library.query("zebra", 2, hybrid=True)
-    assert "zebra.jpg" in [hit.path.name for hit in hits]
+        hits = library.query("Zoë", 2, hybrid=True)
+    assert hits[0].path.name == "Zoë.jpg"
 
 
-def test_ranks_are_fused_as_the_paper_says() -> None:
-    first = [(1, 0.1), (2, 0.2), (3, 0.3)]
-    second = [(4, -5.0), (3, -4.0), (2, -3.0)]
-    sums = {1: 1 / 61, 2: 1 / 62 + 1 / 63, 3: 1 / 63 + 1 / 62, 4: 1 / 61}
-    assert K == 60
-    assert fuse([first, second]) == sorted(sums, key=lambda id: -sums[id]) == [2, 3, 1, 4]
-    # Equal values share a rank, so that the other ranking decides.
-    assert fuse([[(1, 0.1), (2, 0.2)], [(3, 1.0), (2, 1.0), (1, 1.0)]]) == [1, 2, 3]
+def test_words_for_what_pictures_show_lift_less_than_names(tmp_path: Path, index: Path) -> None:
+    from clipsearch.search.hybrid import is_visible
+
+    assert [is_visible(word) for word in ("dog", "Dogs,", "Zoë")] == [True, True, False]
+    photos = tmp_path / "photos"
+    for seed in range(12):
+        save(photos / f"{seed:02}.jpg", seed)
+    with open_tiny(index) as library:
+        library.index([photos])
+        last = library.query("dog", None)[-1].path
+        best = library.query("dog", 1)[0].path
+        last.rename(last.with_name("dog.jpg"))
+        library.index()
+        found = [hit.path for hit in library.query("dog", None, hybrid=True)]
+    # It is written, and does not look like it: it comes nearer, and not before the best picture.
+    assert found.index(best) < found.index(last.with_name("dog.jpg")) < len(found) - 1
+
+
+# By default: where it is written anywhere
+
+
+def facts(hits: list[Hit]) -> list[dict[str, object]]:
+    return [hit.as_dict(rank) for rank, hit in enumerate(hits, 1)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "zebra", "a red boat + 2*sea - fence", 'a "zebra" here', '"!!" boat', "- fence", "a", "…",
+        '"horse + sea" - "ox"', "写真", '"no such words" - "nor these"',
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("options", [{}, {"since": "2001"}, {"relevant": True}])
+def test_what_is_written_nowhere_has_the_plain_answer(
+    library: Library, text: str, options: dict[str, Any]
+) -> None:
+    assert facts(library.query(text, 5, hybrid=None, **options)) == facts(
+        library.query(text, 5, **options)
+    )
+
+
+def test_what_is_written_is_found_by_default(library: Library) -> None:
+    for text in ("zoe", "grandma cake", "Zoë in the woods", '"birthday" - "candles"'):
+        expected = facts(library.query(text, None, hybrid=True))
+        assert facts(library.query(text, None, hybrid=None)) == expected
+        assert facts(library.query(text, None, hybrid=False)) != expected
+    told = {hit.path.name: hit.written for hit in library.query("grandma zebra", None, hybrid=None)}
+    assert 0 < told.pop("cake.jpg") < 1
+    assert set(told.values()) == {0.0}
+
+
+def test_what_all_words_are_written_about_stands_out(library: Library) -> None:
+    hits = library.query("zoe fjord", None, relevant=True, hybrid=None)
+    assert hits[0].path.name == "Zoë_at-the-Fjord.jpg"
+    assert hits[0].written == 1
+
+
+def test_quotes_need_not_be_written_where_nothing_in_them_is(library: Library) -> None:
+    assert len(library.query('"birthday" - "candles"', None, hybrid=None)) == 1
+    # Of "zebra" nothing is written, so that it is looked for in pictures.
+    hits = library.query('"zebra" candles', None, hybrid=None)
+    assert len(hits) == 27
+    assert [hit.path.name for hit in hits if hit.written] == ["cake.jpg"]
+
+
+def test_pages_follow_each_other(library: Library) -> None:
+    whole = facts(library.query("birthday balloons at the fjord", None, hybrid=None))
+    for k in (1, 2, 5, 13, 26):
+        assert facts(library.query("birthday balloons at the fjord", k, hybrid=None)) == whole[:k]
+
+
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        ("DSC01273", ["1273", "01273", "DSC01273", "dsc01273.jpg", "DSC01273.JPG", '"1273"']),
+        (
+            "BirthdayParty",
+            ["birthday", "party", "a birthday party", "BIRTHDAY", '"birthday party"'],
+        ),
+        ("PARIS2019", ["paris", "2019", "Paris 2019", "paris2019", '"paris" - "london"']),
+        ("IMG_20190704_Zoë", ["2019", "20190704", "zoe", "ZOE", "Zoë's"]),
+        ("summerholiday", ["holiday", "summer", "HOLIDAY"]),
+        ("éTÉàNîmes", ["nimes", "Nîmes"]),
+        ("東京2019年", ["東京", "2019", "京", "2019年"]),
+        ("МоскваУлица", ["улица", "москва"]),
+        ("iPhone-backup", ["iphone", "phone", "backup"]),
+        ("XMLParser", ["parser", "xml"]),
+        ("straße7b", ["straße", "STRASSE"]),
+    ],
+)
+def test_names_are_found_in_part(tmp_path: Path, index: Path, name: str, texts: list[str]) -> None:
+    photos = tmp_path / "photos"
+    for seed in range(8):
+        save(photos / f"{seed:08}.jpg", seed)
+    save(photos / name / "x.jpg", 20)  # a folder
+    save(photos / f"{name}.jpg", 21)
+    with open_tiny(index) as library:
+        library.index([photos])
+        for text in texts:
+            written = {
+                hit.path.name for hit in library.query(text, None, hybrid=None) if hit.written
+            }
+            assert written == {"x.jpg", f"{name}.jpg"}, text
+
+
+@pytest.mark.parametrize("text", ["cat", "art", "rain", "127", "ion", "mad", "zeb"])
+def test_short_words_are_not_found_inside_others(tmp_path: Path, index: Path, text: str) -> None:
+    photos = tmp_path / "photos"
+    for seed, name in enumerate(["vacation", "party", "train", "nomadic", "0012734", "zebra"]):
+        save(photos / f"{name}.jpg", seed)
+    with open_tiny(index) as library:
+        library.index([photos])
+        assert not any(hit.written for hit in library.query(text, None, hybrid=None))
+
+
+def test_a_photo_that_was_renamed_is_found_by_its_new_name_alone(
+    tmp_path: Path, index: Path
+) -> None:
+    photos = tmp_path / "photos"
+    save(photos / "summerholiday.jpg", 1)
+    save(photos / "other.jpg", 2)
+    with open_tiny(index) as library:
+        library.index([photos])
+        (photos / "summerholiday.jpg").rename(photos / "winterholiday.jpg")
+        library.index()
+        (hit,) = (it for it in library.query("holiday winter", hybrid=None) if it.written)
+        assert hit.path.name == "winterholiday.jpg"
+        assert not any(it.written for it in library.query("summer", hybrid=None))
+        library.forget(photos / "winterholiday.jpg")
+        assert not any(it.written for it in library.query("holiday", hybrid=None))
+
+
+def test_an_older_index_finds_names_in_part_when_it_is_opened(
+    library: Library, index: Path
+) -> None:
+    older(library, index)
+    with open_tiny(index) as again:
+        assert any(hit.written for hit in again.query("jord fjord", hybrid=None))
+        assert any(hit.written for hit in again.query("oscow moscow", hybrid=None))
+
+
+def test_an_older_index_that_may_only_be_read_finds_whole_words(
+    library: Library, index: Path
+) -> None:
+    from clipsearch.store.database import file
+
+    older(library, index)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file, "SCHEMA_VERSION", 10)
+        with open_tiny(index) as again:
+            assert [hit.path.name for hit in again.query("zoe", hybrid=None) if hit.written]
+
+
+def older(library: Library, index: Path) -> None:
+    """Make the index as it was before names were found in part."""
+    library.close()
+    with sqlite3.connect(index / FILE_NAME) as db:
+        db.executescript(
+            "DROP TABLE inside; DROP TABLE words; CREATE VIRTUAL TABLE words USING fts5 ("
+            "path, title, caption, keywords, generated,"
+            " tokenize = 'porter unicode61 remove_diacritics 2');"
+            "INSERT INTO words (rowid, path) SELECT id, replace(path, '.jpg', '') FROM photos;"
+            "DELETE FROM _sqlite_migrations WHERE name = 'm011_parts_of_names';"
+            "PRAGMA user_version = 10"
+        )
 
 
 # Kept in step
@@ -210,7 +364,9 @@ def test_an_older_index_gets_its_words_when_it_is_opened(library: Library, index
     with sqlite3.connect(index / FILE_NAME) as db:
         db.executescript(
             "DROP TABLE words; DROP TABLE captions; PRAGMA user_version = 2;"
-            "DELETE FROM _sqlite_migrations WHERE name = 'm003_captions_and_words'"
+            "DELETE FROM _sqlite_migrations"
+            " WHERE name IN ('m003_captions_and_words', 'm011_parts_of_names');"
+            "DROP TABLE inside"
         )
     Library.open(index).close()
     assert written(index) == before
@@ -238,6 +394,12 @@ def test_the_command(clipsearch: Run, photos: Path) -> None:
     (hit,) = json.loads(found.stdout)
     assert Path(hit["path"]).name == "a birthday cake.jpg"
     assert hit.keys() == plain[0].keys()
+    by_default = json.loads(clipsearch("query", "birthday", "--json", "-k", "1").stdout)
+    assert [(it["path"], it["written"]) for it in by_default] == [(hit["path"], 1.0)]
+    alone = clipsearch("query", "birthday", "--no-hybrid", "--json", "-k", "all").stdout
+    assert {it["written"] for it in json.loads(alone)} == {0.0}
+    both = clipsearch("query", "birthday", "--hybrid", "--no-hybrid")
+    assert (both.returncode, both.stdout) == (2, "")
     none = clipsearch("query", '"wedding" cake', "--hybrid")
     assert (none.returncode, none.stdout) == (1, "")
     assert "in quotes must occur" in none.stderr

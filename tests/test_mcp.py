@@ -170,6 +170,11 @@ def test_filters_select_and_pages_follow_each_other(place: Place, call: Call) ->
     assert sorted(names(call("search", query="a cat", folder=trip))) == ["0.jpg", "1.jpg", "2.jpg"]
     assert names(call("search", query="a cat", camera="nikon")) == []
     assert sorted(names(call("search", query='"trip"', hybrid=True))) == ["0.jpg", "1.jpg", "2.jpg"]
+    by_default = call("search", query="trip", k=3)
+    assert sorted(names(by_default)) == ["0.jpg", "1.jpg", "2.jpg"]
+    assert [hit["written"] for hit in by_default.structured_content["hits"]] == [1, 1, 1]
+    plain = call("search", query="trip", k=3, hybrid=False)
+    assert [hit["written"] for hit in plain.structured_content["hits"]] == [0, 0, 0]
     first, second = (call("search", query="a cat", k=2, offset=start) for start in (0, 2))
     assert names(first) + names(second) == names(call("search", query="a cat", k=4))
     assert [hit["rank"] for hit in second.structured_content["hits"]] == [3, 4]

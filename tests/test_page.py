@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from zipfile import ZipFile
 
 import pytest
 from conftest import picture
@@ -64,6 +66,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         day = date(2001, 1, 1) + timedelta(days=7 * seed)
         exif.get_ifd(0x8769)[0x9003] = day.strftime("%Y:%m:%d 12:00:00")
         exif[0x0110] = "Camera A" if seed % 2 else "Camera B"
+        if seed == 1:
+            exif.get_ifd(0x8769).update({0x829A: 0.004, 0x829D: 2.8, 0x8827: 400, 0x920A: 23.0})
         if seed == 0:
             place = exif.get_ifd(0x8825)
             place.update({1: "N", 2: (54.0, 11.0, 0.0), 3: "E", 4: (7.0, 53.0, 0.0)})
@@ -267,6 +271,131 @@ def test_a_question_that_makes_no_sense_is_told(page: Any, complaints: list[str]
     complaints.clear()
 
 
+def test_nothing_is_complained_of_in_the_middle_of_typing(page: Any) -> None:
+    page.keyboard.type("a cat", delay=20)
+    expect_first(page, "cat.png")
+    for end in (" +", " 2", "*"):
+        page.keyboard.type(end)
+        page.wait_for_timeout(2000)  # longer than typing is waited for, and a complaint with it
+        expect(page.locator("#error")).to_be_hidden()
+        expect(page.locator("#words")).to_have_value(re.compile(re.escape(end) + "$"))
+    assert parameters(page)["q"] in (["a cat"], ["a cat + 2"])
+
+
+def test_what_makes_no_sense_is_told_when_it_is_asked(page: Any, complaints: list[str]) -> None:
+    page.fill("#words", "a cat +")
+    page.keyboard.press("Enter")
+    expect(page.locator("#error")).to_contain_text("a part of the query is empty", ignore_case=True)
+    expect(page.locator(".tile")).to_have_count(0)
+    page.fill("#words", "a cat - a cat")  # no Enter, but nothing further is typed
+    expect(page.locator("#error")).to_contain_text("cancel out")
+    page.fill("#words", "a cat")
+    expect_first(page, "cat.png")
+    expect(page.locator("#error")).to_be_hidden()
+    complaints.clear()  # of the refusals
+
+
+def test_the_last_questions_lead_back(page: Any) -> None:
+    lately = page.get_by_role("navigation", name="Ways in").locator("#lately button")
+    expect(lately).to_have_count(0)
+    page.fill("#words", "a motorcycle")
+    page.keyboard.press("Enter")
+    expect_first(page, "motorcycle.png")
+    page.fill("#words", "a cat")
+    expect_first(page, "cat.png")
+    page.locator(".tile a").first.click()  # what was found is kept as well
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Clear the search").click()
+    expect(lately).to_have_text(["a cat", "a motorcycle"])
+    page.reload()
+    lately.last.click()
+    expect_first(page, "motorcycle.png")
+    page.get_by_role("button", name="Clear the search").click()
+    expect(lately).to_have_text(["a motorcycle", "a cat"])
+    page.get_by_role("button", name="Forget").click()
+    expect(lately).to_have_count(0)
+
+
+def test_labels_lead_in(page: Any) -> None:
+    found = [{"label": "motorcycle", "photos": 1}, {"label": "cat", "photos": 2}]
+    page.route(
+        "**/api/tags",
+        lambda route: route.fulfill(
+            json={"labels": found if route.request.method == "POST" else []}
+        ),
+    )
+    page.reload()
+    page.get_by_role("button", name="Find out what your photos show").click()
+    expect(page.get_by_role("button", name="motorcycle, 1 photo")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect_first(page, "motorcycle.png")
+    assert parameters(page) == {"q": ["motorcycle"]}
+    expect(page.get_by_role("navigation", name="Ways in")).to_be_hidden()
+
+
+# Waiting
+
+
+def held_back(page: Any, what: str) -> list[Any]:
+    """The requests that match, kept without an answer."""
+    held: list[Any] = []
+    page.route(what, lambda route: held.append(route))
+    return held
+
+
+def test_what_takes_long_is_said_and_the_old_answers_are_gone(page: Any) -> None:
+    page.fill("#words", "a cat")
+    expect_first(page, "cat.png")
+    held = held_back(page, "**/api/search?*q=a+motorcycle*")
+    page.fill("#words", "a motorcycle")
+    expect(page.get_by_role("status").filter(has_text="Searching for")).to_contain_text(
+        "a motorcycle"
+    )
+    expect(page.locator(".tile")).to_have_count(0)
+    expect(page.locator("#summary")).to_have_text("")
+    held[0].continue_()
+    expect_first(page, "motorcycle.png")
+    expect(page.locator("#waiting")).to_be_hidden()
+
+
+def test_the_first_picture_is_said_to_wait_for_its_model(page: Any, folder: Path) -> None:
+    held_back(page, "**/api/search")
+    page.set_input_files("#file", folder / "rocket.jpg")
+    expect(page.locator("#waiting")).to_contain_text("Looking at the picture")
+    state = {"photos": 98, "state": "ready", "pictures": "loading", "indexing": None}
+    page.route("**/api/status", lambda route: route.fulfill(json=state))
+    page.reload()
+    with page.expect_response("**/api/status"):
+        pass
+    page.set_input_files("#file", folder / "rocket.jpg")
+    expect(page.locator("#waiting")).to_contain_text("only the first picture waits for it")
+
+
+def test_what_looks_at_pictures_is_loaded_ahead(served: str) -> None:
+    end = monotonic() + DEADLINE / 1000
+    while state(served)["pictures"] != "ready":  # nobody has asked with a picture
+        assert monotonic() < end
+        sleep(0.1)
+
+
+def state(address: str) -> Any:
+    with urllib.request.urlopen(f"{address}/api/status") as answer:
+        return json.load(answer)
+
+
+def test_what_fails_leaves_no_answers_to_another_question(page: Any, complaints: list[str]) -> None:
+    page.route(
+        "**/api/search?*q=wrong*",
+        lambda route: route.fulfill(status=400, json={"error": "that makes no sense"}),
+    )
+    page.goto("/?q=a+cat")
+    expect_first(page, "cat.png")
+    page.fill("#words", "wrong")
+    expect(page.locator("#error")).to_have_text("That makes no sense.")
+    expect(page.locator(".tile")).to_have_count(0)
+    complaints.clear()  # of the refusal
+
+
 # Pictures
 
 
@@ -295,6 +424,14 @@ def test_a_dropped_picture_finds_its_like(page: Any, folder: Path) -> None:
     expect(chip).to_be_visible()
     chip.click()
     expect(page.locator("#summary")).to_have_text(f"{18 + MADE} photos")
+
+
+def test_a_dropped_file_that_is_no_picture_says_so(page: Any, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    page.set_input_files("#file", tmp_path / "notes.txt")
+    expect(page.locator("#toast")).to_have_text("“notes.txt” is no picture")
+    expect(page.locator(".example")).to_have_count(0)
+    assert "pictures" not in parameters(page)
 
 
 def test_a_picked_picture_goes_together_with_words(page: Any, folder: Path) -> None:
@@ -462,6 +599,88 @@ def test_a_photo_has_a_link_and_its_facts_are_text(page: Any) -> None:
     assert parameters(page)["camera"] == ["Camera B"]
 
 
+def opened(page: Any, name: str) -> None:
+    """Open a photo that the words in its name find."""
+    page.locator(f".tile a[aria-label^='{name}']").click()
+    expect(page.locator("#viewer")).to_be_visible()
+
+
+def shown_width(page: Any) -> float:
+    """How wide the open photo is as it is shown, in pixels."""
+    width: float = page.locator("#frame").evaluate("it => it.getBoundingClientRect().width")
+    return width
+
+
+def test_an_open_photo_is_enlarged_by_wheel_double_click_button_and_key(page: Any) -> None:
+    page.goto("/?q=a+cat")
+    opened(page, "cat.png")
+    whole = shown_width(page)
+    level = page.locator("#zoom-level")
+    box = page.locator("#frame").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 4)
+    page.mouse.wheel(0, -300)
+    expect(level).to_have_text(re.compile("%$"))
+    assert shown_width(page) > whole * 1.5
+    left = page.locator("#frame").bounding_box()["x"]
+    page.mouse.down()  # moves it, and draws no rectangle
+    page.mouse.move(box["x"] + box["width"] / 4 - 60, box["y"] + box["height"] / 4, steps=3)
+    page.mouse.up()
+    assert page.locator("#frame").bounding_box()["x"] == pytest.approx(left - 60, abs=1)
+    expect(page.locator(".region")).to_be_hidden()
+    page.keyboard.press("Escape")
+    expect(level).to_have_text("")
+    assert shown_width(page) == pytest.approx(whole)
+    page.mouse.dblclick(box["x"] + 20, box["y"] + 20)
+    assert shown_width(page) >= whole * 2.4
+    page.mouse.dblclick(box["x"] + 20, box["y"] + 20)
+    expect(level).to_have_text("")
+    page.get_by_role("button", name="Zoom in").click()
+    expect(level).to_have_text("150%")
+    page.keyboard.press("-")
+    expect(level).to_have_text("")
+    page.keyboard.press("+")
+    name = page.locator("#name").text_content()
+    page.keyboard.press("ArrowRight")  # moves it as well
+    expect(page.locator("#name")).to_have_text(name)
+    page.keyboard.press("0")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#name")).not_to_have_text(name)
+
+
+def test_two_fingers_enlarge_an_open_photo(page: Any, context: Any) -> None:
+    page.goto("/?q=a+cat")
+    opened(page, "cat.png")
+    whole = shown_width(page)
+    box = page.locator("#frame").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    fingers = context.new_cdp_session(page)
+    for kind, apart in (("touchStart", 40), ("touchMove", 80), ("touchMove", 120)):
+        points = [{"x": x - apart, "y": y, "id": 1}, {"x": x + apart, "y": y, "id": 2}]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert shown_width(page) == pytest.approx(3 * whole, rel=0.1)
+
+
+def test_an_open_photo_tells_its_exposure_and_the_size_of_its_file(page: Any) -> None:
+    page.goto("/?since=2001-01-08&until=2001-01-08")
+    page.locator(".tile a").click()
+    expect(page.locator("#fact-list")).to_contain_text("1/250 s · f/2.8 · ISO 400 · 23 mm")
+    expect(page.locator("#fact-list")).to_contain_text("KB")
+
+
+def test_a_photo_that_takes_long_is_said_to_come(page: Any) -> None:
+    page.goto("/?q=a+cat")
+    expect_first(page, "cat.png")
+    held = held_back(page, "**/thumbnail?*")
+    opened(page, "cat.png")
+    expect(page.locator("#photo-comes")).to_have_text("The photo is being fetched")
+    page.unroute("**/thumbnail?*")
+    for route in held:
+        with suppress(sync_api.Error):  # one that was let go with that
+            route.continue_()
+    expect(page.locator("#photo-comes")).to_have_text("")
+
+
 def test_photos_whose_folder_is_away_are_marked(
     page: Any, folder: Path, complaints: list[str]
 ) -> None:
@@ -488,8 +707,60 @@ def test_a_path_is_copied(page: Any, context: Any, folder: Path) -> None:
     expect_first(page, "cat.png")
     page.locator(".tile a").first.click()
     page.get_by_role("button", name="Copy path").click()
-    expect(page.locator("#toast")).to_have_text("The path is copied")
+    expect(page.locator("#viewer #toast")).to_have_text("The path is copied")
     assert page.evaluate("navigator.clipboard.readText()") == str(folder / "cat.png")
+
+
+# Several photos
+
+
+def test_photos_are_selected_by_keys_and_their_paths_copied(page: Any, context: Any) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto("/?until=2001&camera=Camera")
+    page.locator(".tile a").first.focus()
+    page.keyboard.press("x")
+    selected = page.get_by_role("group", name="Selected photos")
+    expect(selected).to_contain_text("1 photo selected")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+X")
+    expect(selected).to_contain_text("3 photos selected")
+    expect(page.locator("[role=gridcell][aria-selected=true]")).to_have_count(3)
+    page.keyboard.press("c")
+    expect(page.locator("#toast")).to_have_text("3 paths copied")
+    copied = page.evaluate("navigator.clipboard.readText()").splitlines()
+    assert [Path(line).name for line in copied] == ["052.jpg", "051.jpg", "050.jpg"]
+    page.keyboard.press("x")
+    expect(selected).to_contain_text("2 photos selected")
+    page.keyboard.press("Escape")
+    expect(selected).to_be_hidden()
+    expect(page.locator("[aria-selected=true]")).to_have_count(0)
+
+
+def test_photos_are_selected_by_clicks_opened_and_downloaded(page: Any, folder: Path) -> None:
+    page.goto("/?until=2001&camera=Camera")
+    tiles = page.locator(".tile")
+    tiles.nth(1).hover()
+    page.get_by_role("button", name="Select 051.jpg").click()
+    tiles.nth(3).locator("a").click()  # from here on a click selects
+    tiles.nth(4).locator("a").click(modifiers=["Shift"])
+    selected = page.get_by_role("group", name="Selected photos")
+    expect(selected).to_contain_text("3 photos selected")
+    selected.get_by_role("button", name="Open").click()
+    names = []
+    for _ in range(3):
+        names.append(page.locator("#name").text_content())
+        page.keyboard.press("ArrowRight")
+    assert names == ["051.jpg", "049.jpg", "048.jpg"]  # those, and none between
+    expect(page.locator("#next")).to_be_disabled()
+    page.keyboard.press("Escape")
+    with page.expect_download() as waiting:
+        selected.get_by_role("link", name="Download").click()
+    with ZipFile(waiting.value.path()) as archive:
+        assert archive.namelist() == names
+        assert archive.read("049.jpg") == (folder / "made" / "049.jpg").read_bytes()
+    selected.get_by_role("button", name="Select no photos").click()
+    expect(page.get_by_role("button", name="Select", exact=True)).to_be_focused()
 
 
 # Narrowing down
@@ -529,6 +800,59 @@ def test_a_month_of_the_timeline_is_asked_for_by_a_click_or_a_key(page: Any) -> 
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     expect(page.locator("#filter-date")).to_contain_text("June 2001")
+
+
+def test_kind_shape_and_size_are_asked_for(page: Any) -> None:
+    page.get_by_role("button", name="Kind", exact=True).click()
+    page.get_by_label("JPEG").check()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Shape", exact=True).click()
+    page.get_by_label("Square").check()
+    expect(page.locator("#summary")).to_have_text(re.compile(r"^\d photos?$"))
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Size", exact=True).click()
+    page.get_by_label("Pixels at least").fill("240 x 240")
+    page.keyboard.press("Enter")
+    expect(page.locator("#filter-size")).to_contain_text("240 \N{MULTIPLICATION SIGN} 240 or more")
+    assert parameters(page) == {
+        "type": ["jpeg"], "orientation": ["square"], "min_size": ["240x240"],
+    }  # fmt: skip
+    page.get_by_label("Pixels at least").fill("large")
+    page.keyboard.press("Enter")
+    assert parameters(page)["min_size"] == ["240x240"]  # the box says what is wrong with it
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Remove the filter: Kind").click()
+    expect(page.locator("#filter-kind")).to_have_text("Kind")
+    assert "type" not in parameters(page)
+
+
+def test_only_what_stands_out_can_be_asked_for(page: Any) -> None:
+    choice = page.get_by_role("button", name="Only what stands out")
+    expect(choice).to_be_hidden()  # where nothing is asked, nothing does
+    page.fill("#words", "a cat")
+    expect_first(page, "cat.png")
+    with page.expect_response("**/api/search?*relevant=true*"):
+        choice.click()
+    expect(choice).to_have_attribute("aria-pressed", "true")
+    expect(page.locator(".tile.dim")).to_have_count(0)
+    page.go_back()
+    expect(choice).to_have_attribute("aria-pressed", "false")
+
+
+def test_the_timeline_keeps_its_place_whatever_is_asked(page: Any) -> None:
+    top = "it => it.getBoundingClientRect().top + scrollY"
+    places = set()
+    for query in ("until=2001", "camera=Camera", "near=54.18,7.89&within=5km"):
+        page.goto(f"/?{query}")
+        expect(page.locator(".tile").first).to_be_visible()
+        expect(page.locator(".month").first).to_be_visible()
+        places.add(page.locator("#photos").evaluate(top))
+    assert len(places) == 1
+    held = held_back(page, "**/api/facets*")
+    page.goto("/?until=2001")
+    expect(page.locator(".tile").first).to_be_visible()
+    assert held
+    assert page.locator("#photos").evaluate(top) in places  # before its months are known, too
 
 
 def test_no_photo_passes_is_said(page: Any) -> None:
@@ -576,6 +900,8 @@ def test_a_phone_shows_it_all_without_scrolling_sideways(browser: Any, served: s
     expect(page.locator("#large")).to_be_visible()
     page.locator("#draw").tap()
     expect(page.locator("#region-hint")).to_be_visible()
+    photo, bar = page.locator("#frame").bounding_box(), page.locator("#region-bar").bounding_box()
+    assert photo["y"] + photo["height"] <= bar["y"]  # it hides nothing of the photo
     page.get_by_role("button", name="Cancel").tap()
     page.locator("#close").tap()
     expect(page.locator("#viewer")).to_be_hidden()

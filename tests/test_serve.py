@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -13,12 +14,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from html import unescape
+from http.client import HTTPException
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
+from zipfile import ZipFile
 
 import pytest
 from conftest import picture
@@ -33,6 +37,7 @@ from clipsearch.store.lock import write_lock
 from clipsearch.store.running import telling
 from clipsearch.web.app import Access, create_app
 from clipsearch.web.guard import MOST_BYTES
+from clipsearch.web.zipped import zipped
 
 TOKEN = "a-token-of-ours"
 DEADLINE = 300.0  # seconds; only a failing test waits so long
@@ -119,6 +124,21 @@ def test_words_are_looked_for_in_names_too_if_that_is_asked(served: Served) -> N
     assert "in the quotes" in wrong.json()["error"]
 
 
+def test_words_that_are_written_are_found_unless_that_is_not_wanted(served: Served) -> None:
+    by_default = served.get("/api/search", q="trip", k=12)
+    assert by_default == served.get("/api/search", q="trip", k=12, hybrid=True)
+    assert [hit["written"] for hit in by_default["hits"]] == [1.0] * 4 + [0.0] * 8
+    plain = served.get("/api/search", q="trip", k=12, hybrid=False)
+    assert plain["hits"] != by_default["hits"]
+    assert {hit["written"] for hit in plain["hits"]} == {0.0}
+    quoted = served.get("/api/search", q='"trip"')  # as a keyword that is clicked asks
+    assert (len(quoted["hits"]), quoted["total"]) == (4, 4)
+    sent = served.client.post("/api/search", data={"q": "trip", "k": "12"}).json()
+    assert sent == by_default
+    nowhere = served.get("/api/search", q="a red boat")
+    assert nowhere == served.get("/api/search", q="a red boat", hybrid=False)
+
+
 def test_pages_follow_each_other_without_gaps(served: Served) -> None:
     whole = served.get("/api/search", q="boat", k=12)["hits"]
     pages = [served.get("/api/search", q="boat", k=5, offset=at)["hits"] for at in (0, 5, 10)]
@@ -175,7 +195,22 @@ def test_a_photo_is_described(served: Served) -> None:
     hit = served.get("/api/search", q="boat", k=1)["hits"][0]
     photo = served.get(f"/api/photos/{hit['id']}")
     assert photo.pop("folder") == str(served.photos)
-    assert photo == {k: v for k, v in hit.items() if k not in ("rank", "score", "relevance")}
+    assert photo.pop("bytes") == Path(hit["path"]).stat().st_size
+    of_the_answer = ("rank", "score", "relevance", "written")
+    assert photo == {k: v for k, v in hit.items() if k not in of_the_answer}
+
+
+def test_how_a_photo_was_exposed_is_read_from_its_file(served: Served) -> None:
+    file, exif = served.photos / "03.jpg", Image.Exif()
+    id = served.id_of("03.jpg")
+    exif.get_ifd(0x8769).update({0x829A: 0.004, 0x829D: 2.8, 0x8827: 400, 0x920A: 23.0})
+    picture(3).save(file, exif=exif)
+    assert served.get(f"/api/photos/{id}/exposure") == {
+        "exposure_time": 0.004, "aperture": 2.8, "iso": 400, "focal_length": 23.0,
+        "focal_length_35mm": None,
+    }  # fmt: skip
+    file.unlink()
+    assert served.client.get(f"/api/photos/{id}/exposure").status_code == 404
 
 
 def test_facets_count_what_filters_can_ask_for(served: Served) -> None:
@@ -216,6 +251,42 @@ def test_an_index_without_photos_answers(index: Path, photos: Path) -> None:
         assert empty.get("/api/tags") == {"labels": []}
 
 
+def test_a_folder_of_photos_is_offered_and_indexed_when_that_is_asked(
+    index: Path, photos: Path
+) -> None:
+    Library.open(index).close()
+
+    def open_index() -> Library:
+        return Library.open(index, model="pocket", encoder=TinyEncoder(), create=False)
+
+    app = create_app(open_index, offered=str(photos))
+    with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 5)) as client:
+        served = Served(client, index, photos)
+        offer = {"folder": str(photos), "taken": False, "problem": None}
+        assert served.get("/api/status")["offer"] == offer
+        assert client.post("/api/index").json()["offer"]["taken"]
+        soon(lambda: served.get("/api/status")["photos"] == 12)
+        soon(lambda: served.get("/api/status")["offer"] is None)
+        assert client.post("/api/index").status_code == 404  # nothing is offered any more
+        assert len(served.get("/api/search")["hits"]) == 12
+
+
+def test_why_an_offered_folder_could_not_be_indexed_is_told(index: Path, photos: Path) -> None:
+    Library.open(index).close()
+    (photos / "here").mkdir()
+    app = create_app(lambda: open_tiny(index, create=False), offered=str(photos / "gone"))
+    with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 5)) as client:
+        client.post("/api/index")
+        served = Served(client, index, photos)
+        problem = soon(lambda: served.get("/api/status")["offer"]["problem"])
+        assert "gone" in problem
+
+
+def test_no_folder_is_offered_where_none_was_chosen(served: Served) -> None:
+    assert served.get("/api/status")["offer"] is None
+    assert served.client.post("/api/index").status_code == 404
+
+
 def test_what_is_wrong_is_told_in_a_line(served: Served) -> None:
     for query, status in (
         ({"q": "a - a"}, 400), ({"near": "x"}, 400), ({"q": "a", "model": "B"}, 400),
@@ -243,6 +314,27 @@ def test_the_docs_and_the_page_ask_nothing_of_others(served: Served) -> None:
         assert "http://" not in text
         assert "https://" not in text
     assert "/api/photos/{id}/similar" in served.client.get("/docs").text
+
+
+def test_the_docs_tell_parameters_answers_and_errors_of_each_route(served: Served) -> None:
+    text = served.client.get("/docs").text
+    routes = served.get("/openapi.json")["paths"]
+    for path, operations in routes.items():
+        for method in operations:
+            assert f"{method.upper()}</b> <code>{path}</code></h2>" in text
+    assert 'href="#form-Hit"' in text
+    assert 'id="form-Hit"' in text
+    links = re.findall(r'href="#([^"]+)"', text)
+    assert {link for link in links if f'id="{link}"' not in text} == set()
+    for address in re.findall(r'class="try">Try it: <a href="([^"]+)"', text):
+        assert served.client.get(unescape(address)).status_code == 200
+
+
+def test_labels_are_given_when_that_is_asked(served: Served) -> None:
+    assert served.get("/api/tags") == {"labels": []}
+    made = served.client.post("/api/tags").json()["labels"]
+    assert sum(it["photos"] for it in made) == 12
+    assert served.get("/api/tags") == {"labels": made}
 
 
 def test_metrics_count_requests_by_route(served: Served) -> None:
@@ -319,6 +411,62 @@ def test_the_original_is_sent_whole_and_in_parts(served: Served) -> None:
     assert part("bytes=9-").content == content[9:]
     assert part(f"bytes={len(content)}-").status_code == 416
     assert part("bytes=nonsense").content == content
+
+
+def zip_of(served: Served, *ids: int) -> ZipFile:
+    answer = served.client.get("/api/zip", params={"id": ids})
+    assert answer.status_code == 200, answer.text
+    assert "content-length" not in answer.headers  # it is made while it is sent
+    return ZipFile(BytesIO(answer.content))
+
+
+def test_several_photos_come_in_a_zip_as_they_are(served: Served) -> None:
+    hits = served.get("/api/search", k=12)["hits"]
+    archive = zip_of(served, *(hit["id"] for hit in hits), hits[0]["id"])
+    assert archive.testzip() is None
+    packed = {Path(hit["path"]).name: Path(hit["path"]).read_bytes() for hit in hits}
+    assert {name: archive.read(name) for name in archive.namelist()} == packed
+
+
+def test_photos_of_one_name_have_each_their_own_in_a_zip(served: Served, tmp_path: Path) -> None:
+    for number in range(3):
+        (served.photos / f"day{number}").mkdir()
+        picture(60 + number).save(served.photos / f"day{number}" / "IMG.JPG")
+    with open_tiny(served.index) as library:
+        library.index()
+        ids = [photo.id for photo in library.photos() if photo.path.name == "IMG.JPG"]
+    assert zip_of(served, *ids).namelist() == ["IMG.JPG", "IMG (2).JPG", "IMG (3).JPG"]
+
+
+def test_what_cannot_be_read_is_told_in_the_zip(served: Served, tmp_path: Path) -> None:
+    gone, linked, there = (served.id_of(name) for name in ("03.jpg", "05.jpg", "07.jpg"))
+    (served.photos / "03.jpg").unlink()
+    (tmp_path / "secret").write_text("secret")
+    (served.photos / "05.jpg").unlink()
+    (served.photos / "05.jpg").symlink_to(tmp_path / "secret")
+    archive = zip_of(served, gone, linked, there)
+    assert archive.namelist() == ["07.jpg", "left out.txt"]
+    said = archive.read("left out.txt").decode().splitlines()
+    assert [line.partition(":")[0] for line in said] == ["03.jpg", "05.jpg"]
+
+
+def test_a_zip_holds_photos_of_the_index_alone(served: Served) -> None:
+    for asked, status in (({"id": [1, 999]}, 404), ({"id": []}, 422), ({"path": "/etc"}, 422)):
+        answer = served.client.get("/api/zip", params=asked)
+        assert answer.status_code == status
+        assert answer.json()["error"]
+
+
+def test_a_zip_is_made_piece_by_piece(served: Served) -> None:
+    file, size = served.photos / "03.jpg", 64 << 20
+    with file.open("r+b") as content:
+        content.truncate(size)  # a photo as it was indexed, grown since
+    with Library.open(served.index) as library:
+        stored = library.stored(served.id_of("03.jpg"))
+    assert stored is not None
+    pieces = [len(piece) for piece in zipped([stored])]
+    assert sum(pieces) > size
+    assert max(pieces) < 1 << 20
 
 
 def test_a_photo_that_is_gone_is_404_with_a_line(served: Served) -> None:
@@ -512,7 +660,7 @@ def test_an_index_that_is_replaced_is_served_as_it_is_now(served: Served, tmp_pa
 def test_many_clients_at_once_get_each_their_own_answer(served: Served) -> None:
     words = [f"words of client {number}" for number in range(40)]
     with open_tiny(served.index) as library:
-        expected = {text: [hit.id for hit in library.query(text, 3)] for text in words}
+        expected = {text: [hit.id for hit in library.query(text, 3, hybrid=None)] for text in words}
     found: dict[str, list[int]] = {}
 
     def ask(text: str) -> None:
@@ -549,10 +697,11 @@ def serve(index: Path, cache: Path) -> Iterator[Serve]:
     started: list[subprocess.Popen[str]] = []
 
     def start(*command: str | Path, **more: str) -> Process:
+        place = more.pop("cwd", str(Path(__file__).parent))
         environment = os.environ | {"CLIPSEARCH_CACHE": str(cache)} | more
         process = subprocess.Popen(
             command or [sys.executable, "tiny_server.py", index],
-            stderr=subprocess.PIPE, text=True, env=environment, cwd=Path(__file__).parent,
+            stderr=subprocess.PIPE, text=True, env=environment, cwd=place,
         )  # fmt: skip
         started.append(process)
         assert process.stderr is not None
@@ -584,10 +733,26 @@ def test_a_port_in_use_is_told_in_a_line(indexed: Path, clipsearch: Callable[...
     assert done.stderr.count("\n") == 1
 
 
-def test_without_an_index_it_says_what_to_do(clipsearch: Callable[..., Any]) -> None:
-    done = clipsearch("serve", "--port", "0")
+def test_without_an_index_it_says_what_to_do(
+    clipsearch: Callable[..., Any], tmp_path: Path, photos: Path
+) -> None:
+    (tmp_path / "notes").mkdir()
+    for number in range(20):  # among which a few pictures are no folder of photos
+        (tmp_path / "notes" / f"{number}.txt").touch()
+    for name in ("00.jpg", "01.jpg", "02.jpg"):
+        shutil.copy(photos / name, tmp_path / "notes")
+    done = clipsearch("serve", "--port", "0", cwd=tmp_path / "notes")
     assert done.returncode == 2
     assert "make one: clipsearch index" in done.stderr
+
+
+def test_in_a_folder_of_photos_it_makes_an_empty_index_and_offers_them(
+    index: Path, photos: Path, serve: Serve
+) -> None:
+    command = [sys.executable, "-m", "clipsearch", "serve", "--port", "0"]
+    server = serve(*command, CLIPSEARCH_INDEX=str(index), cwd=str(photos))
+    status = json.loads(server.get("/api/status"))
+    assert (status["photos"], status["offer"]["folder"]) == (0, str(photos))
 
 
 def test_beyond_this_machine_a_token_is_made_and_needed(index: Path, serve: Serve) -> None:
@@ -620,7 +785,7 @@ def test_a_kill_while_thumbnails_are_written_spoils_none(
     hits = json.loads(server.get("/api/search", k=100))["hits"]
 
     def ask(id: int) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, HTTPException):  # none, or half an answer
             server.get(f"/api/photos/{id}/thumbnail", size=640)
 
     threads = [threading.Thread(target=ask, args=[hit["id"]]) for hit in hits]
@@ -686,7 +851,7 @@ def test_the_api_is_as_it_is_described(indexed: Path, serve: Serve) -> None:
         def check(case: Any, data: Any) -> None:
             nonlocal tried
             tried += 1
-            answer = case.call(base_url=address)
+            answer = case.call(base_url=address, timeout=DEADLINE)
             assert answer.status_code < 500, (case, answer.text)
             # Not every text is a date or a place, which no schema can tell.
             case.validate_response(answer, excluded_checks=[positive_data_acceptance])

@@ -132,7 +132,7 @@ def test_a_file_that_is_not_there_is_named(file: str) -> None:
 
 
 def test_an_unknown_architecture_is_answered_with_near_ones(weights_file: MakeFile) -> None:
-    with pytest.raises(ModelError, match=r"'ViT-B32'.*Did you mean .*ViT-B-32"):
+    with pytest.raises(ModelError, match=r"'ViT-B32'.*did you mean .*ViT-B-32"):
         resolve(parse_spec(f"ViT-B32:{weights_file()}"))
 
 

@@ -261,6 +261,9 @@ def test_what_names_no_captioning_model_is_told(tmp_path: Path, matcher: Path) -
         WeightsUnavailable, match=r"(?s)HF_HUB_OFFLINE.*folder that holds its files"
     ):
         load_captioner(captioner_name("blip"), "cpu")
+    with pytest.raises(WeightsUnavailable, match=r"(?s)HF_HUB_OFFLINE.*coca_ViT-B-32:FILE") as coca:
+        load_captioner(captioner_name("coca"), "cpu")
+    assert "pocket" not in str(coca.value)
     with pytest.raises(ModelError, match="missing"):
         load_captioner(str(matcher), "cpu")
 

@@ -88,24 +88,27 @@ class Tools:
             float, Field(description="How much a picture counts; the words count 1.")
         ] = 1.0,
         hybrid: Annotated[
-            bool,
+            bool | None,
             Field(
                 description="Look for the words in file names, titles, captions and keywords too,"
                 " as for names of people and places; words in double quotes must occur there."
+                " That is done anyway where they are written anywhere; false for pictures alone,"
+                " true to find nothing where quoted words are written nowhere."
             ),
-        ] = False,
+        ] = None,
         k: Count = 10,
         offset: Offset = 0,
         *,
         filters: Filters,
     ) -> Hits:
-        """Find photos by what they show: by words, by pictures, or by both together.
+        """Find photos by what they show and by what is written about them, or by pictures.
 
         The words may have several parts with signs and weights, as in
         'horse + 2*stripes - fence + /path/to/pool.jpg', where a path stands for a picture. The
         filters select first, so the best among those that satisfy them come back, best first.
-        There is always a best one: a `relevance` below 0.5 means that it hardly fits. Look at a
-        photo with the tool `thumbnail`.
+        There is always a best one: a `relevance` below 0.5 means that it hardly fits, unless
+        `written` is 1, which means that all words are written about it. Look at a photo with the
+        tool `thumbnail`.
         """
         images: list[str | PIL.Image.Image] = [self._checked(path) for path in pictures or ()]
         images += [self._decoded(text) for text in pictures_base64 or ()]

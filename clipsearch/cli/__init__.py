@@ -16,11 +16,19 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from clipsearch.cli.interrupts import end_stopped, heed_signals
 from clipsearch.cli.options import with_groups
-from clipsearch.cli.output import end_with_the_reader
+from clipsearch.cli.output import end_with_the_reader, note
+from clipsearch.cli.parsing.advice import wrong_usage
+from clipsearch.cli.parsing.commands import (
+    ALIASES,
+    COMMANDS,
+    HELP_NAMES,
+    Command,
+    Commands,
+    also_called,
+)
 from clipsearch.errors import ClipsearchError, option
 
 # What a wrong option or argument raises; Typer has a public name for its subclass alone.
@@ -28,20 +36,14 @@ UsageError: Any = typer.BadParameter.__base__
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-# In the order in which the help lists them; each is a module of `commands`, with a function of its
-# name or an `app` of several commands.
-COMMANDS = (
-    "index", "watch", "query", "similar", "ls", "label", "caption", "score", "dupes", "serve",
-    "status", "doctor", "forget", "mcp", "optimize", "copy", "store", "models", "finetune",
-    "export", "eval",
-)  # fmt: skip
-
 
 def _app(asked: str) -> typer.Typer:
     """The command that is asked for, or all: preparing one takes milliseconds, which add up."""
     app = typer.Typer(
         name="clipsearch",
-        cls=_Commands,
+        cls=Commands,
+        context_settings={"help_option_names": HELP_NAMES},
+        epilog="To begin: clipsearch index ~/Photos, and then clipsearch query a dog on a beach.",
         no_args_is_help=True,
         rich_markup_mode=None,  # plain help appears at once; Rich takes a tenth of a second to load
         pretty_exceptions_enable=False,
@@ -51,9 +53,9 @@ def _app(asked: str) -> typer.Typer:
     for name in [asked] if asked in COMMANDS else COMMANDS:
         module = importlib.import_module(f"clipsearch.cli.commands.{name}")
         if hasattr(module, "app"):
-            app.add_typer(module.app, name=name)
+            app.add_typer(module.app, name=name, cls=Commands)
         else:
-            app.command()(with_groups(getattr(module, name)))
+            app.command(cls=Command, epilog=also_called(name))(with_groups(getattr(module, name)))
     return app
 
 
@@ -80,13 +82,15 @@ def _options(
 def main() -> None:
     """Run the command line; every expected error becomes one line and exit code 2."""
     arguments, debug = _take_debug(sys.argv[1:])
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:], "--help"]
     _stand_in_for_closed_streams()
     _print_any_name()
     _log_to_stderr()
     try:
         heed_signals()
         asked = next((word for word in arguments if not word.startswith("-")), "")
-        status = _app(asked)(arguments, standalone_mode=False)
+        status = _app(ALIASES.get(asked, asked))(arguments, "clipsearch", standalone_mode=False)
         _flush()
         sys.exit(status)
     except (KeyboardInterrupt, typer.Abort):
@@ -97,8 +101,7 @@ def main() -> None:
         if not arguments:
             error.show()  # the help
             sys.exit(2)
-        command = error.ctx.command_path if error.ctx else "clipsearch"
-        _fail(f"{error.format_message().rstrip('. ')} (see {command} --help)", debug)
+        _fail(wrong_usage(error, arguments), debug)
     except OSError as error:
         _fail(_disk_trouble(error), debug)
     except Exception as error:
@@ -139,17 +142,6 @@ def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     rest = [word for word in arguments[:end] if word != "--debug"] + arguments[end:]
     return rest, len(rest) < len(arguments)
-
-
-class _Commands(TyperGroup):
-    """All commands, of which Ctrl-C ends one with a line and without waiting for its threads."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command that is asked for; Typer would make an exit code of Ctrl-C."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise typer.Abort from None
 
 
 class _Answers(io.FileIO):
@@ -212,7 +204,7 @@ def _fail(message: str, debug: bool) -> None:
     if debug:
         traceback.print_exc()
     with suppress(OSError, ValueError):  # who cannot be told gets the exit code
-        print(f"clipsearch: {message}", file=sys.stderr, flush=True)
+        note(message, "red")
     # What could not be written would be tried again at exit, and complained of in Python's words.
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
@@ -224,9 +216,17 @@ def _fail(message: str, debug: bool) -> None:
     sys.exit(2)
 
 
+class _Told(logging.Handler):
+    """Tells of what is logged as commands do of what they note: a bar stays below it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a line, unless nothing can be told any more."""
+        with suppress(OSError, ValueError):
+            note(self.format(record), "yellow" if record.levelno >= logging.WARNING else None)
+
+
 def _log_to_stderr() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("clipsearch: %(message)s"))
     logger = logging.getLogger("clipsearch")
-    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.addHandler(_Told())
     logger.propagate = False

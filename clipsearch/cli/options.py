@@ -6,11 +6,16 @@ import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from clipsearch.cli.parsing import completion
+from clipsearch.cli.parsing.commands import ASKING, EXPERTS, FILTERS, OUTPUT
 from clipsearch.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from clipsearch.library import Library
 
 
 def _count(value: str | int) -> int | None:
@@ -38,13 +43,17 @@ ImagesFolder = Annotated[
         metavar="DIR", help="The folder that names are relative to. Default: the table's own."
     ),
 ]
-Workers = Annotated[int | None, typer.Option(metavar="N", help="Photos decoded at a time.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Photos decoded at a time.", rich_help_panel=EXPERTS),
+]
 Index = Annotated[
     Path | None,
     typer.Option(
         "--index",
         metavar="DIR",
         help="The index folder. Default: $CLIPSEARCH_INDEX, or the user's data folder.",
+        rich_help_panel=EXPERTS,
     ),
 ]
 Mounted = Annotated[
@@ -53,6 +62,7 @@ Mounted = Annotated[
         "--mounted",
         metavar="FOLDER=PLACE",
         help="Where an indexed folder is on this machine, if elsewhere. Repeatable.",
+        rich_help_panel=EXPERTS,
     ),
 ]
 ModelSpec = Annotated[
@@ -61,30 +71,82 @@ ModelSpec = Annotated[
         "--model",
         metavar="SPEC",
         help="An alias (see clipsearch models), NAME/PRETRAINED, hf-hub:ORG/NAME or NAME:FILE.",
+        autocompletion=completion.models,
+        rich_help_panel=EXPERTS,
     ),
 ]
 Device = Annotated[
-    str, typer.Option("--device", help="auto, cpu, cuda, mps, or another torch device.")
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="auto, cpu, cuda, mps, or another torch device.",
+        autocompletion=completion.devices,
+        rich_help_panel=EXPERTS,
+    ),
 ]
 Count = Annotated[
     int | None,
-    typer.Option("-k", metavar="N", parser=_count, help="How many photos to show, or all."),
+    typer.Option(
+        "-k",
+        "-n",
+        "--limit",
+        metavar="N",
+        parser=_count,
+        help="How many to show, or all.",
+        rich_help_panel=ASKING,
+    ),
 ]
 KeepFor = Annotated[
     int | None,
-    typer.Option(metavar="DAYS", help="Keep embeddings of what leaves so long. Default: 30."),
+    typer.Option(
+        metavar="DAYS",
+        help="Keep embeddings of what leaves so long. Default: 30.",
+        rich_help_panel=EXPERTS,
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON (see docs/json.md).")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON (see docs/json.md).", rich_help_panel=OUTPUT)
+]
 Exact = Annotated[
     bool,
-    typer.Option("--exact", help="Compare with every photo, also after clipsearch optimize."),
+    typer.Option(
+        "--exact",
+        help="Compare with every photo, also after clipsearch optimize.",
+        rich_help_panel=EXPERTS,
+    ),
 ]
 Relevant = Annotated[
-    bool, typer.Option("--relevant", help="Only photos that stand out; there may be none.")
+    bool,
+    typer.Option(
+        "--relevant", help="Only photos that stand out; there may be none.", rich_help_panel=ASKING
+    ),
 ]
 AllowUrl = Annotated[
-    bool, typer.Option("--allow-url", help="Fetch a picture that is given as a URL.")
+    bool,
+    typer.Option(
+        "--allow-url", help="Fetch a picture that is given as a URL.", rich_help_panel=EXPERTS
+    ),
 ]
+
+
+def open_to_index(
+    index: Path | None, paths: list[str] | None, model: str | None, device: str
+) -> Library:
+    """The index, made first if there is none and it can begin with these folders.
+
+    Raises:
+        As `Library.open`, and InvalidInput: there is no index, and no folder to begin it with.
+    """
+    from clipsearch.indexing.targets import check_first
+    from clipsearch.library import Library
+    from clipsearch.store.database import FILE_NAME
+    from clipsearch.store.folder import default_folder, expanded
+
+    folder = default_folder() if index is None else expanded(index)
+    if not (folder / FILE_NAME).exists():
+        check_first(paths or [])
+    return Library.open(index, model=model, device=device)
 
 
 def folders_of(mounted: list[str] | None) -> dict[str, str]:
@@ -106,10 +168,18 @@ def _option(kind: Any, help: str, metavar: str | None = None, *names: str) -> An
     return Annotated[kind, typer.Option(*names, metavar=metavar, help=help)]
 
 
+def _in(panel: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options, in the help in a group of that name, and completed by what can be."""
+    for name, kind in options.items():
+        kind.__metadata__[0].rich_help_panel = panel
+        kind.__metadata__[0].autocompletion = completion.FILTERS.get(name)
+    return options
+
+
 # Options that stand for one object: a command's parameter `filters` or `output` gets it. Each is
 # named as the field that it sets, and left out where a person does not give it.
 GROUPS: dict[str, dict[str, Any]] = {
-    "filters": {
+    "filters": _in(FILTERS, {
         "folder": _option(list[str] | None, "Only photos below it. Repeatable.", "DIR"),
         "since": _option(str | None, "Taken then or later: 2024-05, '2 weeks ago'.", "DATE"),
         "until": _option(str | None, "Taken then or earlier.", "DATE"),
@@ -122,8 +192,8 @@ GROUPS: dict[str, dict[str, Any]] = {
         "has": _option(
             list[str] | None, "gps, date, camera, lens, title, caption, keywords.", "FACT"
         ),
-    },
-    "output": {
+    }),
+    "output": _in(OUTPUT, {
         "json": Json,
         "csv": _option(bool, "Print CSV, for a spreadsheet.", None, "--csv"),
         "paths": _option(bool, "Print nothing but paths, one a line.", None, "--paths"),
@@ -131,8 +201,8 @@ GROUPS: dict[str, dict[str, Any]] = {
         "preview": _option(bool, "Show the photos in the terminal.", None, "--preview"),
         "sheet": _option(Path | None, "Write a web page of them too, in one HTML file.", "FILE"),
         "open": _option(bool, "Show the first one, or the sheet, in its viewer.", None, "--open"),
-    },
-}
+    }),
+}  # fmt: skip
 
 
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import os
 import signal
 import sys
@@ -11,16 +10,21 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
+from clipsearch.cli.terminal import Colour, coloured, fitted
 from clipsearch.cli.wording import Photo, printable, score_of
 from clipsearch.errors import InvalidInput
 from clipsearch.notation import as_json
 
 if TYPE_CHECKING:
     from clipsearch.photos.files.urls import PhotoPath
+
+    Files = Sequence[PhotoPath]
+
+_NAME = "clipsearch: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +113,12 @@ def _print(photos: Sequence[Photo], output: Output, table: Table | None, by_sigh
     elif table and not output.paths:
         print_rows(*table, [photo.path for photo in photos])
     elif sys.stdout.isatty():
-        from clipsearch.cli.table import print_paths, print_table
+        from clipsearch.cli.table import print_paths, print_photos
 
         if output.paths:
             print_paths(photos)
         else:
-            print_table(photos)
+            print_photos(photos)
             if by_sight:
                 _warn_of_strangers(photos)
     elif output.paths:
@@ -125,10 +129,10 @@ def _print(photos: Sequence[Photo], output: Output, table: Table | None, by_sigh
 
 def _warn_of_strangers(photos: Sequence[Photo]) -> None:
     """Say it if a question has answers and none that fits."""
-    from clipsearch.search.results import RELEVANT
+    from clipsearch.search.results import Hit, stands_out
 
-    relevances = [getattr(photo, "relevance", None) for photo in photos]
-    if relevances and all(it is not None and it < RELEVANT for it in relevances):
+    asked = [it for it in photos if isinstance(it, Hit) and it.relevance is not None]
+    if asked and len(asked) == len(photos) and not any(map(stands_out, asked)):
         note("no photo stands out; these are only the nearest")
 
 
@@ -178,9 +182,17 @@ def end_with_the_reader() -> None:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
-def note(text: str) -> None:
-    """Tell a person something beside the results."""
-    print(f"clipsearch: {text}", file=sys.stderr)
+def note(text: str, colour: Colour | None = None) -> None:
+    """Tell a person something beside the results; a colour says what kind of thing it is."""
+    said = fitted(f"{_NAME}{text}", sys.stderr)
+    if colour:
+        said = coloured(_NAME.strip(), colour, sys.stderr) + said.removeprefix(_NAME.strip())
+    print(said, file=sys.stderr, flush=True)
+
+
+def say(text: str, hang: int = 0) -> None:
+    """Print a result of some words; on a terminal what does not fit hangs below its start."""
+    print(fitted(text, sys.stdout, hang), flush=True)
 
 
 def print_json(value: Any) -> None:
@@ -189,40 +201,17 @@ def print_json(value: Any) -> None:
     print(as_json(value, 2), flush=True)  # a lost answer needs no notes
 
 
-def print_rows(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], links: Sequence[PhotoPath] = ()
-) -> None:
+def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], files: Files = ()) -> None:
     """Print rows: a table with headers on a terminal, tab-separated lines in a pipe.
 
-    A column whose name starts with ">" aligns right. `links` are the files, one a row, that a
-    click on the last column opens.
+    `columns` and `files` are as for `print_table`.
     """
     end_with_the_reader()
     if not sys.stdout.isatty():
         for row in rows:
             print("\t".join(row))
     elif rows:
-        _print_table(columns, rows, links)
+        from clipsearch.cli.table import print_table
+
+        print_table(columns, rows, files)
     sys.stdout.flush()
-
-
-def _print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], links: Sequence[PhotoPath]
-) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.style import Style
-    from rich.table import Table
-    from rich.text import Text
-
-    from clipsearch.cli.table import is_decorated, link_to
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column, name in enumerate(columns):
-        justify: Literal["left", "right"] = "right" if name[0] == ">" else "left"
-        # What a row is called stays in one piece, to be copied.
-        table.add_column(name.lstrip(">"), justify=justify, overflow="fold", no_wrap=column == 0)
-    styles = [Style(link=link_to(file)) for file in links] if is_decorated() else []
-    for row, style in itertools.zip_longest(rows, styles, fillvalue=""):
-        table.add_row(*row[:-1], Text(row[-1], style))
-    Console(highlight=False, markup=False).print(table)

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from clipsearch.cli.table import is_decorated, link_to, shortened
+from clipsearch.cli.table import shortened
+from clipsearch.cli.terminal import is_decorated, link_to
 from clipsearch.cli.wording import Photo, fit_of, printable, score_of
 from clipsearch.errors import InvalidInput, PhotoError
 

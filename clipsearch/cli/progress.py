@@ -34,7 +34,8 @@ def progress(
 ) -> Iterator[Callable[..., None] | None]:
     """Draw a bar with rate and time left, if stderr is a terminal.
 
-    What it gives takes what is done, the total, and, where that is not `then`, what is being done.
+    What it gives takes what is done, the total, or 0 where that is not known, and, where that is
+    not `then`, what is being done.
     """
     if not sys.stderr.isatty():
         yield None
@@ -58,6 +59,8 @@ def progress(
             if what != bar.tasks[0].description:  # other work, with a rate of its own
                 bar.reset(task, description=what)
             speed = bar.tasks[0].speed
-            bar.update(task, completed=done, total=total, rate=f"{speed:.1f}/s" if speed else "")
+            bar.update(
+                task, completed=done, total=total or None, rate=f"{speed:.1f}/s" if speed else ""
+            )
 
         yield show

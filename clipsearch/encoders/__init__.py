@@ -158,7 +158,16 @@ def download(spec: Spec) -> Path:
         ModelError: no such model, or one that is not fetched but installed.
         WeightsUnavailable: they could not be downloaded.
     """
-    file: Path = importlib.import_module(FAMILIES[spec.family]).download(spec)
+    family = importlib.import_module(FAMILIES[spec.family])
+    try:
+        file: Path = family.download(spec)
+    except WeightsUnavailable as error:
+        from clipsearch.encoders.hub import cache_of_hub
+
+        raise error.advising(
+            "Connect to the internet; or run the same command on a machine that is connected, and"
+            f" copy its folder {cache_of_hub()} here."
+        ) from error
     return file
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
+import logging
 import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from threading import Thread
 from typing import TypeVar
 
 from huggingface_hub import constants as hub_constants
@@ -15,6 +20,8 @@ from huggingface_hub import constants as hub_constants
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import sha256_of
 from clipsearch.errors import ModelError, WeightsUnavailable, arg, first_line
+
+log = logging.getLogger("clipsearch")
 
 T = TypeVar("T")
 
@@ -31,17 +38,21 @@ def from_hub(what: str, get: Callable[[], T], ways_on: str = "") -> T:
         raise
     except Exception as cached:  # each loader wraps "not in the cache" in errors of its own
         if hub_constants.HF_HUB_OFFLINE:
-            raise WeightsUnavailable(
-                _no_weights(what, "HF_HUB_OFFLINE is set", ways_on)
-            ) from cached
+            raise _no_weights(what, "HF_HUB_OFFLINE is set", ways_on) from cached
     try:
+        _tell_once(what)
         reach_hub()
         return get()
     except (OSError, RuntimeError, ValueError) as error:
-        raise WeightsUnavailable(_no_weights(what, first_line(error), ways_on)) from error
+        raise _no_weights(what, first_line(error), ways_on) from error
 
 
-def reach_hub(patience: float = 10) -> str:
+@cache
+def _tell_once(what: str) -> None:
+    log.info("asking %s for %s", hub_constants.ENDPOINT, what)
+
+
+def reach_hub(patience: float = 5) -> str:
     """See within so many seconds that the hub answers; gives its address.
 
     Raises:
@@ -51,16 +62,31 @@ def reach_hub(patience: float = 10) -> str:
     address = str(hub_constants.ENDPOINT)
     if hub_constants.HF_HUB_OFFLINE:
         raise OSError(f"{address} is not asked: HF_HUB_OFFLINE is set")
+    answered: Future[None] = Future()
+    # Looking for a name, and each of its addresses, have no end that could be named to urllib.
+    asking = Thread(target=_ask, args=[address, patience, answered], daemon=True)
+    asking.start()
+    try:
+        answered.result(patience)
+    except TimeoutError:
+        raise OSError(f"{address} did not answer within {patience:g} s") from None
+    return address
+
+
+def _ask(address: str, patience: float, answered: Future[None]) -> None:
+    """Ask for an address, and say to `answered` that it was, or why it could not be."""
     try:
         urllib.request.urlopen(
             urllib.request.Request(address, method="HEAD"), timeout=patience
         ).close()
     except urllib.error.HTTPError:
-        pass  # it answered
-    except urllib.error.URLError as error:
-        reason = getattr(error.reason, "strerror", None) or error.reason
-        raise OSError(f"{address} cannot be reached ({reason})") from error
-    return address
+        answered.set_result(None)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        why = getattr(error, "reason", error)
+        reason = getattr(why, "strerror", None) or why
+        answered.set_exception(OSError(f"{address} cannot be reached ({reason})"))
+    else:
+        answered.set_result(None)
 
 
 def cache_of_hub() -> Path:
@@ -68,22 +94,21 @@ def cache_of_hub() -> Path:
     return Path(hub_constants.HF_HUB_CACHE)
 
 
-def _no_weights(what: str, reason: str, ways_on: str) -> str:
-    return (
-        f"the weights of {what} are not on this machine and could not be downloaded:\n"
-        f"  {reason}\n{ways_on or _usual_ways(what)}"
-    )
+def _no_weights(what: str, reason: str, ways_on: str) -> WeightsUnavailable:
+    said = f"the weights of {what} are not on this machine and could not be downloaded:\n  {reason}"
+    no_download = f"use the model that needs no download: {arg('model')} pocket"
+    return WeightsUnavailable(said, ways_on or three_ways(what, no_download))
 
 
-def _usual_ways(what: str) -> str:
+def three_ways(what: str, no_download: str) -> str:
+    """What helps with a model of embeddings; `no_download` says how to do without this one."""
     return (
         "Three ways on:\n"
         "  1. connect to the internet once, or run `clipsearch models download"
-        f" {what}` on a machine that is\n     connected and copy its folder"
+        f" {what}` on a machine that is connected and copy its folder"
         f" {hub_constants.HF_HUB_CACHE} here;\n"
         f"  2. name a file or folder that holds them, as {arg('model')} NAME:FILE does;\n"
-        f"  3. use the model that needs no download: {arg('model')} pocket"
-        " (pip install 'clipsearch[pocket]')."
+        f"  3. {no_download} (pip install 'clipsearch[pocket]')."
     )
 
 

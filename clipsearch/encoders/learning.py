@@ -86,8 +86,8 @@ class Lessons(Protocol):
         """All photos once as they are, in batches: their numbers and (n, r, r, 3) uint8 views."""
         ...
 
-    def tick(self, done: int, total: int) -> None:
-        """Say how far an epoch is, where no batches are drawn; ends it if it shall stop."""
+    def tick(self, done: int, total: int, what: str = "") -> None:
+        """Say how far an epoch is, where no batches are drawn, or `what` else; may end it."""
 
 
 class Learner(Protocol):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipsearch.encoders.aliases import ALIASES, OPEN_CLIP_FILES
-from clipsearch.errors import ModelError
+from clipsearch.errors import ModelError, did_you_mean
 
 HUB = "hf-hub:"
 
@@ -73,9 +73,10 @@ def parse_spec(text: str) -> Spec:
     if name and slash and tag:
         return Spec("open_clip", name, tag=tag)
     raise ModelError(
-        f"{text!r} names no model. Write one of the aliases {', '.join(ALIASES)}, or\n"
-        "NAME/PRETRAINED (as ViT-B-32-256/datacomp_s34b_b86k), hf-hub:ORG/NAME, NAME:FILE,\n"
-        "open_clip:FOLDER, pocket:FILE, chinese-clip:ORG/NAME, alpha-clip:FILE or onnx:FOLDER."
+        f"{text!r} names no model{did_you_mean(text, ALIASES) or '.'} Write one of the aliases"
+        f" {', '.join(ALIASES)}, or"
+        " NAME/PRETRAINED (as ViT-B-32-256/datacomp_s34b_b86k), hf-hub:ORG/NAME, NAME:FILE,"
+        " open_clip:FOLDER, pocket:FILE, chinese-clip:ORG/NAME, alpha-clip:FILE or onnx:FOLDER."
     )
 
 

@@ -93,6 +93,7 @@ class Pipeline:
         self._encoder = encoder  # called when the first picture needs it
         self._wanted_batch = batch_size
         self._batch_size = batch_size or USUAL_BATCH  # the encoder's own once it is loaded
+        self._is_loaded = False
         self._progress = progress
         self._total = 0
         self._plan = Plan()
@@ -129,6 +130,7 @@ class Pipeline:
         results: Callable[[Sequence[Work]], Iterator[tuple[Work, Result]]],
         stopping: Callable[[], bool],
     ) -> bool:
+        began = time.monotonic()
         with _threads(1, "clipsearch-encode") as encoding:
             complete = self._consume(plan.work, results(plan.work), encoding, stopping)
             if complete and (orphans := self._settle_waiting()):
@@ -136,6 +138,7 @@ class Pipeline:
                 complete = self._consume(orphans, results(orphans), encoding, stopping)
                 if complete:
                     self._give_up(self._settle_waiting())
+        self.counts.seconds += time.monotonic() - began
         if complete:
             self.counts.removed += clean_up(self._catalog, plan, self._gone)
         return complete
@@ -197,9 +200,17 @@ class Pipeline:
                 return lambda: result
             self._claimed.add(result.digest)
             digest = result.digest
-        encoder = self._encoder()
-        self._batch_size = self._wanted_batch or encoder.batch_size
-        return loaders.submit(path_of(item), encoder.prepare, digest)
+        if not self._is_loaded:
+            self._load()
+        return loaders.submit(path_of(item), self._encoder().prepare, digest)
+
+    def _load(self) -> None:
+        """Load the encoder; how long that is waited for is no matter of the photos."""
+        began = time.monotonic()
+        self._batch_size = self._wanted_batch or self._encoder().batch_size
+        self._is_loaded = True
+        self.counts.seconds -= time.monotonic() - began
+        self._progress(self.counts.read, self._total)
 
     def _consume(
         self,

@@ -102,6 +102,7 @@ class Counts:
     read: int = 0  # files
     embedded: int = 0  # contents that the model had not seen
     complete: bool = True  # False if it was stopped before the end
+    seconds: float = 0.0  # that files were worked on; the model was loaded before
 
 
 class Doubts(NamedTuple):

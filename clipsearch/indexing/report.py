@@ -17,7 +17,7 @@ class IndexReport:
     failed: int
     embedded: int  # contents that a model saw for the first time
     seconds: float
-    images_per_second: float  # files read, over the whole run
+    images_per_second: float  # files read, while there was work on files
     complete: bool  # False if it was stopped before the end
     problems: tuple[str, ...]  # folders that could not be looked at, a line each
     note: str | None  # why this model, where nobody chose it

@@ -207,6 +207,7 @@ class Runs:
         """
         started = time.monotonic()
         self._models.renew(self._folder.path)
+        self._models.confirm()
         models = self._models.to_index()
         counts, plan = self._bring_up(models[0], targets, doubts, how)
         for other in models[1:]:
@@ -214,6 +215,7 @@ class Runs:
             if counts.complete and other and self._catalog.digests_without_vector(other.id):
                 further, _ = self._bring_up(other, targets, USUAL, how)
                 counts.read += further.read
+                counts.seconds += further.seconds
                 counts.embedded += further.embedded
                 counts.complete = further.complete
         self._catalog.expire()
@@ -279,6 +281,6 @@ def _report(counts: Counts, plan: Plan, seconds: float, note: str | None) -> Ind
     return IndexReport(
         counts.added, counts.updated, counts.moved, counts.removed, counts.unchanged,
         counts.failed, counts.embedded, round(seconds, 3),
-        round(counts.read / max(seconds, 1e-9), 1), counts.complete, plan.said(), note,
+        round(counts.read / max(counts.seconds, 1e-9), 1), counts.complete, plan.said(), note,
         dict(sorted(plan.passed_over.items(), key=lambda it: (-it[1], it[0]))),
     )  # fmt: skip

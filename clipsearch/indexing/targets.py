@@ -244,9 +244,23 @@ def _folder(catalog: Catalog, path: str) -> str:
 
         check_root(real)
         return real
-    if os.path.exists(real):
-        raise InvalidInput(f"{path!r} is a file; index takes folders, such as its own")
-    raise InvalidInput(f"there is no folder {path!r}")
+    raise _no_folder(path)
+
+
+def check_first(paths: Sequence[str]) -> None:
+    """Raise InvalidInput unless an index can begin with these paths, of which one may be a URL."""
+    if not paths:
+        raise InvalidInput("there is no index yet; name a folder: clipsearch index FOLDER")
+    for path in paths:
+        real = _real(path)
+        if not (is_url(real) or os.path.isdir(real)):
+            raise _no_folder(path)
+
+
+def _no_folder(path: str) -> InvalidInput:
+    if os.path.exists(_real(path)):
+        return InvalidInput(f"{path!r} is a file; index takes folders, such as its own")
+    return InvalidInput(f"there is no folder {path!r}")
 
 
 def _target(catalog: Catalog, folder: str) -> Target:

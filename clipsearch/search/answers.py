@@ -1,6 +1,6 @@
 """From questions to the photos that answer them: one way, for one question and for many.
 
-    words and pictures -> terms -> a vector -> its nearest, fused with what is written -> hits
+    words and pictures -> terms -> a vector -> its nearest, with those that it is written about
 
 Of many questions the words are embedded together, and those without filters search together.
 """
@@ -56,7 +56,9 @@ class Question:
     filters: Filters | None = None
     leave_out: int | None = None  # the id of a photo not to be given
     relevant: bool = False  # only what stands out
-    hybrid: bool = False  # the words are looked for in what is written about photos too
+    # The words are looked for in what is written about photos too; None: as if this were not
+    # asked where nothing of them is written.
+    hybrid: bool | None = None
 
     def terms(self) -> list[Term]:
         """Its parts, each with its weight.
@@ -94,20 +96,34 @@ class Wanted:
     relevant: bool = False
     exact: bool = False
     written: Written | None = None  # what is looked for in words
+    must_be_written: bool = False  # what stands in quotes, also where it is written nowhere
 
     def __post_init__(self) -> None:
         check_k(self.k)
 
-    def in_writing_too(self) -> Wanted:
-        """The same, also looked for in what is written about photos.
+    def in_writing(self, hybrid: bool | None) -> Wanted:
+        """The same, also looked for in what is written about photos; as `Question.hybrid` says.
 
         Raises:
-            InvalidInput: there are no words, or quotes with none in them.
+            InvalidInput: `hybrid`, and there are no words, or quotes with none in them.
         """
-        from clipsearch.search.hybrid import read_written
+        if hybrid is False:
+            return self
+        from clipsearch.search.hybrid import read_written, words_of
 
-        unquoted = [term.without_quotes() for term in self.terms]
-        return replace(self, terms=unquoted, written=read_written(self.terms))
+        if hybrid is None:
+            return replace(self, written=words_of(self.terms))
+        return replace(self._unquoted(), written=read_written(self.terms), must_be_written=True)
+
+    def where_written(self, catalog: Catalog) -> Wanted:
+        """The same, where quotes are those of the plain question if nothing in them is written."""
+        if self.written is None or self.must_be_written:
+            return self
+        written = self.written.where_written(catalog)
+        return replace(self._unquoted() if written.quotes else self, written=written)
+
+    def _unquoted(self) -> Wanted:
+        return replace(self, terms=[term.without_quotes() for term in self.terms])
 
     def selection(self, catalog: Catalog) -> Condition | None:
         """Which photos are looked at; None for all.
@@ -130,7 +146,7 @@ def wanted_by(question: Question) -> Wanted:
         question.terms(), question.k, question.filters,
         None if left is None else lambda photo: photo.id == left, question.relevant,
     )  # fmt: skip
-    return wanted.in_writing_too() if question.hybrid else wanted
+    return wanted.in_writing(question.hybrid)
 
 
 @dataclass(slots=True)
@@ -154,8 +170,11 @@ def find_many(
     space: Space, models: Models, questions: Sequence[Wanted | InvalidInput]
 ) -> list[Found | InvalidInput]:
     """What each question finds, or what is wrong with it; its pictures have their embeddings."""
-    rows = _embedded(models, space.model, [it for it in questions if isinstance(it, Wanted)])
-    asked = [it if isinstance(it, InvalidInput) else _asked(it, space, rows) for it in questions]
+    read = [
+        it if isinstance(it, InvalidInput) else it.where_written(space.catalog) for it in questions
+    ]
+    rows = _embedded(models, space.model, [it for it in read if isinstance(it, Wanted)])
+    asked = [it if isinstance(it, InvalidInput) else _asked(it, space, rows) for it in read]
     _search_together(space, [it for it in asked if isinstance(it, _Asked)])
     neutral = partial(models.embed_neutral, space.model, NEUTRAL)
     return [
@@ -204,12 +223,14 @@ def _hits(space: Space, it: _Asked, neutral: Callable[[], np.ndarray]) -> list[H
     wanted = it.wanted
     scale = None if any(term.is_picture for term in wanted.terms) else neutral
     how = (wanted.leave_out, wanted.exact, scale)
+    hits = nearest_photos(space, it.row, wanted.k, it.selection, *how, first=it.nearest)
     if wanted.written is not None:
-        from clipsearch.search.hybrid import fused_photos
+        from clipsearch.search.hybrid import with_written
 
-        hits = fused_photos(space, it.row, wanted.k, it.selection, wanted.written, *how)
-    else:
-        hits = nearest_photos(space, it.row, wanted.k, it.selection, *how, first=it.nearest)
+        hits = with_written(
+            space, it.row, wanted.k, it.selection, wanted.written, hits,
+            lambda among: nearest_photos(space, it.row, wanted.k, among, *how),
+        )  # fmt: skip
     return [hit for hit in hits if stands_out(hit)] if wanted.relevant else hits
 
 

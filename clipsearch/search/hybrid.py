@@ -1,34 +1,58 @@
 """Words looked for twice: in what a picture shows, and in what is written about it.
 
-The two rankings are fused by the ranks alone, since a cosine and a BM25 have no common measure:
-reciprocal rank fusion (Cormack, Clarke and Büttcher, 2009), a photo's score being the sum of
-1 / (60 + its rank) over the rankings that it is in.
+A cosine and a word that is there or is not have no common measure. So the best picture gives one,
+its height above the mean of the library's cosines: a photo that words are written about is lifted
+by so many heights. A word for what pictures show, such as "dog", lifts by less than one: where it
+is written on a few photos only, they come beside the best pictures and not before all of them. Any
+other, such as a name, is nothing that a picture tells, and lifts photos above the best one. Of
+several words each lifts by its share, and rare ones have a larger one; words for what pictures
+show lift the less, the less of the question is written: a photo of a man is not meant by all that
+is asked of one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import partial
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from string import punctuation
+from typing import NamedTuple
 
 import numpy as np
 
 from clipsearch.errors import InvalidInput, arg
-from clipsearch.search.nearest import Embedded, LeaveOut, Space, nearest_photos
+from clipsearch.search.nearest import Space
 from clipsearch.search.question import Term
 from clipsearch.search.results import Hit
+from clipsearch.store.catalog import Catalog
 from clipsearch.store.conditions import EVERYTHING, All, Condition, Is, Not, Says
 from clipsearch.store.database.fulltext import has_words
 
-K = 60  # the constant of the paper: how little the first ranks differ
-DEPTH = 1000  # ranks of the embeddings that count, as in the paper
+# Measured with made-up keywords, titles and names on photos with captions: docs/search.md.
+SEEN_LIFT, OTHER_LIFT = 0.8, 2.5  # heights
+LEAST_HEIGHT = 3.0  # deviations of the library's cosines: a small one has no picture far above
+SEEN_WEIGHT, UNWRITTEN_WEIGHT = 1.0, 6.0  # of other words it is log(1 + photos / photos with it)
 
-# They stand in nearly every caption, and so would rank captioned photos before all others.
+_MOST = 100_000  # photos that have a word; one that more have is not looked for but in quotes
+_LEVELS = 8  # of what is written about photos that are told apart, each of which costs a search
+
+VISIBLE = Path(__file__).with_name("visible.txt")
+
+# They stand in nearly every caption, or in questions that mean no such word.
 _ENGLISH = (
-    "a an and are as at by for from in into is it its near next of off on or out over some that"
-    " the their there this to two under up with"
+    "a about after all an and any are as at be been before but by can could did do does each for"
+    " from had has have having he her hers him his how i if in into is it its me my near next no"
+    " not of off on one or our out over she should so some than that the their them then there"
+    " they this to two under up us very was we were what where which while who whose will with"
+    " would you your"
+    " image images photo photos picture pictures"
 )
 COMMON = frozenset(_ENGLISH.split())
+
+# The k nearest of some photos, best first.
+Nearest = Callable[[Condition], list[Hit]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +60,13 @@ class Written:
     """What a question looks for in the words of photos."""
 
     any: tuple[str, ...]  # the more of these the better
-    all: tuple[str, ...]  # these must occur
-    none: tuple[str, ...]  # and these must not
+    all: tuple[str, ...] = ()  # these must occur
+    none: tuple[str, ...] = ()  # and these must not
+
+    @property
+    def quotes(self) -> bool:
+        """Whether anything must occur, or must not."""
+        return bool(self.all or self.none)
 
     def narrowed(self, selection: Condition | None) -> Condition | None:
         """The selected photos that have what must occur, and nothing that must not."""
@@ -45,6 +74,12 @@ class Written:
         parts += map(Says, self.all)
         parts += [Not(Says(it)) for it in self.none]
         return All(tuple(parts)) if parts else None
+
+    def where_written(self, catalog: Catalog) -> Written:
+        """The same without what must occur, unless all of it does, or must not and does nowhere."""
+        all_are = all(map(catalog.is_written, self.all))
+        none = tuple(filter(catalog.is_written, self.none))
+        return replace(self, all=self.all if all_are else (), none=none)
 
 
 def read_written(terms: Sequence[Term]) -> Written:
@@ -60,9 +95,22 @@ def read_written(terms: Sequence[Term]) -> Written:
         raise InvalidInput(
             f"{arg('hybrid')} looks for words; ask with some, as in: a birthday cake"
         )
-    words = [word for term in wanted for word in str(term.content).lower().split()]
-    telling = [word for word in words if word not in COMMON] or words
-    quoted = [(term.weight > 0, _quoted(it)) for term in terms for it in term.quoted]
+    for it in (quoted for term in terms for quoted in term.quoted):
+        if not has_words(it):
+            raise InvalidInput(f'there is no word to look for in the quotes: "{it}"')
+    return words_of(terms)
+
+
+def words_of(terms: Sequence[Term]) -> Written:
+    """As `read_written`; there may be no words, and quotes without any mean nothing."""
+    words = [
+        word
+        for term in terms if not term.is_picture and term.weight > 0
+        for word in str(term.content).replace('"', " ").split() if has_words(word)
+    ]  # fmt: skip
+    once = {word.lower(): word for word in words}
+    telling = [word for plain, word in once.items() if plain not in COMMON] or once.values()
+    quoted = [(term.weight > 0, it) for term in terms for it in term.quoted if has_words(it)]
     return Written(
         tuple(telling),
         tuple(it for is_wanted, it in quoted if is_wanted),
@@ -70,51 +118,94 @@ def read_written(terms: Sequence[Term]) -> Written:
     )
 
 
-def fused_photos(
+def with_written(
     space: Space,
     query: np.ndarray,
     k: int | None,
     selection: Condition | None,
     written: Written,
-    leave_out: LeaveOut | None = None,
-    exact: bool = False,
-    neutral: Embedded | None = None,
+    seen: list[Hit],
+    nearest: Nearest,
 ) -> list[Hit]:
     """The k photos that fit `query`, (dim,) float32 unit, and what is written, best first.
 
-    Only photos of the `selection`, which `written` has narrowed; the others are as for
-    `nearest_photos`.
+    `seen` are the k that fit the query best, in its order, and stay as they are where nothing of
+    what is asked is written; `nearest` gives the k best of others.
     """
-    nearest = partial(
-        nearest_photos, space, query, leave_out=leave_out, exact=exact, neutral=neutral
-    )
-    seen = nearest(None if k is None else max(k, DEPTH), selection)
-    read = space.catalog.photos_with_words(space.model.id, written.any, selection or EVERYTHING)
-    best = fuse([[(hit.id, -hit.score) for hit in seen], read])
-    best = best[: None if k is None else k + 1]  # one for the photo left out
+    lifts = lifts_of(space, written.any)
+    if not (lifts and seen):
+        return seen
     hits = {hit.id: hit for hit in seen}
-    if others := [id for id in best if id not in hits]:
-        hits |= {hit.id: hit for hit in nearest(None, Is("id", "in", tuple(others)))}
-    return [hits[id] for id in best if id in hits][:k]
+    if k is not None:
+        for ids in _levels(lifts):
+            among = Is("id", "in", ids)
+            others = nearest(among if selection is None else All((selection, among)))
+            hits |= {hit.id: hit for hit in others if hit.id not in hits}
+    height = _height(space, query, seen[0].score)
+    worth = {id: hit.score + height * lifts.get(id, _NOT).heights for id, hit in hits.items()}
+    told = [replace(hit, written=lifts.get(id, _NOT).share) for id, hit in hits.items()]
+    return sorted(told, key=lambda hit: -worth[hit.id])[:k]
 
 
-def fuse(rankings: Iterable[Sequence[tuple[int, float]]]) -> list[int]:
-    """Ids by the sum of 1 / (K + rank) over rankings of (id, value), lowest value first.
+class Lift(NamedTuple):
+    """What is written about a photo of what is asked for."""
 
-    What has the same value shares the rank of the first; what has the same sum keeps the order of
-    the rankings.
-    """
+    share: float  # of the words, by their weights: 0 to 1
+    heights: float  # that it lifts the photo by
+
+
+_NOT = Lift(0.0, 0.0)
+
+
+def lifts_of(space: Space, words: Iterable[str]) -> dict[int, Lift]:
+    """What lifts the photos that some of the words are written about, by their ids."""
+    having = {word: space.catalog.photos_with_word(word, _MOST) for word in words}
+    having = {word: ids if len(ids) < _MOST else [] for word, ids in having.items()}
+    if not any(having.values()):
+        return {}
+    total = space.count(EVERYTHING)
+    weights = {word: _weight(word, len(ids), total) for word, ids in having.items()}
     sums: dict[int, float] = {}
-    for ranking in rankings:
-        rank, before = 0, None
-        for at, (id, value) in enumerate(ranking, 1):
-            if value != before:
-                rank, before = at, value
-            sums[id] = sums.get(id, 0.0) + 1 / (K + rank)
-    return sorted(sums, key=lambda id: -sums[id])
+    seen: dict[int, float] = {}  # of that, by words for what pictures show
+    for word, ids in having.items():
+        for some in (sums, seen) if is_visible(word) else (sums,):
+            for id in ids:
+                some[id] = some.get(id, 0.0) + weights[word]
+    most = sum(weights.values())
+    return {id: _lift(it / most, seen.get(id, 0.0) / most) for id, it in sums.items()}
 
 
-def _quoted(text: str) -> str:
-    if not has_words(text):
-        raise InvalidInput(f'there is no word to look for in the quotes: "{text}"')
-    return text
+def _lift(share: float, seen: float) -> Lift:
+    return Lift(share, SEEN_LIFT * seen * share + OTHER_LIFT * (share - seen))
+
+
+def is_visible(word: str) -> bool:
+    """Whether a word, or what it is the plural of, is one for what pictures show."""
+    plain = word.strip(punctuation).lower()
+    return plain in _visible() or plain.removesuffix("s") in _visible()
+
+
+@cache
+def _visible() -> frozenset[str]:
+    text = VISIBLE.read_text("utf-8")
+    lines = (line for line in text.splitlines() if not line.startswith("#"))
+    return frozenset(word for line in lines for word in line.split())
+
+
+def _weight(word: str, count: int, total: int) -> float:
+    weight = math.log1p(total / count) if count else UNWRITTEN_WEIGHT
+    return min(weight, SEEN_WEIGHT) if is_visible(word) else weight
+
+
+def _levels(lifts: dict[int, Lift]) -> list[tuple[int, ...]]:
+    """The ids of photos that are lifted as much, the most first."""
+    levels: dict[float, list[int]] = {}
+    for id, lift in lifts.items():
+        levels.setdefault(lift.heights, []).append(id)
+    return [tuple(levels[heights]) for heights in sorted(levels, reverse=True)[:_LEVELS]]
+
+
+def _height(space: Space, query: np.ndarray, best: float) -> float:
+    """How far the best cosine is above the mean of the library's."""
+    scores = space.sample @ query
+    return max(best - float(scores.mean()), LEAST_HEIGHT * float(scores.std()))

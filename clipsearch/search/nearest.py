@@ -19,6 +19,7 @@ from clipsearch.search.relevance import (
     calibrate_picture,
     calibrate_text,
     relevance,
+    usable,
 )
 from clipsearch.search.results import Hit
 from clipsearch.store.catalog import Catalog, Model, PhotoRow
@@ -54,6 +55,11 @@ class Space:
         if self._scale_of_words is None:
             self._scale_of_words = calibrate_text(*self.vectors.spread(SAMPLE), neutral())
         return self._scale_of_words
+
+    @cached_property
+    def sample(self) -> np.ndarray:
+        """Some of the vectors, evenly spread: (n, dim) float32, unit rows."""
+        return usable(self.vectors.spread(SAMPLE)[0])
 
     def count(self, selection: Condition) -> int:
         """How many photos are selected."""

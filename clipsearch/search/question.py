@@ -92,7 +92,7 @@ def parse_term(text: str, factor: float = 1.0) -> Term:
     if match := _FACTOR.fullmatch(content):
         factor *= check_weight(match[1])
         content = match[2].strip()
-    is_picture = bool(_PATH_OR_URL.match(content))
+    is_picture = names_picture(content)
     quoted = () if is_picture else tuple(re.findall(r'"([^"]*)"', content))
     if len(content) > 1 and content[0] == content[-1] == '"':
         content = content[1:-1].strip()
@@ -101,6 +101,11 @@ def parse_term(text: str, factor: float = 1.0) -> Term:
         said = f": {part!r}" if part else "; after + and - go words or a picture"
         raise InvalidInput(f"a part of the query is empty{said}")
     return Term(content, factor, is_picture, quoted=quoted)
+
+
+def names_picture(text: str) -> bool:
+    """Whether a part of a question is where a picture is, and no words."""
+    return bool(_PATH_OR_URL.match(text))
 
 
 def check_weight(weight: float | str) -> float:

@@ -49,7 +49,7 @@ def calibrate_text(rows: np.ndarray, total: int, neutral: np.ndarray) -> Calibra
     one at least: SAMPLE are enough. `neutral` is what the model makes of NEUTRAL, (m, dim)
     float32 unit, one at least.
     """
-    scores = neutral @ _usable(rows).T
+    scores = neutral @ usable(rows).T
     best, deviation = scores.max(axis=1), max(float(scores.std()), 1e-6)
     centre = neutral.mean(axis=0)
     distance = max(float(np.linalg.norm(neutral - centre, axis=1).mean()), 1e-6)
@@ -64,7 +64,7 @@ def calibrate_text(rows: np.ndarray, total: int, neutral: np.ndarray) -> Calibra
 
 def calibrate_picture(rows: np.ndarray, total: int) -> Calibration:
     """The scale for questions by picture; `rows` and `total` as in `calibrate_text`."""
-    some = _usable(rows)
+    some = usable(rows)
     if len(some) < 2:  # no neighbours: only the same picture is known to be near
         return Calibration(0.0, 1.0, None, 1.0)
     chosen = np.arange(0, len(some), max(1, len(some) // COHORT))
@@ -102,7 +102,7 @@ def features(
     return np.stack([above_best, above_neutral / distance / calibration.unit], axis=1)
 
 
-def _usable(rows: np.ndarray) -> np.ndarray:
+def usable(rows: np.ndarray) -> np.ndarray:
     """The rows that are unit rows, in float32; an index made before they were looked at has others.
 
     All of them where none is.

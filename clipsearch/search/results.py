@@ -42,6 +42,8 @@ class Hit:
     # How far it stands out as an answer, 0 to 1 (docs/relevance.md); None where nothing was asked.
     relevance: float | None = None
     present: bool = True  # whether it is there, and not on a drive that is away
+    # How much of what was asked for is written about it, 0 to 1; 0 where that was not looked for.
+    written: float = 0.0
 
     def as_dict(self, rank: int) -> dict[str, Any]:
         """The hit as `--json` shows it; `rank` counts from 1."""
@@ -53,9 +55,10 @@ class Hit:
             "id": self.id,
             **asdict(self.facts),
             "present": self.present,
+            "written": round(self.written, 3),
         }
 
 
 def stands_out(hit: Hit) -> bool:
-    """Whether a hit is more likely to fit the question than not."""
-    return hit.relevance is not None and hit.relevance >= RELEVANT
+    """Whether a hit is more likely to fit the question than not, or has all its words written."""
+    return hit.written == 1 or (hit.relevance is not None and hit.relevance >= RELEVANT)

@@ -23,7 +23,9 @@ class Scores:
     """Each picture compared with each text."""
 
     cosines: np.ndarray  # (pictures, texts) float32
-    probabilities: np.ndarray  # (pictures, texts) float32, as `probabilities` gives them
+    # (pictures, texts) float32, as `probabilities` gives them; NaN where a text would have to be
+    # compared with others and there are none.
+    probabilities: np.ndarray
 
 
 def score_pictures(
@@ -51,7 +53,10 @@ def score_pictures(
         if model.count_tokens(text) > model.context:
             log.warning("the model reads %d tokens; cut: %s...", model.context, text[:40])
     cosines = rows @ embedded_texts(model, texts).T
-    return Scores(cosines, probabilities(cosines, model.logit_scale, model.logit_bias))
+    chances = probabilities(cosines, model.logit_scale, model.logit_bias)
+    if len(texts) == 1 and model.logit_bias is None:
+        chances[:] = np.nan  # a share of one would be 1, whatever the picture shows
+    return Scores(cosines, chances)
 
 
 def probabilities(cosines: np.ndarray, logit_scale: float, logit_bias: float | None) -> np.ndarray:

@@ -41,7 +41,9 @@ def telling(folder: Path, progress: Progress | None) -> Iterator[Progress]:
     begun, written = time.time(), 0.0
 
     def show(done: int, total: int) -> None:
-        nonlocal written
+        nonlocal written, begun
+        if not done:
+            begun = time.time()
         if time.monotonic() - written >= _INTERVAL:
             written = time.monotonic()
             # The run itself says if the disk is full.

@@ -53,6 +53,7 @@ class Status:
     store: str  # "faiss", or the address of the engine that the vectors are in
     copy_of: Origin | None  # the index that this is a copy of
     kept: Kept  # what left the index and is kept for when it comes back
+    contents: int  # of the photos: copies are one, and have one embedding by each model
 
 
 def status_of(folder: IndexFolder, catalog: Catalog) -> Status:
@@ -68,6 +69,7 @@ def status_of(folder: IndexFolder, catalog: Catalog) -> Status:
         engine.address if (engine := catalog.engine()) else "faiss",
         catalog.origin,
         catalog.kept(),
+        catalog.count_contents(),
     )
 
 

@@ -17,7 +17,6 @@ from clipsearch.encoders.learning import Course
 from clipsearch.errors import InvalidInput
 from clipsearch.indexing.loading import Loaded, Loaders, Unread
 from clipsearch.photos.decoding.view import View
-from clipsearch.progress import Progress
 from clipsearch.tuning.photos import Captioned
 
 log = logging.getLogger("clipsearch")
@@ -119,7 +118,7 @@ class PhotoLessons:
         course: Course,
         reader: PhotoReader,
         folder: Path,
-        progress: Progress,
+        progress: Callable[..., None],
         stopping: Callable[[], bool],
     ) -> None:
         assert course.batch_size is not None
@@ -171,13 +170,13 @@ class PhotoLessons:
         if done < 2:
             raise InvalidInput("hardly any of the photos to learn from can be read")
 
-    def tick(self, done: int, total: int) -> None:
-        """Say how far an epoch is.
+    def tick(self, done: int, total: int, what: str = "") -> None:
+        """Say how far an epoch is, or `what` else is being done.
 
         Raises:
             Stopped: somebody wants the end.
         """
-        self._progress(done, total)
+        self._progress(done, total, what)
         if self._stopping():
             raise Stopped
 

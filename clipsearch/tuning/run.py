@@ -33,7 +33,8 @@ log = logging.getLogger("clipsearch")
 CHECKPOINT, REPORT = "checkpoint.pt", "finetune.json"
 TEXTS_AT_A_TIME = 64
 
-NamedProgress = Callable[[str, int, int], None]  # gets what is done, how many are, the total
+# Gets what is done, how many are, and the total, which is 0 where it is not known.
+NamedProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +106,19 @@ def finetune(
     check_number(arg("patience"), patience, 1)
     check_number(arg("workers"), workers, 1)
     kept = _look_at(out, resume)
+    progress("reading the table", 0, 0)
     training, validation = divided(pairs, images, split, val, course.seed)
+    log.info(
+        "learning from %d photos with %d captions, validating with %d photos",
+        len(training), sum(len(photo.captions) for photo in training), len(validation),
+    )  # fmt: skip
     options = {
         "pairs": fingerprint(training),
         "val": fingerprint(validation),
         "model": model,
         "patience": patience,
     }
+    progress("loading the model", 0, 0)
     taught = learner(model, course, device)
     options |= asdict(taught.course)
     if kept:
@@ -141,11 +148,11 @@ class _Run:
         self._taught, self._out, self._patience = taught, out, patience
         self._training, self._validation = training, validation
         self._reader, self._progress = reader, progress
-        self._doing = "looking"
+        self._doing = "looking at the photos"
         self._epochs: list[Epoch] = []
         self._lessons = PhotoLessons(
             training, taught.prepare, taught.course, reader, out,
-            lambda done, total: progress(self._doing, done, total), stopping,
+            lambda done, total, what="": progress(what or self._doing, done, total), stopping,
         )  # fmt: skip
 
     def all(
@@ -204,10 +211,10 @@ class _Run:
         captions = [self._validation[number].captions for number in numbers]
         texts = [text for some in captions for text in some]
         owners = np.repeat(np.arange(len(captions)), [len(some) for some in captions])
-        words = [
-            taught.encode_texts(texts[start : start + TEXTS_AT_A_TIME])
-            for start in range(0, len(texts), TEXTS_AT_A_TIME)
-        ]
+        words = []
+        for start in range(0, len(texts), TEXTS_AT_A_TIME):
+            self._progress("validating captions", start, len(texts))
+            words.append(taught.encode_texts(texts[start : start + TEXTS_AT_A_TIME]))
         return recall(np.concatenate(rows), np.concatenate(words), owners)
 
     def _keep(self, options: dict[str, Any]) -> None:

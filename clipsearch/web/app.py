@@ -17,7 +17,7 @@ from clipsearch.web.backend import Backend
 from clipsearch.web.errors import HANDLERS
 from clipsearch.web.guard import Guard
 from clipsearch.web.metrics import Measured
-from clipsearch.web.routes import pages, photos, search, status
+from clipsearch.web.routes import download, pages, photos, search, status
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +30,20 @@ class Access:
 
 
 def create_app(
-    open: Callable[[], Library], access: Access = Access(), watching: Event | None = None
+    open: Callable[[], Library],
+    access: Access = Access(),
+    watching: Event | None = None,
+    offered: str | None = None,
 ) -> ASGIApp:
     """The application over the index that `open` opens; an ASGI server runs it.
 
-    `watching` is set while the index follows its folders.
+    `watching` is set while the index follows its folders. `offered` is a folder that its page
+    offers to index while the index holds no photos.
 
     Raises:
         ClipsearchError: what `open` raises.
     """
-    backend = Backend(open, watching or Event())
+    backend = Backend(open, watching or Event(), offered)
     api = _routed(backend)
     app: ASGIApp = Guard(Measured(api, backend.metrics), access.host, access.token, access.origins)
     if access.origins:
@@ -56,7 +60,7 @@ def _routed(backend: Backend) -> FastAPI:
         exception_handlers=HANDLERS,
     )  # fmt: skip
     api.state.backend = backend
-    for subject in (search, photos, status, pages):
+    for subject in (search, photos, download, status, pages):
         api.include_router(subject.router)
     api.mount("/static", StaticFiles(directory=pages.STATIC))
     return api

@@ -7,17 +7,19 @@ import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from threading import Event
+from threading import Event, Thread
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, FastAPI, Request
 from starlette.exceptions import HTTPException
 
 from clipsearch.cache import cache_folder
+from clipsearch.errors import ClipsearchError
 from clipsearch.library import Library
 from clipsearch.photos.decoding.isolated import Processes
 from clipsearch.photos.decoding.thumbnail_cache import Thumbnails
 from clipsearch.store.catalog import StoredPhoto
+from clipsearch.web.ahead import Ahead
 from clipsearch.web.asker import Asker
 from clipsearch.web.libraries import Libraries
 from clipsearch.web.metrics import Metrics
@@ -25,16 +27,57 @@ from clipsearch.web.metrics import Metrics
 T = TypeVar("T")
 
 
+class Offer:
+    """A folder of photos that this server would index, where the index holds none yet."""
+
+    def __init__(self, open: Callable[[], Library], folder: str) -> None:
+        self.folder = folder
+        self.problem: str | None = None  # why it could not be indexed
+        self._open = open
+        self._stopping = Event()
+        self._thread: Thread | None = None
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the folder is being indexed."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def take(self) -> None:
+        """Begin to index the folder, unless that was begun."""
+        if not self.is_taken:
+            self.problem = None
+            self._thread = Thread(target=self._index, name="clipsearch-index")
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End after what is in work, which is kept."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _index(self) -> None:
+        try:
+            with self._open() as library:
+                library.index([self.folder], isolated=True, stopping=self._stopping.is_set)
+        except ClipsearchError as error:
+            self.problem = str(error)
+
+
 class Backend:
     """An index, what searches it and what makes thumbnails of it, from the start to the end."""
 
-    def __init__(self, open: Callable[[], Library], watching: Event) -> None:
+    def __init__(
+        self, open: Callable[[], Library], watching: Event, offered: str | None = None
+    ) -> None:
+        self.offer = Offer(open, offered) if offered else None
         self.libraries = Libraries(open)
         self.watching = watching
         self.metrics = Metrics()
+        self.labelling = asyncio.Lock()  # it takes all cores, and is done once
         self.asker = Asker(self.libraries, self.metrics.batches)
         cores = os.cpu_count() or 1
         self.processes = Processes(cores)
+        self.ahead = Ahead(self.libraries, self.processes)
         self.thumbnails = Thumbnails(cache_folder() / "thumbnails", self.processes)
         self._readers = ThreadPoolExecutor(cores + 4, "clipsearch-read")
         # Of their own, since a page asks for a hundred at once and waits for a search meanwhile.
@@ -44,14 +87,18 @@ class Backend:
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Begin and end the threads."""
         self.asker.start()
+        self.ahead.start()
         yield
         await asyncio.to_thread(self._stop)
 
     def _stop(self) -> None:
+        if self.offer:
+            self.offer.stop()
         self._readers.shutdown(cancel_futures=True, wait=False)
         self._makers.shutdown(cancel_futures=True, wait=False)
         self.processes.stop()
         self.asker.stop()
+        self.ahead.stop()
         for threads in (self._readers, self._makers):
             threads.shutdown()
         self.libraries.close()

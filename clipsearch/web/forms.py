@@ -13,6 +13,7 @@ from clipsearch.search.filtering.filters import Filters
 MOST_HITS = 500  # in one answer
 MOST_PASSED = 1_000_000
 MOST_PICTURES = 8  # in one question
+MOST_ZIPPED = 1000  # photos, whose ids fit an address
 
 Text = Annotated[str, Field(max_length=1000)]
 Texts = Annotated[list[Text], Field(max_length=20)]
@@ -55,9 +56,10 @@ class SearchForm(PageForm):
 
     q: Text = Field("", description='words, with parts as in "horse + 2*stripes - fence"')
     minus: Texts = Field([], description="what the photos should not show")
-    hybrid: bool = Field(
-        False,
-        description="look in names, captions and keywords too; quoted words must occur there",
+    hybrid: bool | None = Field(
+        None,
+        description="look in names, captions and keywords too; false for pictures alone, true also"
+        " where quoted words, which must occur there, do so nowhere",
     )
 
 
@@ -73,6 +75,16 @@ class SimilarForm(PageForm):
     """A question by a photo of the index."""
 
     region: Text | None = Field(None, description="x,y,width,height in pixels or percent")
+
+
+class ZipForm(BaseModel):
+    """Which photos are wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: list[Annotated[int, Field(ge=1, le=2**63 - 1)]] = Field(
+        min_length=1, max_length=MOST_ZIPPED, description="as answers name it; several times"
+    )
 
 
 class Photo(BaseModel):
@@ -102,6 +114,7 @@ class Hit(Photo):
     rank: int = Field(description="from 1, over all pages")
     score: float | None = Field(description="cosine; null where nothing was asked for")
     relevance: float | None = Field(description="how far it stands out, 0 to 1")
+    written: float = Field(description="how much of what was asked is written about it, 0 to 1")
 
 
 class Found(BaseModel):
@@ -117,6 +130,17 @@ class OnePhoto(Photo):
     """A photo and the indexed folder that it is in."""
 
     folder: str
+    bytes: int = Field(description="of its file, when it was indexed")
+
+
+class Exposure(BaseModel):
+    """How a photo was exposed; null where its file does not say."""
+
+    exposure_time: float | None = Field(description="seconds")
+    aperture: float | None = Field(description="the f-number")
+    iso: int | None
+    focal_length: float | None = Field(description="millimetres")
+    focal_length_35mm: float | None = Field(description="what shows as much on 35 mm film")
 
 
 class FolderCount(BaseModel):
@@ -163,6 +187,14 @@ class Indexing(BaseModel):
     seconds_left: float | None
 
 
+class Offered(BaseModel):
+    """A folder of photos that can be indexed by POST /api/index."""
+
+    folder: str
+    taken: bool = Field(description="whether that was begun")
+    problem: str | None = Field(description="why it failed")
+
+
 class Status(BaseModel):
     """What the index holds, and what the server is doing."""
 
@@ -172,9 +204,11 @@ class Status(BaseModel):
     model: str | None = Field(description="the main one; null where there is none yet")
     models: list[str]
     state: str = Field(description="loading, or ready for questions in words")
+    pictures: str = Field(description="loading, or ready for questions with pictures")
     problem: str | None = Field(description="why the model cannot be loaded")
     indexing: Indexing | None
     watching: bool
+    offer: Offered | None = Field(description="while the index holds no photos")
     folders: list[FolderCount]
 
 

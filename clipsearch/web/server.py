@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import re
 import secrets
 import socket
@@ -17,6 +18,7 @@ import uvicorn
 from clipsearch.ending import Askings, end_now
 from clipsearch.errors import ClipsearchError, InvalidInput, arg
 from clipsearch.library import Library
+from clipsearch.photos.scanning.listing import holds_photos
 from clipsearch.web.app import Access, create_app
 
 log = logging.getLogger("clipsearch")
@@ -45,6 +47,15 @@ def check_access(host: str, token: str | None, origins: list[str]) -> Access:
     if token is None and host not in _LOOPBACK:
         token = secrets.token_urlsafe(24)
     return Access(host, token, tuple(origins))
+
+
+def offered_folder() -> str | None:
+    """The folder where one is, if it holds photos, which can then be indexed; else None."""
+    try:
+        here = os.getcwd()
+    except OSError:  # it was deleted
+        return None
+    return here if holds_photos(here) else None
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -91,10 +102,11 @@ def run(
     access: Access,
     watch: bool = False,
     ready: Callable[[], None] | None = None,
+    offered: str | None = None,
 ) -> None:
     """Serve until Ctrl-C or SIGTERM; `ready` is called when requests are answered.
 
-    With `watch` the index follows its folders meanwhile.
+    With `watch` the index follows its folders meanwhile. `offered` is as in `create_app`.
 
     Raises:
         ClipsearchError: what `open` raises.
@@ -102,7 +114,7 @@ def run(
     # It tells of each broken upload, to which the client gets an answer.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     watching = threading.Event()
-    app = create_app(open, access, watching)
+    app = create_app(open, access, watching, offered)
     server = _Server(
         uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, lifespan="on",

@@ -9,7 +9,9 @@ import typer
 
 from clipsearch.cli.interrupts import stop_on_signals
 from clipsearch.cli.options import Device, Index, Json
-from clipsearch.cli.output import note, print_json, print_rows
+from clipsearch.cli.output import note, print_json, print_rows, say
+from clipsearch.cli.parsing import completion
+from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.progress import progress
 from clipsearch.cli.wording import counted, printable
 from clipsearch.ending import STOPPED
@@ -32,10 +34,12 @@ def caption(
         typer.Option(
             metavar="MODEL",
             help="blip, blip-large, vit-gpt2, coca, coca-large, ORG/NAME or FOLDER.",
+            autocompletion=completion.captioners,
         ),
     ] = "blip",
     batch_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Photos captioned at a time.")
+        int | None,
+        typer.Option(metavar="N", help="Photos captioned at a time.", rich_help_panel=EXPERTS),
     ] = None,
     index: Index = None,
     device: Device = "auto",
@@ -64,7 +68,7 @@ def caption(
         print_json(asdict(report))
     else:
         failed = f", {report.failed} failed" if report.failed else ""
-        print(f"{counted(report.written, 'caption')} written{failed}; {report.seconds:.1f} s")
+        say(f"{counted(report.written, 'caption')} written{failed}; {report.seconds:.1f} s")
     if not (report.written or report.failed or report.left):
         note(f"no photo is without a caption by {report.model}")
     if report.left:
@@ -78,7 +82,7 @@ def _show(library: Library, photo: str, json: bool) -> None:
         print_json([{"model": model, "caption": text} for model, text in captions.items()])
     else:
         rows = [(printable(model), printable(text)) for model, text in captions.items()]
-        print_rows(("model", "caption"), rows)
+        print_rows(("model", "~caption"), rows)
     if not captions:
         note("no model wrote a caption for this photo; to have one written: clipsearch caption")
         raise typer.Exit(1)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from clipsearch.cli.options import Index, Json
-from clipsearch.cli.output import note, print_json
+from clipsearch.cli.output import note, print_json, say
 from clipsearch.cli.progress import counting
 from clipsearch.cli.wording import counted, printable
 from clipsearch.ending import STOPPED
@@ -40,6 +40,6 @@ def copy(
         print_json(asdict(copied))
     else:
         size = f"{copied.bytes / 1e6:.1f} MB"
-        print(f"{counted(copied.photos, 'photo')} in {printable(copied.folder)}  ({size})")
+        say(f"{counted(copied.photos, 'photo')} in {printable(copied.folder)}  ({size})")
     if copied.left:
         note(copied.left)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipsearch.cli.options import Device, Index, Json
 from clipsearch.cli.output import note, print_json, print_rows
+from clipsearch.cli.terminal import Colour, coloured, fitted
 from clipsearch.cli.wording import counted, printable
 
 if TYPE_CHECKING:
     from clipsearch.doctor import Finding
 
 COLUMNS = ("area", "what", "state", "found", "what helps")
+_COLOURS: dict[str, Colour] = {"ok": "green", "absent": "yellow", "broken": "red"}
+_STATE, _WHAT = 10, 18  # where these begin on a terminal
 
 
 def doctor(
@@ -38,18 +42,33 @@ def doctor(
         print_json([asdict(finding) for finding in findings])
     else:
         _print(findings)
-        note(_verdict(broken))
+        note(f"{counted(broken, 'thing')} broken", "red") if broken else note("nothing is broken")
     if broken:
         raise typer.Exit(1)
 
 
 def _print(findings: Sequence[Finding]) -> None:
-    rows = [
-        (it.area, printable(it.name), it.state, printable(it.what), printable(it.remedy or ""))
-        for it in findings
-    ]
-    print_rows(COLUMNS, rows)
+    from clipsearch.doctor import summed_up
+
+    if not sys.stdout.isatty():
+        print_rows(COLUMNS, [astuple(it) for it in map(_printable, findings)])
+        return
+    area = ""
+    for it in map(_printable, summed_up(findings)):
+        state = it.state.ljust(_WHAT - _STATE)
+        said = f"{it.area if it.area != area else '':{_STATE}}{state}{_told(it)}"
+        lines = fitted(said, sys.stdout, _WHAT)
+        print(lines.replace(state, coloured(state, _COLOURS[it.state], sys.stdout), 1))
+        if it.remedy:
+            print(fitted(f"{'':{_WHAT}}what helps: {it.remedy}", sys.stdout, _WHAT))
+        area = it.area
+    sys.stdout.flush()
 
 
-def _verdict(broken: int) -> str:
-    return f"{counted(broken, 'thing')} broken" if broken else "nothing is broken"
+def _printable(it: Finding) -> Finding:
+    name, what, remedy = map(printable, (it.name, it.what, it.remedy or ""))
+    return replace(it, name=name, what=what, remedy=remedy)
+
+
+def _told(it: Finding) -> str:
+    return it.what if it.name == it.area else f"{it.name}: {it.what}"

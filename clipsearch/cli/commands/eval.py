@@ -11,6 +11,8 @@ import typer
 
 from clipsearch.cli.options import Device, ImagesFolder, Json, Pairs
 from clipsearch.cli.output import note, print_json, print_rows
+from clipsearch.cli.parsing import completion
+from clipsearch.cli.parsing.commands import Command
 from clipsearch.cli.progress import counting
 from clipsearch.cli.retrieval import IN_PERCENT, percent, print_retrieval
 from clipsearch.cli.wording import counted, printable
@@ -31,6 +33,7 @@ Specs = Annotated[
         "--model",
         metavar="SPEC",
         help="A model, as for clipsearch index. Repeatable. Default: that of a new index.",
+        autocompletion=completion.models,
     ),
 ]
 Precision = Annotated[
@@ -42,7 +45,7 @@ Precision = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=Command)
 def retrieval(
     pairs: Pairs,
     models: Specs = None,
@@ -74,7 +77,7 @@ def retrieval(
         print_retrieval(report)
 
 
-@app.command()
+@app.command(cls=Command)
 def zeroshot(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="A folder with a folder of photos a class.")

@@ -10,6 +10,8 @@ import typer
 
 from clipsearch.cli.options import Json
 from clipsearch.cli.output import note, print_json, print_rows
+from clipsearch.cli.parsing import completion
+from clipsearch.cli.parsing.commands import Command
 from clipsearch.cli.progress import counting
 from clipsearch.cli.retrieval import print_retrieval
 from clipsearch.cli.wording import printable
@@ -28,13 +30,19 @@ def export() -> None:
     """Write a model for other programs and machines."""
 
 
-@app.command()
+@app.command(cls=Command)
 def onnx(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="The folder to write; new or empty.")
     ],
     model: Annotated[
-        str, typer.Option("--model", metavar="SPEC", help="The model, as for clipsearch index.")
+        str,
+        typer.Option(
+            "--model",
+            metavar="SPEC",
+            help="The model, as for clipsearch index.",
+            autocompletion=completion.models,
+        ),
     ] = "default",
     int8: Annotated[
         bool, typer.Option("--int8", help="Keep the weights in 8 bits: smaller, and less exact.")

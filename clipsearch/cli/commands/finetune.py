@@ -12,8 +12,11 @@ import typer
 
 from clipsearch.cli.interrupts import stop_on_signals
 from clipsearch.cli.options import Device, ImagesFolder, Json, Pairs, Workers
-from clipsearch.cli.output import end_with_the_reader, note, print_json
+from clipsearch.cli.output import end_with_the_reader, note, print_json, say
+from clipsearch.cli.parsing import completion
+from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.progress import progress
+from clipsearch.cli.terminal import fitted
 from clipsearch.cli.wording import counted
 from clipsearch.ending import STOPPED
 
@@ -27,7 +30,10 @@ def finetune(
     model: Annotated[
         str,
         typer.Option(
-            "--model", metavar="SPEC", help="What to begin with: a model of open_clip's, or pocket."
+            "--model",
+            metavar="SPEC",
+            help="What to begin with: a model of open_clip's, or pocket.",
+            autocompletion=completion.models,
         ),
     ],
     out: Annotated[
@@ -56,27 +62,51 @@ def finetune(
         typer.Option(metavar="N", help="Photos at a time. Default: 64; for pocket 500."),
     ] = None,
     accumulate: Annotated[
-        int, typer.Option(metavar="N", help="So many batches count as one large one.")
+        int,
+        typer.Option(
+            metavar="N", help="So many batches count as one large one.", rich_help_panel=EXPERTS
+        ),
     ] = 1,
     lr: Annotated[
         float | None,
-        typer.Option(metavar="RATE", help="The highest learning rate. Default: as suits."),
+        typer.Option(
+            metavar="RATE",
+            help="The highest learning rate. Default: as suits.",
+            rich_help_panel=EXPERTS,
+        ),
     ] = None,
     warmup: Annotated[
-        float, typer.Option(metavar="SHARE", help="Of all steps, while the rate rises.")
+        float,
+        typer.Option(
+            metavar="SHARE", help="Of all steps, while the rate rises.", rich_help_panel=EXPERTS
+        ),
     ] = 0.1,
     weight_decay: Annotated[float, typer.Option(metavar="X", help="AdamW's.")] = 0.1,
     precision: Annotated[
-        str, typer.Option(metavar="P", help="bf16 (autocast), fp32, or auto: what pays.")
+        str,
+        typer.Option(
+            metavar="P",
+            help="bf16 (autocast), fp32, or auto: what pays.",
+            rich_help_panel=EXPERTS,
+        ),
     ] = "auto",
     grad_checkpointing: Annotated[
-        bool, typer.Option("--grad-checkpointing", help="Less memory for more time.")
+        bool,
+        typer.Option(
+            "--grad-checkpointing", help="Less memory for more time.", rich_help_panel=EXPERTS
+        ),
     ] = False,
     lock_image: Annotated[
-        bool, typer.Option("--lock-image", help="Leave the image tower as it is (LiT).")
+        bool,
+        typer.Option(
+            "--lock-image", help="Leave the image tower as it is (LiT).", rich_help_panel=EXPERTS
+        ),
     ] = False,
     unlock_groups: Annotated[
-        int, typer.Option(metavar="N", help="But not its last N groups of layers.")
+        int,
+        typer.Option(
+            metavar="N", help="But not its last N groups of layers.", rich_help_panel=EXPERTS
+        ),
     ] = 0,
     from_scratch: Annotated[
         bool,
@@ -87,11 +117,18 @@ def finetune(
     ] = False,
     patience: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Stop when N epochs in a row brought nothing better."),
+        typer.Option(
+            metavar="N",
+            help="Stop when N epochs in a row brought nothing better.",
+            rich_help_panel=EXPERTS,
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="What chance depends on.")] = 0,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where the run in DIR was stopped.")
+        bool,
+        typer.Option(
+            "--resume", help="Go on where the run in DIR was stopped.", rich_help_panel=EXPERTS
+        ),
     ] = False,
     device: Device = "auto",
     workers: Workers = None,
@@ -154,7 +191,7 @@ def _tell(epoch: Epoch, of: int) -> None:
     name = f"epoch {epoch.number}/{of}" if epoch.number else "before"
     loss = "" if epoch.loss is None else f"loss {epoch.loss:.3f}; "
     found = "" if epoch.recall is None else f"{_recalls(epoch.recall)}; "
-    print(f"{name}: {loss}{found}{epoch.seconds:.0f} s", file=sys.stderr)
+    print(fitted(f"{name}: {loss}{found}{epoch.seconds:.0f} s", sys.stderr), file=sys.stderr)
 
 
 def _recalls(recall: Recall) -> str:
@@ -170,14 +207,14 @@ def _recalls(recall: Recall) -> str:
 def _summarize(outcome: Outcome) -> None:
     end_with_the_reader()
     before, best = outcome.epochs[0], outcome.epochs[outcome.best]
-    print(f"learnt   {counted(outcome.photos, 'photo')}, {counted(outcome.captions, 'caption')}")
+    say(f"learnt   {counted(outcome.photos, 'photo')}, {counted(outcome.captions, 'caption')}", 9)
     if before.recall and best.recall:
-        print(f"before   {_recalls(before.recall)}")
-        print(f"epoch {best.number:<2} {_recalls(best.recall)}")
+        say(f"before   {_recalls(before.recall)}", 9)
+        say(f"epoch {best.number:<2} {_recalls(best.recall)}", 9)
         if best.recall.mean <= before.recall.mean:
             note("no epoch was better than the model before; try a smaller --lr, or more photos")
-    print(f"model    {outcome.spec}")
-    print(f"next     clipsearch index FOLDER --model {_quoted(outcome.spec)}")
+    say(f"model    {outcome.spec}", 9)
+    say(f"next     clipsearch index FOLDER --model {_quoted(outcome.spec)}", 9)
 
 
 def _quoted(spec: str | None) -> str:

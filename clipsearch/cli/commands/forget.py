@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.options import Index, KeepFor
-from clipsearch.cli.output import note
+from clipsearch.cli.output import note, say
+from clipsearch.cli.parsing import completion
 from clipsearch.cli.wording import counted, options_of, printable
 
 if TYPE_CHECKING:
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def forget(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A folder or a photo.")],
+    path: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH", help="A folder or a photo.", autocompletion=completion.folders
+        ),
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
     keep_for: KeepFor = None,
     index: Index = None,
@@ -35,7 +41,7 @@ def forget(
             _ask(path, held)
         count = library.forget(path, keep_for=keep_for)
         days = library.status().kept.days if keep_for is None else keep_for
-    print(f"{counted(count, 'photo')} taken out: {printable(path)}", flush=True)
+    say(f"{counted(count, 'photo')} taken out: {printable(path)}")
     if count:
         _tell_how_to_undo(path, held, days)
 

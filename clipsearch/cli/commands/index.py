@@ -7,10 +7,20 @@ from typing import Annotated
 import typer
 
 from clipsearch.cli.interrupts import stop_on_signals
-from clipsearch.cli.options import Device, Folders, Index, Json, KeepFor, ModelSpec, Workers
-from clipsearch.cli.output import end_with_the_reader, note, print_json
+from clipsearch.cli.options import (
+    Device,
+    Folders,
+    Index,
+    Json,
+    KeepFor,
+    ModelSpec,
+    Workers,
+    open_to_index,
+)
+from clipsearch.cli.output import end_with_the_reader, note, print_json, say
+from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.progress import progress
-from clipsearch.cli.reports import FAILED, PREPARING, as_dict, passed_over, summary
+from clipsearch.cli.reports import FAILED, as_dict, passed_over, prepared, summary
 from clipsearch.ending import STOPPED
 
 
@@ -20,7 +30,8 @@ def index(
     model: ModelSpec = None,
     device: Device = "auto",
     batch_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Photos embedded at a time.")
+        int | None,
+        typer.Option(metavar="N", help="Photos embedded at a time.", rich_help_panel=EXPERTS),
     ] = None,
     workers: Workers = None,
     prune: Annotated[
@@ -51,28 +62,49 @@ def index(
         typer.Option("--raw-too/--no-raw-too", help="A RAW file also where its JPEG is. (*)"),
     ] = None,
     max_megapixels: Annotated[
-        int | None, typer.Option(metavar="N", help="Refuse larger pictures. Default: 256.")
+        int | None,
+        typer.Option(
+            metavar="N", help="Refuse larger pictures. Default: 256.", rich_help_panel=EXPERTS
+        ),
     ] = None,
     frames: Annotated[
         int,
-        typer.Option(metavar="N", help="Frames of an animation to look at, not only the first."),
+        typer.Option(
+            metavar="N",
+            help="Frames of an animation to look at, not only the first.",
+            rich_help_panel=EXPERTS,
+        ),
     ] = 1,
     runtime: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="torch, or onnx for ONNX Runtime. Kept with the model."),
+        typer.Option(
+            metavar="NAME",
+            help="torch, or onnx for ONNX Runtime. Kept with the model.",
+            rich_help_panel=EXPERTS,
+        ),
     ] = None,
     ray: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT|local", help="Embed on a Ray cluster (docs/scale.md)."),
+        typer.Option(
+            metavar="HOST:PORT|local",
+            help="Embed on a Ray cluster (docs/scale.md).",
+            rich_help_panel=EXPERTS,
+        ),
     ] = None,
     ray_gpus: Annotated[
         float | None,
-        typer.Option(metavar="N", help="GPUs for one of its processes, such as 0.5. Default: 1."),
+        typer.Option(
+            metavar="N",
+            help="GPUs for one of its processes, such as 0.5. Default: 1.",
+            rich_help_panel=EXPERTS,
+        ),
     ] = None,
     store: Annotated[
         str | None,
         typer.Option(
-            metavar="STORE", help="Where a new index keeps its vectors: milvus:http://HOST:19530."
+            metavar="STORE",
+            help="Where a new index keeps its vectors: milvus:http://HOST:19530.",
+            rich_help_panel=EXPERTS,
         ),
     ] = None,
     keep_for: KeepFor = None,
@@ -83,9 +115,7 @@ def index(
     (*) Remembered with the folder, until said otherwise; an empty GLOB takes patterns back. A
     file .clipsearchignore in any folder, written like a .gitignore, leaves out what matches too.
     """
-    from clipsearch.library import Library
-
-    with Library.open(index, model=model, device=device) as library:
+    with open_to_index(index, paths, model, device) as library:
         with stop_on_signals() as stop, progress() as show:
             report = library.index(
                 paths or (),
@@ -109,14 +139,14 @@ def index(
                 progress=show,
                 stopping=stop.is_set,
             )
-        if json:
-            print_json(as_dict(report))
-        else:
-            end_with_the_reader()
-            print(summary(report), flush=True)
-        if report.complete:
-            with progress(PREPARING):
-                library.export_texts()
+        try:
+            report = prepared(library, report)
+        finally:  # also where somebody does not wait for it
+            if json:
+                print_json(as_dict(report))
+            else:
+                end_with_the_reader()
+                say(summary(report))
     if report.failed:
         note(FAILED)
     if report.passed_over:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipsearch.cli.options import Device, Index, Json, ModelSpec
+from clipsearch.cli.options import Count, Device, Index, Json, ModelSpec
 from clipsearch.cli.output import note, print_json, print_rows
+from clipsearch.cli.parsing import completion
 from clipsearch.cli.progress import counting
 from clipsearch.cli.wording import printable
+from clipsearch.errors import MOST
 
 if TYPE_CHECKING:
+    from clipsearch.photos.files.urls import PhotoPath
     from clipsearch.search.labels.fitting import Label, LabelCount, LabelledPhoto
 
 
@@ -32,11 +36,13 @@ def label(
     ] = None,
     show: Annotated[
         str | None,
-        typer.Option(metavar="LABEL", help="List the photos that this label is the best one of."),
+        typer.Option(
+            metavar="LABEL",
+            help="List the photos that this label is the best one of.",
+            autocompletion=completion.labels,
+        ),
     ] = None,
-    k: Annotated[
-        int, typer.Option("-k", metavar="N", help="How many labels to show, or with --show photos.")
-    ] = 10,
+    k: Count = 10,
     index: Index = None,
     model: ModelSpec = None,
     device: Device = "auto",
@@ -51,26 +57,36 @@ def label(
     from clipsearch.photos.decoding.decode import take_over_pillow
 
     take_over_pillow()
+    most = MOST if k is None else k
+    wanted = most + (0 < most < MOST)  # one more tells whether there are more
     cells: Callable[[Any], tuple[str, ...]]
     columns: tuple[str, ...]
+    file: Callable[[Any], PhotoPath] | None = None  # the one whose path is in the last column
     with (
         Library.open(index, model=model, device=device, create=False) as library,
         counting("labels") as progress,
     ):
         if show is not None:
             columns, cells = (">probability", "path"), _photo_cells
-            found: Sequence[Any] = library.photos_labelled(show, path, labels, k, progress=progress)
+            file = attrgetter("hit.path")
+            found: Sequence[Any] = library.photos_labelled(
+                show, path, labels, wanted, progress=progress
+            )
         elif path is not None and _is_photo(path):
             columns, cells = (">probability", "label"), _label_cells
-            found = library.label(path, labels, k, progress=progress)
+            found = library.label(path, labels, most, progress=progress)
         else:
             columns, cells = (">photos", "label", "example"), _count_cells
-            found = library.count_labels(path, labels, k, progress=progress)
+            file = attrgetter("example")
+            found = library.count_labels(path, labels, wanted, progress=progress)
+    found, is_cut = found[:most], len(found) > most
     if json:
         print_json([it.as_dict(rank) for rank, it in enumerate(found, 1)])
     else:
         rows = [(str(rank), *cells(it)) for rank, it in enumerate(found, 1)]
-        print_rows((">rank", *columns), rows)
+        print_rows((">rank", *columns), rows, list(map(file, found)) if file else ())
+    if is_cut:
+        note(f"these are the first {most}, and there are more: -k {10 * most}, or -k all")
     if not found:
         what = f"no photo is best described by {show!r}" if show else "the index holds no photos"
         note(what)

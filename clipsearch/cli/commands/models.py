@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from clipsearch.cli.options import Index, Json
-from clipsearch.cli.output import print_json, print_rows
+from clipsearch.cli.output import print_json, print_rows, say
+from clipsearch.cli.parsing import completion
+from clipsearch.cli.parsing.commands import Command
 from clipsearch.cli.wording import counted
 from clipsearch.encoders.aliases import ALIASES, Alias
 
@@ -31,9 +33,14 @@ def models(context: typer.Context, json: Json = False) -> None:
     print_rows(COLUMNS, [_row(alias) for alias in ALIASES.values()])
 
 
-@app.command()
+@app.command(cls=Command)
 def download(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="An alias or a model spec.")],
+    spec: Annotated[
+        str,
+        typer.Argument(
+            metavar="SPEC", help="An alias or a model spec.", autocompletion=completion.models
+        ),
+    ],
 ) -> None:
     """Fetch a model's weights, to use it without a network later."""
     from clipsearch import encoders
@@ -41,9 +48,16 @@ def download(
     print(encoders.download(encoders.parse_spec(spec)))
 
 
-@app.command()
+@app.command(cls=Command)
 def remove(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A model that the index holds.")],
+    spec: Annotated[
+        str,
+        typer.Argument(
+            metavar="SPEC",
+            help="A model that the index holds.",
+            autocompletion=completion.held_models,
+        ),
+    ],
     index: Index = None,
 ) -> None:
     """Take one of several models out of an index."""
@@ -51,7 +65,7 @@ def remove(
 
     with OpenIndex.open(index, create=False) as library:
         count = library.remove_model(spec)
-    print(f"{counted(count, 'embedding')} removed: {spec}")
+    say(f"{counted(count, 'embedding')} removed: {spec}")
 
 
 def _row(alias: Alias) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.options import Index, Json
-from clipsearch.cli.output import note, print_json
+from clipsearch.cli.output import note, print_json, say
 from clipsearch.cli.progress import counting
 from clipsearch.ending import STOPPED
 
@@ -41,9 +41,9 @@ def optimize(
         print_json([asdict(one) for one in done])
     else:
         for one in done:
-            print(_summary(one))
+            say(_summary(one))
         if not done:
-            print("the index holds no photos yet")
+            say("the index holds no photos yet")
 
 
 def _summary(one: Optimized) -> str:

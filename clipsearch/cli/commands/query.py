@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +21,8 @@ from clipsearch.cli.options import (
     folders_of,
 )
 from clipsearch.cli.output import Output, answer
+from clipsearch.cli.parsing import completion
+from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.wording import nothing_found
 from clipsearch.errors import InvalidInput
 
@@ -26,13 +31,22 @@ if TYPE_CHECKING:
 
 
 def query(
-    text: Annotated[
-        str,
+    words: Annotated[
+        list[str] | None,
         typer.Argument(
-            metavar="[TEXT]",
+            metavar="[TEXT]...",
             help="What the photo shows; parts as in 'horse + 2*stripes - fence + ./a.jpg'.",
         ),
-    ] = "",
+    ] = None,
+    k: Count = 10,
+    relevant: Relevant = False,
+    hybrid: Annotated[
+        bool,
+        typer.Option(
+            "--hybrid",
+            help="What is in quotes must be written: in names, captions or keywords.",
+        ),
+    ] = False,
     image: Annotated[
         list[str] | None,
         typer.Option(metavar="IMAGE", help="A picture to go with the words. Repeatable."),
@@ -43,25 +57,30 @@ def query(
     ] = None,
     weight: Annotated[
         float | None,
-        typer.Option(metavar="N", help="How much a picture counts; the words count 1. Default: 1."),
+        typer.Option(
+            metavar="N",
+            help="How much a picture counts; the words count 1. Default: 1.",
+            rich_help_panel=EXPERTS,
+        ),
     ] = None,
     allow_url: AllowUrl = False,
-    k: Count = 10,
-    relevant: Relevant = False,
-    hybrid: Annotated[
-        bool,
-        typer.Option(
-            "--hybrid",
-            help="Look in names, captions and keywords too; quoted words must occur there.",
-        ),
-    ] = False,
     rerank: Annotated[
         str | None,
         typer.Option(
             metavar="MODEL",
             help="Order the first 32 by a model that compares them with the words: blip.",
+            autocompletion=completion.matchers,
+            rich_help_panel=EXPERTS,
         ),
     ] = None,
+    no_hybrid: Annotated[
+        bool,
+        typer.Option(
+            "--no-hybrid",
+            help="Look at pictures alone, and not at names, captions and keywords too.",
+            rich_help_panel=EXPERTS,
+        ),
+    ] = False,
     exact: Exact = False,
     index: Index = None,
     mounted: Mounted = None,
@@ -74,6 +93,9 @@ def query(
     """Find photos by words, by pictures, or by both together."""
     from clipsearch.library import Library
 
+    text = _joined(words or ())
+    if hybrid and no_hybrid:
+        raise InvalidInput("--hybrid and --no-hybrid exclude each other; choose one")
     if weight is not None and not image:
         raise InvalidInput("--weight is that of pictures: give one with --image; words: '2*dog'")
     with Library.open(
@@ -89,7 +111,7 @@ def query(
             allow_url=allow_url,
             exact=exact,
             relevant=relevant,
-            hybrid=hybrid,
+            hybrid=hybrid or (False if no_hybrid else None),
             rerank=rerank,
             isolated=True,
         )
@@ -101,3 +123,17 @@ def query(
         nothing = nothing_found(filters, relevant)
     title = " + ".join(filter(None, parts))
     answer(hits, output, title, nothing, by_sight=not hybrid)
+
+
+def _joined(words: Sequence[str]) -> str:
+    """The words as one question, as if they had stood in quotes.
+
+    Raises:
+        InvalidInput: a picture among them, which would count as words.
+    """
+    from clipsearch.search.question import names_picture
+
+    for before, word in pairwise(words):
+        if names_picture(word) and os.path.isfile(word) and before not in ("+", "-"):
+            raise InvalidInput(f"{word} is a picture; a sign goes before it: {before} + {word}")
+    return " ".join(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,8 +30,8 @@ def score(
 ) -> None:
     """Compare any pictures with any texts.
 
-    Gives cosines, and probabilities among the texts (by SigLIP, of each by itself), by the model
-    of the index, or without an index by --model.
+    Gives cosines, and probabilities among the texts, of which it takes two or more (by SigLIP, of
+    each by itself), by the model of the index, or without an index by --model.
     """
     from clipsearch import scores as scoring
     from clipsearch.photos.decoding.decode import take_over_pillow
@@ -43,7 +44,9 @@ def score(
     if json:
         print_json(_as_json(paths, texts, scores))
     else:
-        print_rows((">score", ">probability", "text", "path"), _rows(paths, texts, scores))
+        columns = (">score", ">probability", "~text", "path")
+        files = [path for path in paths for _ in texts]
+        print_rows(columns, _rows(paths, texts, scores), files)
 
 
 def _as_json(images: Sequence[PhotoPath], texts: Sequence[str], scores: Scores) -> dict[str, Any]:
@@ -67,10 +70,14 @@ def _rows(
     return [
         (
             f"{scores.cosines[row, column]:.4f}",
-            f"{scores.probabilities[row, column]:.3f}",
+            _share(scores.probabilities[row, column]),
             printable(text),
             printable(str(image)),
         )
         for row, image in enumerate(images)
         for column, text in enumerate(texts)
     ]
+
+
+def _share(probability: float) -> str:
+    return "-" if math.isnan(probability) else f"{probability:.3f}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from clipsearch.cli.options import Device, Index, ModelSpec, Mounted, folders_of
+from clipsearch.cli.output import note
+from clipsearch.cli.wording import printable
 from clipsearch.errors import InvalidInput
 
 
@@ -43,21 +44,26 @@ def serve(
     take_over_pillow()
 
     folders = folders_of(mounted)
+    # Who names an index means one that is there.
+    offered = server.offered_folder() if index is None and not folders else None
 
-    def open_library() -> Library:
-        return Library.open(index, model=model, device=device, create=False, mounted=folders)
+    def open_library(create: bool = False) -> Library:
+        return Library.open(index, model=model, device=device, create=create, mounted=folders)
 
-    with open_library() as library:  # before anything else is said
-        if watch:
-            library.check_writable()
     access = server.check_access(host, token, allow_origin or [])
     listening = server.listen(host, port)
     address = server.address_of(listening, access)
-
-    def ready() -> None:
-        print(f"clipsearch: serving {address} (Ctrl-C stops)", file=sys.stderr, flush=True)
-        if open:
-            typer.launch(address)
-
     with listening:
-        server.run(open_library, listening, access, watch, ready)
+        with open_library(offered is not None) as library:  # before anything else is said
+            offers = offered is not None and not library.count()
+            if watch:
+                library.check_writable()
+
+        def ready() -> None:
+            note(f"serving {address} (Ctrl-C stops)")
+            if offers:
+                note(f"there are no photos yet; the page offers to index {printable(str(offered))}")
+            if open:
+                typer.launch(address)
+
+        server.run(open_library, listening, access, watch, ready, offered)

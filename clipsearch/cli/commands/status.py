@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.options import Index, Json
-from clipsearch.cli.output import end_with_the_reader, print_json
+from clipsearch.cli.output import end_with_the_reader, print_json, print_rows, say
 from clipsearch.cli.wording import counted, options_of, printable
 
 if TYPE_CHECKING:
-    from clipsearch.store.status import Status
+    from clipsearch.store.status import ModelStatus, RootStatus, Status
 
 
 def status(
@@ -31,8 +31,8 @@ def status(
         if json:
             print_json(_as_json(held, str(library.folder)))
         elif failures:
-            for path, reason in held.failures:
-                print(f"{printable(path)}\t{printable(reason)}")
+            rows = [(printable(path), printable(reason)) for path, reason in held.failures]
+            print_rows(("path", "~reason"), rows)
         else:
             _print(held, str(library.folder))
 
@@ -44,43 +44,74 @@ def _as_json(held: Status, folder: str) -> dict[str, object]:
 
 
 def _print(held: Status, folder: str) -> None:
-    print(f"index     {printable(folder)}")
+    _say(f"index     {printable(folder)}")
     if held.copy_of:
-        print(f"copy of   {printable(held.copy_of.folder)}, made {held.copy_of.made}")
-    print(f"photos    {held.photos}")
+        _say(f"copy of   {printable(held.copy_of.folder)}, made {held.copy_of.made}")
+    _say(f"photos    {held.photos}{_copies(held)}")
     if run := held.indexing:
         left = f", {run.seconds_left:.0f} s left" if run.seconds_left is not None else ""
-        print(f"indexing  {run.done} of {run.total} files, {run.rate:.1f}/s{left}")
+        _say(f"indexing  {run.done} of {run.total} files, {run.rate:.1f}/s{left}")
     for root in held.roots:
-        missing = "" if root.present else "  (not there now; its photos are kept)"
-        print(f"folder    {printable(root.path)}  {counted(root.photos, 'photo')}{missing}")
+        photos = counted(root.photos, "photo")
+        _say(f"folder    {printable(root.path)}  {photos}{_missing(root)}")
         if rules := options_of(root.rules):
-            print(f"          {printable(rules)}")
+            _say(f"          {printable(rules)}")
         for folder, inner in root.folders.items():
             if rules := options_of(inner):
-                print(f"          {printable(folder)}: {printable(rules)}")
+                _say(f"          {printable(folder)}: {printable(rules)}")
     for model in held.models:
         count = counted(model.vectors, "embedding")
         by = ", by ONNX Runtime" if model.runtime == "onnx" else ""
-        print(f"model     {model.spec}  {count} of {model.dim} numbers{by}")
+        _say(f"model     {model.spec}  {count} of {model.dim} numbers{by}{_lacking(model, held)}")
         if model.note:
-            print(f"          {model.note}")
+            _say(f"          {model.note}")
     for name, captions in held.captions.items():
-        print(f"captions  {captions} by {printable(name)}")
+        _say(f"captions  {captions} by {printable(name)}")
     if held.store != "faiss":
-        print(f"store     {held.store}")
+        _say(f"store     {held.store}")
     sizes = held.bytes
-    print(
+    _say(
         f"on disk   {_megabytes(sizes['total'])}"
         f"  (catalog {_megabytes(sizes['catalog'])}, vectors {_megabytes(sizes['vectors'])})"
     )
     if held.kept.contents:
         what = f"{counted(held.kept.contents, 'content')} that left, {_megabytes(held.kept.bytes)}"
-        print(
-            f"kept      {what}, for {held.kept.days} days: clipsearch index --keep-for 0 frees it"
-        )
+        _say(f"kept      {what}, for {held.kept.days} days: clipsearch index --keep-for 0 frees it")
     if held.failures:
-        print(f"failed    {counted(len(held.failures), 'file')}: clipsearch status --failures")
+        _say(f"failed    {counted(len(held.failures), 'file')}: clipsearch status --failures")
+
+
+def _say(text: str) -> None:
+    say(text, hang=10)
+
+
+def _copies(held: Status) -> str:
+    copies = held.photos - held.contents
+    if not copies:
+        return ""
+    said = "is a copy of another" if copies == 1 else "are copies of others"
+    return f", of which {copies} {said}; copies share an embedding"
+
+
+def _missing(root: RootStatus) -> str:
+    if root.present:
+        return ""
+    if root.photos:
+        return "  (not there now; its photos are kept)"
+    import shlex
+
+    path = printable(shlex.quote(root.path))
+    return f"  (not there now; clipsearch forget {path} takes it off this list)"
+
+
+def _lacking(model: ModelStatus, held: Status) -> str:
+    """What is said of a model that has not seen all photos, or answers before the others."""
+    lacking = held.contents - model.vectors
+    if lacking > 0:
+        name = "" if len(held.models) == 1 else f" --model {model.spec}"
+        return f"; {lacking} to come: clipsearch index{name}"
+    is_first_of_several = model is held.models[0] and len(held.models) > 1
+    return "; answers where no --model is named" if is_first_of_several else ""
 
 
 def _megabytes(size: int) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.options import Index, Json
-from clipsearch.cli.output import note, print_json
+from clipsearch.cli.output import note, print_json, say
+from clipsearch.cli.parsing.commands import Command
 from clipsearch.cli.progress import counting
 from clipsearch.cli.wording import counted
 from clipsearch.ending import STOPPED
@@ -28,7 +29,7 @@ def store() -> None:
     """Say where the vectors are that are searched."""
 
 
-@app.command()
+@app.command(cls=Command)
 def move(
     store: Annotated[
         str, typer.Argument(metavar="STORE", help="faiss, or milvus:http://HOST:19530.")
@@ -53,7 +54,7 @@ def move(
     if json:
         print_json(asdict(moved))
     else:
-        print(_summary(moved))
+        say(_summary(moved))
     if moved.left:
         note(moved.left)
 

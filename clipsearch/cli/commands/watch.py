@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.interrupts import stop_on_signals
-from clipsearch.cli.options import Device, Folders, Index, Json, ModelSpec
-from clipsearch.cli.output import note
+from clipsearch.cli.options import Device, Folders, Index, Json, ModelSpec, open_to_index
+from clipsearch.cli.output import note, say
 from clipsearch.cli.progress import progress
-from clipsearch.cli.reports import FAILED, PREPARING, as_dict, passed_over, summary
+from clipsearch.cli.reports import FAILED, as_dict, passed_over, prepared, summary
 from clipsearch.cli.wording import counted
 
 if TYPE_CHECKING:
@@ -36,10 +36,8 @@ def watch(
 
     Folders on a network, and those that the system cannot watch, are looked at every 30 seconds.
     """
-    from clipsearch.library import Library
-
     with (
-        Library.open(index, model=model, device=device) as library,
+        open_to_index(index, paths, model, device) as library,
         stop_on_signals() as stop,
         ExitStack() as first_look,
     ):
@@ -53,11 +51,13 @@ def watch(
         def tell(report: IndexReport) -> None:
             nonlocal is_first
             first_look.close()
+            if not stop.is_set():
+                report = prepared(library, report)
             try:
                 if json:
                     print(json_format.dumps(as_dict(report)), flush=True)
                 else:
-                    print(summary(report) if is_first else _line(report), flush=True)
+                    say(summary(report) if is_first else _line(report))
             except BrokenPipeError:
                 _end_output()
                 stop.set()
@@ -65,11 +65,8 @@ def watch(
                 note(FAILED)
             if is_first and report.passed_over:
                 note(passed_over(report))
-            if report.complete and not stop.is_set():
-                with progress(PREPARING):
-                    library.export_texts()
-                if is_first and sys.stderr.isatty():
-                    note("watching; Ctrl-C ends it")
+            if is_first and report.complete and not stop.is_set() and sys.stderr.isatty():
+                note("watching; Ctrl-C ends it")
             is_first = False
 
         library.watch(

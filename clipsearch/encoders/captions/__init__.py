@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from clipsearch.encoders.spec import parse_spec
-from clipsearch.errors import ModelError
+from clipsearch.errors import ModelError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,8 +114,9 @@ def _whole_name(text: str, aliases: dict[str, str]) -> str:
     if _is_coca(name) or _is_repository(name.split("/")):
         return name
     raise ModelError(
-        f"{text!r} names no such model. Write one of {', '.join(aliases)}, a repository"
-        " of the Hugging Face hub (ORG/NAME), or a folder that holds one."
+        f"{text!r} names no such model{did_you_mean(name, aliases) or '.'} Write one of"
+        f" {', '.join(aliases)}, a repository of the Hugging Face hub (ORG/NAME), or a"
+        " folder that holds one."
     )
 
 

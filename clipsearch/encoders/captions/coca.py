@@ -11,9 +11,13 @@ import torch
 from clipsearch.encoders.images import Pixels, in_halves
 from clipsearch.encoders.openclip.encoder import bare
 from clipsearch.encoders.spec import Spec
-from clipsearch.errors import ModelError
+from clipsearch.errors import ModelError, WeightsUnavailable, arg
 
 SHORTEST, LONGEST = 5, 30  # tokens, as open_clip's own `generate` takes if nothing is said
+_WAYS_ON = (
+    "Connect to the internet once; or name the file of its weights, as"
+    f" {arg('model')} coca_ViT-B-32:FILE does."
+)
 
 
 class CocaCaptioner:
@@ -24,7 +28,10 @@ class CocaCaptioner:
     """
 
     def __init__(self, spec: Spec, device: str) -> None:
-        model, self.prepare = bare(spec)
+        try:
+            model, self.prepare = bare(spec)
+        except WeightsUnavailable as error:
+            raise error.advising(_WAYS_ON) from error
         if not hasattr(model, "text_decoder"):
             raise ModelError(f"{spec} writes no captions: of open_clip's models only CoCa does")
         self._model: Any = model.to(device)

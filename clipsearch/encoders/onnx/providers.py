@@ -43,3 +43,14 @@ def pick_provider(device: str, available: Sequence[str]) -> tuple[str, dict[str,
         )
     options = {"device_id": number} if number and kind != "cpu" else {}
     return name, options | ({"device_type": "GPU"} if kind == "xpu" else {})
+
+
+def has_provider(device: str) -> bool:
+    """Whether onnxruntime is here and has an execution provider for a device."""
+    try:
+        import onnxruntime
+
+        pick_provider(device, onnxruntime.get_available_providers())
+    except (ImportError, InvalidInput):
+        return False
+    return True

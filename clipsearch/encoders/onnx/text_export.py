@@ -52,10 +52,11 @@ class TextExport:
     rules: TokenRules
 
 
-def export_texts(encoder: Encoder) -> bool:
+def export_texts(encoder: Encoder, step: Callable[[], None] = lambda: None) -> bool:
     """Export an encoder's text tower unless that is done; gives whether there is one now.
 
-    Not every tower can be exported. One that gives other vectors than torch is not kept.
+    Not every tower can be exported. One that gives other vectors than torch is not kept. `step` is
+    called when it is traced, optimized and compared.
     """
     folder = folder_of(encoder.weights, encoder.preprocess)
     if folder.is_dir():
@@ -67,7 +68,7 @@ def export_texts(encoder: Encoder) -> bool:
         log.debug("no text tower was exported: %s", error)
         return False
     try:
-        worked = _export_into(scratch, encoder)
+        worked = _export_into(scratch, encoder, step)
         if not worked:
             # An empty folder says that it was tried, and need not be again.
             for file in scratch.iterdir():
@@ -81,9 +82,9 @@ def export_texts(encoder: Encoder) -> bool:
     return worked
 
 
-def _export_into(folder: Path, encoder: Encoder) -> bool:
+def _export_into(folder: Path, encoder: Encoder, step: Callable[[], None]) -> bool:
     try:
-        (least,) = write_texts(folder, encoder)
+        (least,) = write_texts(folder, encoder, step=step)
         log.debug("the exported text tower's least cosine with torch's is %.6f", least)
     except ClipsearchError as error:
         log.debug("%s", error)
@@ -92,12 +93,16 @@ def _export_into(folder: Path, encoder: Encoder) -> bool:
 
 
 def write_texts(
-    folder: Path, encoder: Encoder, smaller: Callable[[Path, Path], None] | None = None
+    folder: Path,
+    encoder: Encoder,
+    smaller: Callable[[Path, Path], None] | None = None,
+    step: Callable[[], None] = lambda: None,
 ) -> tuple[float, ...]:
     """Write an encoder's text tower and what it reads into a folder.
 
     Gives the least cosine of its embeddings with torch's. `smaller` makes another file of the
-    tower's, to be kept in its place; the least cosine of that one is then given too.
+    tower's, to be kept in its place; the least cosine of that one is then given too. `step` is as
+    for `export_texts`.
 
     Raises:
         ModelError: it cannot be exported, or gives other vectors than torch.
@@ -114,10 +119,13 @@ def write_texts(
     plain, quantized = folder / "plain.onnx", folder / "smaller.onnx"
     try:
         _trace_texts(found, plain)
+        step()
         _optimize(plain, folder / TOWER)
+        step()
         expected = encoder.encode_texts(PROBES)
         least = [least_cosine(ExportedTexts(folder).encode_texts(PROBES), expected)]
         check("text", least[0])
+        step()
         if smaller:
             smaller(plain, quantized)
             _optimize(quantized, folder / TOWER)

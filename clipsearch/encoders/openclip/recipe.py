@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections import Counter
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from open_clip.factory import load_state_dict
 from clipsearch.encoders.aliases import OPEN_CLIP_FILES
 from clipsearch.encoders.hub import from_hub, offline
 from clipsearch.encoders.spec import HUB, Spec, weights_in
-from clipsearch.errors import ModelError, first_line
+from clipsearch.errors import ModelError, did_you_mean, first_line
 
 # Only OpenAI's own state dicts hold these, as leftovers of their TorchScript archives.
 OPENAI_KEYS = frozenset({"input_resolution", "context_length", "vocab_size"})
@@ -131,8 +130,8 @@ def _trained_with_quick_gelu(name: str, file: str) -> bool:
         return True
     raise ModelError(
         f"{file} does not tell whether it was trained with QuickGELU, and {name} exists with"
-        " and without;\nwith the wrong one the scores are silently wrong. Weights from OpenAI,"
-        f" DFN or MetaCLIP: write {name}-quickgelu:FILE;\nLAION, DataComp and most others:"
+        " and without; with the wrong one the scores are silently wrong. Weights from OpenAI,"
+        f" DFN or MetaCLIP: write {name}-quickgelu:FILE; LAION, DataComp and most others:"
         f" {name}-gelu:FILE."
     )
 
@@ -152,9 +151,8 @@ def architecture(name: str) -> dict[str, Any]:
     """
     config: dict[str, Any] | None = open_clip.get_model_config(name)
     if config is None:
-        near = difflib.get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.5)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise ModelError(f"open_clip has no architecture {name!r}.{hint}")
+        hint = did_you_mean(name, open_clip.list_models(), 0.5)
+        raise ModelError(f"open_clip has no architecture {name!r}{hint}")
     return config
 
 
@@ -201,5 +199,5 @@ def _load_weights(model: Any, recipe: Recipe) -> None:
             f"the weights in {recipe.checkpoint} cannot be used for {recipe.architecture}:\n"
             f"  {first_line(error)}\n"
             "Give a .safetensors file or a .pt of plain tensors, made for that architecture."
-            " A TorchScript archive or a pickle\nof other objects can run code, and is refused."
+            " A TorchScript archive or a pickle of other objects can run code, and is refused."
         ) from error

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from clipsearch.encoders.pocket.encoder import CONTEXT, PocketEncoder
 from clipsearch.encoders.pocket.heads import CLASSES, SENTENCE, Scales
+from clipsearch.progress import Progress, untold
 
 TEMPLATES = (
     "{}",
@@ -136,11 +137,14 @@ def class_prompts() -> list[str]:
 
 
 @torch.inference_mode()
-def read(encoder: PocketEncoder, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+def read(
+    encoder: PocketEncoder, texts: Sequence[str], progress: Progress = untold
+) -> tuple[Tensor, Tensor]:
     """Texts to their words' features and starts, as `Texts` keeps them."""
     order = sorted(range(len(texts)), key=lambda row: encoder.count_tokens(texts[row]))
     words: list[Tensor] = [torch.empty(0)] * len(texts)
     for start in range(0, len(texts), TEXTS_AT_A_TIME):  # of like length: little is padding
+        progress(start, len(texts))
         rows = order[start : start + TEXTS_AT_A_TIME]
         found, present = encoder.read([texts[row] for row in rows])
         for row, one, here in zip(rows, found, present, strict=True):

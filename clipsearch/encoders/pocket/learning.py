@@ -10,6 +10,7 @@ import copy
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -139,7 +140,9 @@ class PocketLearner:
         pooled, logits = (torch.cat(parts) for parts in zip(*others, strict=True))
         photos = Photos(torch.from_numpy(maps[: len(numbers)]), pooled, logits)
         captions = [list(lessons.captions[number]) for number in numbers]
-        texts = Texts(*read(self._encoder, [text for some in captions for text in some]))
+        said = [text for some in captions for text in some]
+        tick = partial(lessons.tick, what="reading the captions")
+        texts = Texts(*read(self._encoder, said, tick))
         prompts = Texts(*read(self._encoder, class_prompts()))
         weight, bias = (part.cpu() for part in self._encoder.classifier())
         return features([photos], texts, list(map(len, captions)), prompts, (weight, bias))

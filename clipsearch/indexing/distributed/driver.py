@@ -138,7 +138,7 @@ def _check(report: Report, work: Sequence[Work]) -> None:
         if os.path.exists(path):
             raise ClusterError(
                 f"the machine {report.machine} does not see {os.path.dirname(path)}, which is here;"
-                "\nmount it there at the same place, for the user that Ray runs as, and run again"
+                " mount it there at the same place, for the user that Ray runs as, and run again"
             )
 
 

@@ -164,6 +164,16 @@ def decode(
             return Photo(to_rgb(_upright(opened)), replace(facts, flaw=flaw))
 
 
+def exif_of(content: bytes) -> Image.Exif:
+    """The EXIF block of an image file, which is decoded no further than that takes.
+
+    Raises:
+        PhotoError: as `decode`, but that damaged pixels may go unseen.
+    """
+    with _reasons():
+        return open_picture(content, 1, MAX_PIXELS).exif
+
+
 def decode_frames(
     content: bytes,
     frames: int,

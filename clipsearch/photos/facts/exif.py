@@ -24,7 +24,7 @@ _HAIR = 1e-4  # degrees, ten metres: so far a rounded number may be beyond a pol
 def read_facts(opened: OpenPicture) -> Facts:
     """The facts of an opened picture, of its content alone; broken metadata counts as none."""
     exif = opened.exif
-    details, gps = _part(exif, ExifTags.IFD.Exif), _part(exif, ExifTags.IFD.GPSInfo)
+    details, gps = part_of(exif, ExifTags.IFD.Exif), part_of(exif, ExifTags.IFD.GPSInfo)
     xmp = read_xmp(opened.image, exif)
     words = read_captions(opened.image, xmp)
     taken_at, taken_from = _taken(exif, details, xmp)
@@ -44,7 +44,8 @@ def read_facts(opened: OpenPicture) -> Facts:
     )
 
 
-def _part(exif: Image.Exif, part: ExifTags.IFD) -> Mapping[int, Any]:
+def part_of(exif: Image.Exif, part: ExifTags.IFD) -> Mapping[int, Any]:
+    """One part of an EXIF block; empty where it is broken."""
     try:
         return exif.get_ifd(part)
     except Exception:  # Pillow's EXIF parser raises nearly anything on hostile bytes

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import islice
 from typing import NamedTuple
 
 from clipsearch.photos.files.inode import Inode
@@ -16,6 +18,9 @@ from clipsearch.photos.scanning.names import (
     is_skipped_folder,
 )
 from clipsearch.photos.scanning.rules import IGNORE_FILE
+
+_LOOKED_AT = 2000  # files that tell whether a folder is one of photos
+_SOME = 3  # photos
 
 OnError = Callable[[str, OSError], None]  # gets a path below the root
 
@@ -39,6 +44,26 @@ class Listing(NamedTuple):
     has_twins: bool  # whether some may show what another one of the folder does
     has_ignore_file: bool
     device: int | None = None
+
+
+def holds_photos(folder: str) -> bool:
+    """Whether a folder is one of photos: most files in it and right below it are, and some are."""
+    files = list(islice(_files_near(folder), _LOOKED_AT))
+    photos = sum(map(is_photo_name, files))
+    return photos >= _SOME and 2 * photos >= len(files)
+
+
+def _files_near(folder: str) -> Iterator[str]:
+    for inner in (folder, *_folders_in(folder)):
+        with suppress(OSError), os.scandir(inner) as entries:
+            yield from (it.name for it in entries if not it.is_dir() and it.name[0] != ".")
+
+
+def _folders_in(folder: str) -> Iterator[str]:
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False) and not is_skipped_folder(entry.name):
+                yield entry.path
 
 
 def list_folder(folder: str | int, prefix: str, follow_links: bool, on_error: OnError) -> Listing:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from typing import Any, TypedDict
 
-from clipsearch.errors import InvalidInput, arg
+from clipsearch.errors import InvalidInput, arg, did_you_mean
 from clipsearch.photos.files.urls import is_below, is_url, normal, path_below
 from clipsearch.photos.scanning.names import EXTENSIONS, RAW_EXTENSIONS
 from clipsearch.search.filtering.dates import parse_date, understood
@@ -284,8 +284,9 @@ def _endings(name: str) -> tuple[str, ...]:
     plain = name.lower().lstrip(".")
     endings = KINDS.get(plain) or ((f".{plain}",) if f".{plain}" in EXTENSIONS else ())
     if not endings:
-        others = ", ".join(sorted({ending[1:] for ending in EXTENSIONS} - KINDS.keys()))
+        others = sorted({ending[1:] for ending in EXTENSIONS} - KINDS.keys())
         raise InvalidInput(
-            f"{arg('type')} {name!r} is unknown; it can be {', '.join(KINDS)}, or {others}"
+            f"{arg('type')} {name!r} is unknown; it can be {', '.join(KINDS)}, or"
+            f" {', '.join(others)}{did_you_mean(plain, [*KINDS, *others])}"
         )
     return endings

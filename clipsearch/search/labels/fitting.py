@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, did_you_mean
 from clipsearch.photos.files.urls import PhotoPath, photo_path
 from clipsearch.search.filtering.filters import Filters, no_photos_below, select
 from clipsearch.search.labels.lists import LabelSet
@@ -210,6 +209,4 @@ def _number(label: str, labels: Sequence[str]) -> int:
     wanted = " ".join(label.split())
     if wanted in labels:
         return labels.index(wanted)
-    near = difflib.get_close_matches(wanted, labels, n=3)
-    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-    raise InvalidInput(f"{label!r} is not among the labels{hint}")
+    raise InvalidInput(f"{label!r} is not among the labels{did_you_mean(wanted, labels)}")

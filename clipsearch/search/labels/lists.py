@@ -18,7 +18,7 @@ import numpy as np
 
 from clipsearch.encoders.imagenet import class_names
 from clipsearch.encoders.rows import embedded_texts, no_embedding
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, did_you_mean
 from clipsearch.models import TextEncoder
 from clipsearch.progress import Progress
 from clipsearch.store.catalog import Model
@@ -157,6 +157,8 @@ def _made_with(model: Model) -> str:
 
 
 def _lines(file: Path) -> list[str]:
+    if not file.exists() and (hint := did_you_mean(str(file), ("imagenet",))):
+        raise InvalidInput(f"there is no list of labels {file}{hint}")
     lines = text_of(file, "list of labels").splitlines()
     return [line for line in lines if not line.startswith("#")]
 

@@ -41,6 +41,11 @@ class Models(Connection):
                 (weights, preprocess, dim, model_id),
             )
 
+    def set_note(self, model_id: int, note: str | None) -> None:
+        """Remember why a model is here that nobody chose, or with None that somebody did."""
+        with self.transaction():
+            self._db.execute("UPDATE models SET note = ? WHERE id = ?", (note, model_id))
+
     def remove_model(self, model_id: int) -> None:
         """Forget a model with its vectors."""
         with self.transaction():

@@ -28,6 +28,11 @@ class Photos(Roots):
         (count,) = self._db.execute(f"SELECT count(*) FROM photos {where}", arguments).fetchone()
         return int(count)
 
+    def count_contents(self) -> int:
+        """How many different contents the photos have; copies are one."""
+        (count,) = self._db.execute("SELECT count(DISTINCT digest) FROM photos").fetchone()
+        return int(count)
+
     def known(self, root_id: int, below: str = "", deep: bool = True) -> dict[str, Known]:
         """What is known of each photo of a root, by its path below the root."""
         return {

@@ -25,7 +25,7 @@ from clipsearch.store.conditions import (
     folded,
     span_below,
 )
-from clipsearch.store.database.fulltext import phrase
+from clipsearch.store.database.fulltext import saying
 from clipsearch.store.database.paths import to_db
 
 
@@ -54,7 +54,7 @@ def selected(photos: Condition) -> Selection:
         case Near():
             return _near(photos)
         case Says(words):
-            return Selection(_SAYS, (phrase(words),))
+            return Selection(_SAYS, (saying(words),))
         case Is():
             return _compared(photos)
 

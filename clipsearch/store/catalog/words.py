@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from clipsearch.store.catalog.connection import Connection
 from clipsearch.store.catalog.facts import path_in
-from clipsearch.store.catalog.selection import VECTOR_OF_PHOTO, selected
+from clipsearch.store.catalog.selection import selected
 from clipsearch.store.conditions import EVERYTHING, Condition
 from clipsearch.store.database import fulltext
 
@@ -77,22 +77,15 @@ class Words(Connection):
         )
         return {digest: path_in(root, path) for digest, root, path in rows}
 
-    def photos_with_words(
-        self, model_id: int, words: Iterable[str], selection: Condition = EVERYTHING
-    ) -> list[tuple[int, float]]:
-        """The selected photos that words are written about: (id, BM25), the lowest and best first.
+    def photos_with_word(self, word: str, most: int) -> list[int]:
+        """The ids of photos that a word is written about, of `most` at most, in no order."""
+        return fulltext.photos_with(self._db, word, most)
 
-        Of those that a model has embedded; the more of the words, the better.
-        """
-        where, wanted = selected(selection), fulltext.any_of(words)
-        if not wanted:
-            return []
-        return self._db.execute(
-            "SELECT rowid, rank FROM words WHERE words MATCH ? AND rowid IN"
-            f" (SELECT id FROM photos WHERE ({where.condition})"
-            f" AND EXISTS ({VECTOR_OF_PHOTO} AND model_id = ?)) ORDER BY rank, rowid",
-            (wanted, *where.values, model_id),
-        ).fetchall()
+    def is_written(self, text: str) -> bool:
+        """Whether words stand one right after the other in what is written about any photo."""
+        wanted = fulltext.saying(text)
+        written = "SELECT 1 FROM words WHERE words MATCH ? LIMIT 1"
+        return bool(wanted and self._db.execute(written, (wanted,)).fetchone())
 
     def rebuild_words(self) -> None:
         """Write the full-text table anew."""

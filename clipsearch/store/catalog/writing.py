@@ -38,7 +38,7 @@ class Writing(Connection):
             self._db.executemany(WRITE_PICTURE, changes.pictures)
             departed.note(self._db, FACT_NAMES, _WRITTEN_OVER, _written_over(changes.photos))
             # A photo may take the place of another, of which the words would stay.
-            self._db.executemany(f"DELETE FROM words WHERE rowid IN ({_PHOTO_AT})", done)
+            fulltext.remove(self._db, _PHOTO_AT, done)
             self._db.executemany(WRITE_PHOTO, [photo_values(photo) for photo in changes.photos])
             fulltext.renew(self._db, f"id IN ({_PHOTO_AT})", done)
             self._delete_photos(changes.dropped)
@@ -95,7 +95,7 @@ class Writing(Connection):
         gone = [(id,) for id in ids]
         departed.note(self._db, FACT_NAMES, "id = ?", gone)
         self._db.executemany("DELETE FROM photos WHERE id = ?", gone)
-        self._db.executemany("DELETE FROM words WHERE rowid = ?", gone)
+        fulltext.remove(self._db, "?", gone)
 
     def sweep(self, digests: Iterable[str] | None = None) -> None:
         """Put aside the vectors of contents that no photo has any more; of these, or of all.

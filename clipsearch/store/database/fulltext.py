@@ -1,6 +1,7 @@
-"""The full-text table: what is written about each photo, in its path, its file and its captions.
+"""The full-text tables: what is written about each photo, in its path, its file and its captions.
 
-Derived from `photos` and `captions`, and written in the transactions that write those.
+`words` has whole words and the parts that names are made of, `inside` what stands within longer
+ones. Derived from `photos` and `captions`, and written in the transactions that write those.
 """
 
 from __future__ import annotations
@@ -9,9 +10,13 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 from unicodedata import normalize
+
+from clipsearch.photos.scanning.names import EXTENSIONS
+from clipsearch.store.database.parts import apart, grams, grams_of
 
 # Scripts that put no spaces between words, or endings onto them: Thai, Lao, Burmese, Khmer, kana,
 # Han and Hangul. Each character counts as a word, and a word as a phrase of them.
@@ -26,14 +31,20 @@ _SELECT = (
     " FROM photos"
 )
 _INSERT = (
-    "INSERT OR REPLACE INTO words (rowid, path, title, caption, keywords, generated)"
-    " VALUES (?, ?, ?, ?, ?, ?)"
+    "INSERT OR REPLACE INTO words (rowid, path, title, caption, keywords, generated, parts)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
+_AT_A_TIME = 10_000  # photos whose words are in memory
+_INSERT_INSIDE = "INSERT OR REPLACE INTO inside (rowid, name) VALUES (?, ?)"
+
+# The possessive of English, with either apostrophe.
+_POSSESSIVE = re.compile(r"(?<=\w)['\u2019]s$", re.IGNORECASE)
 
 
 def rebuild(connection: sqlite3.Connection) -> None:
-    """Write the table anew, for all photos."""
+    """Write the tables anew, for all photos."""
     connection.execute("DELETE FROM words")
+    connection.execute("DELETE FROM inside")
     _write(connection, connection.execute(_SELECT))
 
 
@@ -44,6 +55,27 @@ def renew(
     select = f"{_SELECT} WHERE {condition}"
     for some in values:
         _write(connection, connection.execute(select, some))
+
+
+def remove(connection: sqlite3.Connection, ids: str, values: Sequence[tuple[Any, ...]]) -> None:
+    """Take the words of photos out; `ids` is what gives theirs in SQL, with any of the values."""
+    for table in ("words", "inside"):
+        connection.executemany(f"DELETE FROM {table} WHERE rowid IN ({ids})", values)
+
+
+def photos_with(connection: sqlite3.Connection, word: str, most: int) -> list[int]:
+    """The ids of photos that a word is written about, of `most` at most, in no order.
+
+    As it is, in another form of English, or as a part of a name.
+    """
+    wanted = _any_of(_spellings(word))
+    if wanted is None:
+        return []
+    ids = _matching(connection, "words", wanted, most)
+    within = grams_of(word)
+    if within and _has_inside(connection):
+        ids += _matching(connection, "inside", f'"{within}"', most)
+    return list(dict.fromkeys(ids))[:most]
 
 
 def phrase(text: str) -> str | None:
@@ -58,13 +90,47 @@ def has_words(text: str) -> bool:
     return phrase(text) is not None
 
 
-def any_of(words: Iterable[str]) -> str:
-    """What the full-text search takes for any of these words; "" where none is one."""
-    return " OR ".join(dict.fromkeys(filter(None, map(phrase, words))))
+def saying(text: str) -> str | None:
+    """What the full-text search takes for what stands in quotes; None for no words.
+
+    A file's name is also looked for without its extension, which the table has none of.
+    """
+    return _any_of((text, _stem(text)))
 
 
-def _write(connection: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> None:
-    connection.executemany(_INSERT, _as_words(rows))
+def _any_of(texts: Iterable[str]) -> str | None:
+    return " OR ".join(dict.fromkeys(filter(None, map(phrase, texts)))) or None
+
+
+def _spellings(word: str) -> list[str]:
+    """What may be written for a word of a question."""
+    stem = _POSSESSIVE.sub("", _stem(word))
+    return [word, stem, apart(stem) or stem]
+
+
+def _stem(name: str) -> str:
+    stem, ending = os.path.splitext(name)
+    return stem if ending.lower() in EXTENSIONS else name
+
+
+def _matching(connection: sqlite3.Connection, table: str, wanted: str, most: int) -> list[int]:
+    found = connection.execute(
+        f"SELECT rowid FROM {table} WHERE {table} MATCH ? LIMIT ?", (wanted, most)
+    )
+    return [id for (id,) in found]
+
+
+def _has_inside(connection: sqlite3.Connection) -> bool:
+    """Whether there is such a table: not in an older catalog that may only be read."""
+    named = "SELECT 1 FROM sqlite_schema WHERE name = 'inside'"
+    return connection.execute(named).fetchone() is not None
+
+
+def _write(connection: sqlite3.Connection, rows: Iterator[tuple[Any, ...]]) -> None:
+    while some := list(islice(rows, _AT_A_TIME)):
+        words = list(_as_words(some))
+        connection.executemany(_INSERT, words)
+        connection.executemany(_INSERT_INSIDE, [(id, grams(name)) for id, name, *_ in words])
 
 
 def _as_words(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
@@ -73,8 +139,9 @@ def _as_words(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
             path.decode("utf-8", "replace") if isinstance(path, bytes) else path
         )
         together = " ".join(json.loads(keywords)) if keywords else None
-        texts = (name[0], title, caption, together, generated)
-        yield id, *(text and _spaced(text) for text in texts)
+        texts = [text and _spaced(text) for text in (name[0], title, caption, together, generated)]
+        parts = " ".join(filter(None, (apart(text) for text in texts[:4] if text)))
+        yield id, *texts, parts or None
 
 
 def _spaced(text: str) -> str:

@@ -219,3 +219,18 @@ def m010_seams_and_folder_rules(db: Database) -> None:
         );
         """
     )
+
+
+@migrations()
+def m011_parts_of_names(db: Database) -> None:
+    """The parts of names, and what stands inside them; both are filled after migrating."""
+    db.executescript(
+        """
+        DROP TABLE words;
+        CREATE VIRTUAL TABLE words USING fts5 (
+            path, title, caption, keywords, generated, parts,
+            tokenize = 'porter unicode61 remove_diacritics 2'
+        );
+        CREATE VIRTUAL TABLE inside USING fts5 (name, tokenize = 'unicode61 remove_diacritics 0');
+        """
+    )

@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.exceptions import HTTPException
 
+from clipsearch.photos.decoding.exposure import exposure_of
 from clipsearch.photos.decoding.thumbnail_cache import SIZES
 from clipsearch.photos.files.opening import open_below
 from clipsearch.search.answers import Question
@@ -30,7 +31,15 @@ async def photo(id: Id, backend: OfApp) -> Response:
     stored = await backend.stored(id)
     there = await backend.read(lambda library: library.is_present(stored))
     facts = {"path": stored.row.path, "id": id, **asdict(stored.row.facts), "present": there}
-    return json_answer(facts | {"folder": stored.place.root})
+    return json_answer(facts | {"folder": stored.place.root, "bytes": stored.place.size})
+
+
+@router.get("/exposure", response_model=forms.Exposure)
+async def exposure(id: Id, backend: OfApp) -> Response:
+    """How a photo was exposed, as its file tells."""
+    stored = await backend.stored(id)
+    found = await backend.make(lambda: backend.processes.start(exposure_of, stored.place)())
+    return json_answer(asdict(found))
 
 
 @router.get("/similar", response_model=forms.Found)

@@ -76,6 +76,8 @@ async def _listed(backend: Backend, asked: forms.PageForm) -> Response:
         filters = asked.filters()
         photos = library.photos(filters, asked.k, asked.offset)
         facts = [photo.as_dict(rank) for rank, photo in enumerate(photos, asked.offset + 1)]
-        return [{"score": None, "relevance": None} | it for it in facts], library.count(filters)
+        return [
+            {"score": None, "relevance": None} | it | {"written": 0.0} for it in facts
+        ], library.count(filters)
 
     return page_answer(asked, *await backend.read(ask))

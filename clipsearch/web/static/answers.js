@@ -10,8 +10,8 @@ const FURTHER = 120;
 const CERTAIN = 0.5;
 
 /** Whether an answer stands out; null where nothing tells, as for photos that were not asked for. */
-export const standsOut = ({ relevance }) =>
-  typeof relevance === "number" ? relevance >= CERTAIN : null;
+export const standsOut = ({ relevance, written }) =>
+  written === 1 || (typeof relevance === "number" ? relevance >= CERTAIN : null);
 
 export class Answers {
   hits = [];

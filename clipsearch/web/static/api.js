@@ -1,6 +1,6 @@
 /** The server's answers. Every request goes to where the page came from. */
 
-import { filterParameters } from "./question.js";
+import { filterParameters, isAsked } from "./question.js";
 
 /** An error that the server told in a line; `status` is 0 where there is no server. */
 export class ApiError extends Error {
@@ -26,13 +26,28 @@ async function ask(path, options = {}) {
 /** The server's state: photos, model, and an index run if one is going on. */
 export const status = () => ask("/api/status");
 
+/** Have the server index the folder that its state offers; gives the state. */
+export const takeOffer = () => ask("/api/index", { method: "POST" });
+
 /** One photo's facts. */
 export const photo = (id) => ask(`/api/photos/${id}`);
+
+/** How a photo was exposed, read from its file. */
+export const exposure = (id) => ask(`/api/photos/${id}/exposure`);
 
 /** Folders, cameras and months with their numbers of photos, of the photos that filters leave. */
 export const facets = (filters) => ask(`/api/facets?${filters}`);
 
+/** What photos show, and how many of them. */
+export const labels = () => ask("/api/tags");
+
+/** The same; found out now where that was not done before, which takes a minute or two. */
+export const makeLabels = () => ask("/api/tags", { method: "POST" });
+
 export const originalUrl = (id) => `/api/photos/${id}/original`;
+
+/** The files of several photos, as one zip. */
+export const zipUrl = (ids) => `/api/zip?${new URLSearchParams(ids.map((id) => ["id", id]))}`;
 
 /** The picture at 160, 320, 640 or 1600 pixels. */
 export const thumbnailUrl = (id, size) => `/api/photos/${id}/thumbnail?size=${size}`;
@@ -46,6 +61,7 @@ export function search(question, pictures, { offset, k, signal }) {
   const parameters = filterParameters(question);
   parameters.set("k", k);
   parameters.set("offset", offset);
+  if (question.relevant && isAsked(question)) parameters.set("relevant", question.relevant);
   if (pictures.length > 0 || (question.like !== null && question.q.trim())) {
     return searchWithPictures(question, pictures, parameters, signal);
   }

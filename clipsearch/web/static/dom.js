@@ -33,3 +33,19 @@ export const byId = (id) => document.getElementById(id);
 
 /** The number, or the nearest end of the range if it lies outside. */
 export const clamp = (number, low, high) => Math.min(Math.max(number, low), high);
+
+/** Put a text on the clipboard. */
+export async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // Plain HTTP from another machine has no clipboard interface; the old way still works.
+    const box = el("textarea", { className: "unseen", value: text, ariaHidden: "true" });
+    const focused = document.activeElement;
+    (document.querySelector("dialog[open]") ?? document.body).append(box); // what is outside is inert
+    box.select();
+    document.execCommand("copy");
+    box.remove();
+    focused?.focus({ preventScroll: true });
+  }
+}

@@ -1,16 +1,20 @@
-/** The chips for folder, date, camera and place, and what opens below them. */
+/** The chips for folder, date, camera, place, kind, shape and size, and what opens below them. */
 
 import { byId, el, icon } from "./dom.js";
+import { isAsked } from "./question.js";
 import { baseName, clock, count, figure, parentName, spanName } from "./words.js";
 
 const LONG = 8; // a list of more can be narrowed by typing
 const DISTANCES = ["1km", "5km", "25km", "100km"];
+const SHAPES = { landscape: "Landscape", portrait: "Portrait", square: "Square" };
+const SIZES = ["2MP", "8MP", "12MP", "24MP"];
 
 export class Filters {
   #change;
   #question = null;
-  #facets = { folders: [], cameras: [], months: [], places: 0 };
+  #facets = { folders: [], cameras: [], months: [], places: 0, types: [] };
   #chips;
+  #relevant;
 
   /** @param {(parts: object) => void} change what to do with a filter's new value */
   constructor(change) {
@@ -37,17 +41,40 @@ export class Filters {
         clear: { near: "", within: "", has: [] },
         fill: (panel) => this.#fillPlaces(panel),
       }),
+      new Chip("kind", "Kind", {
+        value: ({ type }) => type.map(kindName).join(", "),
+        clear: { type: [] },
+        fill: (panel) => this.#fillKinds(panel),
+      }),
+      new Chip("shape", "Shape", {
+        value: ({ orientation }) => SHAPES[orientation] ?? orientation,
+        clear: { orientation: "" },
+        fill: (panel) => this.#fillShapes(panel),
+      }),
+      new Chip("size", "Size", {
+        value: ({ min_size: size }) => size && `${leastName(size)} or more`,
+        clear: { min_size: "" },
+        fill: (panel) => this.#fillSizes(panel),
+      }),
     ];
     for (const chip of this.#chips) {
       chip.onclear = () => change(chip.cleared);
       byId("filters").append(chip.element);
       document.body.append(chip.panel);
     }
+    this.#relevant = el("button", {
+      type: "button", className: "open", id: "filter-relevant",
+      onclick: () => change({ relevant: this.#question.relevant ? "" : "true" }),
+    }, el("span", { className: "text" }, "Only what stands out"));
+    byId("filters").append(el("div", { className: "chip" }, this.#relevant));
   }
 
   show(question) {
     this.#question = question;
     for (const chip of this.#chips) chip.show(question);
+    this.#relevant.ariaPressed = String(question.relevant !== "");
+    this.#relevant.parentElement.classList.toggle("set", question.relevant !== "");
+    this.#relevant.parentElement.hidden = !isAsked(question) && !question.relevant;
   }
 
   /** The folders, cameras and months to choose from, as the server's facets. */
@@ -57,15 +84,28 @@ export class Filters {
   }
 
   #fillFolders(panel) {
-    const chosen = new Set(this.#question.folder);
-    panel.append(...choices("checkbox", this.#facets.folders.map(({ path, photos }) => ({
-      text: baseName(path), note: parentName(path), photos, checked: chosen.has(path),
+    this.#fillSeveral(panel, "folder", this.#facets.folders.map(({ path, photos }) => ({
+      value: path, text: baseName(path), note: parentName(path), photos,
+    })), "There are no folders yet.");
+  }
+
+  #fillKinds(panel) {
+    this.#fillSeveral(panel, "type", this.#facets.types.map(({ type, photos }) => ({
+      value: type, text: kindName(type), photos,
+    })), "There are no photos yet.");
+  }
+
+  /** A list of values of which a filter can have several. */
+  #fillSeveral(panel, name, items, none) {
+    const chosen = new Set(this.#question[name]);
+    panel.append(...choices("checkbox", items.map(({ value, ...item }) => ({
+      ...item, checked: chosen.has(value),
       choose: (checked) => {
-        if (checked) chosen.add(path);
-        else chosen.delete(path);
-        this.#change({ folder: [...chosen] });
+        if (checked) chosen.add(value);
+        else chosen.delete(value);
+        this.#change({ [name]: [...chosen] });
       },
-    })), "There are no folders yet."));
+    })), none));
   }
 
   #fillCameras(panel) {
@@ -73,6 +113,32 @@ export class Filters {
       text: name, photos, checked: name === this.#question.camera,
       choose: () => this.#change({ camera: name }),
     })), "No photo tells its camera."));
+  }
+
+  #fillShapes(panel) {
+    panel.append(...choices("radio", Object.entries(SHAPES).map(([name, text]) => ({
+      text, checked: name === this.#question.orientation, choose: () => this.#change({ orientation: name }),
+    }))));
+  }
+
+  #fillSizes(panel) {
+    const { min_size: chosen } = this.#question;
+    const own = el("input", {
+      type: "text", value: SIZES.includes(chosen) ? "" : chosen, placeholder: "1920x1080", ariaLabel: "Pixels at least",
+    });
+    own.addEventListener("input", () => own.setCustomValidity(""));
+    own.addEventListener("change", () => {
+      const size = own.value.replace(/[×*]/g, "x").replace(/\s/g, "");
+      const fits = /^(\d{1,9}x\d{1,9}|\d{1,9}(\.\d{1,3})?mp|\d{1,9}|)$/i.test(size);
+      own.setCustomValidity(fits ? "" : "Pixels, as 1920x1080, 2000 for the longer side, or 8MP");
+      if (own.reportValidity()) this.#change({ min_size: size });
+    });
+    panel.append(
+      ...choices("radio", SIZES.map((size) => ({
+        text: `${leastName(size)} or more`, checked: size === chosen, choose: () => this.#change({ min_size: size }),
+      }))),
+      el("div", { className: "own" }, el("label", {}, "Or pixels at least", own)),
+    );
   }
 
   #fillDates(panel) {
@@ -196,7 +262,8 @@ function choices(type, items, none) {
     const input = el("input", { type, name: "choice", checked });
     input.addEventListener("change", () => choose(input.checked));
     return el("label", { className: "choice", title: note ? `${note}/${text}` : text },
-      input, el("span", {}, text, note ? el("em", {}, note) : null), el("small", { ariaLabel: count(photos) }, figure(photos)));
+      input, el("span", {}, text, note ? el("em", {}, note) : null),
+      photos === undefined ? null : el("small", { ariaLabel: count(photos) }, figure(photos)));
   });
   const list = el("div", { className: "choices", role: "group" }, ...rows);
   if (rows.length <= LONG) return [list];
@@ -207,6 +274,13 @@ function choices(type, items, none) {
   });
   return [narrow, list];
 }
+
+/** "jpeg" as "JPEG". */
+const kindName = (type) => type.toUpperCase();
+
+/** "8MP" as "8 MP", "2000" as "2000 pixels". */
+const leastName = (size) =>
+  /mp$/i.test(size) ? size.replace(/\s*mp$/i, " MP") : size.includes("x") ? size.replace("x", " × ") : `${size} pixels`;
 
 function namesOf(folders) {
   const [first, ...others] = folders.map(baseName);

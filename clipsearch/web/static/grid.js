@@ -19,16 +19,20 @@ export class Grid {
   #shown = new Map(); // block number: element
   #tiles = new Map(); // photo id: element, kept while the same photo is shown again
   #active = 0; // the hit that Tab comes to
+  #anchor = 0; // the hit that was selected last, from which Shift selects
+  #selection;
   #waiting = false;
 
   /**
    * @param {HTMLElement} root
    * @param {{open: (hit) => void, like: (hit) => void, address: (hit) => string,
    *   near: () => void, leave: () => void}} tell `near`: the end is near; `leave`: upwards out of it
+   * @param {import("./selection.js").Selection} selection
    */
-  constructor(root, tell) {
+  constructor(root, tell, selection) {
     this.#root = root;
     this.#tell = tell;
+    this.#selection = selection;
     let width = 0;
     new ResizeObserver(() => {
       if (root.clientWidth !== width) this.#arrange({ keep: width > 0 });
@@ -54,7 +58,7 @@ export class Grid {
     }));
     this.#hits = sections.flatMap((section) => section.hits);
     this.#hold = hold;
-    if (fresh) this.#active = 0;
+    if (fresh) this.#active = this.#anchor = 0;
     this.#arrange({ keep: false });
   }
 
@@ -67,6 +71,12 @@ export class Grid {
     this.#scrollTo(block);
     this.#render();
     this.#tileAt(this.#active)?.querySelector("a").focus({ preventScroll: true });
+  }
+
+  /** Mark the photos that are selected. */
+  mark() {
+    this.#root.classList.toggle("selecting", this.#selection.isOn);
+    for (const [id, tile] of this.#tiles) this.#markTile(tile, id);
   }
 
   /** Put the focus on a photo that was open until now. */
@@ -166,6 +176,7 @@ export class Grid {
     tile.querySelector("a").href = this.#tell.address(hit);
     tile.classList.toggle("dim", standsOut(hit) === false);
     tile.style.width = `${width}px`;
+    this.#markTile(tile, hit.id);
     const number = tile.querySelector(".number");
     number.textContent = numbersOf(hit);
     const image = tile.querySelector("img");
@@ -175,6 +186,11 @@ export class Grid {
       image.src = thumbnailUrl(hit.id, size);
     }
     return tile;
+  }
+
+  #markTile(tile, id) {
+    const chosen = this.#selection.has(id);
+    tile.ariaSelected = tile.querySelector(".check").ariaPressed = String(chosen);
   }
 
   #drop(number, element) {
@@ -253,7 +269,17 @@ export class Grid {
       this.#tell.open(this.#hits[this.#active]);
     } else if (event.key === "m" && !event.ctrlKey) {
       this.#tell.like(this.#hits[this.#active]);
+    } else if (event.key.toLowerCase() === "x" && !event.ctrlKey) {
+      this.#select(this.#active, event.shiftKey);
     }
+  }
+
+  /** Select a photo or leave it; with `through`, select all between the last one and it. */
+  #select(index, through) {
+    const [low, high] = [Math.min(index, this.#anchor), Math.max(index, this.#anchor)];
+    if (through) this.#selection.add(this.#hits.slice(low, high + 1));
+    else this.#selection.toggle(this.#hits[index]);
+    this.#anchor = index;
   }
 
   /** The hit that a key leads to; null leads out of the grid, undefined nowhere. */
@@ -283,11 +309,14 @@ export class Grid {
 
   #click(event) {
     const tile = event.target.closest(".tile");
-    if (!tile || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (!tile || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
-    const hit = this.#hits[Number(tile.dataset.index)];
-    if (event.target.closest("button")) this.#tell.like(hit);
-    else this.#tell.open(hit);
+    const index = Number(tile.dataset.index);
+    // A click without a finger or a mouse is the Enter key's, which opens.
+    const chooses = event.shiftKey || (this.#selection.isOn && event.detail > 0);
+    if (event.target.closest(".like")) this.#tell.like(this.#hits[index]);
+    else if (chooses || event.target.closest(".check")) this.#select(index, event.shiftKey);
+    else this.#tell.open(this.#hits[index]);
   }
 }
 
@@ -315,6 +344,10 @@ function makeTile(hit) {
     "div", { role: "gridcell", className: hit.present === false ? "tile away" : "tile" },
     el("a", { tabIndex: -1, ariaLabel: name + date + away }, image),
     el("span", { className: "number", ariaHidden: "true" }),
+    el("button", {
+      type: "button", className: "check", tabIndex: -1, title: "Select (X)", ariaLabel: `Select ${name}`,
+      ariaPressed: "false",
+    }, icon("check")),
     el("button", {
       type: "button", className: "like", tabIndex: -1, title: "More like this (M)",
       ariaLabel: `More like ${name}`,

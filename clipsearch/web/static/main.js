@@ -2,22 +2,26 @@
 
 import { Answers, standsOut } from "./answers.js";
 import * as api from "./api.js";
-import { byId, el, icon } from "./dom.js";
+import { byId, copyText, el, icon } from "./dom.js";
 import { Filters, openBelow } from "./filters.js";
 import { Grid } from "./grid.js";
 import * as pictures from "./pictures.js";
 import {
-  NOTHING, addressParameters, changed, filterParameters, fromAddress, isAsked, isFiltered, isWords,
+  NOTHING, addressParameters, changed, filterParameters, finished, fromAddress, isAsked, isFiltered, isWords, needsEyes,
   unfiltered,
 } from "./question.js";
 import { cropped } from "./region.js";
 import { sections } from "./sections.js";
+import { Selection } from "./selection.js";
 import { follow } from "./server.js";
 import { Timeline } from "./timeline.js";
 import { Viewer } from "./viewer.js";
+import { Waiting } from "./waiting.js";
+import { Ways } from "./ways.js";
 import { count, photoName } from "./words.js";
 
 const PAUSE = 140; // milliseconds without a key before what was typed is asked
+const COMPLAINT = 1500; // milliseconds until it is said that what was typed makes no sense
 const KEPT = 30; // questions whose answers going back shows at once
 
 const words = byId("words");
@@ -26,26 +30,41 @@ let question = NOTHING;
 let answers = null; // those that are shown
 let asked = null; // those that are waited for, or shown
 let months = []; // of the whole library
+let among = null; // the photos that are looked through, if not the answers
 let pause = 0; // the timer that waits for the next key
+let complaint = 0; // the timer until it is said what is wrong with what was typed
 let typing = false; // whether the last question came by typing: all of that is one step to go back
 const kept = new Map(); // the latest answers, by their question's address
 
+const selection = new Selection({
+  changed: () => grid.mark(),
+  copy: (hits) => copyPaths(hits),
+  open: (hits) => openPhoto(hits[0], hits),
+});
 const grid = new Grid(byId("photos"), {
   open: (hit) => openPhoto(hit),
   like: (hit) => ask({ ...alone(), like: hit.id }),
   address: (hit) => address(question, hit.id),
   near: () => more(),
   leave: () => words.focus(),
-});
+}, selection);
 const viewer = new Viewer({
   close: () => closePhoto(),
   step: (by) => step(by),
   like: (hit, region) => ask({ ...alone(), like: hit.id, region }),
   filter: (parts) => ask(parts),
-  copied: () => toast("The path is copied"),
+  copy: (hit) => copyPaths([hit]),
 });
 const filters = new Filters((parts) => ask(parts));
 const timeline = new Timeline((parts) => ask(parts));
+const ways = new Ways((q) => {
+  ways.remember(q);
+  ask({ q });
+});
+const waiting = new Waiting(() => {
+  dropAnswers();
+  return waitedFor();
+});
 const server = follow({
   changed: () => refresh(),
   back: () => refresh(),
@@ -66,7 +85,7 @@ function address(asked, photo = null) {
 /** Ask the question with some parts changed. */
 function ask(parts, { typed = false } = {}) {
   clearTimeout(pause);
-  const next = changed(question, { q: words.value.trim(), ...parts });
+  const next = changed(question, { q: finished(words.value), ...parts });
   const same = address(next) === address(question);
   if (same && !viewer.isOpen) return;
   if (answers) answers.scroll = scrollY;
@@ -74,7 +93,7 @@ function ask(parts, { typed = false } = {}) {
   else history.pushState(null, "", address(next));
   typing = typed;
   if (viewer.isOpen) viewer.hide();
-  if (words.value.trim() !== next.q) words.value = next.q;
+  if (![words.value.trim(), finished(words.value)].includes(next.q)) words.value = next.q;
   show(next, { restore: same });
 }
 
@@ -82,12 +101,18 @@ function ask(parts, { typed = false } = {}) {
 async function show(next, { restore = false } = {}) {
   question = next;
   showQuestion();
+  clearTimeout(complaint);
+  byId("error").hidden = true;
   asked?.stop();
   const mine = (restore && kept.get(address(next))) || new Answers(next, pictures.blobs(next.pictures));
   asked = mine;
   offerTimeline();
-  if (mine.hits.length === 0 && !(await fetched(mine))) return;
-  if (asked !== mine) return;
+  if (mine.hits.length === 0) {
+    waiting.begin();
+    const there = await fetched(mine);
+    if (asked !== mine || !there) return; // what is asked by now is waited for; or was complained
+  }
+  waiting.end();
   answers = mine;
   keep(mine);
   showAnswers({ fresh: true });
@@ -104,11 +129,19 @@ async function fetched(mine) {
   } catch (error) {
     if (error.name === "AbortError" || asked !== mine) return false;
     if (!(error instanceof api.ApiError)) throw error;
-    tellError(error);
+    // Who is typing may be about to make sense.
+    if (typing && error.status === 400) complaint = setTimeout(() => complain(error), COMPLAINT);
+    else complain(error);
     return false;
   } finally {
     if (asked === mine) byId("photos").removeAttribute("aria-busy");
   }
+}
+
+function complain(error) {
+  dropAnswers();
+  waiting.end();
+  tellError(error);
 }
 
 async function more() {
@@ -174,6 +207,7 @@ function showAnswers({ fresh }) {
   byId("no-match-text").textContent = isFiltered(question)
     ? "No photo passes these filters." : "There is nothing to compare with.";
   byId("no-match-clear").hidden = !isFiltered(question);
+  ways.show(!isAsked(question) && hits.length > 0);
   const summary = summaryOf({ hits, complete, certain, total });
   byId("summary").textContent = summary;
   if (fresh) byId("announcer").textContent = summary;
@@ -190,6 +224,26 @@ function summaryOf({ hits, complete, certain, total }) {
   return `${count(standing)} ${standing === 1 ? "stands" : "stand"} out`;
 }
 
+/** Take away the answers to another question than the one that is asked now. */
+function dropAnswers() {
+  if (!answers || address(answers.question) === address(question)) return;
+  answers = null;
+  grid.show([], { hold: true, fresh: true });
+  byId("nothing").hidden = byId("no-match").hidden = byId("ways").hidden = true;
+  byId("summary").textContent = "";
+}
+
+function waitedFor() {
+  const q = question.q.trim();
+  if (needsEyes(question)) {
+    return server.seesPictures ? { title: "Looking at the picture", text: "" } : {
+      title: "Getting ready to look at pictures",
+      text: "The model is being loaded; only the first picture waits for it.",
+    };
+  }
+  return { title: q ? `Searching for “${q}”` : "Fetching the photos", text: "" };
+}
+
 function tellError(error) {
   const box = byId("error");
   if (error === null || error.status === 0 || error.status === 503) {
@@ -203,12 +257,18 @@ function tellError(error) {
     : `${error.message[0].toUpperCase()}${error.message.slice(1)}.`.replace(/\.\.$/, ".");
 }
 
-function toast(text) {
+async function copyPaths(hits) {
+  await copyText(hits.map(({ path }) => path).join("\n"));
+  toast(hits.length === 1 ? "The path is copied" : `${count(hits.length, "path")} copied`);
+}
+
+function toast(text, milliseconds = 2000) {
   const box = byId("toast");
+  (viewer.isOpen ? byId("viewer") : document.body).append(box); // what is outside is not seen
   box.textContent = text;
   box.classList.add("shown");
   clearTimeout(toast.timer);
-  toast.timer = setTimeout(() => box.classList.remove("shown"), 2000);
+  toast.timer = setTimeout(() => box.classList.remove("shown"), milliseconds);
 }
 
 // What there is to choose from
@@ -217,6 +277,7 @@ async function offerFacets() {
   try {
     const facets = await api.facets("");
     months = facets.months;
+    timeline.span(months);
     filters.offer(facets);
     if (answers && !isAsked(question)) showAnswers({ fresh: false });
     offerTimeline();
@@ -243,7 +304,10 @@ async function offerTimeline() {
 
 // One photo
 
-function openPhoto(hit) {
+/** Open a photo, among the answers or others, to which arrows lead from it. */
+function openPhoto(hit, others = null) {
+  among = others;
+  ways.remember(question.q); // what was found is worth it
   clearTimeout(pause); // words typed a moment ago are asked when the photo is closed again
   history.pushState({ viewer: true }, "", address(question, hit.id));
   showPhoto(hit);
@@ -261,23 +325,24 @@ function hidePhoto() {
   const { id } = viewer.photo;
   viewer.hide();
   grid.focusPhoto(id);
-  if (words.value.trim() !== question.q) ask({}, { typed: true });
+  if (finished(words.value) !== finished(question.q)) ask({}, { typed: true });
 }
 
 function showPhoto(hit) {
-  const hits = answers?.hits ?? [];
+  const hits = among ?? answers?.hits ?? [];
   const index = hits.findIndex(({ id }) => id === hit.id);
   viewer.show(hit, { first: index <= 0, last: index < 0 || index === hits.length - 1 });
   for (const other of [hits[index + 1], hits[index - 1]]) if (index >= 0 && other) viewer.prepare(other);
   document.title = `${photoName(hit)} · clipsearch`;
-  if (index > hits.length - 10) more();
+  if (!among && index > hits.length - 10) more();
 }
 
 async function step(by) {
-  const index = answers?.hits.findIndex(({ id }) => id === viewer.photo.id) ?? -1;
+  const hits = among ?? answers?.hits ?? [];
+  const index = hits.findIndex(({ id }) => id === viewer.photo.id);
   if (index < 0) return;
-  if (index + by === answers.hits.length - 1) await more();
-  const hit = answers.hits[index + by];
+  if (!among && index + by === hits.length - 1) await more();
+  const hit = hits[index + by];
   if (!hit || !viewer.isOpen) return;
   history.replaceState(history.state, "", address(question, hit.id));
   showPhoto(hit);
@@ -292,7 +357,7 @@ async function followAddress() {
   }
   if (viewer.photo?.id === id) return;
   try {
-    const hit = answers?.hits.find((known) => known.id === id) ?? (await api.photo(id));
+    const hit = (among ?? answers?.hits)?.find((known) => known.id === id) ?? (await api.photo(id));
     showPhoto(hit);
   } catch (error) {
     if (!(error instanceof api.ApiError)) throw error;
@@ -317,8 +382,9 @@ words.addEventListener("keydown", (event) => {
 });
 byId("ask").addEventListener("submit", (event) => {
   event.preventDefault();
-  ask({});
   typing = false;
+  ask({ q: words.value.trim() });
+  ways.remember(finished(question.q));
   if (matchMedia("(pointer: coarse)").matches) words.blur(); // puts the keyboard away
 });
 byId("clear").addEventListener("click", () => {
@@ -335,10 +401,18 @@ byId("no-match-clear").addEventListener("click", () => ask(unfiltered(question))
 
 addEventListener("keydown", (event) => {
   const writing = event.target.closest?.("input, select, textarea, [contenteditable]");
-  if (event.key !== "/" || writing || viewer.isOpen || event.ctrlKey || event.metaKey) return;
+  if (writing || viewer.isOpen || event.ctrlKey || event.metaKey || event.altKey) return;
+  const act = {
+    "/": () => {
+      words.focus();
+      words.select();
+    },
+    ...(selection.isOn && { Escape: () => selection.clear() }),
+    ...(selection.hits.length > 0 && { c: () => copyPaths(selection.hits) }),
+  }[event.key];
+  if (!act || event.defaultPrevented || document.querySelector(":popover-open")) return;
   event.preventDefault();
-  words.focus();
-  words.select();
+  act();
 });
 addEventListener("popstate", async () => {
   clearTimeout(pause);
@@ -356,7 +430,7 @@ pictures.receive((keys) => {
   if (viewer.isOpen) viewer.hide();
   ask({ pictures: [...question.pictures, ...keys], like: null, region: null });
   words.focus();
-});
+}, (reason) => toast(reason, 6000));
 
 // The page's own settings
 
@@ -385,6 +459,7 @@ async function start() {
   const first = fromAddress(location.search);
   words.value = first.q;
   offerFacets();
+  ways.offer();
   await show(changed(first, { pictures: first.pictures.filter(pictures.isHeld) }));
   followAddress();
 }

@@ -15,10 +15,19 @@ export const urlOf = (key) => held.get(key).url;
 /** Whether a picture is still held; after the page was loaded anew it is not. */
 export const isHeld = (key) => held.has(key);
 
-/** Take pictures in by every way there is; `take` gets the keys of new ones. */
-export function receive(take) {
-  const keep = (files) => {
-    const images = [...files].filter((file) => file.type.startsWith("image/") || !file.type);
+/**
+ * Take pictures in by every way there is.
+ * @param {(keys: string[]) => void} take gets the keys of new ones
+ * @param {(reason: string) => void} refuse is told why something was not taken
+ */
+export function receive(take, refuse) {
+  const keep = async (files) => {
+    const given = [...files]; // before anything is waited for: a drop's list is empty then
+    const fits = await Promise.all(given.map(isPicture));
+    const images = given.filter((_, number) => fits[number]);
+    const others = given.filter((_, number) => !fits[number]);
+    if (others.length > 0) refuse(`${others.map(({ name }) => `“${name}”`).join(", ")} ${others.length === 1 ? "is no picture" : "are no pictures"}`);
+    else if (images.length > MOST) refuse(`${MOST} pictures at most; these are the first`);
     const keys = images.slice(0, MOST).map((blob) => {
       const key = crypto.getRandomValues(new Uint32Array(1))[0].toString(36);
       held.set(key, { blob, url: URL.createObjectURL(blob) });
@@ -38,6 +47,16 @@ export function receive(take) {
     event.preventDefault();
     keep(event.clipboardData.files);
   });
+}
+
+/** Whether a file may be a picture: of what a browser does not know, the server tells. */
+async function isPicture(file) {
+  if (file.type && !file.type.startsWith("image/")) return false;
+  try {
+    return (await file.slice(0, 1).arrayBuffer()).byteLength > 0;
+  } catch {
+    return false; // a folder
+  }
 }
 
 function receiveDrops(keep) {

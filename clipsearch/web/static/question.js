@@ -13,23 +13,37 @@
  * @property {string} near "latitude,longitude"
  * @property {string} within "5km"
  * @property {string[]} has facts that photos must have, as "gps"
+ * @property {string[]} type kinds of files, as "jpeg" or "raw"
+ * @property {string} orientation "landscape", "portrait" or "square"
+ * @property {string} min_size "8MP", "1920x1080" or "2000" (the longer side)
+ * @property {string} relevant "true" for only what stands out
  */
 
 /** @type {Question} */
 export const NOTHING = Object.freeze({
   q: "", like: null, region: null, pictures: [],
   folder: [], since: "", until: "", camera: "", near: "", within: "", has: [],
+  type: [], orientation: "", min_size: "", relevant: "",
 });
 
-const FILTERS = ["folder", "since", "until", "camera", "near", "within", "has"];
-const LISTS = new Set(["folder", "has", "pictures"]);
+const FILTERS = ["folder", "since", "until", "camera", "near", "within", "has", "type", "orientation", "min_size"];
+const LISTS = new Set(["folder", "has", "type", "pictures"]);
+
+// A sign, a factor or quotes with nothing after them yet.
+const UNFINISHED = /(?:(?:^|\s+)[+-](?:\s+[^\s*"]+\s*\*)?|^[^\s*"]+\s*\*|(?:^|\s+)""?)\s*$/;
+
+/** Words as far as they say something, while they are typed: "beach" of "beach +". */
+export function finished(text) {
+  const rest = text.replace(UNFINISHED, "").trim();
+  return rest === text.trim() ? rest : finished(rest);
+}
 
 /** The question with some of its parts replaced. */
 export const changed = (question, parts) => ({ ...question, ...parts });
 
 /** The question without its filters. */
 export const unfiltered = (question) =>
-  changed(question, Object.fromEntries(FILTERS.map((name) => [name, NOTHING[name]])));
+  changed(question, Object.fromEntries([...FILTERS, "relevant"].map((name) => [name, NOTHING[name]])));
 
 /** Whether anything is asked; if not, the library itself is shown. */
 export const isAsked = (question) =>
@@ -39,8 +53,12 @@ export const isAsked = (question) =>
 export const isWords = (question) =>
   isAsked(question) && question.like === null && question.pictures.length === 0;
 
+/** Whether the server has to look at a picture for it, and not only to compare what it knows. */
+export const needsEyes = ({ q, like, region, pictures }) =>
+  pictures.length > 0 || region !== null || (like !== null && q.trim() !== "");
+
 /** Whether any filter is set. */
-export const isFiltered = (question) => filterParameters(question).size > 0;
+export const isFiltered = (question) => filterParameters(question).size > 0 || question.relevant !== "";
 
 /** The filters as parameters, with `without` left out. */
 export function filterParameters(question, without = []) {
@@ -49,7 +67,7 @@ export function filterParameters(question, without = []) {
 
 /** The whole question as parameters: what the address holds, and one text for each question. */
 export function addressParameters(question) {
-  return parameters(question, ["q", "like", "region", "pictures", ...FILTERS]);
+  return parameters(question, ["q", "like", "region", "pictures", ...FILTERS, "relevant"]);
 }
 
 /** The question that an address holds. */

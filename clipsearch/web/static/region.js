@@ -9,7 +9,9 @@ export class Region {
   #frame;
   #box;
   #tell;
-  #drawing = false; // whether a finger draws, too; a mouse always does
+  #drawing = false; // whether a finger draws, too
+  /** Whether a mouse draws where drawing was not asked for. */
+  mouseDraws = true;
   #rectangle = null; // {x, y, width, height}, of the photo, 0 to 1
 
   /**
@@ -84,7 +86,8 @@ export class Region {
   }
 
   #start(event) {
-    if (event.button !== 0 || (event.pointerType === "touch" && !this.#drawing)) return;
+    const draws = this.#drawing || (this.mouseDraws && event.pointerType !== "touch");
+    if (event.button !== 0 || !draws) return;
     event.preventDefault();
     const from = this.#place(event);
     const move = (moved) => {

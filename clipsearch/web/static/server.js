@@ -28,6 +28,7 @@ class Server {
 
   constructor(tell) {
     this.#tell = tell;
+    byId("offer-take").addEventListener("click", () => this.#takeOffer());
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden) this.look();
     });
@@ -36,6 +37,11 @@ class Server {
   /** Whether there are no photos at all. */
   get isEmpty() {
     return this.#status?.photos === 0;
+  }
+
+  /** Whether what looks at pictures is loaded. */
+  get seesPictures() {
+    return this.#status?.pictures !== "loading";
   }
 
   /** A request has failed: look at once. */
@@ -59,7 +65,7 @@ class Server {
     this.#show(status);
     if (this.#well && !wasWell) this.#tell.back();
     else if (status) this.#tellNews(status);
-    const calm = this.#well && !status.indexing;
+    const calm = this.#well && !status.indexing && !status.offer?.taken && this.seesPictures;
     clearTimeout(this.#timer);
     if (!document.hidden) this.#timer = setTimeout(() => this.look(), calm ? CALM : BUSY);
   }
@@ -74,8 +80,28 @@ class Server {
   #show(status) {
     byId("gone").hidden = status !== null;
     byId("loading").hidden = status?.state !== "loading";
-    byId("empty").hidden = status?.photos !== 0 || Boolean(status.indexing);
-    this.#showIndexing(status?.indexing);
+    const offer = status?.offer;
+    const run = status?.indexing ?? (offer?.taken ? { done: 0, total: 0 } : null); // it is about to begin
+    byId("empty").hidden = status?.photos !== 0 || Boolean(run);
+    this.#showOffer(offer);
+    this.#showIndexing(run);
+  }
+
+  #showOffer(offer) {
+    byId("offer").hidden = !offer;
+    if (!offer) return;
+    byId("offer-folder").textContent = offer.folder;
+    byId("offer-problem").hidden = !offer.problem;
+    byId("offer-problem").textContent = offer.problem ?? "";
+  }
+
+  async #takeOffer() {
+    try {
+      await api.takeOffer();
+    } catch (error) {
+      if (!(error instanceof api.ApiError)) throw error; // the next look tells
+    }
+    this.look();
   }
 
   #showIndexing(run) {

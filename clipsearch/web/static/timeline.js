@@ -9,7 +9,8 @@ const LABEL = 46; // pixels that a year's number takes
 export class Timeline {
   #root = byId("timeline");
   #change;
-  #months = [];
+  #months = []; // that are shown
+  #all = null; // of the whole library; null until they are known
   #bars = []; // {span: "2024-05" or "2024", photos, element}
   #since = "";
   #until = "";
@@ -30,10 +31,15 @@ export class Timeline {
     }).observe(this.#root.parentElement);
   }
 
-  /** Show months as the server's facets tell them, in any order. */
+  /** The months of the whole library, as the server's facets tell them, in any order. */
+  span(months) {
+    this.#all = months;
+    this.#draw();
+  }
+
+  /** Show months of it, as the facets of what filters leave tell them. */
   offer(months) {
-    const text = JSON.stringify(months);
-    if (text === JSON.stringify(this.#months)) return;
+    if (JSON.stringify(months) === JSON.stringify(this.#months)) return;
     this.#months = months;
     this.#draw();
   }
@@ -46,10 +52,14 @@ export class Timeline {
   }
 
   #draw() {
-    const spans = this.#spans();
-    this.#root.hidden = spans.length < 2;
+    if (this.#all === null) return; // until then its place is kept
+    const all = this.#spans(this.#all);
+    // Whatever the filters leave, it stays where it is, and the photos below it with it.
+    this.#root.hidden = all.length < 2;
     if (this.#root.hidden) return;
-    const most = Math.max(...spans.map(({ photos }) => photos));
+    const some = this.#spans(this.#months);
+    const spans = some.length < 2 ? all : some;
+    const most = Math.max(1, ...spans.map(({ photos }) => photos));
     const every = Math.ceil(LABEL / (this.#root.clientWidth / spans.length));
     let labelled = -Infinity;
     this.#bars = spans.map(({ span, photos }, index) => {
@@ -71,9 +81,9 @@ export class Timeline {
   }
 
   /** The months without gaps from the first to the last, or the years where those are too many. */
-  #spans() {
+  #spans(months) {
     const photos = new Map(this.#months.map((row) => [row.month, row.photos]));
-    const names = [...photos.keys()].sort();
+    const names = months.map(({ month }) => month).sort();
     if (names.length === 0) return [];
     const [first, last] = [names[0], names.at(-1)].map(monthNumber);
     if (this.#root.parentElement.clientWidth / (last - first + 1) >= NARROWEST) {

@@ -1,14 +1,19 @@
 /** One photo, large, with its facts. */
 
-import { originalUrl, thumbnailUrl } from "./api.js";
+import { ApiError, exposure, originalUrl, photo, thumbnailUrl } from "./api.js";
 import { byId, el, icon } from "./dom.js";
 import { Region } from "./region.js";
 import {
-  baseName, clock, longDay, parentName, photoName, placeName, sizeName, timeOfDay,
+  baseName, bytesName, clock, exposureNames, longDay, parentName, photoName, placeName, quoted, sizeName,
+  timeOfDay,
 } from "./words.js";
+import { Zoom } from "./zoom.js";
 
 const ENLARGED = 2; // times: a small photo is not blown up further
 const SWIPE = 60; // pixels
+const LARGE = 1600; // pixels of the largest thumbnail
+const LONG = 500; // milliseconds until it is said that the photo is still to come
+const SHOWN = /\.(jpe?g|jpe|jfif|a?png|gif|webp|avif|bmp)$/i; // files that browsers show
 const SOURCES = { // of a date that is not the camera's
   xmp: ", as written into the file", name: ", by the file’s name", file: ", by the file’s date",
 };
@@ -19,16 +24,23 @@ export class Viewer {
   #frame = byId("frame");
   #image = byId("large");
   #region;
+  #zoom;
+  #fineness = 0; // of what is shown: 0 is the small thumbnail, 1 the large one, 2 the file itself
+  #whole = null; // the hit whose own file is shown, or is being fetched
+  #comes = 0; // the timer until it is said that the photo is still to come
   #tell;
   #hit = null;
 
   /**
    * @param {{close: () => void, step: (by: number) => void, like: (hit, region) => void,
-   *   filter: (parts: object) => void, copied: () => void}} tell
+   *   filter: (parts: object) => void, copy: (hit) => void}} tell
    */
   constructor(tell) {
     this.#tell = tell;
     this.#region = new Region(this.#frame, (there) => this.#regionChanged(there));
+    this.#zoom = new Zoom(this.#stage, this.#frame, {
+      changed: () => this.#zoomed(), moves: () => !this.#region.drawing,
+    });
     byId("close").addEventListener("click", () => tell.close());
     byId("previous").addEventListener("click", () => tell.step(-1));
     byId("next").addEventListener("click", () => tell.step(1));
@@ -36,13 +48,14 @@ export class Viewer {
     byId("draw").addEventListener("click", () => this.#toggleDrawing());
     byId("region-search").addEventListener("click", () => this.#searchRegion());
     byId("region-clear").addEventListener("click", () => this.#stopDrawing());
-    byId("copy").addEventListener("click", () => this.#copy());
+    byId("copy").addEventListener("click", () => tell.copy(this.#hit));
     this.#dialog.addEventListener("keydown", (event) => this.#press(event));
     this.#dialog.addEventListener("cancel", (event) => {
       event.preventDefault();
       tell.close();
     });
     this.#image.addEventListener("error", () => this.#dialog.classList.add("gone"));
+    this.#image.addEventListener("load", () => this.#sayThatItComes(false));
     new ResizeObserver(() => this.#fit()).observe(this.#stage);
     this.#followSwipes();
   }
@@ -59,6 +72,7 @@ export class Viewer {
   show(hit, { first, last }) {
     this.#hit = hit;
     this.#stopDrawing();
+    this.#zoom.reset();
     this.#dialog.classList.remove("gone");
     this.#dialog.setAttribute("aria-label", photoName(hit));
     byId("previous").disabled = first;
@@ -89,17 +103,53 @@ export class Viewer {
   #showImage(hit) {
     this.#image.alt = photoName(hit);
     this.#image.src = thumbnailUrl(hit.id, 640);
-    const large = new Image();
-    large.src = thumbnailUrl(hit.id, 1600);
-    large.decode().then(
-      () => {
-        if (this.#hit === hit) this.#image.src = large.src;
-      },
-      () => {}, // the small one stays, or has told that the photo is gone
-    );
+    this.#frame.dataset.width = hit.width ?? "";
+    this.#fineness = 0;
+    this.#whole = null;
+    this.#sayThatItComes(false);
+    this.#comes = setTimeout(() => this.#sayThatItComes(!this.#image.complete), LONG);
+    this.#refine(hit, thumbnailUrl(hit.id, LARGE), 1);
     if (!hit.width) {
       this.#image.addEventListener("load", () => this.#fit(), { once: true });
     }
+  }
+
+  /** Show a better picture of the same photo when it is there. */
+  async #refine(hit, source, fineness) {
+    const better = new Image();
+    better.src = source;
+    try {
+      await better.decode();
+    } catch {
+      return; // the one that is shown stays, or has told that the photo is gone
+    }
+    if (this.#hit !== hit || fineness <= this.#fineness) return;
+    this.#fineness = fineness;
+    this.#image.src = source;
+  }
+
+  /** Say that a photo is still to come, and show no other in its place. */
+  #sayThatItComes(comes) {
+    clearTimeout(this.#comes);
+    this.#stage.classList.toggle("waiting", comes);
+    byId("photo-comes").textContent = comes ? "The photo is being fetched" : "";
+  }
+
+  #zoomed() {
+    const { scale, isOn } = this.#zoom;
+    byId("zoom-level").textContent = isOn ? `${Math.round(scale * 100)}%` : "";
+    this.#region.mouseDraws = !isOn;
+    if (isOn) this.#sharpen(scale);
+  }
+
+  /** Take the photo's own file, where the largest thumbnail is not enough. */
+  #sharpen(scale) {
+    const hit = this.#hit;
+    if (!hit?.width || this.#whole === hit || !SHOWN.test(hit.path)) return;
+    const longer = Math.max(this.#frame.clientWidth, this.#frame.clientHeight) * scale * devicePixelRatio;
+    if (longer <= LARGE || Math.max(hit.width, hit.height) <= LARGE) return;
+    this.#whole = hit;
+    this.#refine(hit, originalUrl(hit.id), 2);
   }
 
   #fit() {
@@ -116,6 +166,7 @@ export class Viewer {
     const scale = Math.min(room.width / width, room.height / height, ENLARGED);
     this.#frame.style.width = `${width * scale}px`;
     this.#frame.style.height = `${height * scale}px`;
+    this.#zoom.keep();
   }
 
   // The facts
@@ -127,21 +178,38 @@ export class Viewer {
     caption.hidden = !hit.caption;
     const keywords = byId("keywords");
     keywords.replaceChildren(...(hit.keywords ?? []).map((word) =>
-      el("li", {}, this.#link(word, { q: word, like: null, region: null, pictures: [] }, `Search for ${word}`)),
+      el("li", {}, this.#link(word, { q: quoted(word), like: null, region: null, pictures: [] }, `Search for ${word}`)),
     ));
     keywords.hidden = keywords.childElementCount === 0;
-    byId("fact-list").replaceChildren(...this.#facts(hit).flatMap(({ name, symbol, values }) => [
-      el("dt", { title: name }, icon(symbol), el("span", { className: "unseen" }, name)),
-      el("dd", {}, ...values),
-    ]));
+    this.#listFacts(hit, {});
+    this.#askMore(hit);
     byId("path").textContent = hit.path;
     byId("away").hidden = hit.present !== false;
     byId("original").href = originalUrl(hit.id);
   }
 
-  #facts(hit) {
-    return [this.#dateFact(hit), this.#cameraFact(hit), this.#placeFact(hit),
-      this.#sizeFact(hit), this.#numbersFact(hit), this.#folderFact(hit)].filter(Boolean);
+  /** Show what answers do not tell of a photo: how large its file is, and how it was exposed. */
+  async #askMore(hit) {
+    const unknown = (error) => {
+      if (!(error instanceof ApiError)) throw error;
+      return {}; // it is gone, or away
+    };
+    const known = await Promise.all([photo(hit.id).catch(unknown), exposure(hit.id).catch(unknown)]);
+    if (this.#hit === hit) this.#listFacts(hit, Object.assign({}, ...known));
+  }
+
+  #listFacts(hit, more) {
+    const focused = document.activeElement?.closest("#fact-list button")?.title;
+    byId("fact-list").replaceChildren(...this.#facts(hit, more).flatMap(({ name, symbol, values }) => [
+      el("dt", { title: name }, icon(symbol), el("span", { className: "unseen" }, name)),
+      el("dd", {}, ...values),
+    ]));
+    if (focused) byId("fact-list").querySelector(`[title="${focused}"]`)?.focus();
+  }
+
+  #facts(hit, more) {
+    return [this.#dateFact(hit), this.#cameraFact(hit), this.#exposureFact(more), this.#placeFact(hit),
+      this.#sizeFact(hit, more), this.#numbersFact(hit), this.#folderFact(hit)].filter(Boolean);
   }
 
   #dateFact(hit) {
@@ -171,8 +239,14 @@ export class Viewer {
     ] };
   }
 
-  #sizeFact({ width, height }) {
-    return width && height ? { name: "Size", symbol: "size", values: [sizeName(width, height)] } : null;
+  #exposureFact(more) {
+    const names = exposureNames(more);
+    return names.length ? { name: "Exposure", symbol: "exposure", values: [names.join(" · ")] } : null;
+  }
+
+  #sizeFact({ width, height }, { bytes }) {
+    const names = [width && height ? sizeName(width, height) : null, bytes ? bytesName(bytes) : null].filter(Boolean);
+    return names.length ? { name: "Size", symbol: "size", values: [names.join(" · ")] } : null;
   }
 
   #numbersFact({ relevance, score }) {
@@ -194,17 +268,6 @@ export class Viewer {
     }, text);
   }
 
-  async #copy() {
-    const path = byId("path");
-    try {
-      await navigator.clipboard.writeText(path.textContent);
-    } catch {
-      // Plain HTTP from another machine has no clipboard interface; the old way still works.
-      getSelection().selectAllChildren(path);
-      document.execCommand("copy");
-    }
-    this.#tell.copied();
-  }
 
   // A part of it
 
@@ -242,12 +305,12 @@ export class Viewer {
   #press(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const { key } = event;
-    const act = this.#region.press(event) ? () => {} : {
+    const act = this.#region.press(event) || this.#zoom.press(event) ? () => {} : {
       ArrowLeft: () => byId("previous").disabled || this.#tell.step(-1),
       ArrowRight: () => byId("next").disabled || this.#tell.step(1),
       Escape: () => (this.#region.exists || this.#region.drawing ? this.#stopDrawing() : this.#tell.close()),
       m: () => this.#tell.like(this.#hit, null),
-      c: () => this.#copy(),
+      c: () => this.#tell.copy(this.#hit),
       r: () => this.#region.place(),
       Enter: this.#region.exists && !event.target.closest("button, a") ? () => this.#searchRegion() : null,
     }[key];
@@ -262,7 +325,7 @@ export class Viewer {
       from = touches.length === 1 && !this.#region.drawing ? touches[0] : null;
     }, { passive: true });
     this.#stage.addEventListener("touchend", ({ changedTouches: [to] }) => {
-      if (!from || (globalThis.visualViewport?.scale ?? 1) > 1) return;
+      if (!from || this.#zoom.isOn || (globalThis.visualViewport?.scale ?? 1) > 1) return;
       const x = to.clientX - from.clientX;
       const y = to.clientY - from.clientY;
       if (Math.abs(x) < SWIPE || Math.abs(y) > Math.abs(x) / 2) return;

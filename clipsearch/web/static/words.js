@@ -57,6 +57,31 @@ export function sizeName(width, height) {
   return pixels < 0.95 ? exact : `${exact} · ${pixels.toFixed(pixels < 9.95 ? 1 : 0)} MP`;
 }
 
+/** "3.4 MB", as file managers count. */
+export function bytesName(bytes) {
+  const units = ["bytes", "KB", "MB", "GB"];
+  const power = bytes < 1000 ? 0 : Math.min(3, Math.floor(Math.log10(bytes) / 3));
+  const number = bytes / 1000 ** power;
+  return `${number.toFixed(power && number < 9.95 ? 1 : 0)} ${units[power]}`;
+}
+
+/** The settings of a camera as photographers write them: ["1/250 s", "f/2.8", "ISO 400", "35 mm"]. */
+export function exposureNames({ exposure_time: time, aperture, iso, focal_length: length, focal_length_35mm: film }) {
+  const differs = length && film && Math.abs(film - length) >= 1;
+  return [
+    time ? timeName(time) : null,
+    aperture ? `f/${short(aperture)}` : null,
+    iso ? `ISO ${iso}` : null,
+    length ? `${short(length)} mm${differs ? ` (${short(film)} mm on 35 mm film)` : ""}` : null,
+  ].filter(Boolean);
+}
+
+const short = (number) => String(Number(number.toFixed(1)));
+
+/** "1/250 s", "0.6 s", "30 s": fractions as long as cameras write them so. */
+const timeName = (seconds) =>
+  seconds < 0.35 ? `1/${figure(Math.round(1 / seconds))} s` : `${short(seconds)} s`;
+
 /** "about 7 minutes". */
 export function durationName(seconds) {
   if (seconds < 90) return `about ${count(Math.max(1, Math.round(seconds)), "second")}`;
@@ -80,3 +105,6 @@ export function parentName(path) {
 export function photoName(photo) {
   return photo.title || photo.caption || baseName(photo.path);
 }
+
+/** A question for photos about which just these words are written. */
+export const quoted = (words) => `"${words.replaceAll('"', " ").trim()}"`;

@@ -1,0 +1,1 @@
+"""What parses a command line: commands and their other names, help in groups, and advice."""

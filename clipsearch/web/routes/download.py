@@ -1,0 +1,27 @@
+"""Several photos as one file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import StreamingResponse
+
+from clipsearch.web import forms
+from clipsearch.web.backend import OfApp
+from clipsearch.web.errors import RESPONSES
+from clipsearch.web.zipped import NAME, zipped
+
+router = APIRouter(responses=RESPONSES)
+
+
+@router.get(
+    "/api/zip", response_class=Response, responses={200: {"content": {"application/zip": {}}}}
+)
+async def download(asked: Annotated[forms.ZipForm, Query()], backend: OfApp) -> Response:
+    """The files of some photos as they are, in one zip; what cannot be read is told in it."""
+    photos = [await backend.stored(id) for id in dict.fromkeys(asked.id)]
+    headers = {
+        "Content-Disposition": f'attachment; filename="{NAME}"', "Cache-Control": "no-store",
+    }  # fmt: skip
+    return StreamingResponse(zipped(photos), headers=headers, media_type="application/zip")

@@ -1,0 +1,68 @@
+"""How far work is, and how fast: what is told counts the work, and what is waited for is said."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Run
+from tiny import TinyEncoder, open_tiny
+
+from clipsearch import Library
+
+WAITED = 2.0  # seconds
+
+
+class SlowToLoad(TinyEncoder):
+    """A model that is waited for."""
+
+    @property
+    def batch_size(self) -> int:  # type: ignore[override]
+        if not hasattr(self, "_is_loaded"):
+            time.sleep(WAITED)
+            self._is_loaded = True
+        return 64
+
+
+def test_images_a_second_are_those_of_the_work(photos: Path, index: Path) -> None:
+    with Library.open(index, model="pocket", encoder=SlowToLoad()) as library:
+        report = library.index([photos])
+        assert report.seconds > WAITED
+        assert report.images_per_second >= round(12 / (report.seconds - WAITED), 1)
+        again = library.index()
+    assert (again.unchanged, again.images_per_second) == (12, 0)
+
+
+def test_preparing_queries_tells_how_far_it_is(
+    indexed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "cache"))
+    told: list[tuple[int, int]] = []
+    with open_tiny(indexed) as library:
+        library.export_texts(progress=lambda done, total: told.append((done, total)))
+        assert told[0] == (0, 5)
+        assert told == sorted(told)
+        assert told[-1] == (5, 5)
+        told.clear()
+        library.export_texts(progress=lambda done, total: told.append((done, total)))
+    assert told == []  # nothing to do shows no bar
+
+
+def test_a_hub_that_never_answers_is_said_and_not_waited_for(clipsearch: Run, home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        given = {name: it for name, it in os.environ.items() if name != "HF_HUB_OFFLINE"}
+        given |= {"HOME": str(home), "HF_HOME": str(home / "hub"), "HF_ENDPOINT": address}
+        done = subprocess.run(
+            [sys.executable, "-m", "clipsearch", "models", "download", "fast"],
+            env=given | {"no_proxy": "127.0.0.1"}, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+    asking, *error = done.stderr.splitlines()
+    assert asking == f"clipsearch: asking {address} for ViT-B-32/laion2b_s34b_b79k"
+    assert f"  {address} did not answer within 5 s" in error
+    assert done.returncode == 2

@@ -1,0 +1,185 @@
+"""What a person sees at a terminal of 80 columns: lines, tables, colours, and what doctor tells."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+import termios
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from conftest import Run, all_of, picture
+from tiny import open_tiny
+
+from clipsearch import encoders
+from clipsearch.doctor import ABSENT, BROKEN, OK, Finding, summed_up
+from clipsearch.encoders.aliases import ALIASES
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal")
+
+Screen = Callable[..., str]
+
+
+@pytest.fixture
+def screen(index: Path, home: Path, cache: Path) -> Screen:
+    """What a command writes to a terminal, with its codes."""
+
+    def show(*words: str | Path, columns: int = 80, **environment: str) -> str:
+        ours, theirs = pty.openpty()
+        termios.tcsetwinsize(theirs, (24, columns))
+        given = {name: it for name, it in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
+        given |= {"TERM": "xterm-256color", "HOME": str(home), "CLIPSEARCH_INDEX": str(index)}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "clipsearch", *map(str, words)],
+            env=given | environment, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
+        )  # fmt: skip
+        os.close(theirs)
+        shown = all_of(ours)
+        process.wait()
+        return shown.decode().replace("\r\n", "\n")
+
+    return show
+
+
+def lines_of(shown: str) -> list[str]:
+    codes = r"\x1b\]8;[^\x1b]*\x1b\\|\x1b\[[0-9;?]*[A-Za-z]|\r"
+    return re.sub(codes, "", shown).splitlines()
+
+
+# Lines
+
+
+def test_messages_break_between_words(screen: Screen, clipsearch: Run) -> None:
+    said = clipsearch("query", "--model", "nosuch", "a dog").stderr
+    lines = lines_of(screen("query", "--model", "nosuch", "a dog", columns=40))
+    assert len(lines) > 5
+    assert all(len(line) <= 40 or " " not in line.strip() for line in lines)
+    assert " ".join(lines).split() == said.split()
+
+
+def test_a_numbered_way_on_hangs_below_its_start(photos: Path, screen: Screen) -> None:
+    lines = lines_of(screen("index", photos, "--model", "best"))
+    (first,) = (number for number, line in enumerate(lines) if line.startswith("  1. "))
+    assert lines[first + 1].startswith("     ")
+    assert any(line.startswith("  2. ") for line in lines)
+    assert any("`clipsearch models download PE-Core-L-14-336/meta`" in line for line in lines)
+
+
+def test_a_path_with_spaces_is_not_broken(indexed: Path, tmp_path: Path, screen: Screen) -> None:
+    folder = tmp_path / "all of my photos of 2024"
+    folder.mkdir()
+    lines = lines_of(screen("forget", folder, columns=30))
+    assert any(str(folder) in line for line in lines)
+    assert "in the index." in " ".join(lines)
+
+
+def test_results_break_between_words_too(photos: Path, index: Path, screen: Screen) -> None:
+    with open_tiny(index) as library:
+        library.index([photos])
+    shown = "\n".join(lines_of(screen("index", columns=40)))
+    assert "0 added, 0 updated, 0 moved, 0 removed,\n12 unchanged, 0 failed; " in shown
+
+
+# Tables
+
+
+def test_the_names_of_models_are_whole_at_80_columns(screen: Screen) -> None:
+    lines = lines_of(screen("models"))
+    assert max(map(len, lines)) <= 80
+    assert all(any(line.endswith(alias.spec) for line in lines) for alias in ALIASES.values())
+
+
+def test_a_wide_terminal_has_a_line_a_model(screen: Screen) -> None:
+    header, *rows = lines_of(screen("models", columns=120))
+    assert header.split() == ["model", "spec", "MB", "pixels", "languages", "ImageNet", "here"]
+    assert len(rows) == len(ALIASES)
+
+
+def test_a_path_without_room_stands_whole_below_its_row(index: Path, screen: Screen) -> None:
+    with TemporaryDirectory(dir="/tmp") as there:
+        folders = [Path(there) / f"{name} photos of a long journey" for name in ("some", "other")]
+        for folder in folders:
+            folder.mkdir()
+            picture(0).save(folder / "1.jpg")
+        with open_tiny(index) as library:
+            library.index(folders)
+        lines = lines_of(screen("dupes", "--bytes"))
+    assert {line.strip() for line in lines} >= {str(folder / "1.jpg") for folder in folders}
+
+
+def test_texts_of_a_table_break_between_words(photos: Path, index: Path, screen: Screen) -> None:
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff" + b"no picture " * 9)
+    with open_tiny(index) as library:
+        library.index([photos])
+        ((_, reason),) = library.status().failures
+    shown = lines_of(screen("status", "--failures", columns=len(str(photos)) + 45))
+    assert reason in re.sub(r"\s+", " ", " ".join(shown))
+
+
+# Colours
+
+
+def test_errors_are_red_and_notes_are_not(indexed: Path, screen: Screen) -> None:
+    red = "\x1b[31mclipsearch:\x1b[0m"
+    assert screen("query").startswith(red)
+    assert screen("ls", "--camera", "x").startswith("clipsearch: ")
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_who_wants_no_colour_gets_none(screen: Screen, environment: dict[str, str]) -> None:
+    assert screen("query", **environment).startswith("clipsearch:")
+
+
+# While it works
+
+
+@pytest.mark.skipif(encoders.pocket_files() is None, reason="needs pocket")
+def test_what_is_said_meanwhile_stands_above_the_bar(
+    photos: Path, tmp_path: Path, screen: Screen
+) -> None:
+    shown = screen("index", photos, CLIPSEARCH_CACHE=str(tmp_path / "cache"))
+    told = lines_of(shown.replace("\x1b[2K", "\n"))  # which takes the bar away
+    assert "clipsearch: pocket was taken because the weights of" in told
+    assert any("indexing" in line for line in told)
+    done = next(number for number, line in enumerate(told) if "12 added" in line)
+    # What was waited for counts in the time, and so comes before it.
+    assert any("preparing fast queries" in line and "%" in line for line in told[: done + 1])
+    assert not any("preparing" in line for line in told[done + 1 :])
+
+
+# What doctor tells
+
+
+def test_doctor_fits_a_screen(indexed: Path, screen: Screen) -> None:
+    shown = screen("doctor", "--device", "cpu", "--offline")
+    lines = lines_of(shown)
+    assert len(lines) <= 24
+    assert all(len(line) <= 80 or " " not in line.strip() for line in lines)
+    assert "\x1b[32mok" in shown
+    assert "\x1b[33mabsent" in shown
+    assert {line.split()[0] for line in lines if line[:1] != " "} == {
+        "devices", "packages", "decoders", "caches", "hub", "index", "clipsearch:"
+    }  # fmt: skip
+
+
+def test_what_lacks_is_installed_by_one_line() -> None:
+    found = [Finding("packages", "needed", OK, "all 20 are here")]
+    found += [
+        Finding("packages", name, ABSENT, "lacks it", f"pip install 'clipsearch[{name}]'")
+        for name in ("captions", "heic", "test", "web")
+    ]
+    found.append(Finding("packages", "raw", BROKEN, "rawpy is 0.1 and not >=0.25", "pip"))
+    fine, lacking, broken = summed_up(found)
+    assert (fine.state, fine.what) == (OK, "needed")
+    assert lacking.what == "captions, heic, web"
+    assert lacking.remedy == "pip install --upgrade 'clipsearch[captions,heic,web]'"
+    assert broken is found[-1]
+
+
+def test_doctor_sends_nobody_to_the_docs(clipsearch: Run) -> None:
+    assert "docs/" not in clipsearch("doctor", "--device", "cpu").stdout
