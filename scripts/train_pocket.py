@@ -98,7 +98,7 @@ def train_member(lessons: Lessons, course: Course, cache: Path, seed: int) -> Pa
     found, scales = gather(lessons, load(), cache)
     torch.manual_seed(seed)
     training = MemberTraining(Member(found, scales, SHAPE, half=True), course, seed)
-    weights = ("adjusted", CLASS_WEIGHT, *(names.weight for names in found.names))
+    weights = (CLASS_WEIGHT, *(names.weight for names in found.names))
     key = key_of(lessons.key, len(found.views), weights, SHAPE, course, seed)
     kept = cache / f"{key}-member.pt"
     done = 0
