@@ -1,11 +1,12 @@
-"""Measure how well it can be told that a library holds nothing that fits a question.
+"""Measure what is said of answers: whether anything fits a question, and which photos do.
 
-Each trial is a question and a library made of Flickr8k's photos, with photos that fit or with all
-of those taken out. Several ways to tell the two apart are tried. What has a threshold or weights
-gets them from questions of the dev split, and is measured with those of the test split.
+Each trial is a question and a library made of photos of Flickr8k and COCO: nouns that many, one or
+none of its photos show, captions whose photo is there or is not, and photos with and without
+others of the like. What has a threshold or weights gets them from trials of the dev splits, and is
+measured with those of the test splits; photos of the train splits fill the large libraries.
 
-    python scripts/eval_relevance.py DIR          # DIR is the Flickr8k folder
-    python scripts/eval_relevance.py DIR --fit    # and find the weights anew, on dev
+    python scripts/eval_relevance.py --flickr8k DIR --coco DIR
+    python scripts/eval_relevance.py --flickr8k DIR --coco DIR --fit    # and find the weights anew
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
-from pocket.sources import opened, read_files, read_flickr8k
+from pocket.sources import SPLITS, Photo, opened, read_coco, read_files, read_flickr8k
+from pocket.words import plural
+from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -28,136 +30,135 @@ from sklearn.metrics import roc_auc_score
 from clipsearch import encoders
 from clipsearch.encoders.spec import parse_spec
 from clipsearch.search.neutral import NEUTRAL
-from clipsearch.search.relevance import (
-    SAMPLE,
-    calibrate_picture,
-    calibrate_text,
-    features,
-    relevance,
-)
-from clipsearch.search.results import RELEVANT
+from clipsearch.search.relevance import SAMPLE, picture_scale, relevance, word_scale
+from clipsearch.search.results import NOTHING, RELEVANT
 
-SIZES = (1, 5, 30, 100, 1000, 8000)
-CAPTIONS = 200  # of each split
-HITS = 10  # an answer stands out if one of so many does
+SIZES = (1, 5, 30, 100, 1000, 8000, 30000)
+CAPTIONS = 120  # of each split
+FIRST = 20  # answers that are judged
+FEW = 3  # photos of a split must show a noun, for it to be asked for
 ALIKE = 0.1  # cosine of the TF-IDF of two photos' captions: from here on they show like things
 ALIKE_PICTURES = 0.75  # the same, of their embeddings
 FITTING = 0.3  # captions so much alike: a photo that fits a question by picture
-MENTIONED = 3  # of its five captions name what a photo surely shows
+RIGHT = 0.76  # of the photos of dev that are kept: where relevance is to be RELEVANT
+FORMS = ("{}", "a {}", "a photo of a {}")
 
-# What many of the photos show: the question, and other words that captions have for it.
-SHOWN = """dog,puppy,puppies|soccer|snowboarder,snowboard|surfer,surf|bicycle,bike,bmx,cyclist
-motorcycle,motorbike,dirt bike,motorcyclist|skateboard|beach|snow|swimming pool,pool|mountain
-playground|horse,pony|tennis|basketball|baseball|football|hockey|frisbee|kayak,canoe,raft|tent
-trampoline|fountain|guitar|fishing,fish|waterfall|boat,ship,raft,canoe,kayak|bus|train|bridge
-umbrella|wedding,bride|sled|skier,ski|slide|swing|cat,kitten|cow,bull,cattle|sheep|bird|rope|rugby
-volleyball|bubbles,bubble|couch,sofa|bed|sunset|fire,flame,bonfire|balloon|ice skating,skat
-cowboy,rodeo|microphone|drum|flag|stairs,staircase,steps|tunnel|cliff|flowers,flower
-wakeboard,water ski,waterski|parachute,paragli,parasail|race car,car,racing|truck|subway
-cigarette,smok|painting,paint|parade|karate,martial|gymnast|costume|hat,cap|sunglasses
-baby,toddler,infant|crowd|forest,woods|river,stream|grass,lawn|fence"""
-
-# What no caption of any photo names, or one of eight thousand.
-NOT_SHOWN = """submarine|microscope|x-ray of a hand|plate of sushi|chess pieces|giraffe|koala|owl
-peacock|hummingbird|octopus|jellyfish|lobster|bowl of ramen|pineapple|broccoli|toaster|oven
-microwave|dishwasher|typewriter|calculator|printer|circuit board|satellite|astronaut|planet Saturn
-galaxy|missile|volcano|tornado|lightning|northern lights|harp|globe|passport|receipt|invoice
-blueprint|spreadsheet|screenshot of a phone|barcode|gravestone|surgeon operating|dentist|syringe
-pills|stethoscope|courtroom|beehive|vineyard|cactus|bonsai|orchid|mosquito|snail|vulture|flamingo
-ostrich|wardrobe|bookshelf|chandelier|lighthouse|windmill|cathedral interior|toothbrush|mushrooms
-teapot|solar panels|oil rig|cargo ship with containers|factory|laboratory|parking garage
-wind turbine|dam|greenhouse|server racks in a data center|computer keyboard|remote control
-lipstick|perfume bottle|sewing machine|knitting|pottery wheel|origami|dice|coins|banknotes
-credit card|padlock|hammer|screwdriver|electric drill|cheese|eggs|sandwich|salad|coffee beans
-honey|garlic"""
+_SHOWN = """dog man woman ball grass snow child field street beach boy girl water shirt hat jacket
+pool park skateboard mountain toy crowd frisbee ocean car picture bench road sand sidewalk baby
+stick bicycle tree fence horse boat motorcycle helmet ramp lake dress cat slide bus river flower
+uniform bed surfboard rope bird truck umbrella wave ice yard playground chair cliff window couch
+forest fountain bridge guitar bag house kite racket leash plane plate food kitchen store building
+skis snowboard pizza sweater sled trampoline puppy stairs cake book flag sign clock laptop tent
+scarf bear sheep statue wetsuit mirror bottle waterfall blanket hurdle elephant cow raft kayak mask
+goal tunnel bubble sunset phone cigarette volleyball goggles canoe scooter sandwich beard airport
+bathroom boot wine microphone cup garden fish swing bride desert coffee beer graffiti train giraffe
+zebra toilet sink banana broccoli keyboard donut tie vase carrot refrigerator oven surfer hydrant"""
+_NOT_SHOWN = """submarine microscope sushi octopus jellyfish lobster pineapple typewriter calculator
+satellite astronaut volcano tornado harp passport barcode gravestone syringe stethoscope courtroom
+beehive vineyard cactus bonsai mosquito snail vulture chandelier toothpaste origami dice banknote
+padlock hammer screwdriver drill rocket castle pyramid igloo helicopter tank sword crown dinosaur
+dragon robot telescope violin trumpet saxophone piano accordion squirrel hedgehog kangaroo koala
+panda tiger wolf fox owl peacock penguin dolphin whale shark turtle snake frog spider butterfly
+cathedral mosque prison hospital pharmacy laboratory factory lighthouse anchor compass globe
+hourglass abacus cello tuba parrot ostrich"""
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Flickr8k as the pocket model sees it."""
+    """All photos as the pocket model sees them."""
 
     photos: np.ndarray  # (n, dim) float16, as a library keeps them
-    captions: list[list[str]]  # five a photo
-    own: dict[str, np.ndarray]  # of the dev and the test split: the photos' places
-    questions: dict[str, np.ndarray]  # first captions of those photos, (1000, dim) float32
+    captions: list[list[str]]
+    words: list[frozenset[str]]  # of each photo's captions and labels
+    split: np.ndarray  # (n,), of SPLITS
+    alike: csr_matrix  # (n, terms) float32: unit rows of the captions' TF-IDF
     neutral: np.ndarray  # (m, dim) float32
-    words: dict[str, np.ndarray]  # each word of the lists above, (dim,) float32
-    alike: np.ndarray  # (n, n) float32, cosines of the photos' captions
-    near: np.ndarray  # (n, n) bool, which photos show like things
+    texts: dict[str, np.ndarray]  # each question, (dim,) float32
+
+    def has(self, noun: str) -> np.ndarray:
+        """Which photos show it, (n,) bool: a caption or a label says so."""
+        names = {noun, plural(noun)}
+        return np.array([not names.isdisjoint(words) for words in self.words])
+
+    def likeness(self, photo: int, others: np.ndarray) -> np.ndarray:
+        """The cosines of its captions' TF-IDF with those of others, (n,) float32."""
+        return np.asarray((self.alike[others] @ self.alike[photo].T).todense())[:, 0]
+
+    def far(self, photo: int, others: np.ndarray) -> np.ndarray:
+        """Those of the others that show nothing like it."""
+        looks = self.photos[others].astype(np.float32) @ self.photos[photo].astype(np.float32)
+        return others[(self.likeness(photo, others) <= ALIKE) & (looks <= ALIKE_PICTURES)]
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One question to one library."""
+    """One question to one library, and its first answers."""
 
     kind: str
     size: int
-    fits: bool  # whether the library holds a fitting photo
-    values: dict[str, float]  # what each method says, more for a fitting photo
-    features: np.ndarray  # (HITS, f): what our method weighs
+    fits: np.ndarray  # (k,) bool, of the first answers
+    features: np.ndarray  # (k, f): what relevance weighs
+    values: dict[str, np.ndarray]  # what each method says of each answer, (k,)
+    shows: bool  # whether any photo of the library fits
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("flickr8k", type=Path, metavar="DIR")
+    parser.add_argument("--flickr8k", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--coco", type=Path, required=True, metavar="DIR")
     parser.add_argument("--fit", action="store_true", help="find the weights anew")
     kept = Path(tempfile.gettempdir()) / "clipsearch-relevance"
-    parser.add_argument("--cache", type=Path, default=kept, metavar="DIR", help="embeddings, 10 MB")
+    parser.add_argument("--cache", type=Path, default=kept, metavar="DIR", help="embeddings, 35 MB")
     options = parser.parse_args()
-    data = read(options.flickr8k, options.cache)
-    for name, trials in (("words", text_trials), ("pictures", picture_trials)):
+    data = read(options.flickr8k, options.coco, options.cache)
+    for name, trials in (("words", word_trials), ("pictures", picture_trials)):
         dev, test = list(trials(data, "dev")), list(trials(data, "test"))
         print(f"\nQuestions in {name}: {len(dev)} trials of dev, {len(test)} of test")
         if options.fit:
-            print("weights:", np.round(fitted(dev), 2))
+            fit(dev)
         report(dev, test)
-    report_hits(data)
+        if name == "words":
+            report_photos(test)
 
 
 # --- the data ---------------------------------------------------------------------------------
 
 
-def read(folder: Path, kept: Path) -> Data:
+def read(flickr8k: Path, coco: Path, kept: Path) -> Data:
     """Embed what is not in the cache yet."""
-    splits, encoder = read_flickr8k(folder), encoders.load(parse_spec("pocket"))
-    texts = {photo.name: photo.captions for photos in splits.values() for photo in photos}
-    files = {name: data for name, data in read_files(folder) if name in texts}
-    names = sorted(files)
-
-    def embed_photos() -> np.ndarray:
-        parts = [
-            encoder.encode_images(
-                np.stack([encoder.prepare(opened(files[name])) for name in names[at : at + 16]])
-            )
-            for at in range(0, len(names), 16)
-        ]
-        return np.concatenate(parts).astype(np.float16)
-
-    place = {name: number for number, name in enumerate(names)}
-    captions = [texts[name] for name in names]
-    own = {
-        part: np.array([place[photo.name] for photo in splits[part]]) for part in ("dev", "test")
-    }
-    words = [word for word, _ in shown()] + not_shown()
-    asked = [*words, *(f"a photo of a {word}" for word in words)]
-    photos = cached(kept / f"photos-{encoder.weights[:8]}.npy", embed_photos)
-    counts = TfidfVectorizer(stop_words="english", min_df=3, sublinear_tf=True)
-    weights = counts.fit_transform([" ".join(some) for some in captions]).astype(np.float32)
-    alike = (weights @ weights.T).toarray()
-    looks = photos.astype(np.float32) @ photos.astype(np.float32).T
+    encoder = encoders.load(parse_spec("pocket"))
+    sources = read_flickr8k(flickr8k), read_coco(coco)
+    pairs = [(part, photo) for splits in sources for part in SPLITS for photo in splits[part]]
+    photos = [photo for _, photo in pairs]
+    rows = cached(kept / f"photos-{encoder.weights[:8]}.npy", lambda: embedded(encoder, photos))
+    counts = TfidfVectorizer(stop_words="english", min_df=3, sublinear_tf=True, dtype=np.float32)
+    asked = [form.format(noun) for noun in (*shown(), *not_shown()) for form in FORMS]
+    asked += [photo.captions[0] for part, photo in pairs if part != "train"]
     return Data(
-        photos,
-        captions,
-        own,
-        {
-            part: encoded(encoder, [captions[photo][0] for photo in places])
-            for part, places in own.items()
-        },
+        rows,
+        [photo.captions for photo in photos],
+        [words_of(photo) for photo in photos],
+        np.array([part for part, _ in pairs]),
+        counts.fit_transform([" ".join(photo.captions) for photo in photos]).tocsr(),
         encoder.encode_texts(NEUTRAL),
         dict(zip(asked, encoded(encoder, asked), strict=True)),
-        alike,
-        (alike > ALIKE) | (looks > ALIKE_PICTURES),
     )
+
+
+def words_of(photo: Photo) -> frozenset[str]:
+    texts = [*photo.captions, *photo.labels]
+    return frozenset(word for text in texts for word in re.findall("[a-z]+", text.lower()))
+
+
+def embedded(encoder: encoders.Encoder, photos: Sequence[Photo]) -> np.ndarray:
+    places = {(photo.folder, photo.name): number for number, photo in enumerate(photos)}
+    rows = np.zeros((len(photos), encoder.dim), np.float16)
+    for folder in {photo.folder for photo in photos}:
+        for name, data in read_files(folder):
+            if (folder, name) in places:
+                batch = encoder.prepare(opened(data))[None]
+                rows[places[folder, name]] = encoder.encode_images(batch)[0]
+    return rows
 
 
 def encoded(encoder: encoders.Encoder, texts: Sequence[str]) -> np.ndarray:
@@ -173,256 +174,285 @@ def cached(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
     return array
 
 
-def shown() -> list[tuple[str, list[str]]]:
-    """What photos show: the word to ask for, and all words that captions have for it."""
-    groups = [group.split(",") for group in re.split(r"[|\n]", SHOWN)]
-    return [(group[0], group) for group in groups]
+def shown() -> list[str]:
+    """What photos of every split show."""
+    return _SHOWN.split()
 
 
 def not_shown() -> list[str]:
-    return re.split(r"[|\n]", NOT_SHOWN)
-
-
-@cache
-def pattern(words: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(rf"\b{re.escape(word)}" for word in words))
-
-
-def mentions(data: Data, words: Sequence[str]) -> np.ndarray:
-    """How many of each photo's captions have one of the words, (n,) int."""
-    found = pattern(tuple(words))
-    return np.array(
-        [sum(bool(found.search(text.lower())) for text in some) for some in data.captions]
-    )
+    """What hardly any photo shows."""
+    return _NOT_SHOWN.split()
 
 
 # --- the trials -------------------------------------------------------------------------------
 
 
-def text_trials(data: Data, part: str) -> Iterator[Trial]:
-    """Captions, words, things not shown, and libraries of one subject, in all sizes."""
+def word_trials(data: Data, part: str) -> Iterator[Trial]:
+    """Nouns and captions, in libraries of all sizes."""
     rng = np.random.default_rng(0)
+    own = np.flatnonzero(data.split == part)
     half = ("dev", "test").index(part)
-    named = [(word, mentions(data, group)) for word, group in shown()[half::2]]
-    absent = not_shown()[half::2]
-    sums = data.neutral @ data.photos.T.astype(np.float32)
-
-    def trial(kind: str, size: int, fits: bool, query: np.ndarray, library: np.ndarray) -> Trial:
-        return text_trial(kind, size, fits, query, data, library, sums)
-
     for size in SIZES:
-        for query, photo in zip(
-            data.questions[part][:CAPTIONS], data.own[part][:CAPTIONS], strict=True
-        ):
-            others = rng.permutation(len(data.photos))
-            far = others[~data.near[photo, others]][:size]
-            with_photo = np.append(photo, others[others != photo])[: len(far)]
-            yield trial("caption", size, True, query, with_photo)
-            yield trial("caption", size, False, query, far)
-        for word, count in named:
-            for text in (word, f"a photo of a {word}"):
-                others = rng.permutation(len(data.photos))
-                far = others[count[others] == 0][:size]
-                photo = rng.choice(np.flatnonzero(count >= MENTIONED))
-                with_photo = np.append(photo, others[others != photo])[: len(far)]
-                yield trial("word", size, True, data.words[text], with_photo)
-                yield trial("word", size, False, data.words[text], far)
-            subject = rng.permutation(np.flatnonzero(count >= MENTIONED))[:size]
-            if len(subject) >= min(size, 30):
-                yield trial("one subject", size, True, data.words[word], subject)
-                for other in rng.choice(absent, 2):
-                    yield trial("one subject", size, False, data.words[other], subject)
-        for word in absent:
-            for text in (word, f"a photo of a {word}"):
-                library = rng.permutation(len(data.photos))[:size]
-                yield trial("not shown", size, False, data.words[text], library)
+        for noun in shown()[half::2]:
+            if data.has(noun)[own].sum() >= FEW:
+                yield from _noun_trials(data, noun, own, size, rng)
+        for noun in not_shown()[half::2]:
+            library = _library(data, own, size, rng)
+            library = library[~data.has(noun)[library]]
+            yield word_trial("absent", size, _row(data, noun, rng), data, library, None)
+        for photo in rng.choice(own, CAPTIONS, replace=False):
+            row = data.texts[data.captions[photo][0]]
+            others = data.far(photo, _library(data, own, size + 2000, rng))[:size]
+            yield word_trial("other captions", size, row, data, others, None)
+            library = np.append(photo, others[:-1])
+            yield word_trial("caption", size, row, data, library, np.arange(len(library)) == 0)
 
 
-def text_trial(
+def _noun_trials(
+    data: Data, noun: str, own: np.ndarray, size: int, rng: np.random.Generator
+) -> Iterator[Trial]:
+    """A noun that one photo shows, a share of them, all, or as many as there are."""
+    has, row = data.has(noun), _row(data, noun, rng)
+    fitting = own[has[own]]
+    others = _library(data, own, size + 1000, rng)
+    others = others[~has[others]]
+    share = min(len(fitting), max(1, int(size * rng.uniform(0.05, 0.5))))
+    counts = {"one": 1, "share": share if size >= 5 else 0}
+    counts |= {"all": size} if size <= len(fitting) else {}
+    for kind, count in counts.items():
+        if count:
+            some = rng.choice(fitting, count, replace=False)
+            library = np.concatenate([some, others[: size - count]])
+            yield word_trial(kind, size, row, data, library, has[library])
+    if size >= 100:
+        library = _library(data, own, size, rng)
+        if has[library].any():
+            yield word_trial("as it is", size, row, data, library, has[library])
+
+
+def _library(data: Data, own: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """So many photos of the split, in random order; filled with photos of train."""
+    if size <= len(own):
+        return rng.permutation(own)[:size]
+    train = np.flatnonzero(data.split == "train")
+    more = rng.choice(train, min(len(train), size - len(own)), replace=False)
+    return rng.permutation(np.concatenate([own, more]))
+
+
+def _row(data: Data, noun: str, rng: np.random.Generator) -> np.ndarray:
+    return data.texts[str(rng.choice(FORMS)).format(noun)]
+
+
+def word_trial(
     kind: str,
     size: int,
-    fits: bool,
     query: np.ndarray,
     data: Data,
     library: np.ndarray,
-    sums: np.ndarray,
+    fits: np.ndarray | None,
 ) -> Trial:
-    """Every method's opinion; `sums` are the neutral texts' scores of all photos."""
+    """Every method's opinion; `fits` (n,) bool says which photos do, None that none does."""
     rows = data.photos[library]
     scores = rows.astype(np.float32) @ query
-    top = np.argsort(-scores)[:HITS]
-    best, neutral = scores[top], sums[:, library[top]]
-    calibration = calibrate_text(rows[:SAMPLE], len(rows), data.neutral)
-    centred = best - neutral.mean(0)
-    middle, deviation = np.median(scores), scores.std() + 1e-3
-    tail = np.sort(scores)[::-1][: max(2, len(scores) // 20) + 1]
-    excess = (best[0] - tail[-1]) / (tail.mean() - tail[-1] + 1e-3)
-    normal = ((best - neutral.mean(0)) / neutral.std(0)).max()
+    top = np.argsort(-scores)[:FIRST]
+    some = rows[:: max(1, -(-len(rows) // SAMPLE))]
+    scale = word_scale(some, data.neutral)
     values = {
-        "cosine": best[0],
-        "z-score": (best[0] - scores.mean()) / deviation,
-        "robust z-score": (best[0] - middle) / (np.median(np.abs(scores - middle)) + 1e-3),
-        # A generalised Pareto tail of shape 0, the exponential.
-        "tail": excess - np.log(len(tail)),
-        "less two neutral": (best - neutral[:2].mean(0)).max(),
-        "less best neutral": (best - neutral.max(0)).max(),
-        "T-norm": normal,
-        "S-norm": normal + (best[0] - scores.mean()) / deviation,
-        "CSLS": (2 * best - np.sort(neutral, 0)[-10:].mean(0) - best.mean()).max(),
-        "centred cosine": (centred / np.linalg.norm(query - calibration.centre)).max(),
-        "above neutral's best": (best[0] - calibration.best) / calibration.spread,
-        "relevance": relevance(calibration, query, best, rows[top]).max(),
+        "cosine": scores[top],
+        "z-score": (scores[top] - scores.mean()) / (scores.std() + 1e-3),
+        "height": (scores[top] - scale.mean) / scale.deviation,
+        "two norms": two_norms(query, scores[top], rows[top], some, data.neutral, len(rows)),
+        "relevance": relevance(scale, query, scores[top], len(rows)),
     }
-    return Trial(kind, size, fits, values, features(calibration, query, best, rows[top]))
+    right = np.zeros(len(top), bool) if fits is None else fits[top]
+    features = scale.features(query, scores[top], len(rows))
+    return Trial(kind, size, right, features, values, fits is not None)
+
+
+def two_norms(
+    query: np.ndarray,
+    best: np.ndarray,
+    rows: np.ndarray,
+    some: np.ndarray,
+    neutral: np.ndarray,
+    photos: int,
+) -> np.ndarray:
+    """A cohort and a test normalisation, as in speaker verification, fitted together.
+
+    The score beside the best scores of everyday texts in the library, and above their mean score
+    on the same photo (Auckenthaler, Carey and Lloyd-Thomas, 2000).
+    """
+    all_scores = neutral @ some.astype(np.float32).T
+    cohort, deviation = all_scores.max(1), max(float(all_scores.std()), 1e-6)
+    growth = np.sqrt(2 * np.log(photos)) - np.sqrt(2 * np.log(len(some)))
+    middle = float(cohort.mean()) + float(all_scores.std(1).mean()) * growth
+    beside = (best - middle) / max(float(cohort.std()), deviation / 2)
+    centre = neutral.mean(0)
+    distance = np.linalg.norm(query - centre) / np.linalg.norm(neutral - centre, axis=1).mean()
+    above = (best - rows.astype(np.float32) @ centre) / distance / deviation
+    return np.asarray(1.2 * beside + 1.2 * above)
 
 
 def picture_trials(data: Data, part: str) -> Iterator[Trial]:
     """Photos that are not in the library, with and without others like them; and with captions."""
     rng = np.random.default_rng(0)
+    own = np.flatnonzero(data.split == part)
     for size in SIZES:
-        for photo, caption in zip(
-            data.own[part][:CAPTIONS], data.questions[part][:CAPTIONS], strict=True
-        ):
-            fitting = np.flatnonzero(data.alike[photo] > FITTING)
-            fitting = fitting[fitting != photo]
+        for photo in rng.choice(own, CAPTIONS, replace=False):
+            others = _library(data, own, size + 2000, rng)
+            others = others[others != photo]
+            fitting = others[data.likeness(photo, others) > FITTING]
             if not len(fitting):
                 continue
-            others = rng.permutation(len(data.photos))
-            others = others[others != photo]
-            far, one = others[~data.near[photo, others]][:size], rng.choice(fitting)
-            with_one = np.append(one, others[others != one])[: len(far)]
+            far = data.far(photo, others)[:size]
+            with_one = np.append(fitting[0], far[:-1])
             picture = data.photos[photo].astype(np.float32)
-            both = (picture + caption) / np.linalg.norm(picture + caption)
-            for fits, library in ((True, with_one), (False, far)):
-                yield picture_trial("picture", size, fits, picture, data.photos[library])
-                yield picture_trial("picture + words", size, fits, both, data.photos[library])
+            both = picture + data.texts[data.captions[photo][0]]
+            for kind, query in (("", picture), (" and words", both / np.linalg.norm(both))):
+                yield picture_trial(f"picture{kind}", size, query, data.photos[with_one], True)
+                yield picture_trial(f"other pictures{kind}", size, query, data.photos[far], False)
 
 
-def picture_trial(kind: str, size: int, fits: bool, query: np.ndarray, rows: np.ndarray) -> Trial:
+def picture_trial(kind: str, size: int, query: np.ndarray, rows: np.ndarray, shows: bool) -> Trial:
     scores = rows.astype(np.float32) @ query
-    top = np.argsort(-scores)[:HITS]
-    asked = (calibrate_picture(rows[:SAMPLE], len(rows)), query, scores[top], rows[top])
+    top = np.argsort(-scores)[:FIRST]
+    scale = picture_scale(rows[:: max(1, -(-len(rows) // SAMPLE))], len(rows))
     values = {
-        "cosine": scores[top[0]],
-        "z-score": (scores.max() - scores.mean()) / (scores.std() + 1e-3),
-        "relevance": relevance(*asked).max(),
+        "cosine": scores[top],
+        "z-score": (scores[top] - scores.mean()) / (scores.std() + 1e-3),
+        "relevance": relevance(scale, query, scores[top], len(rows)),
     }
-    return Trial(kind, size, fits, values, features(*asked))
+    features = scale.features(query, scores[top], len(rows))
+    return Trial(kind, size, shows & (top == 0), features, values, shows)
+
+
+# --- the weights ------------------------------------------------------------------------------
+
+
+def fit(trials: Sequence[Trial]) -> None:
+    """Print weights: for whether anything fits, then how steep and where it is so of a photo."""
+    first = np.array([trial.features[0] for trial in trials])
+    shows = [trial.shows for trial in trials]
+    decides = LogisticRegression(C=100).fit(first, shows, sample_weight=_even(trials))
+    direction = decides.coef_[0] / decides.coef_[0][0]
+    values = np.concatenate([trial.features @ direction for trial in trials])
+    fits = np.concatenate([trial.fits for trial in trials])
+    even = np.repeat(_even(trials), [len(trial.fits) for trial in trials])
+    steep = LogisticRegression(C=100).fit(values[:, None], fits, sample_weight=even).coef_[0, 0]
+    # Where of all that lies above three quarters fit, in libraries that are as they are.
+    order = np.argsort(-values[(asis := _of_nouns(trials))])
+    share = np.cumsum(fits[asis][order]) / np.arange(1, len(order) + 1)
+    cut = values[asis][order][np.flatnonzero(share >= RIGHT)[-1]] if len(order) else 0.0
+    if not len(order):  # questions in pictures: one photo of each trial fits at most
+        cut = -decides.intercept_[0] / decides.coef_[0][0]
+    print("weights:", np.round([*(steep * direction), -steep * cut], 2))
+    nothing = -decides.intercept_[0] / decides.coef_[0][0] - cut
+    print("nothing fits below:", np.round(1 / (1 + np.exp(-steep * nothing)), 2))
+
+
+def _even(trials: Sequence[Trial]) -> np.ndarray:
+    """A weight for each trial, so that kinds and sizes count alike, and so do yes and no."""
+    groups = Counter((trial.kind, trial.size, trial.shows) for trial in trials)
+    sides = Counter(shows for _, _, shows in groups)
+    weights = [
+        1 / groups[trial.kind, trial.size, trial.shows] / sides[trial.shows] for trial in trials
+    ]
+    return np.array(weights) * len(trials) / 2
+
+
+def _of_nouns(trials: Sequence[Trial]) -> np.ndarray:
+    """Which of all answers are to nouns in libraries that are as they are, (answers,) bool."""
+    counted = [(trial.kind == "as it is") & np.ones(len(trial.fits), bool) for trial in trials]
+    return np.concatenate(counted)
 
 
 # --- the report -------------------------------------------------------------------------------
 
-# Which trials are set against each other: those with a fitting photo, those without one.
+# Which trials are set against each other: those with fitting photos, those without one.
 CONTESTS = {
-    "caption": ("caption", "caption"),
-    "word": ("word", "word"),
-    "word/not shown": ("word", "not shown"),
-    "one subject": ("one subject", "one subject"),
-    "picture": ("picture", "picture"),
-    "picture + words": ("picture + words", "picture + words"),
+    "nouns, a share of the photos": ("share", "absent"),
+    "nouns, as it is": ("as it is", "absent"),
+    "nouns, one photo": ("one", "absent"),
+    "nouns, all photos": ("all", "absent"),
+    "captions": ("caption", "other captions"),
+    "picture": ("picture", "other pictures"),
+    "picture and words": ("picture and words", "other pictures and words"),
 }
 
-
-def contest(
-    trials: Sequence[Trial], name: str, size: int, method: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """What a method says where there is a fitting photo, and where there is none."""
-    sides = []
-    for kind, fits in zip(CONTESTS[name], (True, False), strict=True):
-        chosen = [
-            trial.values[method]
-            for trial in trials
-            if (trial.kind, trial.size, trial.fits) == (kind, size, fits)
-        ]
-        sides.append(np.array(chosen))
-    return sides[0], sides[1]
-
-
-def balanced(sides: tuple[np.ndarray, np.ndarray], threshold: float) -> float:
-    return float(((sides[0] >= threshold).mean() + (sides[1] < threshold).mean()) / 2)
-
-
-def best_threshold(all_sides: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
-    """The one threshold with the best balanced accuracy, averaged over contests."""
-    values = np.concatenate([side for sides in all_sides for side in sides])
-    candidates = np.quantile(values, np.linspace(0, 1, 300))
-    return max(
-        candidates, key=lambda value: np.mean([balanced(sides, value) for sides in all_sides])
-    )
+Sides = tuple[np.ndarray, np.ndarray]  # what is said where photos fit, and where none does
 
 
 def report(dev: Sequence[Trial], test: Sequence[Trial]) -> None:
-    """A table a contest: AUC and balanced accuracy in percent, by library size."""
-    names = [name for name in CONTESTS if any(trial.kind == name for trial in test)]
-    names += ["word/not shown"] if "word" in names else []
-    methods = list(test[0].values)
-    lines: dict[str, list[str]] = {}
-    means: dict[str, list[tuple[float, float]]] = {}
-    for method in ("cosine, own hindsight", "cosine, hindsight", *methods):
-        of = method.split(",")[0]
-        sides = {
-            part: {
-                (name, size): contest(trials, name, size, of) for name in names for size in SIZES
-            }
-            for part, trials in (("dev", dev), ("test", test))
-        }
-        seen = "test" if "hindsight" in method else "dev"
-        threshold = best_threshold(list(sides[seen].values())) if of != "relevance" else RELEVANT
-        for (name, size), pair in sides["test"].items():
-            own = best_threshold([pair]) if "own" in method else threshold
-            truth = np.repeat([1, 0], [len(side) for side in pair])
-            auc, share = roc_auc_score(truth, np.concatenate(pair)), balanced(pair, own)
-            lines.setdefault(name, [])
-            means.setdefault(method, []).append((auc, share))
-            if size == SIZES[0]:
-                lines[name].append(f"{method:22}")
-            lines[name][-1] += f"  {100 * auc:3.0f} {100 * share:3.0f}"
-    for name, rows in lines.items():
-        print(f"\n{name:22}" + "".join(f"{size:>9}" for size in SIZES), *rows, sep="\n")
-    print("\nmean over all of these")
-    for method, pairs in means.items():
+    """A table a contest: what is rightly said to be there and to be absent, in percent, by size."""
+    names = [name for name, kinds in CONTESTS.items() if any(t.kind == kinds[0] for t in test)]
+    methods = [*test[0].values, "cosine, own hindsight"]
+    thresholds = {of: _threshold(dev, names, of) for of in test[0].values}
+    thresholds["relevance"] = NOTHING
+    totals: dict[str, list[tuple[float, float]]] = {method: [] for method in methods}
+    for name in names:
+        print(f"\n{name:30}" + "".join(f"{size:>9}" for size in SIZES))
+        for method in methods:
+            line, of = f"{method:30}", method.split(",")[0]
+            for size in SIZES:
+                pair = sides(test, name, size, of)
+                if not len(pair[0]):
+                    line += f"{'':9}"
+                    continue
+                cut = best_threshold([pair]) if "own" in method else thresholds[of]
+                there, absent = (pair[0] >= cut).mean(), (pair[1] < cut).mean()
+                line += f"  {100 * there:3.0f} {100 * absent:3.0f}"
+                truth = np.repeat([1, 0], [len(side) for side in pair])
+                auc = float(roc_auc_score(truth, np.concatenate(pair)))
+                totals[method].append((auc, float(there + absent) / 2))
+            print(line)
+    print("\nmean over all of these: area under the ROC curve, rightly told apart")
+    for method, pairs in totals.items():
         auc, share = np.mean(pairs, axis=0)
-        print(f"{method:22}  {100 * auc:4.1f} {100 * share:4.1f}")
+        print(f"{method:30}  {100 * auc:4.1f} {100 * share:4.1f}")
 
 
-def fitted(trials: Sequence[Trial]) -> np.ndarray:
-    """Weights and constant of a logistic regression on each trial's best hit, contests alike."""
-    groups = Counter((trial.kind, trial.size, trial.fits) for trial in trials)
-    sides = Counter(fits for _, _, fits in groups)
-    weights = [
-        1 / groups[trial.kind, trial.size, trial.fits] / sides[trial.fits] for trial in trials
+def sides(trials: Sequence[Trial], name: str, size: int, method: str) -> Sides:
+    """What a method says of the best answer where photos fit, and where none does."""
+    some = [
+        np.array([it.values[method][0] for it in trials if (it.kind, it.size) == (kind, size)])
+        for kind in CONTESTS[name]
     ]
-    weights = np.array(weights) * len(trials) / 2
-    chosen = np.array([trial.features[0] for trial in trials])
-    for _ in range(5):  # which hit is best depends on the weights
-        model = LogisticRegression(C=100).fit(
-            chosen, [trial.fits for trial in trials], sample_weight=weights
-        )
-        chosen = np.array(
-            [trial.features[np.argmax(trial.features @ model.coef_[0])] for trial in trials]
-        )
-    return np.append(model.coef_[0], model.intercept_[0])
+    return some[0], some[1]
 
 
-def report_hits(data: Data) -> None:
-    """Of the first 20 answers to a word: how many show it, before and after the cut."""
-    print("\nanswers to words of the test half: of 20, of those kept, and share of right ones kept")
-    rng = np.random.default_rng(0)
-    for size in (100, 1000, 8000):
-        library = rng.permutation(len(data.photos))[:size]
-        rows, shares = data.photos[library], []
-        calibration = calibrate_text(rows[:SAMPLE], len(rows), data.neutral)
-        for word, group in shown()[1::2]:
-            right = mentions(data, group)[library] > 0
-            scores = rows.astype(np.float32) @ data.words[word]
-            top = np.argsort(-scores)[:20]
-            kept = relevance(calibration, data.words[word], scores[top], rows[top]) >= RELEVANT
-            shares.append((right[top].sum(), kept.sum(), (right[top] & kept).sum()))
-        right_all, kept_all, both = np.sum(shares, axis=0)
-        print(
-            f"{size:6}: right {100 * right_all / len(shares) / 20:3.0f} %, of those kept"
-            f" {100 * both / kept_all:3.0f} %, right ones kept {100 * both / right_all:3.0f} %"
+def _threshold(trials: Sequence[Trial], names: Sequence[str], method: str) -> float:
+    pairs = [sides(trials, name, size, method) for name in names for size in SIZES]
+    return best_threshold([pair for pair in pairs if len(pair[0])])
+
+
+def best_threshold(pairs: Sequence[Sides]) -> float:
+    """The one threshold that tells most apart, in the mean over contests."""
+    candidates = np.quantile(
+        np.concatenate([side for pair in pairs for side in pair]), np.linspace(0, 1, 300)
+    )
+    return float(
+        max(
+            candidates,
+            key=lambda cut: sum((a >= cut).mean() + (b < cut).mean() for a, b in pairs),
         )
+    )
+
+
+def report_photos(trials: Sequence[Trial]) -> None:
+    """Of the first answers to nouns: how many fit, of those kept, and how many of them are kept."""
+    print(f"\nthe first {FIRST} answers to nouns: fit / of those kept / fitting ones kept / nouns")
+    for kind in ("as it is", "share", "all"):
+        for size in SIZES:
+            some = [it for it in trials if (it.kind, it.size) == (kind, size)]
+            if not some:
+                continue
+            fits = np.concatenate([it.fits for it in some])
+            kept = np.concatenate([it.values["relevance"] for it in some]) >= RELEVANT
+            shares = fits.mean(), fits[kept].mean() if kept.any() else 0, kept[fits].mean()
+            print(f"{kind:10}{size:6}" + "".join(f"{100 * it:6.0f}" for it in shares), len(some))
+    mostly = [it for it in trials if len(it.fits) >= 10 and it.fits[:10].mean() > 0.5]
+    wrongly = sum(it.values["relevance"][0] < NOTHING for it in mostly)
+    print(f"of {len(mostly)} whose first ten mostly fit, {wrongly} are said to be absent")
 
 
 if __name__ == "__main__":

@@ -243,9 +243,10 @@ def test_what_stands_out_is_told_apart(page: Any) -> None:
     expect(page.get_by_role("heading", name="Less certain")).to_be_visible()
     page.fill("#words", "a submarine under water")
     expect(page.locator("#nothing")).to_contain_text(
-        "Nothing stands out for “a submarine under water”"
+        "Nothing seems to fit “a submarine under water”"
     )
-    expect(page.locator(".tile.dim").first).to_be_visible()
+    expect(page.locator("#summary")).to_have_text("Nothing seems to fit")
+    expect(page.get_by_role("heading", name="Less certain")).to_be_hidden()
 
 
 def test_numbers_are_shown_where_they_are_wanted(page: Any) -> None:
@@ -834,7 +835,7 @@ def test_only_what_stands_out_can_be_asked_for(page: Any) -> None:
     with page.expect_response("**/api/search?*relevant=true*"):
         choice.click()
     expect(choice).to_have_attribute("aria-pressed", "true")
-    expect(page.locator(".tile.dim")).to_have_count(0)
+    expect(page.get_by_role("heading", name="Less certain")).to_have_count(0)
     page.go_back()
     expect(choice).to_have_attribute("aria-pressed", "false")
 

@@ -129,11 +129,16 @@ def _print(photos: Sequence[Photo], output: Output, table: Table | None, by_sigh
 
 def _warn_of_strangers(photos: Sequence[Photo]) -> None:
     """Say it if a question has answers and none that fits."""
-    from clipsearch.search.results import Hit, stands_out
+    from clipsearch.search.results import NOTHING, Hit, stands_out
 
-    asked = [it for it in photos if isinstance(it, Hit) and it.relevance is not None]
-    if asked and len(asked) == len(photos) and not any(map(stands_out, asked)):
-        note("no photo stands out; these are only the nearest")
+    hits = [it for it in photos if isinstance(it, Hit)]
+    told = [hit.relevance for hit in hits if hit.relevance is not None]
+    if not told or len(told) < len(photos) or any(map(stands_out, hits)):
+        return
+    if max(told) < NOTHING:
+        note("nothing seems to fit; these are only the nearest, and other words may find more")
+    else:
+        note("no photo fits for certain; these may")
 
 
 def _print_lines(photos: Sequence[Photo]) -> None:

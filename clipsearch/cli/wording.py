@@ -58,7 +58,7 @@ def nothing_found(
     """Why no photo was found; `empty` is said where nothing was left out."""
     if relevant:
         within = " within the filters" if filters else ""
-        return f"no photo{within} stands out; without --relevant the nearest are shown"
+        return f"no photo{within} fits for certain; without --relevant the nearest are shown"
     return "no photo satisfies the filters" if filters else empty
 
 

@@ -21,7 +21,15 @@ from clipsearch.encoders.rows import no_embedding
 from clipsearch.errors import InvalidInput, arg
 from clipsearch.photos.files.urls import PhotoPath, Url, is_url, normal
 from clipsearch.search.filtering.filters import Filters, select
-from clipsearch.search.nearest import LeaveOut, Space, Spaces, check_k, is_file, nearest_photos
+from clipsearch.search.nearest import (
+    LeaveOut,
+    Space,
+    Spaces,
+    check_k,
+    is_file,
+    judge_of,
+    nearest_photos,
+)
 from clipsearch.search.neutral import NEUTRAL
 from clipsearch.search.question import Term, combine, parse_question, parse_term
 from clipsearch.search.results import Hit, stands_out
@@ -221,15 +229,18 @@ def _search_together(space: Space, asked: Sequence[_Asked]) -> None:
 
 def _hits(space: Space, it: _Asked, neutral: Callable[[], np.ndarray]) -> list[Hit]:
     wanted = it.wanted
-    scale = None if any(term.is_picture for term in wanted.terms) else neutral
-    how = (wanted.leave_out, wanted.exact, scale)
-    hits = nearest_photos(space, it.row, wanted.k, it.selection, *how, first=it.nearest)
+    in_words = not any(term.is_picture for term in wanted.terms)
+    judge = judge_of(space, it.row, it.selection, neutral if in_words else None)
+    nearest = partial(
+        nearest_photos, space, it.row, wanted.k, leave_out=wanted.leave_out, exact=wanted.exact,
+        judge=judge,
+    )  # fmt: skip
+    hits = nearest(it.selection, first=it.nearest)
     if wanted.written is not None:
         from clipsearch.search.hybrid import with_written
 
         hits = with_written(
-            space, it.row, wanted.k, it.selection, wanted.written, hits,
-            lambda among: nearest_photos(space, it.row, wanted.k, among, *how),
+            space, it.row, wanted.k, it.selection, wanted.written, hits, nearest
         )  # fmt: skip
     return [hit for hit in hits if stands_out(hit)] if wanted.relevant else hits
 

@@ -15,11 +15,12 @@ from clipsearch.errors import LARGEST, arg, check_number
 from clipsearch.photos.files.urls import PhotoPath, Url, photo_path
 from clipsearch.search.relevance import (
     SAMPLE,
-    Calibration,
-    calibrate_picture,
-    calibrate_text,
+    PictureScale,
+    WordScale,
+    picture_scale,
     relevance,
     usable,
+    word_scale,
 )
 from clipsearch.search.results import Hit
 from clipsearch.store.catalog import Catalog, Model, PhotoRow
@@ -32,7 +33,7 @@ from clipsearch.store.vectors.store import VectorStore, Within
 # Photos looked up at a time: where all are asked for, their rows do not all stand beside the hits.
 _ROWS = 10_000
 
-_Judge = Callable[[Matches], np.ndarray]  # the relevance of each match, (n,) float32
+Judge = Callable[[np.ndarray], np.ndarray]  # from scores to relevance, both (n,) float32
 LeaveOut = Callable[[PhotoRow], bool]  # whether a photo is not to be given
 Embedded = Callable[[], np.ndarray]  # what the model makes of NEUTRAL, (m, dim) float32 unit
 
@@ -46,14 +47,15 @@ class Space:
     vectors: VectorStore
 
     @cached_property
-    def scale_of_pictures(self) -> Calibration:
+    def scale_of_pictures(self) -> PictureScale:
         """What the scores of a question with a picture in it are worth here."""
-        return calibrate_picture(*self.vectors.spread(SAMPLE))
+        return picture_scale(*self.vectors.spread(SAMPLE))
 
-    def scale_of_words(self, neutral: Embedded) -> Calibration:
+    def scale_of_words(self, neutral: Embedded) -> WordScale:
         """What the scores of a question in words are worth here."""
         if self._scale_of_words is None:
-            self._scale_of_words = calibrate_text(*self.vectors.spread(SAMPLE), neutral())
+            rows, _ = self.vectors.spread(SAMPLE)
+            self._scale_of_words = word_scale(rows, neutral())
         return self._scale_of_words
 
     @cached_property
@@ -67,7 +69,7 @@ class Space:
             self._counts[selection] = self.catalog.count_selected(selection)
         return self._counts[selection]
 
-    _scale_of_words: Calibration | None = None
+    _scale_of_words: WordScale | None = None
     _counts: dict[Condition, int] = field(default_factory=dict)
 
 
@@ -98,21 +100,20 @@ def nearest_photos(
     selection: Condition | None = None,
     leave_out: LeaveOut | None = None,
     exact: bool = False,
-    neutral: Embedded | None = None,
+    *,
+    judge: Judge,
     first: Matches | None = None,
 ) -> list[Hit]:
     """The k photos with the highest cosine to `query`, (dim,) float32 unit, best first.
 
     Photos of one content share a vector and all count, those that are away last; None asks for all
     photos. Only photos of the `selection` are looked at; `leave_out` tells of one that is not to be
-    given. An approximate index is used where there is one, unless `exact`. `neutral` goes with a
-    question in words; one with a picture in it has None. `first` is what a search for k + 1 vectors
-    has found already.
+    given. An approximate index is used where there is one, unless `exact`. `judge` tells the
+    relevance. `first` is what a search for k + 1 vectors has found already.
     """
     catalog = space.catalog
     within = Within(catalog, space.model, selection) if selection is not None else None
     reach = sys.maxsize if k is None else k + 1  # one for the photo left out
-    judge = _judge(space, query, neutral)
     while True:
         matches = first or space.vectors.search(query, reach, within, exact)
         hits = list(_hits(catalog, matches, judge, selection or EVERYTHING, leave_out))
@@ -130,7 +131,7 @@ def check_k(k: int | None) -> None:
 def _hits(
     catalog: Catalog,
     matches: Matches,
-    judge: _Judge,
+    judge: Judge,
     selection: Condition,
     leave_out: LeaveOut | None,
 ) -> Iterator[Hit]:
@@ -138,7 +139,7 @@ def _hits(
     for start in range(0, len(matches.ids), _ROWS):
         some = Matches(*(all[start : start + _ROWS] for all in (matches.ids, matches.scores)))
         photos = catalog.photos_of_vectors(some.ids.tolist(), selection)
-        columns = (some.ids, some.scores, judge(some))
+        columns = (some.ids, some.scores, judge(some.scores))
         for id, score, worth in zip(*(column.tolist() for column in columns), strict=True):
             for photo in presence.last(photos.get(id, ()), _path_of):
                 if leave_out is None or not leave_out(photo):
@@ -150,13 +151,17 @@ def _path_of(photo: PhotoRow) -> str:
     return photo.path
 
 
-def _judge(space: Space, query: np.ndarray, neutral: Embedded | None) -> _Judge:
-    """What gives the relevance of matches; it looks at the library when it is first needed."""
+def judge_of(
+    space: Space, query: np.ndarray, selection: Condition | None, neutral: Embedded | None
+) -> Judge:
+    """What tells the relevance of photos; it looks at the library when it is first needed.
 
-    def judge(matches: Matches) -> np.ndarray:
-        rows = space.vectors.rows_of(matches.ids)
+    `neutral` goes with a question in words; one with a picture in it has None.
+    """
+
+    def judge(scores: np.ndarray) -> np.ndarray:
         scale = space.scale_of_pictures if neutral is None else space.scale_of_words(neutral)
-        return relevance(scale, query, matches.scores, rows)
+        return relevance(scale, query, scores, space.count(selection or EVERYTHING))
 
     return judge
 

@@ -1,15 +1,17 @@
 """How far an answer stands out: 0 to 1, so that an unrelated question can be told that it is one.
 
-A cosine alone says little: what is high for one model, library or question is low for another.
-So it is compared with what a few dozen everyday texts (`NEUTRAL`) score in the same library, in
-two ways that stay the same when a model's cosines are all stretched or shifted:
+A cosine alone says little: what is high for one model, library or question is low for another. So
+a question in words is weighed by three numbers, which stay the same when a model's cosines are all
+stretched or shifted:
 
-- The score beside the best scores that those texts find here (a cohort, as in the score
-  normalisation of speaker verification: Auckenthaler, Carey and Lloyd-Thomas, 2000). A text that
-  no photo fits finds less than everyday texts find.
-- The score less the mean score of those texts on the very same photo (the test normalisation of
-  the same paper, over the question's distance from those texts). It does not ask how
-  many photos fit, so that "a dog" stands out on each photo of a library of dogs.
+- The score, above the mean score of a few dozen everyday texts (`NEUTRAL`) in the same library,
+  in deviations of their scores on one and the same photo.
+- How many photos were looked at: of many the best one scores high by chance.
+- How far the question lies from those texts. What is told in detail ("two men in red shirts play
+  football") scores higher on photos that fit in part than a plain word does on those that fit.
+
+The last two are the same for all answers to a question, so the relevance falls as the score does.
+How many of the photos fit is not asked: "a dog" stands out on each photo of a library of dogs.
 
 A picture has no such texts. It is compared with how near the library's own photos lie to their
 nearest neighbours. docs/relevance.md tells how the weights were found and what they are worth.
@@ -18,88 +20,99 @@ nearest neighbours. docs/relevance.md tells how the weights were found and what 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 import numpy as np
 
 from clipsearch.encoders.rows import are_units
 
-# Fitted by scripts/eval_relevance.py on the dev split of Flickr8k: the two comparisons, then a
-# constant; and for pictures one comparison and a constant.
-TEXT_WEIGHTS = (1.2, 1.2, -3.35)
-PICTURE_WEIGHTS = (6.0, -0.7)
-
 SAMPLE = 2_000  # rows are enough to know a library's scores; more only cost time
 COHORT = 60  # of the library's photos, whose nearest neighbours are looked at
 
 
-@dataclass(frozen=True, slots=True)
-class Calibration:
+class Scale(Protocol):
     """What scores are worth in one library: everything but the question."""
 
-    best: float  # what neutral texts, or for pictures the library's photos, find: the mean
-    spread: float  # and how much that varies; for pictures, how far it is to the same picture
-    centre: np.ndarray | None  # (dim,) float32, mean of the neutral texts; None for pictures
-    unit: float  # the deviation of neutral texts' scores, a unit of their distance from `centre`
+    weights: ClassVar[tuple[float, ...]]  # of the features, then a constant
+
+    def features(self, query: np.ndarray, scores: np.ndarray, photos: int) -> np.ndarray:
+        """What `relevance` weighs, (k, features)."""
 
 
-def calibrate_text(rows: np.ndarray, total: int, neutral: np.ndarray) -> Calibration:
-    """The scale for questions in words.
+@dataclass(frozen=True, slots=True)
+class WordScale:
+    """The scale for questions in words."""
 
-    `rows` are some of the `total` rows of the library, (n, dim) float16 unit, evenly spread and
-    one at least: SAMPLE are enough. `neutral` is what the model makes of NEUTRAL, (m, dim)
-    float32 unit, one at least.
+    mean: float  # of the scores of everyday texts
+    deviation: float  # of their scores on one photo
+    centre: np.ndarray  # (dim,) float32, the mean of the everyday texts
+    distance: float  # from it to one of them, in the mean
+
+    # Fitted by scripts/eval_relevance.py, as are those for pictures.
+    weights: ClassVar[tuple[float, ...]] = (1.69, -0.42, -4.67, 1.59)
+
+    def features(self, query: np.ndarray, scores: np.ndarray, photos: int) -> np.ndarray:
+        """As `Scale.features`: height, size of the library, distance of the question."""
+        height = (scores - self.mean) / self.deviation
+        size = np.full_like(height, np.log(max(1, photos)))
+        distance = np.full_like(height, np.linalg.norm(query - self.centre) / self.distance)
+        return np.stack([height, size, distance], axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureScale:
+    """The scale for questions with a picture in them."""
+
+    best: float  # how near a photo's nearest neighbour is
+    spread: float  # and how far it is from there to the same picture
+
+    weights: ClassVar[tuple[float, ...]] = (6.0, -0.7)
+
+    def features(self, query: np.ndarray, scores: np.ndarray, photos: int) -> np.ndarray:
+        """As `Scale.features`: height, from 0 for a neighbour to 1 for the same picture."""
+        return np.asarray((scores - self.best) / self.spread)[:, None]
+
+
+def word_scale(rows: np.ndarray, neutral: np.ndarray) -> WordScale:
+    """The scale for words of a library.
+
+    `rows` are some of its rows, (n, dim) float16 unit, evenly spread and one at least: SAMPLE are
+    enough. `neutral` is what the model makes of NEUTRAL, (m, dim) float32 unit, one at least.
     """
-    scores = neutral @ usable(rows).T
-    best, deviation = scores.max(axis=1), max(float(scores.std()), 1e-6)
+    scores = usable(rows) @ neutral.T
     centre = neutral.mean(axis=0)
-    distance = max(float(np.linalg.norm(neutral - centre, axis=1).mean()), 1e-6)
-    return Calibration(
-        float(best.mean()) + _growth(scores, total),
-        # In a library that has all of it the best scores lie close, and no question would do.
-        max(float(best.std()), deviation / 2),
+    return WordScale(
+        float(scores.mean()),
+        max(float(scores.std(axis=1).mean()), 1e-6),
         centre,
-        deviation / distance,
+        max(float(np.linalg.norm(neutral - centre, axis=1).mean()), 1e-6),
     )
 
 
-def calibrate_picture(rows: np.ndarray, total: int) -> Calibration:
-    """The scale for questions by picture; `rows` and `total` as in `calibrate_text`."""
+def picture_scale(rows: np.ndarray, total: int) -> PictureScale:
+    """The scale for pictures of a library of `total` photos; `rows` as in `word_scale`."""
     some = usable(rows)
     if len(some) < 2:  # no neighbours: only the same picture is known to be near
-        return Calibration(0.0, 1.0, None, 1.0)
+        return PictureScale(0.0, 1.0)
     chosen = np.arange(0, len(some), max(1, len(some) // COHORT))
     scores = some[chosen] @ some.T
     scores[np.arange(len(chosen)), chosen] = np.nan  # a photo is not its own neighbour
     # Not the mean: where many photos have copies, one that only looks alike should still count.
     best = float(np.quantile(np.nanmax(scores, axis=1), 0.25)) + _growth(scores, total)
     best = min(best, 0.95)  # and where all have, at least a copy should
-    return Calibration(best, 1 - best, None, 1.0)
+    return PictureScale(best, 1 - best)
 
 
-def relevance(
-    calibration: Calibration, query: np.ndarray, scores: np.ndarray, rows: np.ndarray
-) -> np.ndarray:
+def relevance(scale: Scale, query: np.ndarray, scores: np.ndarray, photos: int) -> np.ndarray:
     """How far each hit stands out, (k,) float32 from 0 to 1; see `results.stands_out`.
 
-    `query` is (dim,) float32 unit, `scores` the hits' cosines (k,), `rows` the hits' own vectors
-    (k, dim). Only a hint: it follows the model, and is wrong where the model is wrong.
+    `query` is (dim,) float32 unit, `scores` the hits' cosines (k,), `photos` the number of those
+    that were looked at. Only a hint: it follows the model, and is wrong where the model is wrong.
     """
-    weights = PICTURE_WEIGHTS if calibration.centre is None else TEXT_WEIGHTS
     # Sums and no matrix product: its last digits depend on how many hits there are.
-    logits = (features(calibration, query, scores, rows) * weights[:-1]).sum(axis=1) + weights[-1]
+    weighed = scale.features(query, scores, photos) * scale.weights[:-1]
+    logits = weighed.sum(axis=1) + scale.weights[-1]
     return np.asarray(1 / (1 + np.exp(-np.clip(logits, -30, 30))), np.float32)
-
-
-def features(
-    calibration: Calibration, query: np.ndarray, scores: np.ndarray, rows: np.ndarray
-) -> np.ndarray:
-    """What `relevance` weighs: (k, 2) for words, (k, 1) for pictures."""
-    above_best = (scores - calibration.best) / calibration.spread
-    if calibration.centre is None:
-        return above_best[:, None]
-    distance = max(float(np.linalg.norm(query - calibration.centre)), 1e-6)
-    above_neutral = scores - (rows.astype(np.float32) * calibration.centre).sum(axis=1)
-    return np.stack([above_best, above_neutral / distance / calibration.unit], axis=1)
 
 
 def usable(rows: np.ndarray) -> np.ndarray:

@@ -1,13 +1,15 @@
 /** The answers to one question, fetched a page at a time. */
 
 import * as api from "./api.js";
-import { isAsked } from "./question.js";
+import { isAsked, isWords } from "./question.js";
 
 const FIRST = 60; // photos: more than two screens, and quickly answered
 const FURTHER = 120;
 
 /** From this relevance on a photo is more likely to fit than not. */
 const CERTAIN = 0.5;
+/** Where the best answer to a question in words is below, nothing fits. */
+const NOTHING = 0.25;
 
 /** Whether an answer stands out; null where nothing tells, as for photos that were not asked for. */
 export const standsOut = ({ relevance, written }) =>
@@ -19,9 +21,10 @@ export class Answers {
   complete = false;
   /**
    * How many of the hits come before the less certain ones: up to the last that stands out, since
-   * relevance follows the rank closely but not strictly. Null where nothing tells.
+   * what is written lifts photos past others. Null where nothing tells.
    */
   certain = null;
+  nothing = false; // whether no photo seems to fit
   scroll = 0; // where the page was when it was left
 
   #ids = new Set();
@@ -72,6 +75,11 @@ export class Answers {
       this.#ids.add(hit.id);
     }
     if (k === FIRST || open) this.certain = this.#countCertain();
+    if (k === FIRST) this.nothing = this.certain === 0 && !this.#mayFit();
+  }
+
+  #mayFit() {
+    return isWords(this.question) && this.hits.some(({ relevance }) => relevance >= NOTHING);
   }
 
   #countCertain() {

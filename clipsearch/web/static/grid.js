@@ -1,6 +1,5 @@
 /** The photos as rows that fill the width. Only what is near the window is in the document. */
 
-import { standsOut } from "./answers.js";
 import { thumbnailUrl } from "./api.js";
 import { clamp, el, icon } from "./dom.js";
 import { arrange, ratioOf } from "./layout.js";
@@ -174,7 +173,6 @@ export class Grid {
     this.#tiles.set(hit.id, tile);
     tile.dataset.index = index;
     tile.querySelector("a").href = this.#tell.address(hit);
-    tile.classList.toggle("dim", standsOut(hit) === false);
     tile.style.width = `${width}px`;
     this.#markTile(tile, hit.id);
     const number = tile.querySelector(".number");

@@ -199,26 +199,27 @@ function example(source, region, name, without) {
 }
 
 function showAnswers({ fresh }) {
-  const { hits, complete, certain, total } = answers;
+  const { hits, complete, certain, nothing, total } = answers;
   grid.show(sections(answers, months), { hold: !complete, fresh });
-  byId("nothing").hidden = !(isWords(question) && certain === 0);
+  byId("nothing").hidden = !(isWords(question) && nothing);
   byId("nothing-asked").textContent = question.q.trim();
   byId("no-match").hidden = hits.length > 0 || server.isEmpty;
   byId("no-match-text").textContent = isFiltered(question)
     ? "No photo passes these filters." : "There is nothing to compare with.";
   byId("no-match-clear").hidden = !isFiltered(question);
   ways.show(!isAsked(question) && hits.length > 0);
-  const summary = summaryOf({ hits, complete, certain, total });
+  const summary = summaryOf({ hits, complete, certain, nothing, total });
   byId("summary").textContent = summary;
   if (fresh) byId("announcer").textContent = summary;
 }
 
 /** What was found, in a line; it counts what stands out and leaves numbers of mere rank alone. */
-function summaryOf({ hits, complete, certain, total }) {
+function summaryOf({ hits, complete, certain, nothing, total }) {
   if (hits.length === 0) return "No photos";
   if (!isAsked(question)) return count(total ?? hits.length);
   if (certain === null) return `${count(total ?? hits.length)}, best first`;
-  if (certain === 0) return isWords(question) ? "Nothing stands out" : "Nothing much alike";
+  if (nothing) return isWords(question) ? "Nothing seems to fit" : "Nothing much alike";
+  if (certain === 0) return "None for certain";
   const standing = hits.slice(0, certain).filter(standsOut).length;
   if (certain === hits.length && !complete) return `More than ${count(standing)} stand out`;
   return `${count(standing)} ${standing === 1 ? "stands" : "stand"} out`;

@@ -13,14 +13,12 @@ const LESS = 76;
  * @param {{month: string, photos: number}[]} months of the whole library
  */
 export function sections(answers, months) {
-  const { hits, certain } = answers;
+  const { hits, certain, nothing } = answers;
   if (!isAsked(answers.question)) return byDate(hits, spanLength(months));
-  if (!certain || certain === hits.length) return [{ heading: null, hits }];
+  if (certain === null || nothing || certain === hits.length) return [{ heading: null, hits }];
   const heading = { kind: "less", height: LESS, text: "Less certain", note: "These may still be what you mean." };
-  return [
-    { heading: null, hits: hits.slice(0, certain) },
-    { heading, hits: hits.slice(certain) },
-  ];
+  const less = { heading, hits: hits.slice(certain) };
+  return certain === 0 ? [less] : [{ heading: null, hits: hits.slice(0, certain) }, less];
 }
 
 /** How much of a date a heading says: its month (7 letters), its year (4), or nothing (0). */
