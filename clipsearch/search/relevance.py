@@ -49,7 +49,7 @@ class WordScale:
     distance: float  # from it to one of them, in the mean
 
     # Fitted by scripts/eval_relevance.py, as are those for pictures.
-    weights: ClassVar[tuple[float, ...]] = (1.69, -0.42, -4.67, 1.59)
+    weights: ClassVar[tuple[float, ...]] = (1.91, -0.53, -5.17, 3.14)
 
     def features(self, query: np.ndarray, scores: np.ndarray, photos: int) -> np.ndarray:
         """As `Scale.features`: height, size of the library, distance of the question."""

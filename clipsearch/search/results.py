@@ -9,7 +9,7 @@ from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.urls import PhotoPath
 
 RELEVANT = 0.5  # from here on an answer is more likely to fit than not
-NOTHING = 0.25  # where the best answer is below, nothing fits
+NOTHING = 0.3  # where the best answer to words is below, nothing fits
 
 
 @dataclass(frozen=True, slots=True)

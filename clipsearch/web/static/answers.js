@@ -9,7 +9,7 @@ const FURTHER = 120;
 /** From this relevance on a photo is more likely to fit than not. */
 const CERTAIN = 0.5;
 /** Where the best answer to a question in words is below, nothing fits. */
-const NOTHING = 0.25;
+const NOTHING = 0.3;
 
 /** Whether an answer stands out; null where nothing tells, as for photos that were not asked for. */
 export const standsOut = ({ relevance, written }) =>
