@@ -426,20 +426,6 @@ def newer(model: Model) -> encoders.Shipped | None:
     return now if now and now[:2] != _identity(model) else None
 
 
-def check_device(device: str) -> None:
-    """Raise InvalidInput unless torch or ONNX Runtime has such a device on this machine."""
-    if device in ("auto", "cpu"):  # which all have, so that torch need not be asked
-        return
-    from clipsearch.encoders.device import pick_device
-    from clipsearch.encoders.onnx.providers import has_provider
-
-    try:
-        pick_device(device)
-    except InvalidInput:
-        if not has_provider(device):
-            raise
-
-
 def _step(steps: Iterator[int], total: int, progress: Progress) -> None:
     progress(next(steps), total)
 

@@ -13,9 +13,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
 from clipsearch import encoders
+from clipsearch.encoders.onnx.providers import check_device
 from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import LARGEST, InvalidInput
-from clipsearch.models import Models, check_device
+from clipsearch.models import Models
 from clipsearch.store.catalog import Catalog, StoredPhoto
 from clipsearch.store.conditions import EVERYTHING, Condition
 from clipsearch.store.faults import explained

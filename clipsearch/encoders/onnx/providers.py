@@ -45,6 +45,19 @@ def pick_provider(device: str, available: Sequence[str]) -> tuple[str, dict[str,
     return name, options | ({"device_type": "GPU"} if kind == "xpu" else {})
 
 
+def check_device(device: str) -> None:
+    """Raise InvalidInput unless torch or ONNX Runtime has such a device on this machine."""
+    if device in ("auto", "cpu"):  # which all have, so that torch need not be asked
+        return
+    from clipsearch.encoders.device import pick_device
+
+    try:
+        pick_device(device)
+    except InvalidInput:
+        if not has_provider(device):
+            raise
+
+
 def has_provider(device: str) -> bool:
     """Whether onnxruntime is here and has an execution provider for a device."""
     try:
