@@ -106,8 +106,9 @@ class Tools:
         The words may have several parts with signs and weights, as in
         'horse + 2*stripes - fence + /path/to/pool.jpg', where a path stands for a picture. The
         filters select first, so the best among those that satisfy them come back, best first.
-        There is always a best one: a `relevance` below 0.5 means that it hardly fits, unless
-        `written` is 1, which means that all words are written about it. Look at a photo with the
+        There is always a best one: a `relevance` below 0.5 means that it may not fit, and below
+        0.3 for the best of all that nothing does, unless `written` is 1, which means that all
+        words are written about it. Look at a photo with the
         tool `thumbnail`.
         """
         images: list[str | PIL.Image.Image] = [self._checked(path) for path in pictures or ()]
