@@ -21,7 +21,7 @@ import typer
 from conftest import Run
 from fastapi.testclient import TestClient
 from forked import Ended, run_all
-from tiny import open_tiny
+from tiny import open_other, open_tiny
 
 from clipsearch import InvalidInput
 from clipsearch.cli import _app
@@ -228,17 +228,15 @@ ANSWERS = [
 
 @needs_fork
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
-def test_a_lost_answer_is_told_in_a_line_and_lost_notes_are_not(
-    indexed: Path, photos: Path
-) -> None:
+def test_a_lost_answer_is_told_in_a_line_and_lost_notes_are_not(index: Path, photos: Path) -> None:
     shutil.copy(photos / "00.jpg", photos / "same.jpg")
-    with open_tiny(indexed) as library:
-        library.index()
-    commands = [[word.replace("COPY", f"{indexed}.copy") for word in it] for it in ANSWERS]
+    with open_other(index) as library:
+        library.index([photos])
+    commands = [[word.replace("COPY", f"{index}.copy") for word in it] for it in ANSWERS]
     streams = [{"stdout": "closed"}, {"stdout": "/dev/full"}, {"stdout": "unread"}]
     streams += [{"stderr": "closed"}, {"stderr": "/dev/full"}]
     asked = [{"arguments": it} | place for it in commands for place in streams]
-    ended = run_all(asked, CLIPSEARCH_INDEX=str(indexed))
+    ended = run_all(asked, CLIPSEARCH_INDEX=str(index))
     for one, done in zip(asked, ended, strict=True):
         said = done.stderr
         if one.get("stdout") == "unread":  # as by head: quiet
@@ -250,5 +248,5 @@ def test_a_lost_answer_is_told_in_a_line_and_lost_notes_are_not(
             assert said.count("\n") == 1, done
         else:
             assert done.code == 0, one
-    with open_tiny(indexed) as library:
+    with open_other(index) as library:
         assert library.status().photos == 13

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from conftest import Run, all_of, picture
-from tiny import open_tiny
+from tiny import open_other, open_tiny
 
 from clipsearch import encoders
 from clipsearch.doctor import ABSENT, BROKEN, OK, Finding, summed_up
@@ -79,7 +79,7 @@ def test_a_path_with_spaces_is_not_broken(indexed: Path, tmp_path: Path, screen:
 
 
 def test_results_break_between_words_too(photos: Path, index: Path, screen: Screen) -> None:
-    with open_tiny(index) as library:
+    with open_other(index) as library:
         library.index([photos])
     shown = "\n".join(lines_of(screen("index", columns=40)))
     assert "0 added, 0 updated, 0 moved, 0 removed,\n12 unchanged, 0 failed; " in shown

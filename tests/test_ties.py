@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import picture
-from tiny import TinyEncoder, open_tiny
+from tiny import TinyEncoder, open_other
 
 from clipsearch import ModelError
 from clipsearch.doctor import BROKEN, Finding, examine_index
@@ -32,9 +32,17 @@ ALL = 1000
 DIM = 16
 
 
+@pytest.fixture
+def indexed(photos: Path, index: Path) -> Path:
+    """An index of `photos` by a model that is the same for the command line."""
+    with open_other(index) as library:
+        library.index([photos])
+    return index
+
+
 def scores(folder: Path) -> dict[str, float]:
     """What a query finds, by the file's name."""
-    with open_tiny(folder, create=False) as library:
+    with open_other(folder, create=False) as library:
         return {hit.path.name: hit.score for hit in library.query("a boat", ALL)}
 
 
@@ -63,7 +71,7 @@ def paint(photos: Path, seeds: range) -> None:
 
 
 def index_all(folder: Path) -> None:
-    with open_tiny(folder) as library:
+    with open_other(folder) as library:
         library.index()
 
 
@@ -106,7 +114,7 @@ def take_anothers(indexed: Path, photos: Path) -> None:
     others, other = photos.with_name("others"), indexed.with_name("other")
     others.mkdir()
     paint(others, range(300, 312))
-    with open_tiny(other) as library:
+    with open_other(other) as library:
         library.index([others])
     shutil.copytree(other / "vectors", indexed / "vectors", dirs_exist_ok=True)
 
@@ -167,7 +175,7 @@ def test_files_of_the_format_before_that_are_anothers_are_found_out(
 def test_an_index_of_its_own_keeps_the_files_that_were_copied(
     indexed: Path, tmp_path: Path
 ) -> None:
-    with open_tiny(indexed) as library:
+    with open_other(indexed) as library:
         library.copy(tmp_path / "own", own=True)
     (ours,), (theirs,) = indexed.glob("vectors/*.f16"), tmp_path.glob("own/vectors/*.f16")
     assert theirs.read_bytes()[16:24] == ours.read_bytes()[16:24]
@@ -225,7 +233,7 @@ def helped(folder: Path, remedy: str) -> None:
             scores(folder)
         else:
             assert part.startswith("clipsearch index --verify")
-            with open_tiny(folder) as library:
+            with open_other(folder) as library:
                 library.index(verify=True)
 
 
@@ -243,14 +251,14 @@ def test_a_damaged_embedding_of_the_catalog_spoils_no_other(fault: str, indexed:
 
 def test_a_copy_is_renewed_as_doctor_says(indexed: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
-    with open_tiny(indexed) as library:
+    with open_other(indexed) as library:
         library.copy(copy)
     FAULTS["a row changed"](copy)
     (finding,) = broken(copy)
     delete, renew = str(finding.remedy).split("; ")
     assert renew == f"clipsearch copy {copy} --index {indexed} renews it"
     Path(delete.removeprefix("delete ")).unlink()
-    with open_tiny(indexed) as library:
+    with open_other(indexed) as library:
         library.copy(copy)
     assert broken(copy) == []
 
@@ -395,7 +403,7 @@ def test_a_run_goes_on_where_somebody_deletes_the_files(indexed: Path, photos: P
         for file in indexed.glob("vectors/*"):
             file.unlink()
 
-    with open_tiny(indexed) as library:
+    with open_other(indexed) as library:
         library.index(batch_size=1, progress=delete)
     assert_true(indexed)
 

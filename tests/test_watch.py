@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from conftest import picture
 from test_docs import documented
-from tiny import TinyEncoder, open_tiny
+from tiny import TinyEncoder, open_other, open_tiny
 
 from clipsearch import ClipsearchError, IndexReport, InvalidInput
 from clipsearch.encoders.onnx.texts import folder_of
@@ -654,7 +654,7 @@ def test_five_hundred_pictures_in_any_order_while_queries_go_on(
 def test_the_command_watches_until_it_is_told_to_end(
     index: Path, photos: Path, home: Path, cache: Path, tmp_path: Path
 ) -> None:
-    with open_tiny(index) as library:  # so that no model need be loaded
+    with open_other(index) as library:  # so that no model need be loaded
         library.index([photos])
     folder_of(TinyEncoder.weights, TinyEncoder.preprocess).mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"HOME": str(home), "CLIPSEARCH_INDEX": str(index)}
