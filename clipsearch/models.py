@@ -158,7 +158,14 @@ class Models:
                         " this index: they are embedded anew", model.spec, count,
                     )  # fmt: skip
                 remove(folder, self._catalog, model)
-                self._catalog.renew_model(model.id, *now)
+                if any(_identity(other) == now[:2] for other in self._catalog.models()):
+                    self._catalog.remove_model(model.id)  # which is there by another name
+                else:
+                    self._catalog.renew_model(model.id, *now)
+
+    def lacks_all(self) -> bool:
+        """Whether a model of the index has embedded nothing yet, or nothing any more."""
+        return any(it and not self._catalog.fingerprint(it.id)[0] for it in self.to_index())
 
     def confirm(self) -> None:
         """Take a model that is asked for by its name as chosen, whatever brought it here."""

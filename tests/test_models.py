@@ -157,6 +157,53 @@ def test_an_index_of_an_older_pocket_is_brought_to_the_present_one(
         assert "embedded anew" not in clipsearch("index").stderr
 
 
+def test_what_an_older_pocket_embedded_of_other_folders_is_embedded_anew_too(
+    clipsearch: Run, index: Path, photos: Path, tmp_path: Path
+) -> None:
+    if pocket_files() is None:
+        pytest.skip("needs the group pocket")
+    (other := tmp_path / "other").mkdir()
+    picture(70).save(other / "other.jpg")
+    clipsearch("index", photos, other, "--model", "pocket")
+    make_older(index)
+    assert "13 embedded anew" in clipsearch("index", other).stdout
+    assert len(json.loads(clipsearch("query", "a cat", "-k", "all", "--json").stdout)) == 13
+
+
+def test_an_older_pocket_gives_way_to_the_present_one_by_another_name(
+    clipsearch: Run, index: Path, photos: Path
+) -> None:
+    if pocket_files() is None:
+        pytest.skip("needs the group pocket")
+    clipsearch("index", photos, "--model", "pocket")
+    with closing(sqlite3.connect(index / "catalog.db")) as db, db:
+        ((now,),) = db.execute("SELECT weights FROM models")
+        db.execute("UPDATE models SET weights = ?", ("0" * 64,))
+        db.execute(
+            "INSERT INTO models (spec, weights, preprocess, dim)"
+            " SELECT 'onnx:/elsewhere', ?, preprocess, dim FROM models", (now,),
+        )  # fmt: skip
+    done = clipsearch("index", "--model", "pocket")
+    assert done.returncode == 0, done.stderr
+    assert "12 embedded anew" in done.stdout
+    assert len(json.loads(clipsearch("query", "a cat", "-k", "all", "--json").stdout)) == 12
+
+
+def test_an_index_whose_photos_are_yet_to_be_embedded_says_so(
+    clipsearch: Run, index: Path, photos: Path
+) -> None:
+    if pocket_files() is None:
+        pytest.skip("needs the group pocket")
+    clipsearch("index", photos, "--model", "pocket")
+    with closing(sqlite3.connect(index / "catalog.db")) as db, db:
+        db.execute("DELETE FROM vectors")
+    done = clipsearch("query", "a cat")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "clipsearch: no photo of the index is embedded yet; go on with: clipsearch index\n"
+    )
+
+
 def make_older(index: Path) -> None:
     """Let an index look as if an older pocket had made it."""
     with closing(sqlite3.connect(index / "catalog.db")) as db, db:

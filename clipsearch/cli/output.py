@@ -136,7 +136,7 @@ def _warn_of_strangers(photos: Sequence[Photo]) -> None:
     if not told or len(told) < len(photos) or any(map(stands_out, hits)):
         return
     if max(told) < NOTHING:
-        note("nothing seems to fit; these are only the nearest, and other words may find more")
+        note("nothing seems to fit; these come nearest, and another question may find more")
     else:
         note("no photo fits for certain; these may")
 

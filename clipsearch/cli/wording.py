@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from clipsearch.library import Library
     from clipsearch.photos.files.urls import PhotoPath
     from clipsearch.photos.scanning.rules import ScanRules
     from clipsearch.search.filtering.filters import Filters
@@ -60,6 +61,13 @@ def nothing_found(
         within = " within the filters" if filters else ""
         return f"no photo{within} fits for certain; without --relevant the nearest are shown"
     return "no photo satisfies the filters" if filters else empty
+
+
+def without_answers(library: Library) -> str:
+    """Why an index finds nothing, where no filter keeps it from that."""
+    if library.status().photos:
+        return "no photo of the index is embedded yet; go on with: clipsearch index"
+    return "the index holds no photos"
 
 
 def options_of(rules: ScanRules) -> str:

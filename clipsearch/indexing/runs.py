@@ -208,6 +208,8 @@ class Runs:
         started = time.monotonic()
         self._models.renew(self._folder.path)
         self._models.confirm()
+        if self._models.lacks_all():  # what an older one embedded of other folders is gone too
+            targets = choose_targets(self._catalog, [])
         models = self._models.to_index()
         counts, plan = self._bring_up(models[0], targets, doubts, how)
         for other in models[1:]:

@@ -23,7 +23,7 @@ from clipsearch.cli.options import (
 from clipsearch.cli.output import Output, answer
 from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import EXPERTS
-from clipsearch.cli.wording import nothing_found
+from clipsearch.cli.wording import nothing_found, without_answers
 from clipsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -115,12 +115,13 @@ def query(
             rerank=rerank,
             isolated=True,
         )
+        empty = "" if hits else without_answers(library)
     parts = [text, *(image or ()), *(f"- {part}" for part in minus or ())]
     if hybrid and '"' in "".join(parts):
         nothing = nothing_found(filters, relevant, "no photo has these words")
         nothing += "; what is in quotes must occur in a photo's path, title, captions or keywords"
     else:
-        nothing = nothing_found(filters, relevant)
+        nothing = nothing_found(filters, relevant, empty)
     title = " + ".join(filter(None, parts))
     answer(hits, output, title, nothing, by_sight=not hybrid)
 
