@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pocket import measure
 from pocket.sources import SPLITS, Photo, opened, read_coco, read_files, read_flickr8k
 from pocket.words import plural
 from scipy.sparse import csr_matrix
@@ -144,7 +145,7 @@ def read(flickr8k: Path, coco: Path, kept: Path) -> Data:
         np.array([part for part, _ in pairs]),
         counts.fit_transform([" ".join(photo.captions) for photo in photos]).tocsr(),
         encoder.encode_texts(NEUTRAL),
-        dict(zip(asked, encoded(encoder, asked), strict=True)),
+        dict(zip(asked, measure.read(encoder, asked), strict=True)),
     )
 
 
@@ -162,11 +163,6 @@ def embedded(encoder: encoders.Encoder, photos: Sequence[Photo]) -> np.ndarray:
                 batch = encoder.prepare(opened(data))[None]
                 rows[places[folder, name]] = encoder.encode_images(batch)[0]
     return rows
-
-
-def encoded(encoder: encoders.Encoder, texts: Sequence[str]) -> np.ndarray:
-    parts = [encoder.encode_texts(texts[at : at + 64]) for at in range(0, len(texts), 64)]
-    return np.concatenate(parts)
 
 
 def cached(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:

@@ -10,12 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Run, picture
-from tiny import TinyEncoder, open_tiny
+from tiny import OTHER, TinyEncoder, open_tiny
 
 from clipsearch import InvalidInput, Library, ModelMismatch
 from clipsearch.encoders import pocket_files
-
-OTHER = "ViT-B-32-256/datacomp_s34b_b86k"
 
 
 class Reversed(TinyEncoder):
@@ -42,6 +40,15 @@ def both(index: Path, photos: Path) -> Path:
     with open_other(index) as library:
         report = library.index()
         assert (report.added, report.unchanged, report.embedded) == (0, 12, 12)
+    return index
+
+
+@pytest.fixture
+def by_pocket(clipsearch: Run, index: Path, photos: Path) -> Path:
+    """An index of twelve photos with pocket itself, made by the command line."""
+    if pocket_files() is None:
+        pytest.skip("needs the group pocket")
+    clipsearch("index", photos, "--model", "pocket")
     return index
 
 
@@ -135,15 +142,12 @@ def test_without_a_model_named_an_index_run_keeps_all_up_to_date(
 
 
 def test_an_index_of_an_older_pocket_is_brought_to_the_present_one(
-    clipsearch: Run, index: Path, photos: Path
+    clipsearch: Run, by_pocket: Path
 ) -> None:
-    if pocket_files() is None:
-        pytest.skip("needs the group pocket")
-    clipsearch("index", photos, "--model", "pocket")
     asked = ("query", "a cat", "--json")
     answers = json.loads(clipsearch(*asked).stdout)
     for arguments in ((), ("--runtime", "onnx")):
-        make_older(index)
+        make_older(by_pocket)
         older = clipsearch("query", "a cat")
         assert (older.returncode, older.stdout) == (2, "")
         assert "embedded anew by that of this version: clipsearch index" in older.stderr
@@ -158,27 +162,23 @@ def test_an_index_of_an_older_pocket_is_brought_to_the_present_one(
 
 
 def test_what_an_older_pocket_embedded_of_other_folders_is_embedded_anew_too(
-    clipsearch: Run, index: Path, photos: Path, tmp_path: Path
+    clipsearch: Run, by_pocket: Path, tmp_path: Path
 ) -> None:
-    if pocket_files() is None:
-        pytest.skip("needs the group pocket")
     (other := tmp_path / "other").mkdir()
     picture(70).save(other / "other.jpg")
-    clipsearch("index", photos, other, "--model", "pocket")
-    make_older(index)
+    clipsearch("index", other)
+    make_older(by_pocket)
     assert "13 embedded anew" in clipsearch("index", other).stdout
     assert len(json.loads(clipsearch("query", "a cat", "-k", "all", "--json").stdout)) == 13
 
 
 def test_an_older_pocket_gives_way_to_the_present_one_by_another_name(
-    clipsearch: Run, index: Path, photos: Path
+    clipsearch: Run, by_pocket: Path
 ) -> None:
-    if pocket_files() is None:
-        pytest.skip("needs the group pocket")
-    clipsearch("index", photos, "--model", "pocket")
-    with closing(sqlite3.connect(index / "catalog.db")) as db, db:
+    with closing(sqlite3.connect(by_pocket / "catalog.db")) as db, db:
         ((now,),) = db.execute("SELECT weights FROM models")
-        db.execute("UPDATE models SET weights = ?", ("0" * 64,))
+    make_older(by_pocket)
+    with closing(sqlite3.connect(by_pocket / "catalog.db")) as db, db:
         db.execute(
             "INSERT INTO models (spec, weights, preprocess, dim)"
             " SELECT 'onnx:/elsewhere', ?, preprocess, dim FROM models", (now,),
@@ -190,12 +190,9 @@ def test_an_older_pocket_gives_way_to_the_present_one_by_another_name(
 
 
 def test_an_index_whose_photos_are_yet_to_be_embedded_says_so(
-    clipsearch: Run, index: Path, photos: Path
+    clipsearch: Run, by_pocket: Path
 ) -> None:
-    if pocket_files() is None:
-        pytest.skip("needs the group pocket")
-    clipsearch("index", photos, "--model", "pocket")
-    with closing(sqlite3.connect(index / "catalog.db")) as db, db:
+    with closing(sqlite3.connect(by_pocket / "catalog.db")) as db, db:
         db.execute("DELETE FROM vectors")
     done = clipsearch("query", "a cat")
     assert (done.returncode, done.stdout) == (1, "")

@@ -16,6 +16,8 @@ from clipsearch import Library
 from clipsearch.encoders.spec import Spec
 from clipsearch.photos.decoding.view import View
 
+OTHER = "ViT-B-32-256/datacomp_s34b_b86k"  # a model's name
+
 
 class TinyEncoder:
     """Embeds a picture as its coarse brightness pattern, a text as its letters' counts."""
@@ -65,9 +67,17 @@ def load(spec: Spec, device: str, precision: str) -> TinyEncoder:
     return BlindEncoder() if spec.hub.endswith("/blind") else TinyEncoder()
 
 
-def open_tiny(folder: Path, **how: Any) -> Library:
-    """A library whose model is the tiny one."""
-    return Library.open(folder, model="pocket", encoder=TinyEncoder(), **how)
+def open_tiny(folder: Path, model: str = "pocket", **how: Any) -> Library:
+    """A library whose model is the tiny one, by the name of another."""
+    return Library.open(folder, model=model, encoder=TinyEncoder(), **how)
+
+
+def open_other(folder: Path, **how: Any) -> Library:
+    """The same by the name of a model that comes with no version of clipsearch.
+
+    What embedded its photos is so the same for the command line, which finds another pocket.
+    """
+    return open_tiny(folder, OTHER, **how)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
@@ -77,13 +87,3 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 if __name__ == "__main__":
     with open_tiny(Path(sys.argv[1])) as library:
         print(library.index([sys.argv[2]], batch_size=int(sys.argv[3])))
-
-
-def open_other(folder: Path, **how: Any) -> Library:
-    """The same by the name of a model that comes with no version of clipsearch.
-
-    What embedded its photos is so the same for the command line, which finds another pocket.
-    """
-    return Library.open(
-        folder, model="ViT-B-32-256/datacomp_s34b_b86k", encoder=TinyEncoder(), **how
-    )

@@ -108,8 +108,7 @@ class Tools:
         filters select first, so the best among those that satisfy them come back, best first.
         There is always a best one: a `relevance` below 0.5 means that it may not fit, and below
         0.3 for the best of all that nothing does, unless `written` is 1, which means that all
-        words are written about it. Look at a photo with the
-        tool `thumbnail`.
+        words are written about it. Look at a photo with the tool `thumbnail`.
         """
         images: list[str | PIL.Image.Image] = [self._checked(path) for path in pictures or ()]
         images += [self._decoded(text) for text in pictures_base64 or ()]

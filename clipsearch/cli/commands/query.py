@@ -115,7 +115,8 @@ def query(
             rerank=rerank,
             isolated=True,
         )
-        empty = "" if hits else without_answers(library)
+        # Only where it is said: the status of an index is looked for on the disk.
+        empty = "" if hits or filters or relevant else without_answers(library)
     parts = [text, *(image or ()), *(f"- {part}" for part in minus or ())]
     if hybrid and '"' in "".join(parts):
         nothing = nothing_found(filters, relevant, "no photo has these words")
