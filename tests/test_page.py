@@ -577,6 +577,99 @@ def test_the_keyboard_is_enough(page: Any) -> None:
     expect(page.locator("#words")).to_be_focused()
 
 
+def focused(page: Any) -> str:
+    """What has the focus: its id or its name, and BODY where nothing has."""
+    what: str = page.evaluate(
+        "(({ id, ariaLabel, tagName }) => id || ariaLabel || tagName)(document.activeElement)"
+    )
+    return what
+
+
+def pressed(page: Any, button: str) -> None:
+    """Press a button by the keyboard."""
+    page.locator(button).focus()
+    page.keyboard.press("Enter")
+
+
+def test_keys_go_on_after_a_button_of_the_open_photo_has_done_its_last(page: Any) -> None:
+    page.goto("/?q=a+cat")
+    opened(page, "cat.png")
+    name, level = page.locator("#name"), page.locator("#zoom-level")
+    pressed(page, "#zoom-in")
+    expect(level).to_have_text("150%")
+    pressed(page, "#zoom-out")  # which is disabled with that
+    page.keyboard.press("+")
+    expect(level).to_have_text("150%")
+    page.keyboard.press("0")
+    page.keyboard.press("ArrowRight")
+    expect(name).not_to_have_text("cat.png")
+    second = name.text_content()
+    expect(page.locator("#viewer").get_by_role("status").first).to_have_text(second)
+    pressed(page, "#previous")
+    expect(name).to_have_text("cat.png")
+    page.keyboard.press("ArrowRight")
+    expect(name).to_have_text(second)
+    page.keyboard.press("r")
+    pressed(page, "#region-clear")
+    page.keyboard.press("ArrowLeft")
+    expect(name).to_have_text("cat.png")
+
+
+def test_the_focus_goes_to_the_photos_where_what_had_it_goes_away(page: Any) -> None:
+    page.fill("#words", "a motorcycle")
+    page.keyboard.press("Enter")
+    expect_first(page, "motorcycle.png")
+    pressed(page, "#clear")
+    expect(page.locator("#lately button")).to_have_text(["a motorcycle"])
+    pressed(page, "#lately button")
+    expect(page.locator(".tile a").first).to_be_focused()
+    assert focused(page).startswith("motorcycle.png")
+    page.goto("/?camera=Leica")
+    pressed(page, "#no-match-clear")
+    expect(page.locator(".tile a").first).to_be_focused()
+
+
+def test_the_focus_waits_with_who_asks_for_more_like_a_photo(page: Any) -> None:
+    page.goto("/?q=a+cat")
+    expect_first(page, "cat.png")
+    held = held_back(page, "**/similar?*")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("m")
+    expect(page.locator("#waiting")).to_be_visible()
+    assert focused(page) == "photos"
+    for route in held:
+        route.continue_()
+    expect(page.locator(".tile a").first).to_be_focused()
+
+
+def test_a_photo_keeps_the_focus_when_the_library_has_changed(page: Any) -> None:
+    page.goto("/?until=2001")
+    expect(page.locator("#summary")).to_have_text("53 photos")
+    page.locator(".tile a").nth(3).focus()
+    before = focused(page)
+    page.route("**/api/status", lambda route: route.fulfill(json={"photos": 1, "state": "ready"}))
+    with page.expect_response("**/api/search?*"):
+        pass
+    expect(page.locator("#photos:not([aria-busy])")).to_be_attached()
+    assert focused(page) == before
+
+
+def test_the_photo_that_was_open_has_the_focus_afterwards(page: Any) -> None:
+    page.goto("/?until=2001")
+    page.locator(".tile a").nth(2).focus()
+    third = focused(page)
+    page.keyboard.press("x")
+    pressed(page, "#selected-open")
+    expect(page.locator("#viewer")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#viewer")).to_be_hidden()
+    assert focused(page) == third
+    page.locator("#selected-copy").focus()
+    page.keyboard.press("Escape")
+    expect(page.locator("#selected")).to_be_hidden()
+    expect(page.locator("#select")).to_be_focused()
+
+
 def test_a_photo_has_a_link_and_its_facts_are_text(page: Any) -> None:
     page.goto("/?since=2001-01-01&until=2001-01-01")
     expect(page.locator("#summary")).to_have_text("1 photo")

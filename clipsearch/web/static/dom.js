@@ -34,6 +34,14 @@ export const byId = (id) => document.getElementById(id);
 /** The number, or the nearest end of the range if it lies outside. */
 export const clamp = (number, low, high) => Math.min(Math.max(number, low), high);
 
+/** Do what may take away or disable the element that has the focus; put the focus elsewhere then. */
+export function keepFocus(change, elsewhere) {
+  const had = document.activeElement;
+  change();
+  if (had === null || had === document.body) return;
+  if (!had.isConnected || had.disabled || !had.checkVisibility()) elsewhere.focus({ preventScroll: true });
+}
+
 /** Put a text on the clipboard. */
 export async function copyText(text) {
   try {

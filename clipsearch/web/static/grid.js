@@ -49,15 +49,20 @@ export class Grid {
 
   /**
    * Show hits in sections: `{heading: {kind, text, note, height}|null, hits}`.
-   * With `hold`, more hits are to come, so an unfinished last row waits for them.
+   * With `hold`, more hits are to come, so an unfinished last row waits for them; with `stay`, Tab
+   * comes to the same photo as before where that is among them.
    */
-  show(sections, { hold, fresh }) {
+  show(sections, { hold, fresh, stay = false }) {
+    const before = this.#hits[this.#active];
     this.#sections = sections.map(({ heading, hits }) => ({
       heading, ratios: hits.map(ratioOf),
     }));
     this.#hits = sections.flatMap((section) => section.hits);
     this.#hold = hold;
-    if (fresh) this.#active = this.#anchor = 0;
+    if (fresh) {
+      const again = stay && before ? this.#hits.findIndex(({ id }) => id === before.id) : 0;
+      this.#active = this.#anchor = Math.max(0, again);
+    }
     this.#arrange({ keep: false });
   }
 
@@ -115,6 +120,8 @@ export class Grid {
     this.#waiting = true;
     requestAnimationFrame(() => {
       this.#waiting = false;
+      // Tab comes to what is seen.
+      if (!this.#root.contains(document.activeElement)) this.#active = this.#firstInView() ?? this.#active;
       this.#render();
     });
   }
@@ -124,9 +131,6 @@ export class Grid {
     const seen = -this.#root.getBoundingClientRect().top;
     const from = seen - innerHeight * AROUND;
     const to = seen + innerHeight * (1 + AROUND);
-    if (!this.#root.contains(document.activeElement)) {
-      this.#active = this.#firstInView() ?? this.#active;
-    }
     const wanted = new Set([this.#blockOf(this.#active)]);
     for (let n = this.#firstBelow(from); n < this.#blocks.length && this.#blocks[n].top < to; n++) {
       wanted.add(n);
@@ -339,7 +343,7 @@ function makeTile(hit) {
   const away = hit.present === false ? ", not there now" : "";
   const image = el("img", { alt: "", decoding: "async", loading: "lazy", draggable: false });
   const tile = el(
-    "div", { role: "gridcell", className: hit.present === false ? "tile away" : "tile" },
+    "div", { role: "gridcell", className: hit.present === false ? "tile away" : "tile", ariaLabel: name },
     el("a", { tabIndex: -1, ariaLabel: name + date + away }, image),
     el("span", { className: "number", ariaHidden: "true" }),
     el("button", {

@@ -2,7 +2,7 @@
 
 import { Answers, standsOut } from "./answers.js";
 import * as api from "./api.js";
-import { byId, copyText, el, icon } from "./dom.js";
+import { byId, copyText, el, icon, keepFocus } from "./dom.js";
 import { Filters, openBelow } from "./filters.js";
 import { Grid } from "./grid.js";
 import * as pictures from "./pictures.js";
@@ -97,8 +97,11 @@ function ask(parts, { typed = false } = {}) {
   show(next, { restore: same });
 }
 
-/** Show a question's answers; with `restore`, where the page was when they were left. */
-async function show(next, { restore = false } = {}) {
+/**
+ * Show a question's answers; with `restore`, where the page was when they were left, and with
+ * `stay`, where it is.
+ */
+async function show(next, { restore = false, stay = false } = {}) {
   question = next;
   showQuestion();
   clearTimeout(complaint);
@@ -115,8 +118,8 @@ async function show(next, { restore = false } = {}) {
   waiting.end();
   answers = mine;
   keep(mine);
-  showAnswers({ fresh: true });
-  scrollTo(0, restore ? mine.scroll : 0);
+  showAnswers({ fresh: true, stay });
+  if (!stay) scrollTo(0, restore ? mine.scroll : 0);
 }
 
 /** Fetch the next page of answers; whether that went well. */
@@ -156,7 +159,7 @@ function refresh() {
   offerFacets();
   // Whoever is looking at photos further down, or at one of them, is not disturbed.
   const undisturbed = !answers || (scrollY < innerHeight / 2 && !viewer.isOpen);
-  if (undisturbed || byId("error").hidden === false) show(question, { restore: false });
+  if (undisturbed || byId("error").hidden === false) show(question, { stay: true });
 }
 
 function keep(mine) {
@@ -198,9 +201,16 @@ function example(source, region, name, without) {
     }, cropped(source, region), icon("close")));
 }
 
-function showAnswers({ fresh }) {
+function showAnswers({ fresh, stay = false }) {
   const { hits, complete, certain, nothing, total } = answers;
-  grid.show(sections(answers, months), { hold: !complete, fresh });
+  keepFocus(() => showNotices(answers), byId("photos"));
+  grid.show(sections(answers, months), { hold: !complete, fresh, stay });
+  const summary = summaryOf({ hits, complete, certain, nothing, total });
+  byId("summary").textContent = summary;
+  if (fresh) byId("announcer").textContent = summary;
+}
+
+function showNotices({ hits, nothing }) {
   byId("nothing").hidden = !(isWords(question) && nothing);
   byId("nothing-asked").textContent = question.q.trim();
   byId("no-match").hidden = hits.length > 0 || server.isEmpty;
@@ -208,9 +218,6 @@ function showAnswers({ fresh }) {
     ? "No photo passes these filters." : "There is nothing to compare with.";
   byId("no-match-clear").hidden = !isFiltered(question);
   ways.show(!isAsked(question) && hits.length > 0);
-  const summary = summaryOf({ hits, complete, certain, nothing, total });
-  byId("summary").textContent = summary;
-  if (fresh) byId("announcer").textContent = summary;
 }
 
 /** What was found, in a line; it counts what stands out and leaves numbers of mere rank alone. */
@@ -229,8 +236,10 @@ function summaryOf({ hits, complete, certain, nothing, total }) {
 function dropAnswers() {
   if (!answers || address(answers.question) === address(question)) return;
   answers = null;
-  grid.show([], { hold: true, fresh: true });
-  byId("nothing").hidden = byId("no-match").hidden = byId("ways").hidden = true;
+  keepFocus(() => {
+    grid.show([], { hold: true, fresh: true });
+    byId("nothing").hidden = byId("no-match").hidden = byId("ways").hidden = true;
+  }, byId("photos"));
   byId("summary").textContent = "";
 }
 

@@ -1,7 +1,7 @@
 /** Several photos that were chosen, and what can be done with them. */
 
 import { zipUrl } from "./api.js";
-import { byId } from "./dom.js";
+import { byId, keepFocus } from "./dom.js";
 import { count } from "./words.js";
 
 const MOST = 1000; // in one zip, as the server has it
@@ -20,10 +20,7 @@ export class Selection {
         this.#choosing = true;
       });
     });
-    byId("selected-clear").addEventListener("click", () => {
-      this.clear();
-      byId("select").focus();
-    });
+    byId("selected-clear").addEventListener("click", () => this.clear());
     byId("selected-copy").addEventListener("click", () => tell.copy(this.hits));
     byId("selected-open").addEventListener("click", () => tell.open(this.hits));
   }
@@ -65,7 +62,9 @@ export class Selection {
   #set(change) {
     change();
     const { size } = this.#hits;
-    byId("selected").hidden = !this.isOn;
+    keepFocus(() => {
+      byId("selected").hidden = !this.isOn;
+    }, byId("select"));
     byId("selected-count").textContent = size ? `${count(size)} selected` : "Choose photos";
     byId("select").setAttribute("aria-pressed", String(this.isOn));
     for (const name of ["copy", "open"]) byId(`selected-${name}`).disabled = size === 0;

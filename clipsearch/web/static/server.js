@@ -1,7 +1,7 @@
 /** The server's state: watched, and said plainly where it keeps a person from finding photos. */
 
 import * as api from "./api.js";
-import { byId } from "./dom.js";
+import { byId, keepFocus } from "./dom.js";
 import { count, durationName, figure } from "./words.js";
 
 const CALM = 5000; // milliseconds between two looks
@@ -82,7 +82,9 @@ class Server {
     byId("loading").hidden = status?.state !== "loading";
     const offer = status?.offer;
     const run = status?.indexing ?? (offer?.taken ? { done: 0, total: 0 } : null); // it is about to begin
-    byId("empty").hidden = status?.photos !== 0 || Boolean(run);
+    keepFocus(() => {
+      byId("empty").hidden = status?.photos !== 0 || Boolean(run);
+    }, byId("photos"));
     this.#showOffer(offer);
     this.#showIndexing(run);
   }

@@ -1,7 +1,7 @@
 /** One photo, large, with its facts. */
 
 import { ApiError, exposure, originalUrl, photo, thumbnailUrl } from "./api.js";
-import { byId, el, icon } from "./dom.js";
+import { byId, el, icon, keepFocus } from "./dom.js";
 import { Region } from "./region.js";
 import {
   baseName, bytesName, clock, exposureNames, longDay, parentName, photoName, placeName, quoted, sizeName,
@@ -75,11 +75,14 @@ export class Viewer {
     this.#zoom.reset();
     this.#dialog.classList.remove("gone");
     this.#dialog.setAttribute("aria-label", photoName(hit));
-    byId("previous").disabled = first;
-    byId("next").disabled = last;
-    this.#showImage(hit);
-    this.#showFacts(hit);
-    if (!this.#dialog.open) {
+    keepFocus(() => {
+      byId("previous").disabled = first;
+      byId("next").disabled = last;
+      this.#showImage(hit);
+      this.#showFacts(hit);
+    }, this.#stage);
+    if (this.#dialog.open) byId("photo-name").textContent = photoName(hit); // a screen reader tells
+    else {
       this.#dialog.showModal();
       this.#stage.focus({ preventScroll: true });
     }
@@ -90,6 +93,7 @@ export class Viewer {
   hide() {
     this.#dialog.close();
     this.#image.removeAttribute("src");
+    byId("photo-name").textContent = "";
     this.#hit = null;
   }
 
@@ -272,9 +276,11 @@ export class Viewer {
   // A part of it
 
   #regionChanged(there) {
-    byId("region-bar").hidden = !there && !this.#region.drawing;
-    byId("region-search").hidden = !there;
-    byId("region-hint").hidden = there;
+    keepFocus(() => {
+      byId("region-bar").hidden = !there && !this.#region.drawing;
+      byId("region-search").hidden = !there;
+      byId("region-hint").hidden = there;
+    }, this.#stage);
     this.#dialog.classList.toggle("choosing", there);
   }
 

@@ -1,7 +1,7 @@
 /** Ways into a library before anything is asked: what was asked lately, and what photos show. */
 
 import * as api from "./api.js";
-import { byId, el } from "./dom.js";
+import { byId, el, keepFocus } from "./dom.js";
 import { count, figure } from "./words.js";
 
 const MOST = 8; // questions
@@ -49,7 +49,9 @@ export class Ways {
   #draw() {
     const questions = lately();
     byId("ways-lately").hidden = questions.length === 0;
-    byId("lately").replaceChildren(...questions.map((words) => this.#way(words)));
+    keepFocus(() => {
+      byId("lately").replaceChildren(...questions.map((words) => this.#way(words)));
+    }, byId("photos"));
     const labels = this.#labels ?? [];
     byId("ways-label").hidden = this.#labels === null || labels.length > 0;
     byId("labels").replaceChildren(...labels.map(({ label, photos }) => this.#way(label, photos)));
@@ -65,8 +67,9 @@ export class Ways {
   /** Have the server find out what the photos show. */
   async #label() {
     const button = byId("ways-label");
+    if (button.ariaDisabled) return; // it keeps the focus meanwhile
     const text = button.textContent;
-    button.disabled = true;
+    button.ariaDisabled = "true";
     button.textContent = "Looking at what they show; this takes a minute or two, once";
     try {
       this.#labels = (await api.makeLabels()).labels;
@@ -75,7 +78,7 @@ export class Ways {
       button.textContent = `${error.message}. Try again`;
       return;
     } finally {
-      button.disabled = false;
+      button.ariaDisabled = null;
     }
     button.textContent = text;
     this.#draw();

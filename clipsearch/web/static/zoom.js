@@ -1,6 +1,6 @@
 /** A photo looked at closely: enlarged by wheel, pinch, double click, buttons or keys, and moved. */
 
-import { byId, clamp } from "./dom.js";
+import { byId, clamp, keepFocus } from "./dom.js";
 
 const STEP = 1.5; // of a button or a key
 const CLOSE = 2.5; // times, of a double click, unless the photo's own pixels need more
@@ -98,8 +98,10 @@ export class Zoom {
     this.#y = clamp(y, -down, down);
     this.#frame.style.transform = scale === 1 ? "" : `translate(${this.#x}px, ${this.#y}px) scale(${scale})`;
     this.#stage.classList.toggle("zoomed", scale > 1);
-    byId("zoom-out").disabled = scale === 1;
-    byId("zoom-in").disabled = scale >= this.#most();
+    keepFocus(() => {
+      byId("zoom-out").disabled = scale === 1;
+      byId("zoom-in").disabled = scale >= this.#most();
+    }, this.#stage);
     this.#tell();
   }
 
