@@ -795,6 +795,22 @@ def test_photos_whose_folder_is_away_are_marked(
     complaints.clear()  # of pictures that are not there
 
 
+def test_a_photo_that_was_moved_since_it_was_indexed_says_so(
+    page: Any, folder: Path, complaints: list[str]
+) -> None:
+    page.goto("/?q=a+cat")
+    expect_first(page, "cat.png")
+    moved = (folder / "cat.png").rename(folder.with_name("cat.png"))
+    try:
+        opened(page, "cat.png")
+        expect(page.locator("#moved")).to_be_visible()
+        page.keyboard.press("ArrowRight")
+        expect(page.locator("#moved")).to_be_hidden()
+    finally:
+        moved.rename(folder / "cat.png")
+    complaints.clear()  # of what the file would have told
+
+
 def test_a_path_is_copied(page: Any, context: Any, folder: Path) -> None:
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.fill("#words", "a cat")
@@ -1029,7 +1045,14 @@ def test_an_empty_index_says_how_to_fill_it_and_shows_photos_as_they_come(
     server = serve(port, environment)
     page = browser.new_page()
     try:
+        held = held_back(page, "**/api/status")
         page.goto(f"http://127.0.0.1:{port}/")
+        expect(page.locator("#summary")).to_have_text("No photos")
+        expect(page.locator("#no-match")).to_be_hidden()  # also before the server's state is known
+        page.unroute("**/api/status")
+        for route in held:
+            with suppress(sync_api.Error):  # one that was let go with that
+                route.continue_()
         expect(page.locator("#empty")).to_contain_text("clipsearch index ~/Photos")
         shutil.copy(folder / "cat.png", tmp_path)
         command = [sys.executable, "-m", "clipsearch", "index", str(tmp_path), "--model", "pocket"]

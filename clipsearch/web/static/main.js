@@ -213,7 +213,8 @@ function showAnswers({ fresh, stay = false }) {
 function showNotices({ hits, nothing }) {
   byId("nothing").hidden = !(isWords(question) && nothing);
   byId("nothing-asked").textContent = question.q.trim();
-  byId("no-match").hidden = hits.length > 0 || server.isEmpty;
+  const narrows = isAsked(question) || isFiltered(question); // of no photos at all, server.js tells
+  byId("no-match").hidden = hits.length > 0 || server.isEmpty || !narrows;
   byId("no-match-text").textContent = isFiltered(question)
     ? "No photo passes these filters." : "There is nothing to compare with.";
   byId("no-match-clear").hidden = !isFiltered(question);

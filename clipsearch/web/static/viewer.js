@@ -189,6 +189,7 @@ export class Viewer {
     this.#askMore(hit);
     byId("path").textContent = hit.path;
     byId("away").hidden = hit.present !== false;
+    byId("moved").hidden = true;
     byId("original").href = originalUrl(hit.id);
   }
 
@@ -196,10 +197,13 @@ export class Viewer {
   async #askMore(hit) {
     const unknown = (error) => {
       if (!(error instanceof ApiError)) throw error;
-      return {}; // it is gone, or away
+      return { gone: error.status === 404 };
     };
     const known = await Promise.all([photo(hit.id).catch(unknown), exposure(hit.id).catch(unknown)]);
-    if (this.#hit === hit) this.#listFacts(hit, Object.assign({}, ...known));
+    if (this.#hit !== hit) return;
+    const more = Object.assign({}, ...known);
+    this.#listFacts(hit, more);
+    byId("moved").hidden = !more.gone || hit.present === false;
   }
 
   #listFacts(hit, more) {
