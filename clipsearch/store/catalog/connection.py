@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -17,6 +18,7 @@ from clipsearch.store.database.reading import Reading, checked
 
 if TYPE_CHECKING:
     from clipsearch.progress import Progress
+    from clipsearch.store.catalog.columns.photos import Columns
 
 log = logging.getLogger("clipsearch")
 
@@ -34,6 +36,7 @@ class Connection:
         self._mounts: Mapping[str, str] | None = None
         self._openings = 0
         self._is_asked = False
+        self._columns: tuple[tuple[int, ...], Columns | None] | None = None  # and of what version
         self._take(reading)
 
     def _take(self, reading: Reading) -> None:
@@ -188,6 +191,56 @@ class Connection:
             yield
         finally:
             self._db.execute("COMMIT")
+
+    @contextmanager
+    def _as_columns(self) -> Iterator[Columns | None]:
+        """The photos as columns; what is read inside is of the same moment.
+
+        None where these would have to be made first, and SQL answers sooner.
+        """
+        if self._columns is None or self._columns[0] != self.version():
+            self.keep_columns()
+        with nullcontext() if self._db.in_transaction else self.snapshot():
+            version = self.version()
+            if self._columns is None or self._columns[0] != version:
+                self._columns = version, self._columns_now()
+            yield self._columns[1]
+
+    def _columns_now(self) -> Columns | None:
+        # Late, since a run with nothing to do needs no NumPy.
+        from clipsearch.store.catalog.columns.blocks import missing
+        from clipsearch.store.catalog.columns.photos import MOST_IN_PASSING, Columns
+
+        if self._has_columns and len(missing(self._db, "id")) <= MOST_IN_PASSING:
+            return Columns(self._db)
+        return None
+
+    def keep_columns(self) -> None:
+        """Make the columns that are missing, where they can be kept."""
+        if self.is_read_only or self._db.in_transaction or not self._has_columns:
+            return
+        from clipsearch.store.catalog.columns.blocks import fill, is_full
+
+        if not is_full(self._db):
+            self.in_passing(lambda: fill(self._db))
+
+    @property
+    def _has_columns(self) -> bool:
+        """Whether there is such a table: not in an older catalog that may only be read."""
+        named = "SELECT 1 FROM sqlite_schema WHERE name = 'columns'"
+        return self._db.execute(named).fetchone() is not None
+
+    def in_passing(self, write: Callable[[], None]) -> None:
+        """Write what can be made again, unless the index is read-only or being written to."""
+        (patience,) = self._db.execute("PRAGMA busy_timeout").fetchone()
+        self._db.execute("PRAGMA busy_timeout = 0")
+        try:
+            with self.transaction():
+                write()
+        except sqlite3.Error:
+            pass  # an answer is due in any case
+        finally:
+            self._db.execute(f"PRAGMA busy_timeout = {patience}")
 
     def version(self) -> tuple[int, ...]:
         """Another value whenever something was written since, by anybody."""
