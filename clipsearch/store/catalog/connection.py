@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from clipsearch.errors import LibraryError
 from clipsearch.photos.files.mounts import network_type
 from clipsearch.store.catalog.selection import Selection, add_functions
+from clipsearch.store.conditions import Condition, Is
 from clipsearch.store.database import FILE_NAME, Origin, file
 from clipsearch.store.database.reading import Reading, checked
 
@@ -24,6 +25,7 @@ log = logging.getLogger("clipsearch")
 
 T = TypeVar("T")
 
+_FEW = 1000  # ids that are looked up one by one
 _ATTEMPTS = 10  # at a question, while the file changes under it
 
 
@@ -193,11 +195,14 @@ class Connection:
             self._db.execute("COMMIT")
 
     @contextmanager
-    def _as_columns(self) -> Iterator[Columns | None]:
-        """The photos as columns; what is read inside is of the same moment.
+    def _as_columns(self, selection: Condition) -> Iterator[Columns | None]:
+        """The photos as columns, to be asked for some; what is read inside is of the same moment.
 
-        None where these would have to be made first, and SQL answers sooner.
+        None where SQL answers sooner: what is selected are a few ids, or columns are missing.
         """
+        if isinstance(selection, Is) and selection.fact == "id" and len(selection.value) <= _FEW:
+            yield None
+            return
         if self._columns is None or self._columns[0] != self.version():
             self.keep_columns()
         with nullcontext() if self._db.in_transaction else self.snapshot():
@@ -215,14 +220,14 @@ class Connection:
             return Columns(self._db)
         return None
 
-    def keep_columns(self) -> None:
-        """Make the columns that are missing, where they can be kept."""
+    def keep_columns(self, anew: bool = False) -> None:
+        """Make the columns that are missing, or all `anew`, where they can be kept."""
         if self.is_read_only or self._db.in_transaction or not self._has_columns:
             return
         from clipsearch.store.catalog.columns.blocks import fill, is_full
 
-        if not is_full(self._db):
-            self.in_passing(lambda: fill(self._db))
+        if anew or not is_full(self._db):
+            self.in_passing(lambda: fill(self._db, anew))
 
     @property
     def _has_columns(self) -> bool:

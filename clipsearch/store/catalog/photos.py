@@ -85,13 +85,14 @@ class Photos(Roots):
         self, ids: Sequence[int], selection: Condition = EVERYTHING
     ) -> dict[int, list[PhotoRow]]:
         """The selected photos that show what each vector embeds, by vector id; copies share one."""
-        photos: dict[int, list[PhotoRow]] = {}
-        with self._as_columns() as columns:
-            found = self._of_vectors(ids, EVERYTHING if columns else selection)
-            chosen = columns.are_chosen([row.id for _, row in found], selection) if columns else ()
-            for vector_id, row in compress(found, chosen) if columns else found:
-                photos.setdefault(vector_id, []).append(row)
-        return photos
+        if selection == EVERYTHING:
+            return _by_vector(self._of_vectors(ids, selection))
+        with self._as_columns(selection) as columns:
+            if columns is None:
+                return _by_vector(self._of_vectors(ids, selection))
+            found = self._of_vectors(ids, EVERYTHING)
+            chosen = columns.are_chosen([photo.id for _, photo in found], selection)
+            return _by_vector(compress(found, chosen))
 
     def _of_vectors(self, ids: Sequence[int], selection: Condition) -> list[tuple[int, PhotoRow]]:
         where = selected(selection)
@@ -117,7 +118,7 @@ class Photos(Roots):
 
         Not more than `limit` unless negative.
         """
-        with self._as_columns() as columns:
+        with self._as_columns(selection) as columns:
             if columns and limit >= 0:
                 some, offset = columns.latest(selection, limit, offset)
                 selection = Is("id", "in", tuple(some))
@@ -155,7 +156,7 @@ class Photos(Roots):
         """How many photos are selected."""
         if selection == EVERYTHING:
             return self.count_photos()
-        with self._as_columns() as columns:
+        with self._as_columns(selection) as columns:
             if columns:
                 return int(columns.chosen(selection).sum())
             (count,) = next(iter(self._select("count(*)", "photos", selected(selection))))
@@ -167,7 +168,7 @@ class Photos(Roots):
         The facts are camera, month ("2024-05"), type ("jpg") and placed (1 or 0); None is the value
         of what is not known.
         """
-        with self._as_columns() as columns:
+        with self._as_columns(selection) as columns:
             if columns is None:
                 return self._tally(TALLIED[fact], selection)
             counted = columns.counted(fact, selection)
@@ -180,7 +181,7 @@ class Photos(Roots):
 
         Such are (root's path, folder's name, count); "" is the name for the root itself.
         """
-        with self._as_columns() as columns:
+        with self._as_columns(selection) as columns:
             if columns is None:
                 return self._tally_folders(selection)
             roots = {root.id: root.path for root in self.roots()}
@@ -209,3 +210,10 @@ class Photos(Roots):
         """The names of all cameras."""
         rows = self._db.execute("SELECT DISTINCT camera FROM photos WHERE camera IS NOT NULL")
         return [camera for (camera,) in rows]
+
+
+def _by_vector(found: Iterable[tuple[int, PhotoRow]]) -> dict[int, list[PhotoRow]]:
+    photos: dict[int, list[PhotoRow]] = {}
+    for vector_id, photo in found:
+        photos.setdefault(vector_id, []).append(photo)
+    return photos

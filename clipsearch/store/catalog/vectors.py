@@ -64,7 +64,7 @@ class Vectors(Models):
         """The ids of a model's vectors of the selected photos, (n,) int64, ascending."""
         import numpy as np
 
-        with self._as_columns() as columns:
+        with self._as_columns(selection) as columns:
             if columns:
                 return columns.vectors_chosen(model_id, selection)
             return np.unique(np.array(self._vector_ids(model_id, selection), np.int64))
@@ -73,7 +73,7 @@ class Vectors(Models):
         """The id of each selected photo's vector, (n,) int64; that of copies for each of them."""
         import numpy as np
 
-        with self._as_columns() as columns:
+        with self._as_columns(selection) as columns:
             if columns:
                 ids = columns.vectors(model_id)[columns.chosen(selection)]
                 return np.asarray(ids[ids > 0])

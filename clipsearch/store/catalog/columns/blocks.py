@@ -55,8 +55,10 @@ def is_full(db: sqlite3.Connection) -> bool:
     return not any(missing(db, name) for name in ("id", *map(vectors_of, _models(db))))
 
 
-def fill(db: sqlite3.Connection) -> None:
-    """Make what is missing, to be kept; within a transaction."""
+def fill(db: sqlite3.Connection, anew: bool) -> None:
+    """Make what is missing, or all `anew`, to be kept; within a transaction."""
+    if anew:
+        db.execute("DELETE FROM columns")
     for block in missing(db, "id"):
         _keep(db, block, facts(db, block))
     for model_id in _models(db):

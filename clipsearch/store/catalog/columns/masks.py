@@ -67,7 +67,11 @@ def _joined(
 
 
 def _have(columns: Columns, ids: Sequence[int]) -> np.ndarray:
-    return np.isin(columns.ids, np.array(ids, np.int64))
+    wanted = np.array(ids, np.int64)
+    places = np.searchsorted(columns.ids, wanted).clip(max=len(columns.ids) - 1)
+    chosen = np.zeros(len(columns.ids), bool)
+    chosen[places[columns.ids[places] == wanted]] = True
+    return chosen
 
 
 def _below(columns: Columns, root: int, folder: str) -> np.ndarray:

@@ -133,7 +133,5 @@ class Columns:
     def _kept(self, name: str) -> list[bytes]:
         """A column's blocks, in their order, with those that are not kept but were made."""
         kept = self._db.execute("SELECT block, data FROM columns WHERE name = ?", (name,))
-        blocks = dict(kept.fetchall()) | {
-            block: made[name] for block, made in self._made.items() if name in made
-        }
-        return [blocks[block] for block in sorted(blocks)]
+        made = {block: data[name] for block, data in self._made.items() if name in data}
+        return [data for _, data in sorted((dict(kept.fetchall()) | made).items())]
