@@ -36,12 +36,20 @@ from clipsearch.store.vectors.format import (
 )
 from clipsearch.store.vectors.mapped import NO_MAPS, mapped, spans
 from clipsearch.store.vectors.matches import Matches, best, scored
-from clipsearch.store.vectors.searching import Stretches, positions_of, search_stretches
+from clipsearch.store.vectors.searching import (
+    Stretches,
+    is_strewn,
+    positions_of,
+    search_stretches,
+)
 from clipsearch.store.vectors.stretch import stretch_of
 
 # A filter that leaves less than this share of the rows is searched by gathering them: FAISS looks
 # at a bit for each of all rows, but takes a tenth of the time for each that is left.
 SMALL_SHARE = 0.002
+# Passing over rows here and there takes FAISS longer than ranking them. Of so many ranked among
+# all there are nearly always enough of those that a filter leaves.
+RANKED_FIRST = 1000
 
 Ids = Sequence[int] | np.ndarray  # int64
 Batches = Iterable[tuple[Ids, np.ndarray]]  # ids, and their (n, dim) float16 rows
@@ -243,8 +251,15 @@ class VectorFile:
         positions = start + positions_of(within, self.ids[start:])
         if len(positions) < SMALL_SHARE * len(self.ids):
             return best(k, scored(query, self.ids, self.scattered, positions))
+        if len(positions) == len(self.ids):
+            return search_stretches(self._stretches, self.ids, query[None], k, None)[0]
         allowed = np.zeros(len(self.ids), bool)
         allowed[positions] = True
+        if k <= RANKED_FIRST // 10 and not start and is_strewn(allowed):
+            first = search_stretches(self._stretches, self.ids, query[None], RANKED_FIRST, None)[0]
+            found = allowed[np.searchsorted(self.ids, first.ids)]
+            if found.sum() >= k:
+                return Matches(first.ids[found][:k], first.scores[found][:k])
         bitmap = np.packbits(allowed, bitorder="little")
         return search_stretches(self._stretches, self.ids, query[None], k, bitmap)[0]
 

@@ -12,6 +12,7 @@ from clipsearch.store.vectors.stretch import Stretch
 
 # Fewer ids than this share of all are looked up one by one sooner than all are gone through.
 FEW = 0.1
+STREWN = 0.25  # and more than this share are many
 
 # Each part of the rows that is searched by a thread, and its first row.
 Stretches = Sequence[tuple[int, Stretch]]
@@ -63,3 +64,9 @@ def positions_of(within: np.ndarray | None, ids: np.ndarray) -> np.ndarray:
     positions = positions[: np.searchsorted(positions, len(ids))]
     found: np.ndarray = positions[ids[positions] == within[: len(positions)]]
     return found
+
+
+def is_strewn(allowed: np.ndarray) -> bool:
+    """Whether many of the rows, (n,) bool, may be found, and those that may not lie among them."""
+    edges = np.count_nonzero(allowed[1:] != allowed[:-1])
+    return bool(allowed.mean() > STREWN and edges > len(allowed) / 16)
