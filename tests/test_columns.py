@@ -16,6 +16,7 @@ import pytest
 from tiny import OTHER, TinyEncoder, open_other
 
 from clipsearch import Facts, Filters, Library, Photo
+from clipsearch.photos.facts.facts import NO_TIME
 from clipsearch.search.filtering.dates import parse_date
 from clipsearch.search.filtering.filters import KINDS
 from clipsearch.store.catalog import Catalog, Changes, Model, NewPhoto
@@ -51,9 +52,10 @@ class Made:
         path = f"{some.choice(FOLDERS)}{number}.{ending}"
         # Of several of a content some have other facts, as their files have other names.
         digest = f"{some.randrange(PHOTOS * 2 // 3):064}"
-        return NewPhoto(
-            None, some.choice(self.roots).id, path, digest, number, number, self.facts()
-        )
+        # Some are of stores that know no time, so that nothing dates them.
+        mtime_ns = some.choice([number, 2 * NO_TIME])
+        root = some.choice(self.roots).id
+        return NewPhoto(None, root, path, digest, number, mtime_ns, self.facts())
 
     def facts(self) -> Facts:
         some = self.random

@@ -23,7 +23,9 @@ NUMBERS = {
     "taken": f"CAST(substr({_DIGITS} || '00000000000000', 1, 14) AS INTEGER)",
     "width": "width",
     "height": "height",
-    "known": " | ".join(f"(({test}) << {bit})" for bit, test in enumerate(KNOWN.values())),
+    "known": " | ".join(
+        f"(coalesce(({test}), 0) << {bit})" for bit, test in enumerate(KNOWN.values())
+    ),
 }
 DEGREES = ("latitude", "longitude")
 _FACTS = [f"coalesce({it}, {UNKNOWN})" for it in NUMBERS.values()]
