@@ -200,7 +200,7 @@ class Connection:
 
         None where SQL answers sooner: what is selected are a few ids, or columns are missing.
         """
-        if isinstance(selection, Is) and selection.fact == "id" and len(selection.value) <= _FEW:
+        if _is_few(selection):
             yield None
             return
         if self._columns is None or self._columns[0] != self.version():
@@ -227,7 +227,7 @@ class Connection:
         from clipsearch.store.catalog.columns.blocks import fill, is_full
 
         if anew or not is_full(self._db):
-            self.in_passing(lambda: fill(self._db, anew))
+            self._in_passing(lambda: fill(self._db, anew))
 
     @property
     def _has_columns(self) -> bool:
@@ -235,7 +235,7 @@ class Connection:
         named = "SELECT 1 FROM sqlite_schema WHERE name = 'columns'"
         return self._db.execute(named).fetchone() is not None
 
-    def in_passing(self, write: Callable[[], None]) -> None:
+    def _in_passing(self, write: Callable[[], None]) -> None:
         """Write what can be made again, unless the index is read-only or being written to."""
         (patience,) = self._db.execute("PRAGMA busy_timeout").fetchone()
         self._db.execute("PRAGMA busy_timeout = 0")
@@ -262,6 +262,13 @@ class Connection:
         return self._db.execute(
             f"SELECT {columns} FROM {table} WHERE {where.condition}", where.values
         )
+
+
+def _is_few(selection: Condition) -> bool:
+    match selection:
+        case Is("id", "in", ids):
+            return len(ids) <= _FEW
+    return False
 
 
 def _say_far(folder: Path, kind: str) -> None:

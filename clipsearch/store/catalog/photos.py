@@ -118,8 +118,10 @@ class Photos(Roots):
 
         Not more than `limit` unless negative.
         """
+        if limit < 0:
+            return self._photos(selection, limit, offset)
         with self._as_columns(selection) as columns:
-            if columns and limit >= 0:
+            if columns:
                 some, offset = columns.latest(selection, limit, offset)
                 selection = Is("id", "in", tuple(some))
             return self._photos(selection, limit, offset)

@@ -25,7 +25,7 @@ class Words(Connection):
     def remember(self, model_id: int, vectors: Mapping[str, bytes]) -> None:
         """Keep the float32 rows of texts, unless the index is read-only or being written to."""
         rows = [(model_id, text, vector) for text, vector in vectors.items()]
-        self.in_passing(lambda: self._remember(rows))
+        self._in_passing(lambda: self._remember(rows))
 
     def _remember(self, rows: Sequence[tuple[int, str, bytes]]) -> None:
         self._db.executemany("INSERT OR REPLACE INTO questions VALUES (?, ?, ?)", rows)
