@@ -309,3 +309,13 @@ def test_a_copy_that_nothing_is_written_to_gives_the_same(
     with open_other(tmp_path / "copy", create=False) as copied:
         check(copied, made)
     assert (tmp_path / "copy" / "catalog.db").read_bytes() == content
+
+
+@pytest.mark.parametrize("count", [10, 5000])
+def test_ids_may_be_of_photos_that_are_not_there(made: Made, tmp_path: Path, count: int) -> None:
+    some = Is("id", "in", tuple(range(PHOTOS - 5, PHOTOS - 5 + count)))
+    known = [it.id for root in made.roots for it in made.catalog.known(root.id).values()]
+    assert made.catalog.count_selected(some) == len(set(known).intersection(some.value))
+    with closing(Catalog.create(tmp_path)) as empty:
+        assert empty.count_selected(some) == 0
+        assert empty.photos(some, 10) == []

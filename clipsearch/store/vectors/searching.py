@@ -69,4 +69,5 @@ def positions_of(within: np.ndarray | None, ids: np.ndarray) -> np.ndarray:
 def is_strewn(allowed: np.ndarray) -> bool:
     """Whether many of the rows, (n,) bool, may be found, and those that may not lie among them."""
     edges = np.count_nonzero(allowed[1:] != allowed[:-1])
-    return bool(allowed.mean() > STREWN and edges > len(allowed) / 16)
+    many = np.count_nonzero(allowed) > STREWN * len(allowed)
+    return bool(many and edges > len(allowed) / 16)

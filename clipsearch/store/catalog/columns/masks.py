@@ -68,7 +68,8 @@ def _joined(
 
 def _have(columns: Columns, ids: Sequence[int]) -> np.ndarray:
     wanted = np.array(ids, np.int64)
-    places = np.searchsorted(columns.ids, wanted).clip(max=len(columns.ids) - 1)
+    wanted = wanted[wanted <= columns.ids.max(initial=0)]
+    places = np.searchsorted(columns.ids, wanted)
     chosen = np.zeros(len(columns.ids), bool)
     chosen[places[columns.ids[places] == wanted]] = True
     return chosen
