@@ -127,6 +127,18 @@ def test_a_filter_searches_exactly_among_what_it_allows(
 
 
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="only Linux tells what was read")
+@pytest.mark.parametrize("k", [1, 128, 129])
+@pytest.mark.parametrize("is_far", [False, True])
+def test_a_filter_strewn_over_the_file_is_exact_also_where_it_leaves_what_is_farthest(
+    k: int, is_far: bool, tmp_path: Path
+) -> None:
+    file, question = filled(tmp_path / "v", 5000), query()
+    order = np.argsort(unit_rows(5000).astype(np.float32) @ question)
+    chosen = np.sort(order[:2500] if is_far else np.arange(0, 5000, 2))
+    matches = file.search(question, k, numbered(5000)[chosen])
+    assert_exact(matches, numbered(5000)[chosen], unit_rows(5000)[chosen], question, k)
+
+
 def test_a_few_rows_are_read_from_disk_without_those_between(tmp_path: Path) -> None:
     file = VectorFile(tmp_path / "m", 512)
     file.add(numbered(30_000), np.zeros((30_000, 512), np.float16))

@@ -114,6 +114,7 @@ class Runs:
                 self._set(settings, targets)
                 if doubts.verify:
                     self._catalog.rebuild_words()
+                    self._catalog.keep_columns(anew=True)
                     self._catalog.remove_damaged_vectors()
                 report, _ = self._look(targets, doubts, how)
             except ClipsearchError:

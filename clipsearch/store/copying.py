@@ -76,6 +76,7 @@ def copy(
             _check_target(catalog, source, target, own, named)  # as it is by now
             if own or not catalog.engine():
                 _copy_vectors(folder, target, draft, catalog)
+            catalog.keep_columns()  # nobody can there
             origin = None if own else source
             _copy_catalog(folder, catalog, draft / FILE_NAME, origin, questions, progress)
             _bring_up(target, draft, catalog.index_id)

@@ -24,6 +24,7 @@ class Facets:
 
 def count_facets(catalog: Catalog, selection: Condition) -> Facets:
     """The selected photos, counted."""
+    catalog.keep_columns()
     with catalog.snapshot():
         types: dict[str, int] = {}
         for extension, count in catalog.tally("type", selection):

@@ -199,7 +199,7 @@ def _vectors_below(
 ) -> tuple[Condition, np.ndarray]:
     """A folder as a selection of photos, None for all, and the vector id of each of them."""
     below = select(Filters(folder=[folder]), catalog) if folder is not None else None
-    ids = np.array(catalog.vector_ids_of_photos(model.id, below or EVERYTHING), np.int64)
+    ids = catalog.vector_ids_of_photos(model.id, below or EVERYTHING)
     if below and not len(ids):
         raise no_photos_below(folder)
     return below or EVERYTHING, ids

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from clipsearch.errors import LibraryError
 from clipsearch.photos.files.mounts import network_type
 from clipsearch.store.catalog.selection import Selection, add_functions
+from clipsearch.store.conditions import Condition, Is
 from clipsearch.store.database import FILE_NAME, Origin, file
 from clipsearch.store.database.reading import Reading, checked
 
 if TYPE_CHECKING:
     from clipsearch.progress import Progress
+    from clipsearch.store.catalog.columns.photos import Columns
 
 log = logging.getLogger("clipsearch")
 
 T = TypeVar("T")
 
+_FEW = 1000  # ids that are looked up one by one
 _ATTEMPTS = 10  # at a question, while the file changes under it
 
 
@@ -34,6 +38,7 @@ class Connection:
         self._mounts: Mapping[str, str] | None = None
         self._openings = 0
         self._is_asked = False
+        self._columns: tuple[tuple[int, ...], Columns | None] | None = None  # and of what version
         self._take(reading)
 
     def _take(self, reading: Reading) -> None:
@@ -189,6 +194,59 @@ class Connection:
         finally:
             self._db.execute("COMMIT")
 
+    @contextmanager
+    def _as_columns(self, selection: Condition) -> Iterator[Columns | None]:
+        """The photos as columns, to be asked for some; what is read inside is of the same moment.
+
+        None where SQL answers sooner: what is selected are a few ids, or columns are missing.
+        """
+        if _is_few(selection):
+            yield None
+            return
+        if self._columns is None or self._columns[0] != self.version():
+            self.keep_columns()
+        with nullcontext() if self._db.in_transaction else self.snapshot():
+            version = self.version()
+            if self._columns is None or self._columns[0] != version:
+                self._columns = version, self._columns_now()
+            yield self._columns[1]
+
+    def _columns_now(self) -> Columns | None:
+        # Late, since a run with nothing to do needs no NumPy.
+        from clipsearch.store.catalog.columns.blocks import missing
+        from clipsearch.store.catalog.columns.photos import MOST_IN_PASSING, Columns
+
+        if self._has_columns and len(missing(self._db, "id")) <= MOST_IN_PASSING:
+            return Columns(self._db)
+        return None
+
+    def keep_columns(self, anew: bool = False) -> None:
+        """Make the columns that are missing, or all `anew`, where they can be kept."""
+        if self.is_read_only or self._db.in_transaction or not self._has_columns:
+            return
+        from clipsearch.store.catalog.columns.blocks import fill, is_full
+
+        if anew or not is_full(self._db):
+            self._in_passing(lambda: fill(self._db, anew))
+
+    @property
+    def _has_columns(self) -> bool:
+        """Whether there is such a table: not in an older catalog that may only be read."""
+        named = "SELECT 1 FROM sqlite_schema WHERE name = 'columns'"
+        return self._db.execute(named).fetchone() is not None
+
+    def _in_passing(self, write: Callable[[], None]) -> None:
+        """Write what can be made again, unless the index is read-only or being written to."""
+        (patience,) = self._db.execute("PRAGMA busy_timeout").fetchone()
+        self._db.execute("PRAGMA busy_timeout = 0")
+        try:
+            with self.transaction():
+                write()
+        except sqlite3.Error:
+            pass  # an answer is due in any case
+        finally:
+            self._db.execute(f"PRAGMA busy_timeout = {patience}")
+
     def version(self) -> tuple[int, ...]:
         """Another value whenever something was written since, by anybody."""
         (others,) = self._db.execute("PRAGMA data_version").fetchone()
@@ -204,6 +262,13 @@ class Connection:
         return self._db.execute(
             f"SELECT {columns} FROM {table} WHERE {where.condition}", where.values
         )
+
+
+def _is_few(selection: Condition) -> bool:
+    match selection:
+        case Is("id", "in", ids):
+            return len(ids) <= _FEW
+    return False
 
 
 def _say_far(folder: Path, kind: str) -> None:

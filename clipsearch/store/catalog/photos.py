@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import compress
 from typing import Any
 
 from clipsearch.photos.facts.facts import Facts
@@ -14,7 +16,7 @@ from clipsearch.store.catalog.facts import FACT_NAMES, FACTS, facts_in, path_in
 from clipsearch.store.catalog.records import Known, PhotoRow, StoredPhoto
 from clipsearch.store.catalog.roots import Roots
 from clipsearch.store.catalog.selection import FOLDERS, TALLIED, lying, selected
-from clipsearch.store.conditions import EVERYTHING, Condition
+from clipsearch.store.conditions import EVERYTHING, Condition, Is
 from clipsearch.store.database.paths import from_db
 
 
@@ -83,6 +85,16 @@ class Photos(Roots):
         self, ids: Sequence[int], selection: Condition = EVERYTHING
     ) -> dict[int, list[PhotoRow]]:
         """The selected photos that show what each vector embeds, by vector id; copies share one."""
+        if selection == EVERYTHING:
+            return _by_vector(self._of_vectors(ids, selection))
+        with self._as_columns(selection) as columns:
+            if columns is None:
+                return _by_vector(self._of_vectors(ids, selection))
+            found = self._of_vectors(ids, EVERYTHING)
+            chosen = columns.are_chosen([photo.id for _, photo in found], selection)
+            return _by_vector(compress(found, chosen))
+
+    def _of_vectors(self, ids: Sequence[int], selection: Condition) -> list[tuple[int, PhotoRow]]:
         where = selected(selection)
         # From the vectors to their photos, which are few: all that are selected may be many.
         rows = self._db.execute(
@@ -94,11 +106,10 @@ class Photos(Roots):
             f" AND ({where.condition}) ORDER BY photos.id",
             (json.dumps(ids), *where.values),
         )
-        photos: dict[int, list[PhotoRow]] = {}
-        for vector_id, photo_id, root, path, digest, *facts in rows:
-            row = PhotoRow(photo_id, path_in(root, path), digest, facts_in(facts))
-            photos.setdefault(vector_id, []).append(row)
-        return photos
+        return [
+            (vector_id, PhotoRow(photo_id, path_in(root, path), digest, facts_in(facts)))
+            for vector_id, photo_id, root, path, digest, *facts in rows
+        ]
 
     def photos(
         self, selection: Condition = EVERYTHING, limit: int = -1, offset: int = 0
@@ -107,6 +118,15 @@ class Photos(Roots):
 
         Not more than `limit` unless negative.
         """
+        if limit < 0:
+            return self._photos(selection, limit, offset)
+        with self._as_columns(selection) as columns:
+            if columns:
+                some, offset = columns.latest(selection, limit, offset)
+                selection = Is("id", "in", tuple(some))
+            return self._photos(selection, limit, offset)
+
+    def _photos(self, selection: Condition, limit: int, offset: int) -> list[PhotoRow]:
         where = selected(selection)
         rows = self._db.execute(
             f"SELECT photos.id, roots.path, photos.path, digest, {FACTS} FROM photos"
@@ -136,8 +156,13 @@ class Photos(Roots):
 
     def count_selected(self, selection: Condition) -> int:
         """How many photos are selected."""
-        (count,) = next(iter(self._select("count(*)", "photos", selected(selection))))
-        return int(count)
+        if selection == EVERYTHING:
+            return self.count_photos()
+        with self._as_columns(selection) as columns:
+            if columns:
+                return int(columns.chosen(selection).sum())
+            (count,) = next(iter(self._select("count(*)", "photos", selected(selection))))
+            return int(count)
 
     def tally(self, fact: str, selection: Condition = EVERYTHING) -> list[tuple[Any, int]]:
         """How many of the selected photos have each value of a fact, that of most first.
@@ -145,13 +170,29 @@ class Photos(Roots):
         The facts are camera, month ("2024-05"), type ("jpg") and placed (1 or 0); None is the value
         of what is not known.
         """
-        return self._tally(TALLIED[fact], selection)
+        with self._as_columns(selection) as columns:
+            if columns is None:
+                return self._tally(TALLIED[fact], selection)
+            counted = columns.counted(fact, selection)
+            if fact == "type":
+                counted = [(ending.removeprefix("."), count) for ending, count in counted]
+            return sorted(counted, key=lambda it: (-it[1], it[0] is not None, it[0]))
 
     def tally_folders(self, selection: Condition = EVERYTHING) -> list[tuple[str, str, int]]:
         """How many of the selected photos lie in each folder that is right below a root.
 
         Such are (root's path, folder's name, count); "" is the name for the root itself.
         """
+        with self._as_columns(selection) as columns:
+            if columns is None:
+                return self._tally_folders(selection)
+            roots = {root.id: root.path for root in self.roots()}
+            folders: Counter[tuple[str, str]] = Counter()
+            for (root, below), count in columns.counted("folder", selection):
+                folders[roots[root], below.partition("/")[0]] += count
+            return [(*folder, count) for folder, count in folders.items()]
+
+    def _tally_folders(self, selection: Condition) -> list[tuple[str, str, int]]:
         folders = []
         for value, count in self._tally(FOLDERS, selection):
             root, below = (os.fsdecode(bytes.fromhex(part)) for part in value.split(" "))
@@ -171,3 +212,10 @@ class Photos(Roots):
         """The names of all cameras."""
         rows = self._db.execute("SELECT DISTINCT camera FROM photos WHERE camera IS NOT NULL")
         return [camera for (camera,) in rows]
+
+
+def _by_vector(found: Iterable[tuple[int, PhotoRow]]) -> dict[int, list[PhotoRow]]:
+    photos: dict[int, list[PhotoRow]] = {}
+    for vector_id, photo in found:
+        photos.setdefault(vector_id, []).append(photo)
+    return photos

@@ -46,9 +46,9 @@ def selected(photos: Condition) -> Selection:
             return _joined(" OR ", parts) if parts else Selection("0", ())
         case Not(part):
             where = selected(part)
-            return Selection(f"NOT ({where.condition})", where.values)
+            return Selection(f"NOT coalesce(({where.condition}), 0)", where.values)
         case Has(fact):
-            return Selection(_KNOWN[fact], ())
+            return Selection(KNOWN[fact], ())
         case Below():
             return _below(photos)
         case Near():
@@ -65,7 +65,8 @@ def _joined(joint: str, parts: tuple[Condition, ...]) -> Selection:
     return Selection(condition, tuple(value for part in every for value in part.values))
 
 
-_KNOWN = {
+# What can be known of a photo. A new one goes to the end, since columns have their numbers.
+KNOWN = {
     "coordinates": "latitude IS NOT NULL AND longitude IS NOT NULL",
     "date": f"taken_from IN ({', '.join(map(repr, TOLD))})",
     "camera": "camera IS NOT NULL",
@@ -137,13 +138,14 @@ TALLIED = {
     "camera": "camera",
     "month": "substr(taken_at, 1, 7)",
     "type": f"lower(replace({_NAME}, rtrim({_NAME}, replace({_NAME}, '.', '')), ''))",
-    "placed": _KNOWN["coordinates"],
+    "placed": KNOWN["coordinates"],
 }
 _BYTES = "CAST(photos.path AS BLOB)"
 # In hexadecimal, since names that are no text are kept as bytes.
 FOLDERS = f"hex(roots.path) || ' ' || hex(substr({_BYTES}, 1, instr({_BYTES}, x'2f')))"
 
 
+EARTH = 6371.0088  # km, its radius
 VECTOR_OF_PHOTO = "SELECT 1 FROM vectors WHERE vectors.digest = photos.digest"
 
 
@@ -172,13 +174,13 @@ def _lying_as(kind: str, root_id: int, below: str, deep: bool) -> Selection:
 
 def add_functions(db: sqlite3.Connection) -> None:
     """Have a connection know what conditions call."""
-    db.create_function("kilometres", 4, _kilometres, deterministic=True)
+    db.create_function("kilometres", 4, kilometres, deterministic=True)
     db.create_function("folded", 1, folded, deterministic=True)
 
 
-def _kilometres(latitude: float, longitude: float, other: float, further: float) -> float:
+def kilometres(latitude: float, longitude: float, other: float, further: float) -> float:
     """The distance of two places in degrees on a sphere of the Earth's size, by haversines."""
     here, there = math.radians(latitude), math.radians(other)
     half = math.sin((there - here) / 2) ** 2
     half += math.cos(here) * math.cos(there) * math.sin(math.radians(further - longitude) / 2) ** 2
-    return 2 * 6371.0088 * math.asin(math.sqrt(min(1.0, half)))
+    return 2 * EARTH * math.asin(math.sqrt(min(1.0, half)))

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from clipsearch.store.catalog import departed
 from clipsearch.store.catalog.models import Models
 from clipsearch.store.catalog.selection import VECTOR_OF_PHOTO, Selection, lying, selected
 from clipsearch.store.conditions import EVERYTHING, Condition
 from clipsearch.store.database.paths import from_db
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Vectors(Models):
@@ -56,21 +60,28 @@ class Vectors(Models):
         found = {digest for (digest,) in rows}
         return found | departed.embedded_of_sizes(self._db, model_id, wanted)
 
-    def selected_vector_ids(self, model_id: int, selection: Condition) -> Iterator[int]:
-        """The ids of a model's vectors of the selected photos, ascending."""
+    def selected_vector_ids(self, model_id: int, selection: Condition) -> np.ndarray:
+        """The ids of a model's vectors of the selected photos, (n,) int64, ascending."""
+        import numpy as np
+
+        with self._as_columns(selection) as columns:
+            if columns:
+                return columns.vectors_chosen(model_id, selection)
+            return np.unique(np.array(self._vector_ids(model_id, selection), np.int64))
+
+    def vector_ids_of_photos(self, model_id: int, selection: Condition = EVERYTHING) -> np.ndarray:
+        """The id of each selected photo's vector, (n,) int64; that of copies for each of them."""
+        import numpy as np
+
+        with self._as_columns(selection) as columns:
+            if columns:
+                ids = columns.vectors(model_id)[columns.chosen(selection)]
+                return np.asarray(ids[ids > 0])
+            return np.array(self._vector_ids(model_id, selection), np.int64)
+
+    def _vector_ids(self, model_id: int, selection: Condition) -> list[int]:
         where = selected(selection)
         # CROSS, so that the photos come first: the other way round all vectors would be looked at.
-        rows = self._db.execute(
-            "SELECT DISTINCT vectors.id FROM (SELECT digest FROM photos WHERE"
-            f" {where.condition}) AS chosen CROSS JOIN vectors"
-            " ON vectors.digest = chosen.digest AND model_id = ? ORDER BY vectors.id",
-            (*where.values, model_id),
-        )
-        return (id for (id,) in rows)
-
-    def vector_ids_of_photos(self, model_id: int, selection: Condition = EVERYTHING) -> list[int]:
-        """The id of each selected photo's vector; that of copies is given for each of them."""
-        where = selected(selection)
         rows = self._db.execute(
             "SELECT vectors.id FROM photos CROSS JOIN vectors ON vectors.digest = photos.digest"
             f" AND model_id = ? WHERE {where.condition}",

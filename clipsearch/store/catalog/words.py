@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from clipsearch.store.catalog.connection import Connection
 from clipsearch.store.catalog.facts import path_in
@@ -25,22 +24,15 @@ class Words(Connection):
 
     def remember(self, model_id: int, vectors: Mapping[str, bytes]) -> None:
         """Keep the float32 rows of texts, unless the index is read-only or being written to."""
-        (patience,) = self._db.execute("PRAGMA busy_timeout").fetchone()
-        self._db.execute("PRAGMA busy_timeout = 0")
-        try:
-            with self.transaction():
-                self._db.executemany(
-                    "INSERT OR REPLACE INTO questions VALUES (?, ?, ?)",
-                    [(model_id, text, vector) for text, vector in vectors.items()],
-                )
-                self._db.execute(
-                    "DELETE FROM questions WHERE rowid <="
-                    " (SELECT max(rowid) FROM questions) - ?", (MOST_QUESTIONS,)
-                )  # fmt: skip
-        except sqlite3.Error:
-            pass  # asking again costs a moment; an answer is due in any case
-        finally:
-            self._db.execute(f"PRAGMA busy_timeout = {patience}")
+        rows = [(model_id, text, vector) for text, vector in vectors.items()]
+        self._in_passing(lambda: self._remember(rows))
+
+    def _remember(self, rows: Sequence[tuple[int, str, bytes]]) -> None:
+        self._db.executemany("INSERT OR REPLACE INTO questions VALUES (?, ?, ?)", rows)
+        self._db.execute(
+            "DELETE FROM questions WHERE rowid <= (SELECT max(rowid) FROM questions) - ?",
+            (MOST_QUESTIONS,),
+        )
 
     def add_captions(self, model: str, captions: Mapping[str, str]) -> None:
         """Remember what a model wrote, by digest."""

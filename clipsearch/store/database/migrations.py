@@ -234,3 +234,38 @@ def m011_parts_of_names(db: Database) -> None:
         CREATE VIRTUAL TABLE inside USING fts5 (name, tokenize = 'unicode61 remove_diacritics 0');
         """
     )
+
+
+@migrations()
+def m012_columns(db: Database) -> None:
+    """What filters ask of photos as columns, in blocks of 4096 ids; those that change go."""
+    db.executescript(
+        """
+        CREATE TABLE columns (
+            block INTEGER NOT NULL,
+            name TEXT NOT NULL,
+            data BLOB NOT NULL,
+            PRIMARY KEY (block, name)
+        );
+        CREATE TRIGGER column_of_replaced BEFORE INSERT ON photos BEGIN
+            DELETE FROM columns WHERE block IN
+                (SELECT id / 4096 FROM photos WHERE root_id = NEW.root_id AND path = NEW.path);
+        END;
+        CREATE TRIGGER column_of_added AFTER INSERT ON photos BEGIN
+            DELETE FROM columns WHERE block = NEW.id / 4096;
+        END;
+        CREATE TRIGGER column_of_changed AFTER UPDATE ON photos BEGIN
+            DELETE FROM columns WHERE block IN (OLD.id / 4096, NEW.id / 4096);
+        END;
+        CREATE TRIGGER column_of_removed AFTER DELETE ON photos BEGIN
+            DELETE FROM columns WHERE block = OLD.id / 4096;
+        END;
+        CREATE TRIGGER column_of_vector AFTER INSERT ON vectors BEGIN
+            DELETE FROM columns WHERE name = 'vector ' || NEW.model_id
+                AND block IN (SELECT id / 4096 FROM photos WHERE digest = NEW.digest);
+        END;
+        CREATE TRIGGER column_of_model AFTER DELETE ON models BEGIN
+            DELETE FROM columns WHERE name = 'vector ' || OLD.id;
+        END;
+        """
+    )

@@ -36,12 +36,21 @@ from clipsearch.store.vectors.format import (
 )
 from clipsearch.store.vectors.mapped import NO_MAPS, mapped, spans
 from clipsearch.store.vectors.matches import Matches, best, scored
-from clipsearch.store.vectors.searching import Stretches, positions_of, search_stretches
+from clipsearch.store.vectors.searching import (
+    Stretches,
+    is_strewn,
+    positions_of,
+    search_stretches,
+)
 from clipsearch.store.vectors.stretch import stretch_of
 
 # A filter that leaves less than this share of the rows is searched by gathering them: FAISS looks
 # at a bit for each of all rows, but takes a tenth of the time for each that is left.
 SMALL_SHARE = 0.002
+# Passing over rows here and there takes FAISS longer than ranking them. Of so many times as many
+# as are wanted, ranked among all, nearly always enough are what a filter leaves that leaves many.
+RANKED_FIRST = 32
+MOST_RANKED_FIRST = 4096
 
 Ids = Sequence[int] | np.ndarray  # int64
 Batches = Iterable[tuple[Ids, np.ndarray]]  # ids, and their (n, dim) float16 rows
@@ -238,13 +247,19 @@ class VectorFile:
     def _search_saved(
         self, query: np.ndarray, k: int, within: np.ndarray | None, start: int
     ) -> Matches:
-        if within is None and not start:
+        if not start and (within is None or np.array_equal(within, self.ids)):
             return search_stretches(self._stretches, self.ids, query[None], k, None)[0]
         positions = start + positions_of(within, self.ids[start:])
         if len(positions) < SMALL_SHARE * len(self.ids):
             return best(k, scored(query, self.ids, self.scattered, positions))
         allowed = np.zeros(len(self.ids), bool)
         allowed[positions] = True
+        reach = RANKED_FIRST * k
+        if reach <= MOST_RANKED_FIRST and not start and is_strewn(allowed):
+            first = search_stretches(self._stretches, self.ids, query[None], reach, None)[0]
+            found = allowed[np.searchsorted(self.ids, first.ids)]
+            if found.sum() >= k:
+                return Matches(first.ids[found][:k], first.scores[found][:k])
         bitmap = np.packbits(allowed, bitorder="little")
         return search_stretches(self._stretches, self.ids, query[None], k, bitmap)[0]
 

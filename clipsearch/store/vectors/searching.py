@@ -12,6 +12,7 @@ from clipsearch.store.vectors.stretch import Stretch
 
 # Fewer ids than this share of all are looked up one by one sooner than all are gone through.
 FEW = 0.1
+STREWN = 0.25  # and more than this share are many
 
 # Each part of the rows that is searched by a thread, and its first row.
 Stretches = Sequence[tuple[int, Stretch]]
@@ -54,10 +55,19 @@ def positions_of(within: np.ndarray | None, ids: np.ndarray) -> np.ndarray:
     """Where the ids of `within` stand in `ids`, both ascending; everywhere for None."""
     if within is None:
         return np.arange(len(ids))
-    if len(within) > FEW * len(ids):
-        return np.flatnonzero(np.isin(ids, within))
+    if len(within) > FEW * len(ids) > 0:
+        there = np.zeros(max(ids[-1], within[-1]) + 1, bool)  # takes a tenth of `isin`'s time
+        there[within] = True
+        return np.flatnonzero(there[ids])
     positions: np.ndarray = np.searchsorted(ids, within)
     # Without those that are above all.
     positions = positions[: np.searchsorted(positions, len(ids))]
     found: np.ndarray = positions[ids[positions] == within[: len(positions)]]
     return found
+
+
+def is_strewn(allowed: np.ndarray) -> bool:
+    """Whether many of the rows, (n,) bool, may be found, and those that may not lie among them."""
+    edges = np.count_nonzero(allowed[1:] != allowed[:-1])
+    many = np.count_nonzero(allowed) > STREWN * len(allowed)
+    return bool(many and edges > len(allowed) / 16)

@@ -38,9 +38,7 @@ class Within:
     @cached_property
     def ids(self) -> np.ndarray:
         """The vectors' ids, (n,) int64, ascending."""
-        return np.fromiter(
-            self._catalog.selected_vector_ids(self._model.id, self._selection), np.int64
-        )
+        return self._catalog.selected_vector_ids(self._model.id, self._selection)
 
 
 class Followed(Protocol):
