@@ -2,10 +2,10 @@
 
     python scripts/pocket_graphs.py
 
-Each is traced from torch, and then a weight's place is put where it was: of a tower the byte of its
-package's file where it begins and the order of its axes there, of the heads its name. What fills them is
-`clipsearch/encoders/pocket/graphs.py`, without torch. To be run when the code of the towers or the
-shape of the heads changes; heads of the same shape use the same graphs.
+Each is traced from torch, and then a weight's place is put where it was: of a tower the byte of
+its package's file where it begins and the order of its axes there, of the heads its name. What
+fills them is `clipsearch/encoders/pocket/graphs.py`, without torch. To be run when the code of the
+towers or the shape of the heads changes; heads of the same shape use the same graphs.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from onnx import numpy_helper
 from onnxscript import optimizer
 
 from clipsearch.encoders.onnx.tracing import trace
-from clipsearch.encoders.pocket.encoder import CONTEXT, RESOLUTION, load, pocket_files
+from clipsearch.encoders.pocket.encoder import load
 from clipsearch.encoders.pocket.graphs import AT, GRAPHS, HEADS, SHAPE
+from clipsearch.encoders.pocket.parts import CONTEXT, RESOLUTION, pocket_files
 from clipsearch.encoders.pocket.towers import ImageTower, JointPhoto, JointText
 
 # Constants of fewer values are computed once, here; a weight has more, and stays as it is.

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,6 +35,8 @@ from clipsearch.replacing import put_in_place, unfinished
 
 # Batches of the made pictures that an exported tower is checked with: no size is built in.
 BATCHES = (1, 3, 8)
+# An image tower of more is exported only for who asks for it.
+MOST_BYTES = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,6 @@ def export_to_cache(spec: Spec, encoder: Encoder, device: str) -> OnnxEncoder:
             f"the text tower of {spec} cannot be run as ONNX; use {arg('runtime')} torch"
         )
 
-
     def write(folder: Path) -> Facts:
         _write_images(folder, encoder)
         return _facts(folder, spec, encoder, int8=False)
@@ -109,6 +110,34 @@ def export_to_cache(spec: Spec, encoder: Encoder, device: str) -> OnnxEncoder:
     if exported is None:
         raise ModelError(f"{spec} was exported to the cache, but cannot be read back from there")
     return exported
+
+
+def try_images(spec: Spec, encoder: Encoder) -> str | None:
+    """Export a model to the cache where it is not too large; gives why that was not done.
+
+    It is not tried again then, unless it is asked for.
+    """
+    folder = cached_folder(encoder.weights, encoder.preprocess)
+    try:
+        _check_room(encoder, folder)
+        export_to_cache(spec, encoder, "cpu")
+    except (ModelError, InvalidInput) as error:
+        with suppress(OSError):  # an empty folder says that it was tried
+            folder.mkdir(parents=True, exist_ok=True)
+        return first_line(error)
+    return None
+
+
+def _check_room(encoder: Encoder, folder: Path) -> None:
+    module = encoder.image_export()
+    if module is None:
+        raise ModelError("an image tower of its kind cannot be exported")
+    size = 4 * sum(weight.numel() for weight in module.parameters())
+    if size > MOST_BYTES:
+        raise ModelError(f"its image tower of {size / 1e9:.1f} GB is too large to be kept twice")
+    there = next(parent for parent in folder.parents if parent.exists())
+    if shutil.disk_usage(there).free < 3 * size:
+        raise ModelError(f"{there} has no room for {size / 1e6:.0f} MB more")
 
 
 def write_to_cache(weights: str, preprocess: str, write: Callable[[Path], Facts]) -> None:

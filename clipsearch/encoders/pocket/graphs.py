@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from clipsearch.encoders.onnx.export import hashes_in, write_to_cache
 from clipsearch.encoders.onnx.folder import FORMAT, IMAGES, Facts, view_as_json
 from clipsearch.encoders.onnx.text_export import keep_texts, optimize
 from clipsearch.encoders.onnx.texts import RULES, TOKENIZER, TOWER, TokenRules
-from clipsearch.encoders.pocket import encoder as pocket
+from clipsearch.encoders.pocket import parts
 from clipsearch.encoders.spec import Spec
 from clipsearch.errors import ClipsearchError, ModelError
 
@@ -44,11 +44,11 @@ def open_light(spec: Spec, device: str) -> OnnxEncoder | None:
     Raises:
         InvalidInput: onnxruntime has no such device here.
     """
-    heads = pocket.heads_file(spec)
-    identity = pocket.weights_with(heads), pocket.PREPROCESS
+    heads = parts.heads_file(spec)
+    identity = parts.weights_with(heads), parts.PREPROCESS
     if found := open_cached(*identity, device):
         return found
-    if (files := pocket.pocket_files()) is None:
+    if (files := parts.pocket_files()) is None:
         return None
     try:
         _write(spec, identity, files, heads)
@@ -109,21 +109,21 @@ def _write(spec: Spec, identity: tuple[str, str], files: tuple[Path, Path], head
     shape, logit_scale = json.loads(metadata["shape"]), float(metadata["logit scale"])
 
     def write_texts(folder: Path) -> None:
-        pocket.check_texts(files[1])
-        rules = asdict(TokenRules(pocket.CONTEXT, ""))
+        parts.check_texts(files[1])
+        rules = asdict(TokenRules(parts.CONTEXT, ""))
         logits = {"logit_scale": logit_scale, "logit_bias": None}
         (folder / RULES).write_text(json.dumps(rules | logits), "utf-8")
         tokenizer = files[1].with_name("tokenizer.json")
-        (folder / TOKENIZER).write_text(pocket.tokenizer_in(tokenizer).to_str(), "utf-8")
+        (folder / TOKENIZER).write_text(parts.tokenizer_in(tokenizer).to_str(), "utf-8")
         optimize(filled("text", files[1], heads).SerializeToString(), folder / TOWER)
 
     def write_images(folder: Path) -> Facts:
-        pocket.check_images(files[0])
+        parts.check_images(files[0])
         optimize(filled("image", files[0], heads).SerializeToString(), folder / IMAGES)
         return Facts(
             FORMAT, str(spec), *identity, "fp32", shape["members"] * shape["out"],
-            pocket.RESOLUTION, pocket.CONTEXT, logit_scale, None,
-            view_as_json(pocket.VIEW), hashes_in(folder),
+            parts.RESOLUTION, parts.CONTEXT, logit_scale, None,
+            view_as_json(parts.VIEW), hashes_in(folder),
         )  # fmt: skip
 
     if not keep_texts(*identity, write_texts):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipsearch.encoders.pocket.heads import Heads
+from clipsearch.encoders.pocket.parts import tokenizer_in
 
 STAGES = (2, 4, 5, 6)  # the image tower's stages whose maps are handed on
 EXACT = 3  # so many stages, of the first, stay in float32: bfloat16 there costs all the accuracy
@@ -25,10 +26,8 @@ MIDDLE_LAYER = 3
 class ImageTower(nn.Module):
     """EfficientNet-Lite2 without its classifier's last say: maps, pooled features and logits."""
 
-    def __init__(
-        self, path: Path, dtype: torch.dtype = torch.float32, folded: bool = True
-    ) -> None:
-        """Read the tower from its package's file; `folded` merges its norms into what they follow."""
+    def __init__(self, path: Path, dtype: torch.dtype = torch.float32, folded: bool = True) -> None:
+        """Read it from its package's file; `folded` merges its norms into what they follow."""
         super().__init__()
         self.net = _efficientnet(path)
         if folded:
@@ -194,8 +193,6 @@ class Tokenizer:
     """MiniLM's tokenizer: texts as padded token numbers."""
 
     def __init__(self, path: Path, context: int) -> None:
-        from clipsearch.encoders.pocket.encoder import tokenizer_in
-
         self._context = context
         self._inner = tokenizer_in(path)
 

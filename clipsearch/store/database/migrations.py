@@ -234,3 +234,9 @@ def m011_parts_of_names(db: Database) -> None:
         CREATE VIRTUAL TABLE inside USING fts5 (name, tokenize = 'unicode61 remove_diacritics 0');
         """
     )
+
+
+@migrations()
+def m012_runtimes_that_suit(db: Database) -> None:
+    """What embeds pictures is left to the machine, unless ONNX Runtime was asked for."""
+    db.execute("UPDATE models SET runtime = 'auto' WHERE runtime = 'torch'")
