@@ -72,6 +72,17 @@ def _devices(device: str) -> Iterator[Finding]:
     precision, why = explain_precision(picked)
     what = f"{picked}, {precision} ({why}), {batch_size(picked)} photos at a time"
     yield Finding("devices", "used", OK, what)
+    yield Finding("devices", "photos", OK, _who_embeds(device))
+
+
+def _who_embeds(device: str) -> str:
+    """What embeds photos where that is left to the machine."""
+    from clipsearch.encoders.choice import FEW, choose
+
+    names = {"torch": "PyTorch", "onnx": "ONNX Runtime"}
+    few, many = (choose("open_clip", "auto", device, count) for count in (FEW, FEW + 1))
+    said = f"embedded by {names[many.runtime]} ({many.reason})"
+    return said if few.runtime == many.runtime else f"{said}, up to {FEW} by {names[few.runtime]}"
 
 
 def groups(

@@ -55,14 +55,10 @@ def _export(models: Models, model: Model, texts: Sequence[str], step: Callable[[
         export_texts(encoder, step)
     models.embed_neutral(model, texts)
     if _lacks_images(models, model):
-        from clipsearch.encoders.onnx.export import try_images
+        from clipsearch.encoders.onnx.export import try_export
 
         step()
-        if reason := try_images(models.spec_of(model), models.encoder(model)):
-            log.warning(
-                "PyTorch embeds pictures with %s, also where they are few, which takes some seconds"
-                " more: %s", model.spec, reason,
-            )  # fmt: skip
+        try_export(models.spec_of(model), models.encoder(model))
 
 
 def _has_texts(model: Model) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from clipsearch import encoders
-from clipsearch.encoders.choice import Choice, choose
+from clipsearch.encoders.choice import MANY, Choice, choose
 from clipsearch.encoders.spec import Spec, family_of, parse_spec, sha256_of, weights_in
 from clipsearch.errors import InvalidInput, ModelError, ModelMismatch, WeightsUnavailable, arg
 from clipsearch.store.catalog import Catalog, Model
@@ -181,6 +181,11 @@ class Models:
         with self._loading:
             asked = model.runtime == "onnx"
             encoder = self._exported(model) if asked else self.encoder(model, count)
+            if count >= MANY and self.choice(model, count).runtime == "onnx":
+                from clipsearch.encoders.onnx.export import try_export
+
+                encoder = try_export(self.spec_of(model), encoder)
+                self._encoders[_identity(model)] = encoder
             if isinstance(encoder, OnnxEncoder) and model.spec not in self._told:
                 asked = asked or family_of(model.spec) == "onnx"
                 say = log.warning if asked else log.debug
@@ -261,12 +266,14 @@ class Models:
         from clipsearch.encoders.onnx.encoder import OnnxEncoder
 
         loaded = self._encoders.get(_identity(model))
-        if isinstance(loaded, OnnxEncoder) and self.choice(model, count).runtime == "torch":
-            return None
-        return loaded
+        if loaded is self._given or not isinstance(loaded, OnnxEncoder):
+            return loaded
+        return loaded if self.choice(model, count).runtime == "onnx" else None
 
     def choice(self, model: Model, count: int) -> Choice:
         """What embeds so many pictures with a model, and why."""
+        if self._given is not None:
+            return Choice("torch", "the encoder was given")
         return choose(family_of(model.spec), model.runtime, self.device, count)
 
     def _load(self, model: Model, count: int) -> encoders.Encoder:
@@ -276,9 +283,10 @@ class Models:
         if choice.runtime == "onnx" and spec.family != "onnx":
             cached = open_cached(*_identity(model), self.device)
             if encoder := cached or encoders.load_light(spec, self.device):
-                log.debug("ONNX Runtime embeds pictures: %s", choice.reason)
+                log.debug("pictures are embedded by ONNX Runtime: %s", choice.reason)
                 return encoder
-        log.debug("%s embeds pictures: %s", *choice)
+            choice = choice._replace(reason="the model was not exported yet")
+        log.debug("pictures are embedded by PyTorch: %s", choice.reason)
         try:
             return encoders.load(spec, self.device)
         except WeightsUnavailable as error:

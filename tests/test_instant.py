@@ -11,7 +11,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -27,7 +27,6 @@ from clipsearch.encoders.choice import FEW, choose
 from clipsearch.encoders.onnx.export import made_views
 from clipsearch.encoders.onnx.folder import cached_folder
 from clipsearch.encoders.onnx.text_export import PROBES
-from clipsearch.encoders.onnx.texts import folder_of
 from clipsearch.encoders.pocket.parts import HEADS
 
 # Runs the command line where torch and what is built on it cannot be imported.
@@ -119,12 +118,12 @@ def test_other_heads_of_the_same_shape_need_no_torch_and_those_of_another_do(
     save_file(tensors, same := tmp_path / "same.safetensors", metadata)
     light, torch = (open_it(parse_spec(f"pocket:{same}")) for open_it in (load_light, load))
     assert light is not None
-    np.testing.assert_allclose(
-        light.encode_texts(PROBES), torch.encode_texts(PROBES), atol=1e-5
-    )
+    np.testing.assert_allclose(light.encode_texts(PROBES), torch.encode_texts(PROBES), atol=1e-5)
     shape = json.loads(metadata["shape"]) | {"members": 2}
     fewer = {name: it for name, it in tensors.items() if ".2." not in name}
-    save_file(fewer, other := tmp_path / "other.safetensors", metadata | {"shape": json.dumps(shape)})
+    save_file(
+        fewer, other := tmp_path / "other.safetensors", metadata | {"shape": json.dumps(shape)}
+    )
     assert load_light(parse_spec(f"pocket:{other}")) is None
     assert load(parse_spec(f"pocket:{other}")).dim == 320
 
@@ -306,6 +305,21 @@ def test_what_cannot_be_exported_is_said_once_and_torch_answers(
         picture(98).save(other := tmp_path / "other.jpg")
         assert len(library.similar(other, k=3)) == 3
     assert cache.is_dir()
+
+
+def test_many_are_for_onnx_runtime_from_the_first_run_on_where_it_is_the_faster_one(
+    index: Path, photos: Path, spec: str, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("clipsearch.encoders.choice._bf16", no_bf16)
+    monkeypatch.setattr("clipsearch.encoders.choice.FEW", 5)
+    monkeypatch.setattr("clipsearch.models.MANY", 12)
+    with Library.open(index, model=spec, device="cpu") as library:
+        with caplog.at_level("DEBUG", "clipsearch"):
+            assert library.index([photos]).added == 12
+        assert "images are embedded by ONNX Runtime" in caplog.text
+        assert library.similar(photos / "00.jpg", k=1)[0].score > 0.999
 
 
 def test_an_index_of_before_leaves_the_choice_to_the_machine(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -32,6 +33,8 @@ from clipsearch.encoders.spec import Spec, sha256_of
 from clipsearch.errors import InvalidInput, ModelError, arg, first_line
 from clipsearch.photos.decoding.view import MaskedView
 from clipsearch.replacing import put_in_place, unfinished
+
+log = logging.getLogger("clipsearch")
 
 # Batches of the made pictures that an exported tower is checked with: no size is built in.
 BATCHES = (1, 3, 8)
@@ -112,20 +115,25 @@ def export_to_cache(spec: Spec, encoder: Encoder, device: str) -> OnnxEncoder:
     return exported
 
 
-def try_images(spec: Spec, encoder: Encoder) -> str | None:
-    """Export a model to the cache where it is not too large; gives why that was not done.
+def try_export(spec: Spec, encoder: Encoder) -> Encoder:
+    """A model as onnxruntime runs it on the processor, exported to the cache unless that was tried.
 
-    It is not tried again then, unless it is asked for.
+    Where it cannot be, or is too large, that is said once, and the encoder is given back.
     """
     folder = cached_folder(encoder.weights, encoder.preprocess)
+    if isinstance(encoder, OnnxEncoder) or folder.is_dir():
+        return encoder
     try:
         _check_room(encoder, folder)
-        export_to_cache(spec, encoder, "cpu")
+        return export_to_cache(spec, encoder, "cpu")
     except (ModelError, InvalidInput) as error:
-        with suppress(OSError):  # an empty folder says that it was tried
-            folder.mkdir(parents=True, exist_ok=True)
-        return first_line(error)
-    return None
+        log.warning(
+            "PyTorch embeds pictures with %s, also where they are few, which takes some seconds"
+            " more: %s", spec, first_line(error),
+        )  # fmt: skip
+    with suppress(OSError):  # an empty folder says that it was tried
+        folder.mkdir(parents=True, exist_ok=True)
+    return encoder
 
 
 def _check_room(encoder: Encoder, folder: Path) -> None:
