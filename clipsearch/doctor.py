@@ -80,9 +80,8 @@ def _who_embeds(device: str) -> str:
     from clipsearch.encoders.choice import FEW, choose
 
     names = {"torch": "PyTorch", "onnx": "ONNX Runtime"}
-    few, many = (choose("open_clip", "auto", device, count) for count in (FEW, FEW + 1))
-    said = f"embedded by {names[many.runtime]} ({many.reason})"
-    return said if few.runtime == many.runtime else f"{said}, up to {FEW} by {names[few.runtime]}"
+    few, many = (names[choose("open_clip", "auto", device, n).runtime] for n in (FEW, FEW + 1))
+    return f"by {many}" if few == many else f"up to {FEW} by {few}, more by {many}"
 
 
 def groups(

@@ -457,7 +457,9 @@ def _exported(
     from clipsearch.encoders.onnx.encoder import open_cached
     from clipsearch.encoders.onnx.export import export_to_cache
 
-    exported = open_cached(*_identity(model), device) or encoders.load_light(spec, device)
+    exported: encoders.Encoder | None = open_cached(*_identity(model), device)
+    if exported is None and loaded is None:
+        exported = encoders.load_light(spec, device)
     if exported is None and spec.family != "onnx":
         loaded = loaded or _checked(encoders.load(spec, "cpu", "fp32"), model)
         exported = export_to_cache(spec, loaded, device)

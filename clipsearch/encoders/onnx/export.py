@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -33,6 +34,9 @@ from clipsearch.encoders.spec import Spec, sha256_of
 from clipsearch.errors import InvalidInput, ModelError, arg, first_line
 from clipsearch.photos.decoding.view import MaskedView
 from clipsearch.replacing import put_in_place, unfinished
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger("clipsearch")
 
@@ -118,14 +122,16 @@ def export_to_cache(spec: Spec, encoder: Encoder, device: str) -> OnnxEncoder:
 def try_export(spec: Spec, encoder: Encoder) -> Encoder:
     """A model as onnxruntime runs it on the processor, exported to the cache unless that was tried.
 
-    Where it cannot be, or is too large, that is said once, and the encoder is given back.
+    Where that fails, or it is too large, that is said once, and the encoder is given back, as it
+    is where its kind has no export.
     """
     folder = cached_folder(encoder.weights, encoder.preprocess)
     if isinstance(encoder, OnnxEncoder) or folder.is_dir():
         return encoder
     try:
-        _check_room(encoder, folder)
-        return export_to_cache(spec, encoder, "cpu")
+        if module := encoder.image_export():
+            _check_room(module, folder)
+            return export_to_cache(spec, encoder, "cpu")
     except (ModelError, InvalidInput) as error:
         log.warning(
             "PyTorch embeds pictures with %s, also where they are few, which takes some seconds"
@@ -136,10 +142,7 @@ def try_export(spec: Spec, encoder: Encoder) -> Encoder:
     return encoder
 
 
-def _check_room(encoder: Encoder, folder: Path) -> None:
-    module = encoder.image_export()
-    if module is None:
-        raise ModelError("an image tower of its kind cannot be exported")
+def _check_room(module: torch.nn.Module, folder: Path) -> None:
     size = 4 * sum(weight.numel() for weight in module.parameters())
     if size > MOST_BYTES:
         raise ModelError(f"its image tower of {size / 1e9:.1f} GB is too large to be kept twice")
