@@ -72,6 +72,16 @@ def _devices(device: str) -> Iterator[Finding]:
     precision, why = explain_precision(picked)
     what = f"{picked}, {precision} ({why}), {batch_size(picked)} photos at a time"
     yield Finding("devices", "used", OK, what)
+    yield Finding("devices", "photos", OK, _who_embeds(device))
+
+
+def _who_embeds(device: str) -> str:
+    """What embeds photos where that is left to the machine."""
+    from clipsearch.encoders.choice import FEW, choose
+
+    names = {"torch": "PyTorch", "onnx": "ONNX Runtime"}
+    few, many = (names[choose("open_clip", "auto", device, n).runtime] for n in (FEW, FEW + 1))
+    return f"by {many}" if few == many else f"up to {FEW} by {few}, more by {many}"
 
 
 def groups(

@@ -85,8 +85,9 @@ class Library(OpenIndex):
         A picture that takes more than `max_megapixels` (256) to decode is refused. Of an animation
         the first frame counts, or the mean embedding of `frames` evenly spaced ones.
 
-        `runtime` is what embeds pictures: "torch", or "onnx" for ONNX Runtime, to which the model
-        is exported first; it is remembered with the model, and None leaves it as it was.
+        `runtime` is what embeds pictures: "torch", "onnx" for ONNX Runtime, to which the model is
+        exported first, or "auto" (at first), which is what suits the machine and how many there
+        are; it is remembered with the model, and None leaves it as it was.
 
         `store` says where a new index keeps its vectors for searching: "faiss", which is its own
         folder, or "milvus:http://HOST:19530" (docs/scale.md). It is remembered; `move` changes it.

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from clipsearch import encoders
-from clipsearch.encoders.spec import Spec, parse_spec, sha256_of, weights_in
+from clipsearch.encoders.choice import MANY, Choice, choose
+from clipsearch.encoders.spec import Spec, family_of, parse_spec, sha256_of, weights_in
 from clipsearch.errors import InvalidInput, ModelError, ModelMismatch, WeightsUnavailable, arg
-from clipsearch.progress import Progress, untold
 from clipsearch.store.catalog import Catalog, Model
 
 if TYPE_CHECKING:
@@ -23,11 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("clipsearch")
 
 Identity = tuple[str, str]  # of a model: its weights and how pictures are prepared for it
-RUNTIMES = ("torch", "onnx")
+RUNTIMES = ("auto", "torch", "onnx")
 MOST_RECENT = 500  # texts; 2 KB each at 512 dimensions
-# Of making ready to embed words: the model loaded, its tower traced, optimized and compared, and
-# the texts embedded.
-_STEPS = 5
 
 
 class TextEncoder(Protocol):
@@ -71,7 +67,7 @@ class Models:
         self._encoders: dict[Identity, encoders.Encoder] = {}
         self._texts: dict[Identity, TextEncoder] = {}
         self._loading = threading.RLock()
-        self._runtime = "torch"  # of a model that is added
+        self._runtime = "auto"  # of a model that is added
         self._told: set[str] = set()  # models of which it was said what runs them
         # What was asked lately, in a process that stays; None in one that writes it down.
         self._recent: dict[tuple[Identity, str], bytes] | None = None
@@ -114,8 +110,9 @@ class Models:
         return model
 
     def run_by(self, runtime: str) -> None:
-        """From now on have pictures embedded by "torch" or "onnx", to which models are exported.
+        """From now on have pictures embedded by "torch", or "onnx", to which models are exported.
 
+        "auto" leaves it to the machine and to how many pictures there are.
         It holds for the models that an index run brings up to date, and is remembered with them.
 
         Raises:
@@ -123,7 +120,7 @@ class Models:
             ModelError: a model cannot be exported.
         """
         if runtime not in RUNTIMES:
-            raise InvalidInput(f"{arg('runtime')} is {' or '.join(RUNTIMES)}, not {runtime!r}")
+            raise InvalidInput(f"{arg('runtime')} is auto, torch or onnx, not {runtime!r}")
         held = [model for model in self.to_index() if model]
         specs = [parse_spec(model.spec) for model in held]
         if runtime == "torch" and any(it.family == "onnx" for it in specs):
@@ -173,8 +170,8 @@ class Models:
         if model and model.note:
             self._catalog.set_note(model.id, None)
 
-    def for_indexing(self, model: Model) -> encoders.Encoder:
-        """A model's encoder as pictures are indexed with it; exported first if ONNX runs it.
+    def for_indexing(self, model: Model, count: int) -> encoders.Encoder:
+        """A model's encoder as `count` pictures are indexed with it; exported if that is asked for.
 
         Raises:
             As `encoder`, and InvalidInput: onnxruntime has no such device.
@@ -182,9 +179,17 @@ class Models:
         from clipsearch.encoders.onnx.encoder import OnnxEncoder
 
         with self._loading:
-            encoder = self._exported(model) if model.runtime == "onnx" else self.encoder(model)
+            asked = model.runtime == "onnx"
+            encoder = self._exported(model) if asked else self.encoder(model, count)
+            if count >= MANY and self.choice(model, count).runtime == "onnx":
+                from clipsearch.encoders.onnx.export import try_export
+
+                encoder = try_export(self.spec_of(model), encoder)
+                self._encoders[_identity(model)] = encoder
             if isinstance(encoder, OnnxEncoder) and model.spec not in self._told:
-                log.warning("pictures are embedded by %s", encoder.runtime)
+                asked = asked or family_of(model.spec) == "onnx"
+                say = log.warning if asked else log.debug
+                say("pictures are embedded by %s", encoder.runtime)
                 self._told.add(model.spec)
             return encoder
 
@@ -195,7 +200,7 @@ class Models:
         loaded = self._encoders.get(key)
         if isinstance(loaded, OnnxEncoder):
             return loaded
-        self._encoders[key] = _exported(self._spec_of(model), self.device, model, loaded)
+        self._encoders[key] = _exported(self.spec_of(model), self.device, model, loaded)
         return self._encoders[key]
 
     def add(self) -> Model:
@@ -211,7 +216,8 @@ class Models:
             is_onnx = self._wanted is not None and self._wanted.family == "onnx"
             to_export = self._runtime == "onnx" and not is_onnx
             how = ("cpu", "fp32") if to_export else (self.device, "auto")
-            spec, encoder, note = encoders.load_first(self._wanted, *how)
+            light = self._runtime != "torch" and self.device in ("auto", "cpu")
+            spec, encoder, note = encoders.load_first(self._wanted, *how, light)
         identity = (encoder.weights, encoder.preprocess)
         for model in self._catalog.models():
             if identity == (model.weights, model.preprocess):  # it has another name there
@@ -235,29 +241,52 @@ class Models:
                 )
                 self._catalog.set_note(model.id, note)
 
-    def encoder(self, model: Model) -> encoders.Encoder:
-        """A model's encoder, loaded once; any thread may be the first to need it.
+    def encoder(self, model: Model, count: int = 1) -> encoders.Encoder:
+        """A model's encoder for so many pictures, or for words.
+
+        It is loaded once, unless it was for few pictures and there are many now; any thread may be
+        the first to need it.
 
         Raises:
             ModelMismatch: its weights are no longer those that the index was made with.
             ModelError: it cannot be loaded.
         """
         # Not waiting for another model's long loading, if this one is there.
-        if loaded := self._encoders.get(_identity(model)):
+        if loaded := self._loaded(model, count):
             return loaded
         with self._loading:
-            if _identity(model) not in self._encoders:
-                encoder: encoders.Encoder | None = None
-                if model.runtime == "onnx":
-                    from clipsearch.encoders.onnx.encoder import open_cached
+            if loaded := self._loaded(model, count):
+                return loaded
+            encoder = _checked(self._load(model, count), model)
+            self._encoders[_identity(model)] = encoder
+            return encoder
 
-                    encoder = open_cached(*_identity(model), self.device)
-                encoder = encoder or self._load(model)
-                self._encoders[_identity(model)] = _checked(encoder, model)
-            return self._encoders[_identity(model)]
+    def _loaded(self, model: Model, count: int) -> encoders.Encoder | None:
+        """The encoder that is there, if it is the one for so many pictures or better than that."""
+        from clipsearch.encoders.onnx.encoder import OnnxEncoder
 
-    def _load(self, model: Model) -> encoders.Encoder:
-        spec = self._spec_of(model)
+        loaded = self._encoders.get(_identity(model))
+        if loaded is self._given or not isinstance(loaded, OnnxEncoder):
+            return loaded
+        return loaded if self.choice(model, count).runtime == "onnx" else None
+
+    def choice(self, model: Model, count: int) -> Choice:
+        """What embeds so many pictures with a model, and why."""
+        if self._given is not None:
+            return Choice("torch", "the encoder was given")
+        return choose(family_of(model.spec), model.runtime, self.device, count)
+
+    def _load(self, model: Model, count: int) -> encoders.Encoder:
+        from clipsearch.encoders.onnx.encoder import open_cached
+
+        spec, choice = self.spec_of(model), self.choice(model, count)
+        if choice.runtime == "onnx" and spec.family != "onnx":
+            cached = open_cached(*_identity(model), self.device)
+            if encoder := cached or encoders.load_light(spec, self.device):
+                log.debug("pictures are embedded by ONNX Runtime: %s", choice.reason)
+                return encoder
+            choice = choice._replace(reason="the model was not exported yet")
+        log.debug("pictures are embedded by PyTorch: %s", choice.reason)
         try:
             return encoders.load(spec, self.device)
         except WeightsUnavailable as error:
@@ -275,7 +304,7 @@ class Models:
         if self._given is not None:
             return partial(_checked, self._given, model)
         load = _exported if model.runtime == "onnx" else _loaded
-        return partial(load, self._spec_of(model), self.device, model)
+        return partial(load, self.spec_of(model), self.device, model)
 
     def texts(self, model: Model) -> TextEncoder:
         """What embeds words for a model; does without torch where that is possible."""
@@ -382,41 +411,12 @@ class Models:
         self._catalog.remove_model(model.id)
         return count
 
-    def export_texts(self, texts: Sequence[str], progress: Progress = untold) -> None:
-        """Export the text towers of all models of which that was not tried yet.
+    def spec_of(self, model: Model) -> Spec:
+        """The name of a model, taken apart; the one that was asked for, where it has several.
 
-        `texts` that every question will need are embedded, so that the first one finds them.
+        Raises:
+            ModelError: its file or folder is no longer there.
         """
-        from clipsearch.encoders.onnx.texts import folder_of
-
-        lacking = [
-            model
-            for model in self._catalog.models()
-            if not folder_of(model.weights, model.preprocess).is_dir()
-            or len(self._catalog.answered(model.id, texts)) < len(texts)
-        ]
-        for number, model in enumerate(lacking):
-            steps = itertools.count(_STEPS * number)
-            step = partial(_step, steps, _STEPS * len(lacking), progress)
-            try:
-                self._prepare_texts(model, texts, step)
-            except (ModelError, ModelMismatch) as error:  # queries will say so
-                log.debug("%s", error)
-            progress(_STEPS * (number + 1), _STEPS * len(lacking))
-
-    def _prepare_texts(self, model: Model, texts: Sequence[str], step: Callable[[], None]) -> None:
-        from clipsearch.encoders.onnx.texts import folder_of
-
-        step()
-        if not folder_of(model.weights, model.preprocess).is_dir():
-            from clipsearch.encoders.onnx.text_export import export_texts
-
-            encoder = self.encoder(model)
-            step()
-            export_texts(encoder, step)
-        self.embed_neutral(model, texts)
-
-    def _spec_of(self, model: Model) -> Spec:
         named = self._wanted if self._wanted and _names(self._wanted, model) else None
         return named or parse_spec(model.spec)
 
@@ -431,10 +431,6 @@ def newer(model: Model) -> encoders.Shipped | None:
     """A model that ships as it is by now; None where the index has it so, and for any other."""
     now = encoders.shipped(model.spec)
     return now if now and now[:2] != _identity(model) else None
-
-
-def _step(steps: Iterator[int], total: int, progress: Progress) -> None:
-    progress(next(steps), total)
 
 
 def _identity(model: Model) -> Identity:
@@ -461,7 +457,9 @@ def _exported(
     from clipsearch.encoders.onnx.encoder import open_cached
     from clipsearch.encoders.onnx.export import export_to_cache
 
-    exported = open_cached(*_identity(model), device)
+    exported: encoders.Encoder | None = open_cached(*_identity(model), device)
+    if exported is None and loaded is None:
+        exported = encoders.load_light(spec, device)
     if exported is None and spec.family != "onnx":
         loaded = loaded or _checked(encoders.load(spec, "cpu", "fp32"), model)
         exported = export_to_cache(spec, loaded, device)

@@ -204,15 +204,17 @@ class OpenIndex:
             return optimize_all(self.folder, self._catalog, force, progress)
 
     def export_texts(self, *, progress: Progress | None = None) -> None:
-        """Export the text towers of the index's models, unless that was done before.
+        """Export the towers of the index's models, unless that was done before.
 
-        Later queries then need no torch. It takes some seconds, once for each model and user.
+        Later questions, in words or with a picture, then need no torch. It takes some seconds,
+        once for each model and user.
         `progress` gets the steps done and their total, where there is something to do.
         """
+        from clipsearch.exporting import export_towers
         from clipsearch.progress import untold
         from clipsearch.search.neutral import NEUTRAL
 
-        self._models.export_texts(NEUTRAL, progress or untold)
+        export_towers(self._catalog, self._models, NEUTRAL, progress or untold)
 
     def remove_model(self, spec: str) -> int:
         """Take a model with its embeddings out of the index; gives how many there were.

@@ -33,8 +33,9 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from clipsearch.encoders.learning import Course
-from clipsearch.encoders.pocket.encoder import HEADS, PocketEncoder, load, pocket_files
+from clipsearch.encoders.pocket.encoder import PocketEncoder, load
 from clipsearch.encoders.pocket.heads import Heads, HeadShape, heads_to
+from clipsearch.encoders.pocket.parts import HEADS, pocket_files
 from clipsearch.encoders.pocket.training import CLASS_WEIGHT, Member, MemberTraining, fill
 from clipsearch.encoders.spec import parse_spec
 

@@ -29,7 +29,7 @@ from clipsearch import ClipsearchError, InvalidInput, Library, ModelError
 from clipsearch.encoders import load, parse_spec
 from clipsearch.encoders.learning import Course, Learner, learner
 from clipsearch.encoders.pocket import features
-from clipsearch.encoders.pocket.encoder import HEADS, pocket_files
+from clipsearch.encoders.pocket.parts import HEADS, pocket_files
 from clipsearch.evaluation.embedding import candidates
 from clipsearch.evaluation.pairs import read_pairs
 from clipsearch.evaluation.retrieval import evaluate_retrieval

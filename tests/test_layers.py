@@ -20,8 +20,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Data moves in this direction; a room imports from those before it and from itself.
 ROOMS = [
     "errors", "progress", "cache", "ending", "replacing", "notation", "textfile", "photos",
-    "encoders", "store", "models", "indexing", "search", "evaluation", "tuning", "opened",
-    "library", "scores", "doctor",
+    "encoders", "store", "models", "exporting", "indexing", "search", "evaluation", "tuning",
+    "opened", "library", "scores", "doctor",
 ]  # fmt: skip
 
 # The faces stand behind all rooms, side by side; a command may start the face that it names.

@@ -284,7 +284,7 @@ def test_what_cannot_be_exported_leaves_the_index_as_it_was(photos: Path, index:
         library.index([photos])
         with pytest.raises(ModelError, match="use runtime torch"):
             library.index([photos], runtime="onnx")
-        assert [it.runtime for it in library.status().models] == ["torch"]
+        assert [it.runtime for it in library.status().models] == ["auto"]
 
 
 # The command

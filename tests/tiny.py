@@ -51,6 +51,9 @@ class TinyEncoder:
     def text_export(self) -> None:
         return None
 
+    def image_export(self) -> None:
+        return None
+
 
 class BlindEncoder(TinyEncoder):
     """Sees the same in every picture and reads the same in every text."""

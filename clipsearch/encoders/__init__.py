@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from clipsearch.encoders.aliases import Alias
-from clipsearch.encoders.spec import FAMILIES, WITHOUT_TORCH, Spec, parse_spec
+from clipsearch.encoders.spec import FAMILIES, LIGHT, WITHOUT_TORCH, Spec, parse_spec
 from clipsearch.errors import WeightsUnavailable
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from clipsearch.photos.decoding.view import View
 
 log = logging.getLogger("clipsearch")
+
+_POCKET = "clipsearch.encoders.pocket.parts"  # imported when it is needed, as a family is
 
 __all__ = [
     "Encoder",
@@ -112,19 +114,38 @@ def load(spec: Spec, device: str = "auto", precision: str = "auto") -> Encoder:
     return encoder
 
 
+def load_light(spec: Spec, device: str = "auto") -> Encoder | None:
+    """The encoder that `spec` names as onnxruntime runs it, without torch; None if torch must.
+
+    Raises:
+        InvalidInput: onnxruntime has no such device here.
+    """
+    if spec.family not in LIGHT:
+        return None
+    family = importlib.import_module(LIGHT[spec.family])
+    encoder: Encoder | None = family.open_light(spec, device)
+    return encoder
+
+
 def load_first(
-    wanted: Spec | None, device: str = "auto", precision: str = "auto"
+    wanted: Spec | None, device: str = "auto", precision: str = "auto", light: bool = False
 ) -> tuple[Spec, Encoder, str | None]:
     """The model that is taken where none is in use yet: the one wanted, the default, or pocket.
 
-    Pocket where the default's weights cannot be had; then the last value says so.
+    Pocket where the default's weights cannot be had; then the last value says so. With `light` a
+    model that needs no torch is loaded without it.
 
     Raises:
         ModelError, InvalidInput: as `load`.
     """
+
+    def loaded(spec: Spec) -> Encoder:
+        found = load_light(spec, device) if light else None
+        return found or load(spec, device, precision)
+
     spec = wanted or parse_spec("default")
     try:
-        return spec, load(spec, device, precision), None
+        return spec, loaded(spec), None
     except WeightsUnavailable:
         if wanted is not None or pocket_files() is None:
             raise
@@ -135,12 +156,12 @@ def load_first(
         " clipsearch models remove pocket"
     )
     log.warning("%s", note)
-    return pocket, load(pocket, device, precision), note
+    return pocket, loaded(pocket), note
 
 
 def pocket_files() -> tuple[Path, Path] | None:
     """The pocket model's two tower files; None if their packages are not installed."""
-    files: tuple[Path, Path] | None = importlib.import_module(FAMILIES["pocket"]).pocket_files()
+    files: tuple[Path, Path] | None = importlib.import_module(_POCKET).pocket_files()
     return files
 
 
@@ -148,7 +169,7 @@ def shipped(spec: str) -> Shipped | None:
     """What a model is that comes with this version of clipsearch; None for any other."""
     if spec != "pocket" or pocket_files() is None:
         return None
-    return Shipped(*importlib.import_module(FAMILIES["pocket"]).shipped())
+    return Shipped(*importlib.import_module(_POCKET).shipped())
 
 
 def download(spec: Spec) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
+from clipsearch.encoders.processor import BF16
 from clipsearch.errors import InvalidInput, arg
 
 
@@ -51,8 +52,7 @@ def explain_precision(device: str) -> tuple[str, str]:
 
 def precision_of_cpu(features: Mapping[str, bool | str]) -> tuple[str, str]:
     """The precision for a processor by what torch says it can do, and why."""
-    for name in ("amx_bf16", "avx512_bf16"):
+    for name in BF16:
         if features.get(name):
             return "bf16", f"the processor has {name}"
-    # Without these instructions bf16 is emulated.
-    return "fp32", "the processor has neither amx_bf16 nor avx512_bf16, so bf16 would be slower"
+    return "fp32", f"the processor has neither {' nor '.join(BF16)}, so bf16 would be slower"

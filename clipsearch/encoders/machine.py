@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipsearch.encoders.onnx.providers import pick_provider
+from clipsearch.encoders.processor import DRIVERS
 
 _REINSTALL = "install the build of torch that pytorch.org names for it"
 
@@ -46,7 +47,6 @@ def this_machine() -> Machine:
     cards = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
     xpu = range(torch.xpu.device_count() if torch.xpu.is_available() else 0)
     told = torch.cpu.get_capabilities()
-    drivers = {"nvidia": "/proc/driver/nvidia/version", "amd": "/dev/kfd"}
     return Machine(
         torch.__version__,
         torch.version.cuda,
@@ -56,7 +56,7 @@ def this_machine() -> Machine:
         tuple(torch.xpu.get_device_name(number) for number in xpu),
         torch.backends.cpu.get_cpu_capability(),
         frozenset(name for name, has in told.items() if has is True),
-        frozenset(name for name, file in drivers.items() if Path(file).exists()),
+        frozenset(name for name, file in DRIVERS.items() if Path(file).exists()),
         onnxruntime.__version__,
         tuple(onnxruntime.get_available_providers()),
     )

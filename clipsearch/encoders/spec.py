@@ -22,6 +22,8 @@ FAMILIES = {
     "alpha-clip": "clipsearch.encoders.alpha",
     "onnx": "clipsearch.encoders.onnx.encoder",
 }
+# What opens a family's models without torch ever having been imported: `open_light(spec, device)`.
+LIGHT = {"pocket": "clipsearch.encoders.pocket.graphs"}
 WITHOUT_TORCH = ("onnx",)  # which are told the device as it was asked for
 _BARE = ("pocket",)  # named without a file, by the family alone
 _LOCAL = ("open_clip", "pocket")  # whose prefix stands before a path alone
@@ -89,6 +91,12 @@ def _of_family(family: str, where: str) -> Spec:
     if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", where):
         return Spec(family, family, hub=where)
     raise ModelError(f"there is no file or folder {where!r}, and it names no repository (ORG/NAME)")
+
+
+def family_of(text: str) -> str:
+    """The family of a model by its full name, whether or not what that names is there."""
+    name = text.partition(":")[0]
+    return name if name in FAMILIES else "open_clip"
 
 
 def weights_in(path: Path) -> Path | None:

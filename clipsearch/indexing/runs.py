@@ -262,10 +262,8 @@ class Runs:
         limits = Limits(pixels, how.frames)
         stopping = how.stopping or (lambda: False)
         with telling(self._folder.path, how.progress) as progress:
-            pipeline = Pipeline(
-                self._catalog, model.id, vectors, partial(self._models.for_indexing, model),
-                how.batch_size, progress,
-            )  # fmt: skip
+            encoder = partial(self._models.for_indexing, model, len(plan.work))
+            pipeline = Pipeline(self._catalog, model.id, vectors, encoder, how.batch_size, progress)
             counts = pipeline.counts
             if how.cluster:
                 from clipsearch.indexing.distributed.actor import Job

@@ -79,7 +79,8 @@ def index(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="torch, or onnx for ONNX Runtime. Kept with the model.",
+            help="What embeds photos: torch, onnx, or auto, which is what suits the machine and the"
+            " work. Kept with the model.",
             rich_help_panel=EXPERTS,
         ),
     ] = None,

@@ -61,7 +61,7 @@ def _print(held: Status, folder: str) -> None:
                 _say(f"          {printable(folder)}: {printable(rules)}")
     for model in held.models:
         count = counted(model.vectors, "embedding")
-        by = ", by ONNX Runtime" if model.runtime == "onnx" else ""
+        by = {"onnx": ", by ONNX Runtime", "torch": ", by PyTorch"}.get(model.runtime, "")
         _say(f"model     {model.spec}  {count} of {model.dim} numbers{by}{_lacking(model, held)}")
         if model.note:
             _say(f"          {model.note}")

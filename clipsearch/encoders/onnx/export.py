@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -33,8 +35,15 @@ from clipsearch.errors import InvalidInput, ModelError, arg, first_line
 from clipsearch.photos.decoding.view import MaskedView
 from clipsearch.replacing import put_in_place, unfinished
 
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger("clipsearch")
+
 # Batches of the made pictures that an exported tower is checked with: no size is built in.
 BATCHES = (1, 3, 8)
+# An image tower of more is exported only for who asks for it.
+MOST_BYTES = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +107,62 @@ def export_to_cache(spec: Spec, encoder: Encoder, device: str) -> OnnxEncoder:
         raise ModelError(
             f"the text tower of {spec} cannot be run as ONNX; use {arg('runtime')} torch"
         )
-    folder = cached_folder(*identity)
-    with _scratch(folder) as scratch:
-        _write_images(scratch, encoder)
-        facts = _facts(scratch, spec, encoder, int8=False)
-        (scratch / FACTS).write_text(json.dumps(asdict(facts)), "utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        put_in_place(scratch, folder)
+
+    def write(folder: Path) -> Facts:
+        _write_images(folder, encoder)
+        return _facts(folder, spec, encoder, int8=False)
+
+    write_to_cache(*identity, write)
     exported = open_cached(*identity, device)
     if exported is None:
-        raise ModelError(f"{spec} was exported to {folder}, but cannot be read back from there")
+        raise ModelError(f"{spec} was exported to the cache, but cannot be read back from there")
     return exported
+
+
+def try_export(spec: Spec, encoder: Encoder) -> Encoder:
+    """A model as onnxruntime runs it on the processor, exported to the cache unless that was tried.
+
+    Where that fails, or it is too large, that is said once, and the encoder is given back, as it
+    is where its kind has no export.
+    """
+    folder = cached_folder(encoder.weights, encoder.preprocess)
+    if isinstance(encoder, OnnxEncoder) or folder.is_dir():
+        return encoder
+    try:
+        if module := encoder.image_export():
+            _check_room(module, folder)
+            return export_to_cache(spec, encoder, "cpu")
+    except (ModelError, InvalidInput) as error:
+        log.warning(
+            "PyTorch embeds pictures with %s, also where they are few, which takes some seconds"
+            " more: %s", spec, first_line(error),
+        )  # fmt: skip
+    with suppress(OSError):  # an empty folder says that it was tried
+        folder.mkdir(parents=True, exist_ok=True)
+    return encoder
+
+
+def _check_room(module: torch.nn.Module, folder: Path) -> None:
+    size = 4 * sum(weight.numel() for weight in module.parameters())
+    if size > MOST_BYTES:
+        raise ModelError(f"its image tower of {size / 1e9:.1f} GB is too large to be kept twice")
+    there = next(parent for parent in folder.parents if parent.exists())
+    if shutil.disk_usage(there).free < 3 * size:
+        raise ModelError(f"{there} has no room for {size / 1e6:.0f} MB more")
+
+
+def write_to_cache(weights: str, preprocess: str, write: Callable[[Path], Facts]) -> None:
+    """Have a model's image tower written to the cache, in the place of one that is there.
+
+    Raises:
+        InvalidInput: the cache cannot be written.
+        ClipsearchError: what `write` raises, which is given an empty folder.
+    """
+    folder = cached_folder(weights, preprocess)
+    with _scratch(folder) as scratch:
+        (scratch / FACTS).write_text(json.dumps(asdict(write(scratch))), "utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        put_in_place(scratch, folder)
 
 
 def quantize(plain: Path, smaller: Path) -> None:
@@ -193,9 +247,14 @@ def _measured(file: Path, views: np.ndarray, expected: np.ndarray) -> float:
     return least_cosine(np.concatenate(rows), expected)
 
 
-def _facts(folder: Path, spec: Spec, encoder: Encoder, int8: bool) -> Facts:
+def hashes_in(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file below a folder, by its path there."""
     names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.*"))
-    files = {name: sha256_of(folder / name) for name in names}
+    return {name: sha256_of(folder / name) for name in names}
+
+
+def _facts(folder: Path, spec: Spec, encoder: Encoder, int8: bool) -> Facts:
+    files = hashes_in(folder)
     weights = encoder.weights
     if int8:  # what quantizing gives depends on who does it, so these very files are the model
         weights = hashlib.sha256("".join(files.values()).encode()).hexdigest()

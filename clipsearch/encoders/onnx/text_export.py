@@ -58,7 +58,20 @@ def export_texts(encoder: Encoder, step: Callable[[], None] = lambda: None) -> b
     Not every tower can be exported. One that gives other vectors than torch is not kept. `step` is
     called when it is traced, optimized and compared.
     """
-    folder = folder_of(encoder.weights, encoder.preprocess)
+
+    def write(folder: Path) -> None:
+        (least,) = write_texts(folder, encoder, step=step)
+        log.debug("the exported text tower's least cosine with torch's is %.6f", least)
+
+    return keep_texts(encoder.weights, encoder.preprocess, write)
+
+
+def keep_texts(weights: str, preprocess: str, write: Callable[[Path], None]) -> bool:
+    """Have a model's text tower written to the cache unless that is done; gives whether it is.
+
+    `write` is given an empty folder. What it raises of this library's says that there will be none.
+    """
+    folder = folder_of(weights, preprocess)
     if folder.is_dir():
         return (folder / RULES).is_file()
     try:
@@ -68,8 +81,10 @@ def export_texts(encoder: Encoder, step: Callable[[], None] = lambda: None) -> b
         log.debug("no text tower was exported: %s", error)
         return False
     try:
-        worked = _export_into(scratch, encoder, step)
-        if not worked:
+        try:
+            write(scratch)
+        except ClipsearchError as error:
+            log.debug("%s", error)
             # An empty folder says that it was tried, and need not be again.
             for file in scratch.iterdir():
                 file.unlink()
@@ -79,17 +94,7 @@ def export_texts(encoder: Encoder, step: Callable[[], None] = lambda: None) -> b
         return (folder / RULES).is_file()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return worked
-
-
-def _export_into(folder: Path, encoder: Encoder, step: Callable[[], None]) -> bool:
-    try:
-        (least,) = write_texts(folder, encoder, step=step)
-        log.debug("the exported text tower's least cosine with torch's is %.6f", least)
-    except ClipsearchError as error:
-        log.debug("%s", error)
-        return False
-    return True
+    return (folder / RULES).is_file()
 
 
 def write_texts(
@@ -120,7 +125,7 @@ def write_texts(
     try:
         _trace_texts(found, plain)
         step()
-        _optimize(plain, folder / TOWER)
+        optimize(plain, folder / TOWER)
         step()
         expected = encoder.encode_texts(PROBES)
         least = [least_cosine(ExportedTexts(folder).encode_texts(PROBES), expected)]
@@ -128,7 +133,7 @@ def write_texts(
         step()
         if smaller:
             smaller(plain, quantized)
-            _optimize(quantized, folder / TOWER)
+            optimize(quantized, folder / TOWER)
             least.append(least_cosine(ExportedTexts(folder).encode_texts(PROBES), expected))
     except (OSError, ClipsearchError):
         raise
@@ -151,8 +156,11 @@ def _trace_texts(tower: TextExport, to: Path) -> None:
     trace(tower.module, example, "tokens", dims, to)
 
 
-def _optimize(plain: Path, optimized: Path) -> None:
-    """Have onnxruntime merge operators once, with the weights beside it to be memory-mapped."""
+def optimize(plain: Path | bytes, optimized: Path) -> None:
+    """Have onnxruntime merge operators once, with the weights beside it to be memory-mapped.
+
+    `plain` is a file, or what stands in one.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

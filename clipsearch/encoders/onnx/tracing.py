@@ -34,8 +34,18 @@ def check(tower: str, least: float) -> None:
         )
 
 
-def trace(module: torch.nn.Module, example: torch.Tensor, name: str, dims: Any, to: Path) -> None:
-    """Write a module as ONNX: from the input `name`, whose sizes in `dims` are free."""
+def trace(
+    module: torch.nn.Module,
+    example: torch.Tensor,
+    name: str,
+    dims: Any,
+    to: Path,
+    optimize: bool = True,
+) -> None:
+    """Write a module as ONNX: from the input `name`, whose sizes in `dims` are free.
+
+    Where it is not to `optimize`, each weight stays as the module has it, by its name there.
+    """
     import torch
 
     with quiet():
@@ -49,4 +59,5 @@ def trace(module: torch.nn.Module, example: torch.Tensor, name: str, dims: Any, 
             external_data=True,
             dynamo=True,
             verbose=False,
+            optimize=optimize,
         )

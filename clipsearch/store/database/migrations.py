@@ -269,3 +269,9 @@ def m012_columns(db: Database) -> None:
         END;
         """
     )
+
+
+@migrations()
+def m013_runtimes_that_suit(db: Database) -> None:
+    """What embeds pictures is left to the machine, unless ONNX Runtime was asked for."""
+    db.execute("UPDATE models SET runtime = 'auto' WHERE runtime = 'torch'")

@@ -1,0 +1,68 @@
+"""Whether torch or onnxruntime embeds pictures, by the machine and by how many there are.
+
+torch is imported for that only where a GPU may be, or where nothing else tells of the processor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+from clipsearch.encoders.processor import BF16, may_have_card
+from clipsearch.encoders.processor import bf16 as _bf16
+from clipsearch.encoders.spec import LIGHT
+
+# So many are embedded by onnxruntime before torch is imported and has read a model of 350 MB.
+FEW = 100
+# From so many on it pays to export a model before, where onnxruntime is the faster one.
+MANY = 1000
+FOR_FEW = "for few pictures it is not worth importing PyTorch"
+
+
+class Choice(NamedTuple):
+    """What embeds pictures, and why."""
+
+    runtime: str  # "torch" or "onnx"
+    reason: str
+
+
+@cache
+def _card() -> str | None:
+    """The device that torch would take before the processor, as "cuda"; None for none."""
+    if not may_have_card():
+        return None
+    from clipsearch.encoders.device import pick_device
+
+    device = pick_device("auto")
+    return None if device == "cpu" else device
+
+
+def choose(
+    family: str,
+    runtime: str,
+    device: str,
+    count: int,
+    card: Callable[[], str | None] | None = None,
+    bf16: Callable[[], str | None] | None = None,
+) -> Choice:
+    """What embeds `count` pictures with a model of a family on a device, "auto" or one of torch's.
+
+    `runtime` is "torch" or "onnx" where a person said so, else "auto"; `card` and `bf16` tell of
+    the machine, of this one where they are not given.
+    """
+    if family == "onnx":
+        return Choice("onnx", "the model is ONNX")
+    if runtime != "auto":
+        return Choice(runtime, "it was asked for")
+    if device not in ("auto", "cpu"):
+        return Choice("torch", f"the device {device} was asked for")
+    if count <= FEW:
+        return Choice("onnx", FOR_FEW)
+    if device == "auto" and (found := (card or _card)()):
+        return Choice("torch", f"there is a GPU, {found}")
+    if family in LIGHT:
+        return Choice("onnx", f"it runs {family} faster on any processor")
+    if feature := (bf16 or _bf16)():
+        return Choice("torch", f"the processor has {feature}")
+    return Choice("onnx", f"the processor has neither {' nor '.join(BF16)}")

@@ -1,0 +1,131 @@
+"""The pocket model's towers as ONNX, made without torch.
+
+Their graphs ship without weights, and tell of each where it is: of a tower at which byte of its
+package's file, of the heads by its name. `scripts/pocket_graphs.py` writes them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clipsearch.encoders.onnx.encoder import OnnxEncoder, open_cached
+from clipsearch.encoders.onnx.export import hashes_in, write_to_cache
+from clipsearch.encoders.onnx.folder import FORMAT, IMAGES, Facts, view_as_json
+from clipsearch.encoders.onnx.text_export import keep_texts, optimize
+from clipsearch.encoders.onnx.texts import RULES, TOKENIZER, TOWER, TokenRules
+from clipsearch.encoders.pocket import parts
+from clipsearch.encoders.spec import Spec
+from clipsearch.errors import ClipsearchError, ModelError
+
+if TYPE_CHECKING:
+    import onnx
+
+log = logging.getLogger("clipsearch")
+
+GRAPHS = {name: Path(__file__).with_name(f"{name}.onnx") for name in ("image", "text")}
+# With which names of weights begin: where one is in the tower's file, and its name in the heads'.
+AT, HEADS = "at ", "heads "
+SHAPE = "shape"  # under which a graph tells of which shape its heads are
+
+
+def open_light(spec: Spec, device: str) -> OnnxEncoder | None:
+    """The pocket model as onnxruntime runs it, from the cache, and written there if need be.
+
+    None where that cannot be: heads of another shape, no room in the cache, no packages.
+
+    Raises:
+        InvalidInput: onnxruntime has no such device here.
+    """
+    heads = parts.heads_file(spec)
+    identity = parts.weights_with(heads), parts.PREPROCESS
+    if found := open_cached(*identity, device):
+        return found
+    if (files := parts.pocket_files()) is None:
+        return None
+    try:
+        _write(spec, identity, files, heads)
+    except ClipsearchError as error:
+        log.debug("pocket is not run without torch: %s", error)
+        return None
+    return open_cached(*identity, device)
+
+
+def filled(name: str, tower: Path, heads: Path) -> onnx.ModelProto:
+    """The graph "image" or "text" with the weights of its tower's file and of the heads, float32.
+
+    Raises:
+        ModelError: the heads are none, or not of the shape that it was written for.
+    """
+    import onnx
+
+    model = onnx.load(GRAPHS[name])
+    told = {entry.key: entry.value for entry in model.metadata_props}
+    tensors, metadata = _stored(heads)
+    if json.loads(metadata["shape"]) != json.loads(told[SHAPE]):
+        raise ModelError(f"the heads in {heads} are of another shape than those that ship")
+    file = np.memmap(tower, np.uint8, "r")
+    for weight in model.graph.initializer:
+        if weight.name.startswith(HEADS):
+            values = tensors[weight.name.removeprefix(HEADS)]
+        elif weight.name.startswith(AT):
+            values = _read(file, weight.name.split()[1:3], tuple(weight.dims))
+        else:  # a constant
+            continue
+        weight.raw_data = values.astype("<f4").tobytes()
+    return model
+
+
+def _read(file: np.ndarray, place: Sequence[str], shape: tuple[int, ...]) -> np.ndarray:
+    """A weight that begins at a byte of a file, its axes in an order as "2310"."""
+    begin, order = int(place[0]), [int(axis) for axis in place[1]]
+    values = np.frombuffer(file, "<f4", math.prod(shape), begin)
+    return values.reshape([shape[axis] for axis in order]).transpose(np.argsort(order))
+
+
+def _stored(heads: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(heads, framework="np") as stored:
+            metadata = stored.metadata() or {}
+            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
+        float(metadata["logit scale"]), json.loads(metadata["shape"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise ModelError(f"{heads} holds no heads of the pocket model") from error
+    return tensors, metadata
+
+
+def _write(spec: Spec, identity: tuple[str, str], files: tuple[Path, Path], heads: Path) -> None:
+    """Write both towers to the cache, as exports from torch are written there."""
+    metadata = _stored(heads)[1]
+    shape, logit_scale = json.loads(metadata["shape"]), float(metadata["logit scale"])
+
+    def write_texts(folder: Path) -> None:
+        parts.check_texts(files[1])
+        rules = asdict(TokenRules(parts.CONTEXT, ""))
+        logits = {"logit_scale": logit_scale, "logit_bias": None}
+        (folder / RULES).write_text(json.dumps(rules | logits), "utf-8")
+        tokenizer = files[1].with_name("tokenizer.json")
+        (folder / TOKENIZER).write_text(parts.tokenizer_in(tokenizer).to_str(), "utf-8")
+        optimize(filled("text", files[1], heads).SerializeToString(), folder / TOWER)
+
+    def write_images(folder: Path) -> Facts:
+        parts.check_images(files[0])
+        optimize(filled("image", files[0], heads).SerializeToString(), folder / IMAGES)
+        return Facts(
+            FORMAT, str(spec), *identity, "fp32", shape["members"] * shape["out"],
+            parts.RESOLUTION, parts.CONTEXT, logit_scale, None,
+            view_as_json(parts.VIEW), hashes_in(folder),
+        )  # fmt: skip
+
+    if not keep_texts(*identity, write_texts):
+        raise ModelError("its text tower could not be written to the cache")
+    write_to_cache(*identity, write_images)

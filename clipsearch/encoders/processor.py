@@ -1,0 +1,32 @@
+"""What tells of the processor and of cards without torch being imported, where that can be."""
+
+from __future__ import annotations
+
+import re
+import sys
+from functools import cache
+from pathlib import Path
+
+# With these instructions a processor computes in bf16; without them that is emulated.
+BF16 = ("amx_bf16", "avx512_bf16")
+# What Linux has where there is a driver of somebody's cards.
+DRIVERS = {"nvidia": "/proc/driver/nvidia/version", "amd": "/dev/kfd"}
+_SIGNS = (*DRIVERS.values(), "/dev/dxg")  # the last is how Windows lends a card to Linux
+
+
+@cache
+def bf16() -> str | None:
+    """By which instructions this processor computes in bf16; None where it does not."""
+    if sys.platform == "linux":
+        told = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text("utf-8"), re.M)
+        flags = told[1].split() if told else []
+    else:
+        import torch
+
+        flags = [name for name, has in torch.cpu.get_capabilities().items() if has]
+    return next((name for name in BF16 if name in flags), None)
+
+
+def may_have_card() -> bool:
+    """Whether there may be a card that torch can use; only of Linux more is known than maybe."""
+    return sys.platform != "linux" or any(Path(sign).exists() for sign in _SIGNS)

@@ -1,0 +1,80 @@
+"""Models made ready to embed without torch: their towers, each exported once for every user."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+from clipsearch.encoders.choice import FOR_FEW
+from clipsearch.encoders.spec import LIGHT, family_of
+from clipsearch.errors import ModelError, ModelMismatch
+from clipsearch.models import Models
+from clipsearch.progress import Progress
+from clipsearch.store.catalog import Catalog, Model
+
+log = logging.getLogger("clipsearch")
+
+# The model loaded, its text tower traced, optimized and compared, the texts embedded, the image
+# tower written.
+_STEPS = 6
+
+
+def export_towers(
+    catalog: Catalog, models: Models, texts: Sequence[str], progress: Progress
+) -> None:
+    """Export the towers of all models of an index of which that was not tried yet.
+
+    `texts` that every question will need are embedded, so that the first one finds them.
+    """
+    lacking = [
+        model
+        for model in catalog.models()
+        if not _has_texts(model)
+        or len(catalog.answered(model.id, texts)) < len(texts)
+        or _lacks_images(models, model)
+    ]
+    for number, model in enumerate(lacking):
+        steps = itertools.count(_STEPS * number)
+        step = partial(_step, steps, _STEPS * len(lacking), progress)
+        try:
+            _export(models, model, texts, step)
+        except (ModelError, ModelMismatch) as error:  # queries will say so
+            log.debug("%s", error)
+        progress(_STEPS * (number + 1), _STEPS * len(lacking))
+
+
+def _export(models: Models, model: Model, texts: Sequence[str], step: Callable[[], None]) -> None:
+    step()
+    if not _has_texts(model):
+        from clipsearch.encoders.onnx.text_export import export_texts
+
+        encoder = models.encoder(model)
+        step()
+        export_texts(encoder, step)
+    models.embed_neutral(model, texts)
+    if _lacks_images(models, model):
+        from clipsearch.encoders.onnx.export import try_export
+
+        step()
+        try_export(models.spec_of(model), models.encoder(model))
+
+
+def _has_texts(model: Model) -> bool:
+    """Whether it was tried to export the text tower."""
+    from clipsearch.encoders.onnx.texts import folder_of
+
+    return folder_of(model.weights, model.preprocess).is_dir()
+
+
+def _lacks_images(models: Models, model: Model) -> bool:
+    """Whether few pictures would be embedded by an image tower whose export was not tried yet."""
+    from clipsearch.encoders.onnx.folder import cached_folder
+
+    is_wanted = models.choice(model, 1).reason == FOR_FEW and family_of(model.spec) not in LIGHT
+    return is_wanted and not cached_folder(model.weights, model.preprocess).is_dir()
+
+
+def _step(steps: Iterator[int], total: int, progress: Progress) -> None:
+    progress(next(steps), total)

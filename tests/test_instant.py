@@ -1,0 +1,334 @@
+"""What embeds photos, and that few of them, or any with pocket on a processor, need no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import numpy as np
+import pytest
+from conftest import Run, picture
+from mcp import Client, StdioServerParameters, stdio_client
+from safetensors.numpy import load_file, save_file
+
+from clipsearch import Library
+from clipsearch.encoders import load, load_light, parse_spec
+from clipsearch.encoders.choice import FEW, choose
+from clipsearch.encoders.onnx.export import made_views
+from clipsearch.encoders.onnx.folder import cached_folder
+from clipsearch.encoders.onnx.text_export import PROBES
+from clipsearch.encoders.pocket.parts import HEADS
+
+# Runs the command line where torch and what is built on it cannot be imported.
+LIGHT = """
+import sys
+for name in ("torch", "open_clip", "transformers", "timm"):
+    sys.modules[name] = None
+from clipsearch.cli import main
+main()
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache in which nothing was exported yet."""
+    folder, before = tmp_path_factory.mktemp("cache"), os.environ["CLIPSEARCH_CACHE"]
+    os.environ["CLIPSEARCH_CACHE"] = str(folder)
+    yield folder
+    os.environ["CLIPSEARCH_CACHE"] = before
+
+
+# The choice
+
+
+def no_card() -> None:
+    return None
+
+
+def no_bf16() -> None:
+    return None
+
+
+@pytest.mark.parametrize(
+    ("family", "runtime", "device", "count", "expected"),
+    [
+        ("open_clip", "auto", "auto", FEW, "onnx"),
+        ("open_clip", "auto", "auto", FEW + 1, "torch"),
+        ("open_clip", "auto", "cpu", FEW + 1, "torch"),
+        ("open_clip", "auto", "cuda", 1, "torch"),
+        ("open_clip", "torch", "auto", 1, "torch"),
+        ("open_clip", "onnx", "auto", 10**6, "onnx"),
+        ("pocket", "auto", "auto", 10**6, "onnx"),
+        ("pocket", "torch", "auto", 1, "torch"),
+        ("onnx", "auto", "cuda", 10**6, "onnx"),
+    ],
+)
+def test_few_are_for_onnx_runtime_and_many_for_torch_where_the_processor_has_bf16(
+    family: str, runtime: str, device: str, count: int, expected: str
+) -> None:
+    choice = choose(family, runtime, device, count, no_card, lambda: "amx_bf16")
+    assert choice.runtime == expected
+
+
+def test_without_bf16_and_without_a_card_all_are_for_onnx_runtime() -> None:
+    choice = choose("open_clip", "auto", "auto", 10**6, no_card, no_bf16)
+    assert choice == ("onnx", "the processor has neither amx_bf16 nor avx512_bf16")
+
+
+@pytest.mark.parametrize("family", ["open_clip", "pocket"])
+def test_a_card_takes_many_and_not_where_the_processor_is_asked_for(family: str) -> None:
+    choice = choose(family, "auto", "auto", FEW + 1, lambda: "cuda", no_bf16)
+    assert choice == ("torch", "there is a GPU, cuda")
+    assert choose(family, "auto", "auto", FEW, lambda: "cuda", no_bf16).runtime == "onnx"
+    assert choose(family, "auto", "cpu", FEW + 1, lambda: "cuda", no_bf16).runtime == "onnx"
+
+
+# Pocket, whose graphs ship
+
+
+def test_what_ships_gives_the_embeddings_of_torch() -> None:
+    light, torch = load_light(parse_spec("pocket")), load(parse_spec("pocket"), "cpu", "fp32")
+    assert light is not None
+    for name in ("weights", "preprocess", "dim", "resolution", "context", "logit_scale", "prepare"):
+        assert getattr(light, name) == getattr(torch, name)
+    views = made_views(torch, 7)
+    np.testing.assert_allclose(light.encode_images(views), torch.encode_images(views), atol=1e-5)
+    np.testing.assert_allclose(light.encode_texts(PROBES), torch.encode_texts(PROBES), atol=1e-5)
+    assert [light.count_tokens(it) for it in PROBES] == [torch.count_tokens(it) for it in PROBES]
+
+
+def test_other_heads_of_the_same_shape_need_no_torch_and_those_of_another_do(
+    tmp_path: Path,
+) -> None:
+    from safetensors import safe_open
+
+    with safe_open(HEADS, framework="np") as stored:
+        metadata = stored.metadata()
+    tensors = {name: tensor * np.float16(0.9) for name, tensor in load_file(HEADS).items()}
+    save_file(tensors, same := tmp_path / "same.safetensors", metadata)
+    light, torch = (open_it(parse_spec(f"pocket:{same}")) for open_it in (load_light, load))
+    assert light is not None
+    np.testing.assert_allclose(light.encode_texts(PROBES), torch.encode_texts(PROBES), atol=1e-5)
+    shape = json.loads(metadata["shape"]) | {"members": 2}
+    fewer = {name: it for name, it in tensors.items() if ".2." not in name}
+    save_file(
+        fewer, other := tmp_path / "other.safetensors", metadata | {"shape": json.dumps(shape)}
+    )
+    assert load_light(parse_spec(f"pocket:{other}")) is None
+    assert load(parse_spec(f"pocket:{other}")).dim == 320
+
+
+def test_a_damaged_cache_is_written_anew(own_cache: Path) -> None:
+    light = load_light(parse_spec("pocket"))
+    assert light is not None
+    tower = cached_folder(light.weights, light.preprocess) / "images.onnx"
+    tower.write_bytes(tower.read_bytes()[:1000])
+    again = load_light(parse_spec("pocket"))
+    assert again is not None
+    assert again.encode_images(made_views(again, 1)).shape == (1, again.dim)
+
+
+def test_where_the_cache_cannot_be_written_torch_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: Path, index: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "file"))
+    assert load_light(parse_spec("pocket")) is None
+    with Library.open(index, model="pocket") as library:
+        assert library.index([photos]).added == 12
+
+
+# No command needs torch
+
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start(index: Path, home: Path) -> Iterator[Start]:
+    """Start a command in a process in which torch cannot be imported."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*arguments: str | Path) -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            [sys.executable, "-c", LIGHT, *map(str, arguments)], stdin=subprocess.DEVNULL,
+            stdout=pipe, stderr=pipe, text=True, env=_environment(index, home),
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def _environment(index: Path, home: Path) -> dict[str, str]:
+    return os.environ | {"HOME": str(home), "CLIPSEARCH_INDEX": str(index)}
+
+
+@pytest.fixture
+def run(start: Start) -> Callable[..., str]:
+    """Run such a command to its end; gives what it printed."""
+
+    def to_its_end(*arguments: str | Path) -> str:
+        process = start(*arguments)
+        out, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        return out
+
+    return to_its_end
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory, spec: str) -> tuple[Path, Path]:
+    """An index that the command made with a model of open_clip, and the folder of its photos."""
+    place = tmp_path_factory.mktemp("small")
+    (photos := place / "photos").mkdir()
+    for seed in range(6):
+        picture(seed).save(photos / f"{seed}.jpg")
+    command = [sys.executable, "-m", "clipsearch", "index", photos, "--model", spec]
+    given = _environment(place / "index", place)
+    done = subprocess.run(command, env=given, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return place / "index", photos
+
+
+@pytest.fixture(params=["pocket", "open_clip"])
+def model(request: pytest.FixtureRequest, index: Path, photos: Path) -> str:
+    """An index of `photos` with a model that the machine had before."""
+    if request.param == "pocket":
+        with Library.open(index, model="pocket") as library:
+            library.index([photos])
+        return "pocket"
+    made, of = request.getfixturevalue("small")
+    shutil.copytree(made, index)
+    shutil.rmtree(photos)
+    shutil.copytree(of, photos)
+    with Library.open(index) as library:
+        library.index([photos])
+    return str(request.getfixturevalue("spec"))
+
+
+def test_pocket_needs_no_torch_from_its_first_run_on(
+    run: Callable[..., str], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "empty"))
+    assert run("index", photos, "--model", "pocket").startswith("12 added")
+    assert len(run("query", "a dog", "-k", "5").splitlines()) == 5
+
+
+def test_commands_that_look_at_pictures_need_no_torch(
+    model: str, run: Callable[..., str], photos: Path, tmp_path: Path
+) -> None:
+    picture(99).save(photos / "new.jpg")
+    assert run("index").startswith("1 added")
+    picture(98).save(other := tmp_path / "other.jpg")
+    assert len(run("query", "a dog", "-k", "5").splitlines()) == 5
+    assert len(run("similar", other, "-k", "3").splitlines()) == 3
+    region = ("--region", "0%,0%,60%,60%")
+    assert len(run("similar", photos / "new.jpg", *region, "-k", "3").splitlines()) == 3
+    assert run("label", other)
+    assert run("score", other, "--text", "a dog", "--text", "a cat")
+
+
+def test_a_watch_needs_no_torch(model: str, start: Start, photos: Path) -> None:
+    process = start("watch")
+    assert process.stdout is not None
+    assert "unchanged" in process.stdout.readline()
+    picture(99).save(photos / "new.jpg")
+    assert process.stdout.readline().startswith("+1 photo in ")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(300) == 0
+
+
+def test_a_server_needs_no_torch(model: str, start: Start, photos: Path) -> None:
+    process = start("serve", "--port", "0")
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert "serving http://" in line, line
+    address = line.split()[2].rstrip("/")
+    sent = (photos / ("00.jpg" if model == "pocket" else "0.jpg")).read_bytes()
+    head = 'Content-Disposition: form-data; name="image"; filename="a.jpg"'
+    body = f"--b\r\n{head}\r\n\r\n".encode() + sent + b"\r\n--b--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    request = urllib.request.Request(f"{address}/api/search", body, kind)
+    with urllib.request.urlopen(request, timeout=300) as answer:
+        assert json.load(answer)["hits"][0]["score"] > 0.99
+
+
+def test_an_assistant_needs_no_torch(model: str, index: Path, home: Path, photos: Path) -> None:
+    picture(97).save(other := photos / "new.png")
+
+    async def ask() -> list[str]:
+        parameters = StdioServerParameters(
+            command=sys.executable, args=["-c", LIGHT, "mcp"], env=_environment(index, home)
+        )
+        async with Client(stdio_client(parameters)) as client:
+            found = await client.call_tool("similar", {"path": str(other), "k": 3})
+            assert not found.is_error, found.content
+            return [hit["path"] for hit in found.structured_content["hits"]]
+
+    assert anyio.run(ask)
+
+
+# The export
+
+
+def test_what_cannot_be_exported_is_said_once_and_torch_answers(
+    small: tuple[Path, Path], index: Path, spec: str, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    shutil.copytree(small[0], index)
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(cache := tmp_path / "cache"))
+    monkeypatch.setattr("clipsearch.encoders.onnx.export.MOST_BYTES", 1000)
+    with Library.open(index) as library:
+        library.export_texts()
+        (model,) = library.status().models
+        said = f"PyTorch embeds pictures with {model.spec}, also where they are few"
+        assert caplog.text.count(said) == 1
+        assert "its image tower of 0.2 GB is too large to be kept twice" in caplog.text
+        library.export_texts()
+        assert caplog.text.count(said) == 1
+        picture(98).save(other := tmp_path / "other.jpg")
+        assert len(library.similar(other, k=3)) == 3
+    assert cache.is_dir()
+
+
+def test_many_are_for_onnx_runtime_from_the_first_run_on_where_it_is_the_faster_one(
+    index: Path, photos: Path, spec: str, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("clipsearch.encoders.choice._bf16", no_bf16)
+    monkeypatch.setattr("clipsearch.encoders.choice.FEW", 5)
+    monkeypatch.setattr("clipsearch.models.MANY", 12)
+    with Library.open(index, model=spec, device="cpu") as library:
+        with caplog.at_level("DEBUG", "clipsearch"):
+            assert library.index([photos]).added == 12
+        assert "images are embedded by ONNX Runtime" in caplog.text
+        assert len(library.similar(photos / "00.jpg", k=5)) == 5
+
+
+def test_an_index_of_before_leaves_the_choice_to_the_machine(
+    clipsearch: Run, photos: Path, index: Path
+) -> None:
+    clipsearch("index", photos, "--model", "pocket")
+    with closing(sqlite3.connect(index / "catalog.db")) as db, db:
+        db.execute("UPDATE models SET runtime = 'torch'")
+        db.execute("DELETE FROM _sqlite_migrations WHERE name = 'm013_runtimes_that_suit'")
+        db.execute("PRAGMA user_version = 12")
+    with Library.open(index) as library:
+        assert [it.runtime for it in library.status().models] == ["auto"]
