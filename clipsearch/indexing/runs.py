@@ -115,6 +115,7 @@ class Runs:
                 if doubts.verify:
                     self._catalog.rebuild_words()
                     self._catalog.remove_damaged_vectors()
+                    self._catalog.sweep()
                 report, _ = self._look(targets, doubts, how)
             except ClipsearchError:
                 take_back_roots(self._catalog, roots)
