@@ -15,6 +15,7 @@ from conftest import Run, picture
 from tiny import open_tiny
 
 from clipsearch import Hit, InvalidInput, Library
+from clipsearch.search import hybrid
 from clipsearch.search.filtering.filters import Filters
 from clipsearch.store.database import FILE_NAME
 
@@ -217,6 +218,38 @@ def test_pages_follow_each_other(library: Library) -> None:
     whole = facts(library.query("birthday balloons at the fjord", None, hybrid=None))
     for k in (1, 2, 5, 13, 26):
         assert facts(library.query("birthday balloons at the fjord", k, hybrid=None)) == whole[:k]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 9])
+@pytest.mark.parametrize("options", [{}, {"has": ["caption"]}, {"folder": "trips"}])
+def test_the_first_are_the_same_however_many_are_looked_through(
+    library: Library, monkeypatch: pytest.MonkeyPatch, depth: int, options: dict[str, Any]
+) -> None:
+    if "folder" in options:
+        options = {"folder": library.status().roots[0].path}
+    asked = [
+        "birthday balloons at the fjord", "Zoë 東京 candles 부산에서", "party", '"birthday" cake',
+        'grandma moscow - "balloons"', "00 01 02 07 11 19 zoe jpg",
+    ]  # fmt: skip
+    whole = {text: facts(library.query(text, None, hybrid=True, **options)) for text in asked}
+    monkeypatch.setattr(hybrid, "DEPTH", depth)
+    for text, expected in whole.items():
+        for k in (1, 2, 3, 6, 14, 27):
+            assert facts(library.query(text, k, hybrid=True, **options)) == expected[:k]
+
+
+def test_words_in_quotes_are_looked_for_once_and_not_for_each_photo(
+    library: Library, index: Path
+) -> None:
+    statements: list[str] = []
+    library._catalog._db.set_trace_callback(statements.append)
+    assert names(library, '"birthday" cake', None) == ["cake.jpg", "party.jpg"]
+    library._catalog._db.set_trace_callback(None)
+    asked = [it for it in statements if "FROM vectors" in it and "MATCH" in it]
+    with sqlite3.connect(index / FILE_NAME) as db:
+        plans = [str(db.execute(f"EXPLAIN QUERY PLAN {it}").fetchall()) for it in asked]
+    assert any("photos_by_digest (digest=?)" in plan for plan in plans)
+    assert not any("digest=? AND rowid=?" in plan for plan in plans)  # for each id of the words
 
 
 @pytest.mark.parametrize(

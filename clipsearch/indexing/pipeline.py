@@ -406,7 +406,7 @@ def clean_up(catalog: Catalog, plan: Plan, gone: dict[str, list[Gone]] | None = 
     photos = [photo for group in gone.values() for photo in group if photo.away is None]
     catalog.remove_photos(photo.known.id for photo in photos)
     catalog.remove_failures(plan.mended)
-    catalog.sweep(_replaced(plan) if plan.is_partial else None)
+    catalog.sweep(_replaced(plan))
     return len(photos)
 
 

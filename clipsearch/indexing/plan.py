@@ -13,7 +13,7 @@ from typing import NamedTuple
 from clipsearch.indexing.away import EMPTY, MISSING, Away, Sight, emptied, seam_of
 from clipsearch.photos.files.inode import Inode, inode_of, is_real_folder
 from clipsearch.photos.files.mounts import is_vacant, mount_points, mount_table
-from clipsearch.photos.files.urls import is_below, is_url, joined
+from clipsearch.photos.files.urls import is_below, is_below_any, is_url, joined
 from clipsearch.photos.scanning.listing import Found
 from clipsearch.photos.scanning.names import extension_of
 from clipsearch.photos.scanning.walk import walk, walk_folders
@@ -75,7 +75,6 @@ class Plan:
     unread: list[str] = field(default_factory=list)  # folders and files that gave no listing
     problems: list[str] = field(default_factory=list)  # one line each, for a person
     passed_over: Counter[str] = field(default_factory=Counter)  # pictures not read, by extension
-    is_partial: bool = False  # none of the targets is a whole root
 
     @property
     def is_empty(self) -> bool:
@@ -131,8 +130,7 @@ def make_plan(
     A photo is the same while its size and mtime are. What a target that is missing, empty or not
     walked to its end no longer shows counts as unplugged and not as gone, unless pruned or sure.
     """
-    is_partial = all(target.below or not target.deep for target in targets)
-    plan = Plan(targets=targets, is_partial=is_partial)
+    plan = Plan(targets=targets)
     with _no_garbage_collection():
         for target in targets:
             _Comparison(catalog, model_id, target, doubts, ready, plan).run()
@@ -236,7 +234,7 @@ class _Comparison:
         self._versions = catalog.versions(*self._lying)
         self._excluded = catalog.exclusions(self._root.id)
         self._unread: dict[str, OSError] = {}
-        self._kept: list[str] = []  # folders whose photos are away
+        self._kept: set[str] = set()  # folders whose photos are away
         self._is_remote = is_url(self._root.path)
         remembered = {} if is_url(self._root.path) else catalog.seams(self._root.id)
         points = mount_points(mount_table())
@@ -334,7 +332,7 @@ class _Comparison:
         may_have_moved: bool = True,
     ) -> None:
         away = joined(self._root.path, folder)
-        self._kept.append(folder)
+        self._kept.add(folder)
         self._plan.away.append(Away(away, state, len(paths)))
         if may_have_moved:
             self._plan.kept += [Gone(self._root, path, known[path], away) for path in paths]
@@ -377,14 +375,20 @@ class _Comparison:
         )  # fmt: skip
         if not self._excluded:
             return folders
-        return ([file for file in photos if not self._is_excluded(file.path)] for photos in folders)
+        return map(self._without_excluded, folders)
 
     def _pass_over(self, path: str) -> None:
         if not self._is_excluded(path):
             self._plan.passed_over[extension_of(path)] += 1
 
     def _is_excluded(self, path: str) -> bool:
-        return any(is_below(path, folder) for folder in self._excluded)
+        return is_below_any(path, self._excluded)
+
+    def _without_excluded(self, photos: list[Found]) -> list[Found]:
+        """Of the photos of one folder, those that were not forgotten."""
+        if photos and self._is_excluded(photos[0].path.rpartition("/")[0]):
+            return []
+        return [file for file in photos if file.path not in self._excluded]
 
     def _doubted(self) -> Container[str]:
         """The paths of photos that may have changed though their versions did not."""
@@ -411,11 +415,11 @@ class _Comparison:
         self._plan.mended += [
             (self._root.id, path)
             for path in self._failed
-            if not self._is_unread(path) and not any(is_below(path, it) for it in self._kept)
+            if not self._is_unread(path) and not is_below_any(path, self._kept)
         ]
 
     def _is_unread(self, path: str) -> bool:
-        return any(is_below(path, folder) for folder in self._unread)
+        return is_below_any(path, self._unread)
 
     def _is_bare(self) -> bool:
         """Whether no photo lies there, and it is not just the rules that leave all out."""

@@ -116,6 +116,7 @@ class Runs:
                     self._catalog.rebuild_words()
                     self._catalog.keep_columns(anew=True)
                     self._catalog.remove_damaged_vectors()
+                    self._catalog.sweep()
                 report, _ = self._look(targets, doubts, how)
             except ClipsearchError:
                 take_back_roots(self._catalog, roots)

@@ -198,9 +198,10 @@ def forget(catalog: Catalog, path: str, keep_for: int | None = None) -> int:
     """
     wanted = _real(path)
     taken = [_forget_in(catalog, root, wanted) for root in _roots_at(catalog, wanted)]
-    catalog.sweep()
+    digests = [known.digest for photos in taken for known in photos]
+    catalog.sweep(digests)
     if keep_for is not None:
-        catalog.keep_for(keep_for, (known.digest for photos in taken for known in photos))
+        catalog.keep_for(keep_for, digests)
     catalog.expire()
     return sum(map(len, taken))
 
@@ -215,8 +216,7 @@ def _roots_at(catalog: Catalog, wanted: str) -> list[Root]:
 def _part_of(catalog: Catalog, root: Root, wanted: str) -> tuple[str, dict[str, Known], list[str]]:
     """What part of a root a path is, "" for all, with its photos and the files that failed."""
     part = "" if is_below(root.path, wanted) else path_below(wanted, root.path)
-    photos = {p: known for p, known in catalog.known(root.id).items() if is_below(p, part)}
-    failed = [path for path in catalog.failed(root.id) if is_below(path, part)]
+    photos, failed = catalog.known(root.id, part), list(catalog.failed(root.id, part))
     if part and not photos and not failed:
         raise InvalidInput(_unknown(wanted))
     return part, photos, failed

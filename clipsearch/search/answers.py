@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from clipsearch.models import Models
     from clipsearch.photos.decoding.isolated import Processes
-    from clipsearch.search.hybrid import Written
+    from clipsearch.search.hybrid import Lifts, Written
     from clipsearch.search.pictures import AskedPictures, Part
     from clipsearch.search.scoring import Scores
     from clipsearch.store.vectors.matches import Matches
@@ -164,7 +164,17 @@ class _Asked:
     wanted: Wanted
     selection: Condition | None
     row: np.ndarray  # (dim,) float32 unit: what is looked for
+    lifts: Lifts | None = None  # by what is written of it about photos
     nearest: Matches | None = None  # among all photos, where that was looked for already
+
+    @property
+    def reach(self) -> int | None:
+        """How many photos are looked for, of which the best are given; None for all."""
+        if self.lifts is None:
+            return self.wanted.k
+        from clipsearch.search.hybrid import reach
+
+        return reach(self.wanted.k)
 
 
 class Found(NamedTuple):
@@ -200,7 +210,8 @@ def _embedded(models: Models, model: Model, questions: Iterable[Wanted]) -> dict
 def _asked(wanted: Wanted, space: Space, rows: dict[str, np.ndarray]) -> _Asked | InvalidInput:
     try:
         row = combine(wanted.terms, lambda term: _row(term, rows))
-        return _Asked(wanted, wanted.selection(space.catalog), row)
+        lifts = wanted.written.lifts(space) if wanted.written else None
+        return _Asked(wanted, wanted.selection(space.catalog), row, lifts)
     except InvalidInput as error:
         return error
 
@@ -218,8 +229,8 @@ def _search_together(space: Space, asked: Sequence[_Asked]) -> None:
     """Search once for all that look among all photos for as many, where several do."""
     alike: dict[int, list[_Asked]] = {}
     for it in asked:
-        if it.selection is None and it.wanted.k is not None and not it.wanted.exact:
-            alike.setdefault(it.wanted.k, []).append(it)
+        if it.selection is None and it.reach is not None and not it.wanted.exact:
+            alike.setdefault(it.reach, []).append(it)
     for k, some in alike.items():
         if len(some) > 1:
             rows = np.stack([it.row for it in some])
@@ -231,17 +242,19 @@ def _hits(space: Space, it: _Asked, neutral: Callable[[], np.ndarray]) -> list[H
     wanted = it.wanted
     in_words = not any(term.is_picture for term in wanted.terms)
     judge = judge_of(space, it.row, it.selection, neutral if in_words else None)
-    nearest = partial(
-        nearest_photos, space, it.row, wanted.k, leave_out=wanted.leave_out, exact=wanted.exact,
-        judge=judge,
-    )  # fmt: skip
-    hits = nearest(it.selection, first=it.nearest)
-    if wanted.written is not None:
+
+    def nearest(
+        selection: Condition | None, k: int | None, first: Matches | None = None
+    ) -> list[Hit]:
+        return nearest_photos(
+            space, it.row, k, selection, wanted.leave_out, wanted.exact, judge=judge, first=first
+        )
+
+    hits = nearest(it.selection, it.reach, it.nearest)
+    if it.lifts is not None:
         from clipsearch.search.hybrid import with_written
 
-        hits = with_written(
-            space, it.row, wanted.k, it.selection, wanted.written, hits, nearest
-        )  # fmt: skip
+        hits = with_written(space, it.row, wanted.k, it.selection, it.lifts, hits, nearest)
     return [hit for hit in hits if stands_out(hit)] if wanted.relevant else hits
 
 

@@ -51,8 +51,12 @@ _ENGLISH = (
 )
 COMMON = frozenset(_ENGLISH.split())
 
+# So many of the best are looked through for such as something is written about, before those
+# alone are searched: mostly that is enough.
+DEPTH = 500
+
 # The k nearest of some photos, best first.
-Nearest = Callable[[Condition], list[Hit]]
+Nearest = Callable[[Condition, int], list[Hit]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,10 @@ class Written:
         all_are = all(map(catalog.is_written, self.all))
         none = tuple(filter(catalog.is_written, self.none))
         return replace(self, all=self.all if all_are else (), none=none)
+
+    def lifts(self, space: Space) -> Lifts | None:
+        """What lifts photos that some of it is written about; None where nothing is."""
+        return lifts_of(space, self.any)
 
 
 def read_written(terms: Sequence[Term]) -> Written:
@@ -118,65 +126,105 @@ def words_of(terms: Sequence[Term]) -> Written:
     )
 
 
+class Lifts(NamedTuple):
+    """What is written about photos of what is asked for."""
+
+    ids: np.ndarray  # (n,) int64, ascending: of the photos that some of it is written about
+    shares: np.ndarray  # (n,) float64, of the words, by their weights: 0 to 1
+    heights: np.ndarray  # (n,) float64, that it lifts each photo by
+
+    def of(self, hits: Sequence[Hit]) -> tuple[np.ndarray, np.ndarray]:
+        """The shares and the heights of photos, (n,) float64 each; 0 where nothing is written."""
+        wanted = np.array([hit.id for hit in hits], np.int64)
+        at = np.minimum(np.searchsorted(self.ids, wanted), len(self.ids) - 1)
+        known = self.ids[at] == wanted
+        return np.where(known, self.shares[at], 0.0), np.where(known, self.heights[at], 0.0)
+
+    def levels(self) -> list[float]:
+        """The heights that photos are lifted by, the greatest first."""
+        return list(map(float, np.unique(self.heights)[::-1][:_LEVELS]))
+
+
 def with_written(
     space: Space,
     query: np.ndarray,
     k: int | None,
     selection: Condition | None,
-    written: Written,
+    lifts: Lifts,
     seen: list[Hit],
     nearest: Nearest,
 ) -> list[Hit]:
     """The k photos that fit `query`, (dim,) float32 unit, and what is written, best first.
 
-    `seen` are the k that fit the query best, in its order, and stay as they are where nothing of
-    what is asked is written; `nearest` gives the k best of others.
+    `seen` are those that fit the query best, in its order: all of them, or `reach(k)`. `nearest`
+    gives the best of others.
     """
-    lifts = lifts_of(space, written.any)
-    if not (lifts and seen):
+    if not seen:
         return seen
-    hits = {hit.id: hit for hit in seen}
-    if k is not None:
-        for ids in _levels(lifts):
-            among = Is("id", "in", ids)
-            others = nearest(among if selection is None else All((selection, among)))
-            hits |= {hit.id: hit for hit in others if hit.id not in hits}
     height = _height(space, query, seen[0].score)
-    worth = {id: hit.score + height * lifts.get(id, _NOT).heights for id, hit in hits.items()}
-    told = [replace(hit, written=lifts.get(id, _NOT).share) for id, hit in hits.items()]
-    return sorted(told, key=lambda hit: -worth[hit.id])[:k]
+    hits = seen if k is None else _candidates(k, selection, lifts, height, seen, nearest)
+    shares, heights = lifts.of(hits)
+    worth = _scores(hits) + height * heights
+    order = np.argsort(-worth, kind="stable")[:k].tolist()
+    return [replace(hits[at], written=float(shares[at])) for at in order]
 
 
-class Lift(NamedTuple):
-    """What is written about a photo of what is asked for."""
-
-    share: float  # of the words, by their weights: 0 to 1
-    heights: float  # that it lifts the photo by
+def reach(k: int | None) -> int | None:
+    """How many of the best photos are looked through for k of what is written."""
+    return None if k is None else max(k, DEPTH)
 
 
-_NOT = Lift(0.0, 0.0)
+def _candidates(
+    k: int, selection: Condition | None, lifts: Lifts, height: float, seen: list[Hit],
+    nearest: Nearest,
+) -> list[Hit]:  # fmt: skip
+    """Photos that the k best are among: the k best unlifted, and the k best of each level."""
+    _, heights = lifts.of(seen)
+    levels = lifts.levels()
+    hits = {hit.id: hit for hit in seen[:k]}
+    counts = []
+    for level in levels:
+        some = [seen[at] for at in np.flatnonzero(heights == level)[:k].tolist()]
+        hits |= {hit.id: hit for hit in some if hit.id not in hits}
+        counts.append(len(some))
+    if len(seen) < max(k, DEPTH):  # these are all that there are
+        return list(hits.values())
+    for level, count in zip(levels, counts, strict=True):
+        # What was not seen of a level is less near than all that was.
+        best = seen[-1].score + height * level
+        if count < k and _worth_of(k, list(hits.values()), lifts, height) < best:
+            among = Is("id", "in", tuple(lifts.ids[lifts.heights == level].tolist()))
+            others = nearest(among if selection is None else All((selection, among)), k)
+            hits |= {hit.id: hit for hit in others if hit.id not in hits}
+    return list(hits.values())
 
 
-def lifts_of(space: Space, words: Iterable[str]) -> dict[int, Lift]:
-    """What lifts the photos that some of the words are written about, by their ids."""
+def _worth_of(k: int, hits: Sequence[Hit], lifts: Lifts, height: float) -> float:
+    """What the last of the k best is worth."""
+    _, heights = lifts.of(hits)
+    return float(np.partition(_scores(hits) + height * heights, len(hits) - k)[len(hits) - k])
+
+
+def _scores(hits: Sequence[Hit]) -> np.ndarray:
+    return np.array([hit.score for hit in hits], np.float64)
+
+
+def lifts_of(space: Space, words: Iterable[str]) -> Lifts | None:
+    """What lifts the photos that some of the words are written about; None where none is."""
     having = {word: space.catalog.photos_with_word(word, _MOST) for word in words}
     having = {word: ids if len(ids) < _MOST else [] for word, ids in having.items()}
     if not any(having.values()):
-        return {}
+        return None
     total = space.count(EVERYTHING)
     weights = {word: _weight(word, len(ids), total) for word, ids in having.items()}
-    sums: dict[int, float] = {}
-    seen: dict[int, float] = {}  # of that, by words for what pictures show
-    for word, ids in having.items():
-        for some in (sums, seen) if is_visible(word) else (sums,):
-            for id in ids:
-                some[id] = some.get(id, 0.0) + weights[word]
+    each = np.repeat([weights[word] for word in having], [len(ids) for ids in having.values()])
+    told = np.repeat([is_visible(word) for word in having], [len(ids) for ids in having.values()])
+    every = np.concatenate([np.array(ids, np.int64) for ids in having.values()])
+    ids, at = np.unique(every, return_inverse=True)
     most = sum(weights.values())
-    return {id: _lift(it / most, seen.get(id, 0.0) / most) for id, it in sums.items()}
-
-
-def _lift(share: float, seen: float) -> Lift:
-    return Lift(share, SEEN_LIFT * seen * share + OTHER_LIFT * (share - seen))
+    shares = np.bincount(at, each) / most
+    seen = np.bincount(at, each * told) / most  # of that, by words for what pictures show
+    return Lifts(ids, shares, SEEN_LIFT * seen * shares + OTHER_LIFT * (shares - seen))
 
 
 def is_visible(word: str) -> bool:
@@ -195,14 +243,6 @@ def _visible() -> frozenset[str]:
 def _weight(word: str, count: int, total: int) -> float:
     weight = math.log1p(total / count) if count else UNWRITTEN_WEIGHT
     return min(weight, SEEN_WEIGHT) if is_visible(word) else weight
-
-
-def _levels(lifts: dict[int, Lift]) -> list[tuple[int, ...]]:
-    """The ids of photos that are lifted as much, the most first."""
-    levels: dict[float, list[int]] = {}
-    for id, lift in lifts.items():
-        levels.setdefault(lift.heights, []).append(id)
-    return [tuple(levels[heights]) for heights in sorted(levels, reverse=True)[:_LEVELS]]
 
 
 def _height(space: Space, query: np.ndarray, best: float) -> float:

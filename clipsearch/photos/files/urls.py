@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Container
 from pathlib import Path
 from urllib.parse import quote
 
@@ -54,6 +55,16 @@ def is_below(path: str, folder: str) -> bool:
         return True
     separators = ("/", os.sep)
     return path.startswith(folder) and (folder[-1] in separators or path[len(folder)] in separators)
+
+
+def is_below_any(path: str, folders: Container[str]) -> bool:
+    """As `is_below` for any of many folders, at the cost of one; all are paths with "/"."""
+    end = len(path)
+    while end > 0:
+        if path[:end] in folders:
+            return True
+        end = path.rfind("/", 0, end)
+    return "" in folders
 
 
 def photo_path(path: str) -> PhotoPath:

@@ -51,8 +51,11 @@ def note(
 
 
 def sweep(db: sqlite3.Connection, digests: Iterable[str] | None) -> None:
-    """Have the contents that no photo has any more depart; of these, or of all."""
-    some = None if digests is None else [(digest,) for digest in digests]
+    """Have the contents that no photo has any more depart; of these, or of all.
+
+    With these go such as a run left behind that was stopped before it came to this.
+    """
+    some = None if digests is None else [(it,) for it in {*digests, *_left_behind(db)}]
     for statement, table in (
         ("INSERT OR REPLACE INTO departed_vectors SELECT digest, model_id, vector FROM vectors"
          " WHERE {those} AND digest IN (SELECT digest FROM departed)", "vectors"),
@@ -68,6 +71,15 @@ def sweep(db: sqlite3.Connection, digests: Iterable[str] | None) -> None:
         else:
             those = f"digest = ?1 AND {_NO_PHOTO.format(table=table)}"
             db.executemany(statement.format(those=those), some)
+
+
+def _left_behind(db: sqlite3.Connection) -> Iterator[str]:
+    rows = db.execute(
+        "SELECT digest FROM departed WHERE EXISTS"
+        " (SELECT 1 FROM vectors WHERE vectors.digest = departed.digest)"
+        f" AND {_NO_PHOTO.format(table='departed')}"
+    )
+    return (digest for (digest,) in rows)
 
 
 def bring_back(db: sqlite3.Connection, digests: Iterable[str]) -> Iterator[tuple[int, int, bytes]]:

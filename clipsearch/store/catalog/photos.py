@@ -96,14 +96,15 @@ class Photos(Roots):
 
     def _of_vectors(self, ids: Sequence[int], selection: Condition) -> list[tuple[int, PhotoRow]]:
         where = selected(selection)
-        # From the vectors to their photos, which are few: all that are selected may be many.
+        # From the vectors to their photos, which are few: all that are selected may be many. The
+        # plus keeps SQLite from looking in the index for each id that the condition may name.
         rows = self._db.execute(
             f"SELECT vectors.id, photos.id, roots.path, photos.path, photos.digest, {FACTS}"
             " FROM vectors"
             " CROSS JOIN photos INDEXED BY photos_by_digest ON photos.digest = vectors.digest"
             " CROSS JOIN roots ON roots.id = photos.root_id"
             " WHERE vectors.id IN (SELECT value FROM json_each(?))"
-            f" AND ({where.condition}) ORDER BY photos.id",
+            f" AND +({where.condition}) ORDER BY photos.id",
             (json.dumps(ids), *where.values),
         )
         return [

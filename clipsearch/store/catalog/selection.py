@@ -159,13 +159,16 @@ def lying(root_id: int, below: str, deep: bool) -> tuple[Selection, Selection]:
 
 def _lying_as(kind: str, root_id: int, below: str, deep: bool) -> Selection:
     encode: Callable[[str], str | bytes] = to_db if kind == "text" else os.fsencode
-    # Bytes come after all texts, so that an index finds either without a look at the other.
-    condition = f"root_id = ? AND path {'<' if kind == 'text' else '>='} x''"
+    # Bytes come after all texts, so that an index finds either without a look at the other. It
+    # takes one bound on each side, the first: no other than those of the span, where there is one.
+    condition = "root_id = ?"
     values: list[int | str | bytes] = [root_id]
     first, end = span_below(below) if below else ("", "")
     if below:
-        condition += " AND path >= ? AND path < ? AND (path = ? OR path >= ?)"
+        condition += " AND path >= ? AND path < ? AND (path = ? OR +path >= ?)"
         values += map(encode, (below, end, below, first))
+    else:
+        condition += f" AND path {'<' if kind == 'text' else '>='} x''"
     if not deep:
         condition += " AND instr(substr(path, ?), ?) = 0"
         values += [len(encode(first)) + 1, encode("/")]

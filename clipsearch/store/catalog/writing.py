@@ -100,6 +100,8 @@ class Writing(Connection):
     def sweep(self, digests: Iterable[str] | None = None) -> None:
         """Put aside the vectors of contents that no photo has any more; of these, or of all.
 
+        Also of such as a run left behind that was stopped before it came to this.
+
         They, the perceptual hashes and the captions are kept for `keep_for` days. Not done batch
         by batch: a content that one file loses another may gain in the next.
         """
