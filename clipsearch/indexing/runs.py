@@ -249,6 +249,7 @@ class Runs:
                 counts = self._embed(plan, model or self._models.add(), how)
         else:
             counts = Counts(unchanged=plan.unchanged, removed=clean_up(self._catalog, plan))
+        self._catalog.keep_columns()
         renew_all(self._folder.path, self._catalog)
         return counts
 

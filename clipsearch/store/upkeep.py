@@ -14,8 +14,7 @@ from clipsearch.store.vectors.sync import bring_up, vector_file
 
 
 def renew_all(folder: Path, catalog: Catalog) -> None:
-    """Bring all vectors up to the catalog, and its columns; the caller holds the index's lock."""
-    catalog.keep_columns()
+    """Bring all vectors up to the catalog; the caller holds the index's lock."""
     for model in catalog.models():
         vectors = to_write(folder, catalog, model)
         if isinstance(vectors, FileStore):

@@ -166,6 +166,7 @@ def _lying_as(kind: str, root_id: int, below: str, deep: bool) -> Selection:
     first, end = span_below(below) if below else ("", "")
     if below:
         condition += " AND path >= ? AND path < ? AND (path = ? OR +path >= ?)"
+        condition += f" AND typeof(path) = '{kind}'"  # of bytes there is no text, and the span is
         values += map(encode, (below, end, below, first))
     else:
         condition += f" AND path {'<' if kind == 'text' else '>='} x''"
@@ -177,8 +178,14 @@ def _lying_as(kind: str, root_id: int, below: str, deep: bool) -> Selection:
 
 def add_functions(db: sqlite3.Connection) -> None:
     """Have a connection know what conditions call."""
-    db.create_function("kilometres", 4, kilometres, deterministic=True)
+    db.create_function("kilometres", 4, _kilometres, deterministic=True)
     db.create_function("folded", 1, folded, deterministic=True)
+
+
+def _kilometres(*places: float | None) -> float | None:
+    """As `kilometres`, for SQLite, which may ask for it where it is not known where a photo is."""
+    known = [it for it in places if it is not None]
+    return kilometres(*known) if len(known) == len(places) else None
 
 
 def kilometres(latitude: float, longitude: float, other: float, further: float) -> float:
