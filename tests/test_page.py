@@ -75,10 +75,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "<x:xmpmeta xmlns:x='adobe:ns:meta/'>"
             "<rdf:RDF xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'>"
             "<rdf:Description xmlns:dc='http://purl.org/dc/elements/1.1/'><dc:description><rdf:Alt>"
-            f"<rdf:li xml:lang='x-default'><![CDATA[{CAPTION}]]></rdf:li>"
-            "</rdf:Alt></dc:description></rdf:Description></rdf:RDF></x:xmpmeta>"
+            f"<rdf:li xml:lang='x-default'><![CDATA[{CAPTION}]]></rdf:li></rdf:Alt>"
+            "</dc:description><dc:subject><rdf:Bag><rdf:li>Old Town</rdf:li></rdf:Bag></dc:subject>"
+            "</rdf:Description></rdf:RDF></x:xmpmeta>"
         )
-        more = {"xmp": xmp.encode()} if seed == 0 else {}
+        more = {"xmp": xmp.encode()} if seed in (0, 3) else {}
         picture(seed, (240 + 4 * seed, 240)).save(
             folder / "made" / f"{seed:03}.jpg", exif=exif, **more
         )
@@ -693,6 +694,16 @@ def test_a_photo_has_a_link_and_its_facts_are_text(page: Any) -> None:
     assert parameters(page)["camera"] == ["Camera B"]
 
 
+def test_a_keyword_leads_to_the_photos_that_have_it(page: Any) -> None:
+    page.goto("/?since=2001-01-01&until=2001-01-22")
+    expect(page.locator("#summary")).to_have_text("4 photos")
+    page.locator(".tile a").last.click()
+    page.locator("#keywords").get_by_text("Old Town").click()
+    expect(page.locator("#viewer")).to_be_hidden()
+    expect(page.locator(".tile a")).to_have_count(2)
+    assert parameters(page)["q"] == ['"Old Town"']
+
+
 def opened(page: Any, name: str) -> None:
     """Open a photo that the words in its name find."""
     page.locator(f".tile a[aria-label^='{name}']").click()
@@ -804,8 +815,10 @@ def test_a_photo_that_was_moved_since_it_was_indexed_says_so(
     try:
         opened(page, "cat.png")
         expect(page.locator("#moved")).to_be_visible()
+        expect(page.locator("#original")).to_be_hidden()
         page.keyboard.press("ArrowRight")
         expect(page.locator("#moved")).to_be_hidden()
+        expect(page.locator("#original")).to_be_visible()
     finally:
         moved.rename(folder / "cat.png")
     complaints.clear()  # of what the file would have told

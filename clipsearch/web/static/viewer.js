@@ -191,6 +191,7 @@ export class Viewer {
     byId("away").hidden = hit.present !== false;
     byId("moved").hidden = true;
     byId("original").href = originalUrl(hit.id);
+    byId("original").hidden = hit.present === false;
   }
 
   /** Show what answers do not tell of a photo: how large its file is, and how it was exposed. */
@@ -204,6 +205,7 @@ export class Viewer {
     const more = Object.assign({}, ...known);
     this.#listFacts(hit, more);
     byId("moved").hidden = !more.gone || hit.present === false;
+    byId("original").hidden = Boolean(more.gone) || hit.present === false;
   }
 
   #listFacts(hit, more) {
