@@ -192,6 +192,25 @@ def run(start: Start) -> Callable[..., str]:
 
 
 @pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A small model of open_clip's with random weights, in a folder that describes it."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    shape = {
+        "embed_dim": 64,
+        "vision_cfg": {"layers": 2, "width": 64, "patch_size": 16, "image_size": 64},
+        "text_cfg": {"width": 64, "heads": 2, "layers": 2},
+    }
+    torch.manual_seed(0)
+    weights = {name: it.contiguous() for name, it in open_clip.CLIP(**shape).state_dict().items()}
+    save_file(weights, (folder := tmp_path_factory.mktemp("clip")) / "open_clip_model.safetensors")
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": shape}))
+    return f"open_clip:{folder}"
+
+
+@pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory, spec: str) -> tuple[Path, Path]:
     """An index that the command made with a model of open_clip, and the folder of its photos."""
     place = tmp_path_factory.mktemp("small")
@@ -299,7 +318,7 @@ def test_what_cannot_be_exported_is_said_once_and_torch_answers(
         (model,) = library.status().models
         said = f"PyTorch embeds pictures with {model.spec}, also where they are few"
         assert caplog.text.count(said) == 1
-        assert "its image tower of 0.2 GB is too large to be kept twice" in caplog.text
+        assert "its image tower of 0.0 GB is too large to be kept twice" in caplog.text
         library.export_texts()
         assert caplog.text.count(said) == 1
         picture(98).save(other := tmp_path / "other.jpg")
