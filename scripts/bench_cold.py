@@ -1,8 +1,9 @@
 """How long one query takes as a whole process, in a library of many photos.
 
 Prints, from one run with the same random weights of ViT-B-32-256: `clipsearch query` with words
-that were never asked before, the same with words that were, and where rclip is installed in an
-environment of its own, `rclip --no-indexing` (`--rclip PATH`; needs onnx and onnxscript here).
+that were never asked before, the same with words that were, `clipsearch similar` with a picture
+that is not indexed, and where rclip is installed in an environment of its own, `rclip
+--no-indexing` with such words and pictures (`--rclip PATH`; needs onnx and onnxscript here).
 The embeddings of the photos are random: finding good ones is not what is measured.
 
     python scripts/bench_cold.py [PHOTOS] [--rounds N] [--rclip BIN/rclip]
@@ -34,6 +35,7 @@ from clipsearch.store.vectors.sync import bring_up, vector_file
 DIM = 512
 WORDS = ("black", "cat", "couch", "boat", "harbour", "child", "birthday", "mountain", "red", "snow")
 FRESH, AGAIN, RCLIP = "clipsearch query", "clipsearch query, asked before", "rclip --no-indexing"
+SIMILAR, RCLIP_SIMILAR = "clipsearch similar, another picture", "rclip --no-indexing, a picture"
 
 
 def main() -> None:
@@ -59,13 +61,15 @@ def bench(options: argparse.Namespace, scratch: Path) -> None:
     run([*clipsearch, "index", str(folder), "--index", str(index), "--model", spec])
     fill_index(index, folder, options.photos)
     asking = [*clipsearch, "query", "--index", str(index), "-k", "10"]
-    commands = {FRESH: asking, AGAIN: asking}
+    similar = [*clipsearch, "similar", "--index", str(index), "-k", "10"]
+    commands = {FRESH: asking, AGAIN: asking, SIMILAR: similar}
     if options.rclip:
         data = export_for_rclip(weights, scratch / "rclip")
         os.environ["RCLIP_DATADIR"] = str(data)
         run([str(options.rclip), "--filepath-only", "warm up"], folder)
         fill_rclip(data / "db.sqlite3", folder, options.photos)
         commands[RCLIP] = [str(options.rclip), "--no-indexing", "--filepath-only", "-t", "10"]
+        commands[RCLIP_SIMILAR] = commands[RCLIP]
     compare(commands, folder, options)
 
 
@@ -74,9 +78,11 @@ def compare(commands: dict[str, list[str]], folder: Path, options: argparse.Name
     busy: dict[str, list[float]] = {name: [] for name in commands}
     for number in range(-1, options.rounds):  # the first round warms the disk's cache
         for name, command in commands.items():
-            text = "a black cat on a couch" if name == AGAIN else question(number)
+            asked = "a black cat on a couch" if name == AGAIN else question(number)
+            if name in (SIMILAR, RCLIP_SIMILAR):
+                asked = str(picture(number, folder.parent))
             started, spent = time.perf_counter(), cpu_seconds()
-            run([*command, text], folder)
+            run([*command, asked], folder)
             if number >= 0:
                 times[name].append(time.perf_counter() - started)
                 busy[name].append(cpu_seconds() - spent)
@@ -93,6 +99,13 @@ def compare(commands: dict[str, list[str]], folder: Path, options: argparse.Name
 def question(number: int) -> str:
     rng = np.random.default_rng(number + 1)
     return f"a photo of {' '.join(rng.permutation(WORDS)[:4])} {number + 1}"
+
+
+def picture(number: int, folder: Path) -> Path:
+    pixels = np.random.default_rng(number + 1).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    file = folder / f"asked {number}.jpg"
+    Image.fromarray(pixels).resize((640, 480), Image.Resampling.BICUBIC).save(file)
+    return file
 
 
 def rows(count: int) -> Iterator[np.ndarray]:
