@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -90,7 +91,7 @@ class Pipeline:
         self._catalog = catalog
         self._model_id = model_id
         self._vectors = vectors
-        self._encoder = encoder  # called when the first picture needs it
+        self._encoder = cache(encoder)  # which is called once, when the first picture needs it
         self._wanted_batch = batch_size
         self._batch_size = batch_size or USUAL_BATCH  # the encoder's own once it is loaded
         self._is_loaded = False
