@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -36,6 +36,14 @@ AT, HEADS = "at ", "heads "
 SHAPE = "shape"  # under which a graph tells of which shape its heads are
 
 
+class Heads(NamedTuple):
+    """What a file of heads holds."""
+
+    tensors: dict[str, np.ndarray]
+    shape: dict[str, Any]
+    logit_scale: float
+
+
 def open_light(spec: Spec, device: str) -> OnnxEncoder | None:
     """The pocket model as onnxruntime runs it, from the cache, and written there if need be.
 
@@ -51,30 +59,29 @@ def open_light(spec: Spec, device: str) -> OnnxEncoder | None:
     if (files := parts.pocket_files()) is None:
         return None
     try:
-        _write(spec, identity, files, heads)
+        _write(spec, identity, files, _stored(heads))
     except ClipsearchError as error:
         log.debug("pocket is not run without torch: %s", error)
         return None
     return open_cached(*identity, device)
 
 
-def filled(name: str, tower: Path, heads: Path) -> onnx.ModelProto:
+def filled(name: str, tower: Path, heads: Heads) -> onnx.ModelProto:
     """The graph "image" or "text" with the weights of its tower's file and of the heads, float32.
 
     Raises:
-        ModelError: the heads are none, or not of the shape that it was written for.
+        ModelError: the heads are not of the shape that it was written for.
     """
     import onnx
 
     model = onnx.load(GRAPHS[name])
     told = {entry.key: entry.value for entry in model.metadata_props}
-    tensors, metadata = _stored(heads)
-    if json.loads(metadata["shape"]) != json.loads(told[SHAPE]):
-        raise ModelError(f"the heads in {heads} are of another shape than those that ship")
+    if heads.shape != json.loads(told[SHAPE]):
+        raise ModelError("the heads are of another shape than those that ship")
     file = np.memmap(tower, np.uint8, "r")
     for weight in model.graph.initializer:
         if weight.name.startswith(HEADS):
-            values = tensors[weight.name.removeprefix(HEADS)]
+            values = heads.tensors[weight.name.removeprefix(HEADS)]
         elif weight.name.startswith(AT):
             values = _read(file, weight.name.split()[1:3], tuple(weight.dims))
         else:  # a constant
@@ -90,39 +97,38 @@ def _read(file: np.ndarray, place: Sequence[str], shape: tuple[int, ...]) -> np.
     return values.reshape([shape[axis] for axis in order]).transpose(np.argsort(order))
 
 
-def _stored(heads: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def _stored(file: Path) -> Heads:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(heads, framework="np") as stored:
-            metadata = stored.metadata() or {}
+        with safe_open(file, framework="np") as stored:
+            told = stored.metadata() or {}
             tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
-        float(metadata["logit scale"]), json.loads(metadata["shape"])
+        return Heads(tensors, json.loads(told["shape"]), float(told["logit scale"]))
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise ModelError(f"{heads} holds no heads of the pocket model") from error
-    return tensors, metadata
+        raise ModelError(f"{file} holds no heads of the pocket model") from error
 
 
-def _write(spec: Spec, identity: tuple[str, str], files: tuple[Path, Path], heads: Path) -> None:
+def _write(spec: Spec, identity: tuple[str, str], files: tuple[Path, Path], heads: Heads) -> None:
     """Write both towers to the cache, as exports from torch are written there."""
-    metadata = _stored(heads)[1]
-    shape, logit_scale = json.loads(metadata["shape"]), float(metadata["logit scale"])
+    parts.check_images(files[0])
+    parts.check_texts(files[1])
+    # Before anything is written: a text tower that fails then is not tried again, by torch neither.
+    image, text = (filled(name, file, heads) for name, file in zip(GRAPHS, files, strict=True))
 
     def write_texts(folder: Path) -> None:
-        parts.check_texts(files[1])
         rules = asdict(TokenRules(parts.CONTEXT, ""))
-        logits = {"logit_scale": logit_scale, "logit_bias": None}
+        logits = {"logit_scale": heads.logit_scale, "logit_bias": None}
         (folder / RULES).write_text(json.dumps(rules | logits), "utf-8")
         tokenizer = files[1].with_name("tokenizer.json")
         (folder / TOKENIZER).write_text(parts.tokenizer_in(tokenizer).to_str(), "utf-8")
-        optimize(filled("text", files[1], heads).SerializeToString(), folder / TOWER)
+        optimize(text.SerializeToString(), folder / TOWER)
 
     def write_images(folder: Path) -> Facts:
-        parts.check_images(files[0])
-        optimize(filled("image", files[0], heads).SerializeToString(), folder / IMAGES)
+        optimize(image.SerializeToString(), folder / IMAGES)
         return Facts(
-            FORMAT, str(spec), *identity, "fp32", shape["members"] * shape["out"],
-            parts.RESOLUTION, parts.CONTEXT, logit_scale, None,
+            FORMAT, str(spec), *identity, "fp32", heads.shape["members"] * heads.shape["out"],
+            parts.RESOLUTION, parts.CONTEXT, heads.logit_scale, None,
             view_as_json(parts.VIEW), hashes_in(folder),
         )  # fmt: skip
 
