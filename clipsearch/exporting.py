@@ -7,8 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from clipsearch.encoders.choice import FOR_FEW
-from clipsearch.encoders.spec import LIGHT, family_of
+from clipsearch.encoders.spec import LIGHT, WITHOUT_TORCH, family_of
 from clipsearch.errors import ModelError, ModelMismatch
 from clipsearch.models import Models
 from clipsearch.progress import Progress
@@ -72,7 +71,9 @@ def _lacks_images(models: Models, model: Model) -> bool:
     """Whether few pictures would be embedded by an image tower whose export was not tried yet."""
     from clipsearch.encoders.onnx.folder import cached_folder
 
-    is_wanted = models.choice(model, 1).reason == FOR_FEW and family_of(model.spec) not in LIGHT
+    if model.runtime != "auto" or family_of(model.spec) in (*LIGHT, *WITHOUT_TORCH):
+        return False
+    is_wanted = models.choice(model, 1).runtime == "onnx"
     return is_wanted and not cached_folder(model.weights, model.preprocess).is_dir()
 
 

@@ -179,16 +179,16 @@ class Models:
         from clipsearch.encoders.onnx.encoder import OnnxEncoder
 
         with self._loading:
-            asked = model.runtime == "onnx"
-            encoder = self._exported(model) if asked else self.encoder(model, count)
+            exports = model.runtime == "onnx"
+            encoder = self._exported(model) if exports else self.encoder(model, count)
             if count >= MANY and self.choice(model, count).runtime == "onnx":
                 from clipsearch.encoders.onnx.export import try_export
 
                 encoder = try_export(self.spec_of(model), encoder)
                 self._encoders[_identity(model)] = encoder
             if isinstance(encoder, OnnxEncoder) and model.spec not in self._told:
-                asked = asked or family_of(model.spec) == "onnx"
-                say = log.warning if asked else log.debug
+                is_asked = exports or family_of(model.spec) == "onnx"
+                say = log.warning if is_asked else log.debug
                 say("pictures are embedded by %s", encoder.runtime)
                 self._told.add(model.spec)
             return encoder

@@ -17,7 +17,6 @@ from clipsearch.encoders.spec import LIGHT
 FEW = 100
 # From so many on it pays to export a model before, where onnxruntime is the faster one.
 MANY = 1000
-FOR_FEW = "for few pictures it is not worth importing PyTorch"
 
 
 class Choice(NamedTuple):
@@ -58,7 +57,7 @@ def choose(
     if device not in ("auto", "cpu"):
         return Choice("torch", f"the device {device} was asked for")
     if count <= FEW:
-        return Choice("onnx", FOR_FEW)
+        return Choice("onnx", "for few pictures it is not worth importing PyTorch")
     if device == "auto" and (found := (card or _card)()):
         return Choice("torch", f"there is a GPU, {found}")
     if family in LIGHT:

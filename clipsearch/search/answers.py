@@ -170,7 +170,7 @@ class _Asked:
     @property
     def reach(self) -> int | None:
         """How many photos are looked for, of which the best are given; None for all."""
-        if self.lifts is None:
+        if self.lifts is None or self.wanted.k is None:
             return self.wanted.k
         from clipsearch.search.hybrid import reach
 

@@ -156,8 +156,8 @@ def with_written(
 ) -> list[Hit]:
     """The k photos that fit `query`, (dim,) float32 unit, and what is written, best first.
 
-    `seen` are those that fit the query best, in its order: all of them, or `reach(k)`. `nearest`
-    gives the best of others.
+    `seen` are those that fit the query best, in its order: `reach(k)`, or all where k is None.
+    `nearest` gives the best of others.
     """
     if not seen:
         return seen
@@ -169,9 +169,9 @@ def with_written(
     return [replace(hits[at], written=float(shares[at])) for at in order]
 
 
-def reach(k: int | None) -> int | None:
+def reach(k: int) -> int:
     """How many of the best photos are looked through for k of what is written."""
-    return None if k is None else max(k, DEPTH)
+    return max(k, DEPTH)
 
 
 def _candidates(
@@ -187,7 +187,7 @@ def _candidates(
         some = [seen[at] for at in np.flatnonzero(heights == level)[:k].tolist()]
         hits |= {hit.id: hit for hit in some if hit.id not in hits}
         counts.append(len(some))
-    if len(seen) < max(k, DEPTH):  # these are all that there are
+    if len(seen) < reach(k):  # these are all that there are
         return list(hits.values())
     for level, count in zip(levels, counts, strict=True):
         # What was not seen of a level is less near than all that was.
