@@ -41,13 +41,19 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def did_you_mean(name: str, names: Iterable[str], alike: float = 0.6) -> str:
-    """The end of a message about a name that is not among those there are: the nearest of them."""
+def nearest(name: str, names: Iterable[str], alike: float = 0.6) -> list[str]:
+    """The names, at most three, that a name that is not among them may have been meant as."""
     import difflib
 
     by_lower = {known.casefold(): known for known in names}
     near = difflib.get_close_matches(name.casefold(), by_lower, n=3, cutoff=alike)
-    return f"; did you mean {' or '.join(repr(by_lower[it]) for it in near)}?" if near else ""
+    return [by_lower[it] for it in near]
+
+
+def did_you_mean(name: str, names: Iterable[str], alike: float = 0.6) -> str:
+    """The end of a message about a name that is not among those there are: the nearest of them."""
+    near = nearest(name, names, alike)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def option(name: str) -> str:

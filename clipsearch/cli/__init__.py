@@ -98,8 +98,8 @@ def main() -> None:
     except ClipsearchError as error:
         _fail(error.said(option), debug)
     except UsageError as error:
-        if not arguments:
-            error.show()  # the help
+        if type(error).__name__ == "NoArgsIsHelpError":  # which Typer has no public name for
+            error.show()
             sys.exit(2)
         _fail(wrong_usage(error, arguments), debug)
     except OSError as error:
@@ -193,7 +193,8 @@ def _print_any_name() -> None:
     if isinstance(out, io.TextIOWrapper):
         sys.stdout = io.TextIOWrapper(
             io.BufferedWriter(_Answers(out.fileno(), "w", closefd=False)), out.encoding,
-            "backslashreplace", line_buffering=out.line_buffering,
+            # A stream that holds nothing back (PYTHONUNBUFFERED) says so in another way.
+            "backslashreplace", line_buffering=out.line_buffering or out.write_through,
         )  # fmt: skip
     if isinstance(notes, io.TextIOWrapper):
         raw = io.FileIO(notes.fileno(), "w", closefd=False)

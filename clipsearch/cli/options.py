@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 
 def _count(value: str | int) -> int | None:
-    if value == "all":
+    text = str(value).removeprefix("=")  # of -k=5
+    if text == "all":
         return None
     try:
-        return int(value)
+        return int(text)
     except ValueError:
         raise typer.BadParameter(f"{value!r} is neither a number nor all") from None
 

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import torch
 
 from clipsearch.encoders.processor import BF16
-from clipsearch.errors import InvalidInput, arg
+from clipsearch.errors import InvalidInput, arg, did_you_mean
+
+_GPUS = {"cuda": "card of NVIDIA's or AMD's", "mps": "GPU of Apple's", "xpu": "GPU of Intel's"}
 
 
 def pick_device(wanted: str) -> str:
@@ -24,11 +26,25 @@ def pick_device(wanted: str) -> str:
         device = torch.device(wanted)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InvalidInput(
-            f"the device {wanted!r} is not available here: {str(error).splitlines()[0]}\n"
-            f"Use {arg('device')} auto to take the best one there is."
-        ) from error
+        raise _not_here(wanted) from error
+    if device.type == "meta":  # torch's own, which computes nothing
+        raise _not_here(wanted)
     return str(device)
+
+
+def _not_here(wanted: str) -> InvalidInput:
+    """What to raise for a device that torch does not reach, in words that are not torch's."""
+    kind = wanted.partition(":")[0]
+    if kind == "cuda" and (cards := torch.cuda.device_count()):
+        why = "there is cuda:0 alone" if cards == 1 else f"there are cuda:0 to cuda:{cards - 1}"
+    elif kind in _GPUS:
+        why = f"PyTorch reaches no {_GPUS[kind]} on this machine"
+    else:
+        why = f"PyTorch knows none of that name{did_you_mean(kind, ('auto', 'cpu', *_GPUS))}"
+    return InvalidInput(
+        f"the device {wanted!r} is not available here: {why}\n"
+        f"Use {arg('device')} auto to take the best one there is."
+    )
 
 
 def pick_precision(device: str) -> str:

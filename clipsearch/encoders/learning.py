@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from clipsearch.errors import LARGEST, InvalidInput, ModelError, arg, check_number
+from clipsearch.errors import (
+    LARGEST,
+    InvalidInput,
+    ModelError,
+    arg,
+    check_number,
+    did_you_mean,
+)
 from clipsearch.replacing import replacing
 
 if TYPE_CHECKING:
@@ -27,6 +34,7 @@ LEARNERS = {
     "open_clip": "clipsearch.encoders.openclip.learning",
     "pocket": "clipsearch.encoders.pocket.learning",
 }
+PRECISIONS = ("auto", "bf16", "fp32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +72,9 @@ class Course:
             raise InvalidInput(f"{arg('warmup')} is a share of all steps, between 0 and 1")
         check_number(arg("weight_decay"), self.weight_decay, 0)
         check_number(arg("seed"), self.seed, 0, LARGEST)
-        if self.precision not in ("auto", "bf16", "fp32"):
-            raise InvalidInput(f"{arg('precision')} must be auto, bf16 or fp32")
+        if self.precision not in PRECISIONS:
+            said = f"{arg('precision')} must be auto, bf16 or fp32, not {self.precision!r}"
+            raise InvalidInput(said + did_you_mean(self.precision, PRECISIONS))
 
 
 class Lessons(Protocol):

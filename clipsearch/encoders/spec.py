@@ -70,13 +70,13 @@ def parse_spec(text: str) -> Spec:
     if colon and name in FAMILIES:
         return _of_family(name, file)
     if colon:
-        return Spec("open_clip", name, file=_existing(file))
+        return Spec("open_clip", name, file=_existing(name, file))
     name, slash, tag = text.partition("/")
     if name and slash and tag:
         return Spec("open_clip", name, tag=tag)
+    hint = did_you_mean(text, (*ALIASES, *FAMILIES)) or "."
     raise ModelError(
-        f"{text!r} names no model{did_you_mean(text, ALIASES) or '.'} Write one of the aliases"
-        f" {', '.join(ALIASES)}, or"
+        f"{text!r} names no model{hint} Write one of the aliases {', '.join(ALIASES)}, or"
         " NAME/PRETRAINED (as ViT-B-32-256/datacomp_s34b_b86k), hf-hub:ORG/NAME, NAME:FILE,"
         " open_clip:FOLDER, pocket:FILE, chinese-clip:ORG/NAME, alpha-clip:FILE or onnx:FOLDER."
     )
@@ -113,8 +113,9 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _existing(file: str) -> str:
+def _existing(name: str, file: str) -> str:
     path = Path(file).expanduser()
     if not path.is_file():
-        raise ModelError(f"there is no weights file {file!r}")
+        hint = did_you_mean(f"{name}:", (f"{family}:" for family in (*FAMILIES, HUB[:-1])), 0.8)
+        raise ModelError(f"there is no weights file {file!r}{hint}")
     return str(path.resolve())

@@ -15,7 +15,7 @@ from clipsearch import encoders
 from clipsearch.encoders import Encoder
 from clipsearch.encoders.rows import UNUSABLE, are_units, embedded_texts
 from clipsearch.encoders.spec import parse_spec
-from clipsearch.errors import InvalidInput, arg
+from clipsearch.errors import InvalidInput, arg, did_you_mean
 from clipsearch.indexing.loading import Loaders, Unread, load_ahead
 from clipsearch.progress import Progress
 from clipsearch.search.labels.lists import ensembles
@@ -54,7 +54,10 @@ def candidates(specs: Sequence[str], device: str = "auto", precision: str = "fp3
         InvalidInput: no such precision.
     """
     if precision not in PRECISIONS:
-        raise InvalidInput(f"{arg('precision')} {precision} is none of: {', '.join(PRECISIONS)}")
+        hint = did_you_mean(precision, PRECISIONS)
+        raise InvalidInput(
+            f"{arg('precision')} {precision} is none of: {', '.join(PRECISIONS)}{hint}"
+        )
     if not specs:
         spec, encoder, _ = encoders.load_first(None, device, precision)
         return {str(spec): lambda: encoder}

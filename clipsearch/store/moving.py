@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipsearch.errors import InvalidInput, LibraryBusy, LibraryError
+from clipsearch.errors import InvalidInput, LibraryBusy, LibraryError, did_you_mean
 from clipsearch.store.catalog import Catalog, Engine, Model
 from clipsearch.store.lock import write_lock
 from clipsearch.store.vectors import sync
@@ -139,7 +139,10 @@ def _read(store: str) -> str | None:
     from clipsearch.store.milvus.address import SCHEME, read_address
 
     if not store.startswith(SCHEME):
-        raise InvalidInput(f"{store!r} is no store; it can be faiss or milvus:http://HOST:19530")
+        hint = did_you_mean(store.partition(":")[0], (FILES, SCHEME.rstrip(":")))
+        raise InvalidInput(
+            f"{store!r} is no store; it can be faiss or milvus:http://HOST:19530{hint}"
+        )
     return read_address(store)
 
 

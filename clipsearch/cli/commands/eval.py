@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     rich_markup_mode=None,
+    no_args_is_help=True,
     help="Measure how well models find captioned or sorted photos.",
 )
 

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 COLUMNS = ("tower", "precision", ">least cosine", ">MB")
 
-app = typer.Typer(rich_markup_mode=None, help="Write a model for other programs and machines.")
+app = typer.Typer(
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Write a model for other programs and machines.",
+)
 
 
 @app.callback()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,7 +23,7 @@ from clipsearch.cli.options import (
 from clipsearch.cli.output import Output, answer
 from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import EXPERTS
-from clipsearch.cli.wording import nothing_found, without_answers
+from clipsearch.cli.wording import nothing_found, printable, without_answers
 from clipsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -131,11 +131,37 @@ def _joined(words: Sequence[str]) -> str:
     """The words as one question, as if they had stood in quotes.
 
     Raises:
-        InvalidInput: a picture among them, which would count as words.
+        InvalidInput: a folder or a picture among them, which would count as words.
     """
+    for place, word in enumerate(words):
+        others = shlex.join([*words[:place], *words[place + 1 :]])
+        if fault := _no_word(word, words[place - 1] if place else "", others):
+            raise InvalidInput(f"{printable(word)} {fault}")
+    return " ".join(words)
+
+
+def _no_word(word: str, before: str, others: str) -> str:
+    """What is wrong with a word that is a path, and what to do; nothing of any other.
+
+    A picture's path may be a part of a question, with a sign before it or alone.
+    """
+    from clipsearch.photos.files.urls import is_url
+    from clipsearch.photos.scanning.names import is_photo_name
     from clipsearch.search.question import names_picture
 
-    for before, word in pairwise(words):
-        if names_picture(word) and os.path.isfile(word) and before not in ("+", "-"):
-            raise InvalidInput(f"{word} is a picture; a sign goes before it: {before} + {word}")
-    return " ".join(words)
+    path, named, is_path = os.path.expanduser(word), shlex.quote(word), names_picture(word)
+    if is_url(word) or word == os.sep:
+        return ""
+    if os.path.isdir(path) and (is_path or word.endswith(os.sep)):
+        command = f"query {others}" if others else "ls"
+        return f"is a folder; for photos below it: clipsearch {command} --folder {named}"
+    if os.path.isfile(path) and not is_path and is_photo_name(word):
+        if before in ("+", "-"):
+            return f"is a picture; in a question that is a path: {before} ./{named}"
+        command = f"query {others} --image" if others else "similar"
+        return f"is a picture; to ask with it: clipsearch {command} {named}"
+    if not is_path or before in ("", "+", "-"):
+        return ""
+    if os.path.isfile(path):
+        return f"is a picture; a sign goes before it: {before} + {named}"
+    return "is no picture or folder that is there"

@@ -9,7 +9,7 @@ import typer
 from clipsearch.cli.options import Device, Index, ModelSpec, Mounted, folders_of
 from clipsearch.cli.output import note
 from clipsearch.cli.wording import printable
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, check_number
 
 
 def serve(
@@ -19,7 +19,9 @@ def serve(
     host: Annotated[
         str, typer.Option(metavar="HOST", help="Where to listen; beyond this machine with a token.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(metavar="PORT", min=0, max=65535)] = 7700,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", help="Of 1 to 65535; 0 takes any that is free.")
+    ] = 7700,
     token: Annotated[
         str | None, typer.Option(metavar="TOKEN", help="What who asks must know. Default: made.")
     ] = None,
@@ -34,6 +36,7 @@ def serve(
     device: Device = "auto",
 ) -> None:
     """Show the photos on a page, and answer programs over HTTP."""
+    check_number("--port", port, 0, 65535)
     try:
         from clipsearch.web import server
     except ImportError as error:

@@ -19,6 +19,7 @@ from clipsearch.cli.options import (
     folders_of,
 )
 from clipsearch.cli.output import Output, answer
+from clipsearch.cli.parsing.advice import check_no_word
 from clipsearch.cli.wording import nothing_found
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def similar(
     from clipsearch.photos.decoding.decode import take_over_pillow
 
     take_over_pillow()
+    check_no_word(image)
     with Library.open(
         index, model=model, device=device, create=False, mounted=folders_of(mounted)
     ) as library:

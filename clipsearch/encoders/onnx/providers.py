@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from clipsearch.errors import InvalidInput, arg
+from clipsearch.errors import InvalidInput, arg, did_you_mean
 
 CPU = "CPUExecutionProvider"
 
@@ -37,9 +37,11 @@ def pick_provider(device: str, available: Sequence[str]) -> tuple[str, dict[str,
     wanted = _BEST if device == "auto" else _PROVIDERS.get(kind, ())
     name = next((name for name in wanted if name in available), None)
     if name is None or not (number.isdigit() or device in ("auto", kind)):
+        hint = did_you_mean(kind, ("auto", *_PROVIDERS)) if not wanted else ""
         raise InvalidInput(
-            f"the device {device!r} is not available to ONNX Runtime here; it has"
-            f" {', '.join(available)}.\nUse {arg('device')} auto to take the best one there is."
+            f"the device {device!r} is not available to ONNX Runtime here, which has"
+            f" {', '.join(available)}{hint}\n"
+            f"Use {arg('device')} auto to take the best one there is."
         )
     options = {"device_id": number} if number and kind != "cpu" else {}
     return name, options | ({"device_type": "GPU"} if kind == "xpu" else {})

@@ -75,9 +75,10 @@ def _resolve_tag(spec: Spec) -> Recipe:
     config = architecture(spec.name)
     entry = open_clip.get_pretrained_cfg(spec.name, spec.tag)
     if not entry:
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(spec.name)) or "none"
+        tags = open_clip.list_pretrained_tags_by_model(spec.name)
         raise ModelError(
-            f"open_clip has no weights {spec.tag!r} for {spec.name}. It has: {tags}.\n"
+            f"open_clip has no weights {spec.tag!r} for {spec.name}. It has:"
+            f" {', '.join(tags) or 'none'}{did_you_mean(spec.tag, tags) or '.'}\n"
             f"For weights from a file write {spec.name}:FILE."
         )
     checkpoint = from_hub(str(spec), lambda: open_clip.download_pretrained(entry))

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from clipsearch.errors import InvalidInput, arg, check_number
+from clipsearch.errors import InvalidInput, arg, check_number, did_you_mean
 from clipsearch.indexing.pictures import all_pictures
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.opening import Place
@@ -82,7 +82,10 @@ def check_kinds(kinds: Sequence[str], within: float) -> None:
     """Raise InvalidInput unless duplicates of these kinds can be asked for."""
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
-        raise InvalidInput(f"{unknown[0]!r} is no kind of duplicates; there are {', '.join(KINDS)}")
+        hint = did_you_mean(unknown[0], KINDS)
+        raise InvalidInput(
+            f"{unknown[0]!r} is no kind of duplicates; there are {', '.join(KINDS)}{hint}"
+        )
     check_number(arg("within"), within, 0)
 
 

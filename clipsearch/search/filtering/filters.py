@@ -252,6 +252,7 @@ def _one_of(name: str | None, conditions: dict[str, Condition], parameter: str) 
     if name.lower() not in conditions:
         raise InvalidInput(
             f"{arg(parameter)} {name!r} is unknown; it can be {', '.join(conditions)}"
+            f"{did_you_mean(name, conditions)}"
         )
     return conditions[name.lower()]
 
@@ -285,8 +286,7 @@ def _endings(name: str) -> tuple[str, ...]:
     endings = KINDS.get(plain) or ((f".{plain}",) if f".{plain}" in EXTENSIONS else ())
     if not endings:
         others = sorted({ending[1:] for ending in EXTENSIONS} - KINDS.keys())
-        raise InvalidInput(
-            f"{arg('type')} {name!r} is unknown; it can be {', '.join(KINDS)}, or"
-            f" {', '.join(others)}{did_you_mean(plain, [*KINDS, *others])}"
-        )
+        hint = did_you_mean(plain, [*KINDS, *others])
+        every = f"; it can be {', '.join(KINDS)}, or {', '.join(others)}"
+        raise InvalidInput(f"{arg('type')} {name!r} is unknown{hint or every}")
     return endings
