@@ -14,6 +14,7 @@ from clipsearch.cache import cache_folder
 from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import InvalidInput, LibraryError, ModelError, first_line, option
 from clipsearch.models import newer
+from clipsearch.notation import counted
 from clipsearch.store.catalog import Catalog, Model
 from clipsearch.store.database import FILE_NAME
 from clipsearch.store.folder import default_folder
@@ -231,7 +232,7 @@ def examine_index(folder: Path) -> Iterator[Finding]:
     for fault in faults:
         yield Finding("index", "index", BROKEN, fault.what, fault.remedy)
     if not faults:
-        yield Finding("index", "index", OK, f"{folder} is sound, {photos} photos")
+        yield Finding("index", "index", OK, f"{folder} is sound, {counted(photos, 'photo')}")
     for model, count in zip(models, waiting, strict=True):
         yield _model(model, count)
 
@@ -248,6 +249,6 @@ def _model(model: Model, waiting: int) -> Finding:
         what = f"its files are gone: {first_line(error)}"
         return Finding("index", spec, BROKEN, what, "bring them back to their place")
     if waiting:
-        what = f"{waiting} contents have no embedding of it yet"
+        what = f"not embedded by it yet: {counted(waiting, 'content')}"
         return Finding("index", spec, ABSENT, what, "clipsearch index")
     return Finding("index", spec, OK, "every photo has its embedding")

@@ -1,4 +1,7 @@
-"""JSON that every reader takes: one that has NaN or Infinity in it is none."""
+"""How values are written: as JSON that every reader takes, and as counts in a sentence.
+
+JSON that has NaN or Infinity in it is none.
+"""
 
 from __future__ import annotations
 
@@ -28,3 +31,8 @@ def finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [finite(inner) for inner in value]
     return value
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: "1 photo", "2 photos"."""
+    return f"{count} {noun}{'s' * (count != 1)}"

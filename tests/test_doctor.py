@@ -190,15 +190,15 @@ HARMS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a changed row": (
         lambda it: [change(f, 4096 + 5) for f in it.glob("vectors/*.f16")],
-        "1 rows that are not the catalog's",
+        "has 1 row that the catalog has otherwise",
     ),
     "a short embedding": (
         in_catalog("UPDATE vectors SET vector = x'00ff' WHERE id = 3"),
-        "1 embeddings of ViT-B-32-256",
+        "1 embedding of ViT-B-32-256",
     ),
     "an embedding of zeros": (
         in_catalog("UPDATE vectors SET vector = zeroblob(32) WHERE id = 3"),
-        "1 embeddings of ViT-B-32-256",
+        "1 embedding of ViT-B-32-256",
     ),
     "a row of nobody": (
         in_catalog("UPDATE photos SET root_id = 99 WHERE id = 1"), "belong to others"

@@ -154,7 +154,7 @@ def test_what_cannot_be_read_is_counted_and_tried_again(
         wall("blue", 50).save(walls / "2.png")  # changed, and not indexed again yet
         report = library.write_captions(model=str(blip), batch_size=2)
         assert (report.written, report.failed) == (5, 2)
-        assert "2 photos could not be captioned" in caplog.text
+        assert "not captioned: 2 photos" in caplog.text
         assert re.search(r"the first is .*[12]\.png: ", caplog.text)
         (walls / "elsewhere").rename(walls / "1.png")
         assert library.write_captions(model=str(blip)).written == 1

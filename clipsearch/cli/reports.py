@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from clipsearch.cli.progress import counting
-from clipsearch.cli.wording import counted
+from clipsearch.notation import counted
 
 if TYPE_CHECKING:
     from clipsearch.indexing.report import IndexReport

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from clipsearch.cli.output import note, print_rows
-from clipsearch.cli.wording import counted
+from clipsearch.notation import counted
 
 if TYPE_CHECKING:
     from clipsearch.evaluation.bootstrap import Estimate

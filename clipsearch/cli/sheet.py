@@ -13,6 +13,7 @@ from threading import Lock
 
 from clipsearch.cli.wording import Photo, fit_of, printable, score_of
 from clipsearch.errors import InvalidInput, PhotoError
+from clipsearch.notation import counted
 from clipsearch.replacing import replacing
 
 SIZE = (640, 320)  # pixels: a row is half as high, so a fine screen shows it sharp
@@ -103,7 +104,7 @@ def _is_ours(file: Path) -> bool:
 
 def _page(title: str, photos: Sequence[Photo]) -> Iterator[str]:
     shown = escape(printable(title))
-    count = f"{len(photos)} photos" if len(photos) > 1 else "1 photo"
+    count = counted(len(photos), "photo")
     order = ", best first" if score_of(photos[0], 3) else ""
     yield (
         f"{_HEAD}<title>{shown} · clipsearch</title>\n<style>{STYLE}</style>\n"

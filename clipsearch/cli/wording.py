@@ -42,11 +42,6 @@ def away_of(photo: Photo) -> str:
     return "" if getattr(photo, "present", True) else "  (away)"
 
 
-def counted(count: int, noun: str) -> str:
-    """A count with its noun: "1 photo", "2 photos"."""
-    return f"{count} {noun}{'s' * (count != 1)}"
-
-
 def printable(path: str) -> str:
     """A path on one line: control characters and bytes that are no text are shown as \\x.."""
     shown = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", path)

@@ -11,6 +11,7 @@ import numpy as np
 
 from clipsearch.encoders.captions import Captioner, load_captioner
 from clipsearch.indexing.loading import STOPPED, Loaded, Loaders, load_ahead
+from clipsearch.notation import counted
 from clipsearch.progress import Progress
 from clipsearch.store.catalog import Catalog
 from clipsearch.store.conditions import Condition
@@ -76,7 +77,7 @@ def write_captions(
                 break
     failed = done - written
     if failed:
-        log.warning("%d photos could not be captioned; the first is %s", failed, unread)
+        log.warning("not captioned: %s; the first is %s", counted(failed, "photo"), unread)
     seconds = round(time.monotonic() - started, 3)
     return CaptionReport(model, written, failed, len(paths) - done, seconds)
 

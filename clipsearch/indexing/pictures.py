@@ -9,6 +9,7 @@ from pathlib import Path
 
 from clipsearch.errors import LibraryError
 from clipsearch.indexing.loading import Loaded, Loaders, load_ahead
+from clipsearch.notation import counted
 from clipsearch.photos.decoding.view import View
 from clipsearch.progress import Progress
 from clipsearch.store.catalog import Catalog
@@ -40,8 +41,8 @@ def all_pictures(
         found = _missing_pictures(folder, catalog, paths, loaders, progress)
     if len(found) < len(paths):
         log.warning(
-            "%d photos are not there, or not as they were indexed, and were left out; to bring"
-            " the index up to date: clipsearch index", len(paths) - len(found),
+            "left out: %s not there, or not as indexed; to bring the index up to date:"
+            " clipsearch index", counted(len(paths) - len(found), "photo"),
         )  # fmt: skip
     return known | found
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clipsearch.notation import counted
 from clipsearch.store.catalog import Catalog, Model
 from clipsearch.store.database.units import unit_rows
 from clipsearch.store.vectors.file import VectorFile
@@ -47,7 +48,7 @@ def _of_model(folder: Path, catalog: Catalog, model: Model, restore: str) -> Ite
         yield Fault(f"ids of {model.spec} are above those ever given out", restore)
     compared = _compare(catalog, model, file)
     if compared.bad:
-        what = f"{compared.bad} embeddings of {model.spec} in the catalog are damaged"
+        what = f"damaged in the catalog: {counted(compared.bad, 'embedding')} of {model.spec}"
         yield Fault(what, _after(catalog, folder, "clipsearch index --verify embeds them again"))
     if catalog.engine():
         return
@@ -66,7 +67,8 @@ def _of_model(folder: Path, catalog: Catalog, model: Model, restore: str) -> Ite
             yield Fault(f"the vector file of {model.spec} lacks {absent} of {count}", delete)
     if compared.wrong:
         yield Fault(
-            f"the vector file of {model.spec} has {compared.wrong} rows that are not the catalog's",
+            f"the vector file of {model.spec} has {counted(compared.wrong, 'row')} that the catalog"
+            " has otherwise",
             delete,
         )
 

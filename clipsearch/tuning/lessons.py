@@ -16,6 +16,7 @@ from PIL import Image
 from clipsearch.encoders.learning import Course
 from clipsearch.errors import InvalidInput
 from clipsearch.indexing.loading import Loaded, Loaders, Unread
+from clipsearch.notation import counted
 from clipsearch.photos.decoding.view import View
 from clipsearch.tuning.photos import Captioned
 
@@ -124,8 +125,8 @@ class PhotoLessons:
         assert course.batch_size is not None
         if len(photos) < 2 * course.accumulate:
             raise InvalidInput(
-                f"there are {len(photos)} photos to learn from; a step needs at least"
-                f" {2 * course.accumulate}"
+                f"{counted(len(photos), 'photo')} to learn from is too little; a step needs"
+                f" {2 * course.accumulate} or more"
             )
         self.captions: Sequence[Sequence[str]] = [photo.captions for photo in photos]
         self.folder = folder

@@ -20,9 +20,10 @@ from clipsearch.encoders.learning import (
     load_checkpoint,
     save_checkpoint,
 )
+from clipsearch.encoders.onnx.providers import check_device
 from clipsearch.errors import InvalidInput, ModelError, arg, check_number
 from clipsearch.indexing.loading import Loaders
-from clipsearch.notation import as_json
+from clipsearch.notation import as_json, counted
 from clipsearch.replacing import clear_unfinished, is_unfinished, replacing
 from clipsearch.tuning.lessons import PhotoLessons, PhotoReader, Stopped
 from clipsearch.tuning.photos import Captioned, divided, fingerprint
@@ -105,12 +106,14 @@ def finetune(
     """
     check_number(arg("patience"), patience, 1)
     check_number(arg("workers"), workers, 1)
+    check_device(device)
     kept = _look_at(out, resume)
     progress("reading the table", 0, 0)
     training, validation = divided(pairs, images, split, val, course.seed)
+    captions = sum(len(photo.captions) for photo in training)
     log.info(
-        "learning from %d photos with %d captions, validating with %d photos",
-        len(training), sum(len(photo.captions) for photo in training), len(validation),
+        "learning from %s with %s, validating with %s", counted(len(training), "photo"),
+        counted(captions, "caption"), counted(len(validation), "photo"),
     )  # fmt: skip
     options = {
         "pairs": fingerprint(training),

@@ -13,8 +13,9 @@ from clipsearch.cli.output import note, print_json, print_rows, say
 from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.progress import progress
-from clipsearch.cli.wording import counted, printable
+from clipsearch.cli.wording import printable
 from clipsearch.ending import STOPPED
+from clipsearch.notation import counted
 
 if TYPE_CHECKING:
     from clipsearch.library import Library
@@ -72,7 +73,8 @@ def caption(
     if not (report.written or report.failed or report.left):
         note(f"no photo is without a caption by {report.model}")
     if report.left:
-        note(f"stopped with {report.left} photos left; the same command goes on from there.")
+        left = counted(report.left, "photo")
+        note(f"stopped with {left} left; the same command goes on from there.")
         raise typer.Exit(STOPPED)
 
 

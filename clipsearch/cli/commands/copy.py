@@ -11,8 +11,9 @@ import typer
 from clipsearch.cli.options import Index, Json
 from clipsearch.cli.output import note, print_json, say
 from clipsearch.cli.progress import counting
-from clipsearch.cli.wording import counted, printable
+from clipsearch.cli.wording import printable
 from clipsearch.ending import STOPPED
+from clipsearch.notation import counted
 
 
 def copy(

@@ -12,7 +12,8 @@ import typer
 from clipsearch.cli.options import Device, Index, Json
 from clipsearch.cli.output import note, print_json, print_rows
 from clipsearch.cli.terminal import Colour, coloured, fitted
-from clipsearch.cli.wording import counted, printable
+from clipsearch.cli.wording import printable
+from clipsearch.notation import counted
 
 if TYPE_CHECKING:
     from clipsearch.doctor import Finding

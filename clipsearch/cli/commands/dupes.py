@@ -11,7 +11,8 @@ import typer
 from clipsearch.cli.options import Index, Json
 from clipsearch.cli.output import note, print_json, print_rows
 from clipsearch.cli.progress import progress
-from clipsearch.cli.wording import counted, printable
+from clipsearch.cli.wording import printable
+from clipsearch.notation import counted
 
 if TYPE_CHECKING:
     from clipsearch.search.duplicates.groups import Group

@@ -15,7 +15,8 @@ from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import Command
 from clipsearch.cli.progress import counting
 from clipsearch.cli.retrieval import IN_PERCENT, percent, print_retrieval
-from clipsearch.cli.wording import counted, printable
+from clipsearch.cli.wording import printable
+from clipsearch.notation import counted
 
 if TYPE_CHECKING:
     from clipsearch.evaluation.embedding import Candidates

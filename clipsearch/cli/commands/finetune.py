@@ -17,8 +17,8 @@ from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.progress import progress
 from clipsearch.cli.terminal import fitted
-from clipsearch.cli.wording import counted
 from clipsearch.ending import STOPPED
+from clipsearch.notation import counted
 
 if TYPE_CHECKING:
     from clipsearch.tuning.recall import Recall

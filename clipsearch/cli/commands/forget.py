@@ -11,7 +11,8 @@ import typer
 from clipsearch.cli.options import Index, KeepFor
 from clipsearch.cli.output import note, say
 from clipsearch.cli.parsing import completion
-from clipsearch.cli.wording import counted, options_of, printable
+from clipsearch.cli.wording import options_of, printable
+from clipsearch.notation import counted
 
 if TYPE_CHECKING:
     from clipsearch.indexing.targets import Held

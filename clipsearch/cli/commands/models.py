@@ -10,8 +10,8 @@ from clipsearch.cli.options import Index, Json
 from clipsearch.cli.output import print_json, print_rows, say
 from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import Command
-from clipsearch.cli.wording import counted
 from clipsearch.encoders.aliases import ALIASES, Alias
+from clipsearch.notation import counted
 
 COLUMNS = ("model", "spec", ">MB", ">pixels", "languages", ">ImageNet", "here")
 

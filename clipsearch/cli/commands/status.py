@@ -9,7 +9,8 @@ import typer
 
 from clipsearch.cli.options import Index, Json
 from clipsearch.cli.output import end_with_the_reader, print_json, print_rows, say
-from clipsearch.cli.wording import counted, options_of, printable
+from clipsearch.cli.wording import options_of, printable
+from clipsearch.notation import counted
 
 if TYPE_CHECKING:
     from clipsearch.store.status import ModelStatus, RootStatus, Status

@@ -11,8 +11,8 @@ from clipsearch.cli.options import Index, Json
 from clipsearch.cli.output import note, print_json, say
 from clipsearch.cli.parsing.commands import Command
 from clipsearch.cli.progress import counting
-from clipsearch.cli.wording import counted
 from clipsearch.ending import STOPPED
+from clipsearch.notation import counted
 
 if TYPE_CHECKING:
     from clipsearch.store.moving import Moved

@@ -15,7 +15,7 @@ from clipsearch.cli.options import Device, Folders, Index, Json, ModelSpec, open
 from clipsearch.cli.output import note, say
 from clipsearch.cli.progress import progress
 from clipsearch.cli.reports import FAILED, as_dict, passed_over, prepared, summary
-from clipsearch.cli.wording import counted
+from clipsearch.notation import counted
 
 if TYPE_CHECKING:
     from clipsearch.indexing.report import IndexReport

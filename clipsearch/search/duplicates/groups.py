@@ -18,6 +18,7 @@ import numpy as np
 
 from clipsearch.errors import InvalidInput, arg, check_number, did_you_mean
 from clipsearch.indexing.pictures import all_pictures
+from clipsearch.notation import counted
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.opening import Place
 from clipsearch.photos.files.presence import Looker, Seen
@@ -190,13 +191,13 @@ class _Disk:
         """Say what was left out, and why."""
         if self._absent:
             log.warning(
-                "%d photos are not there now, or not as they were indexed, and count as no copies;"
-                " to bring the index up to date: clipsearch index", self._absent,
+                "no copies: %s not there now, or not as indexed; to bring the index up to date:"
+                " clipsearch index", counted(self._absent, "photo"),
             )  # fmt: skip
         if self._names:
             log.warning(
-                "%d paths were left out: each is another name of a file that counts once (a hard"
-                " link, or a folder seen at two places), and no copy", len(self._names),
+                "left out: %s, each another name of a file that counts once (a hard link, or a"
+                " folder seen at two places), and no copy", counted(len(self._names), "path"),
             )  # fmt: skip
 
     def _seen(self, file: PhotoFile) -> _There | None:
