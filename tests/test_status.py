@@ -56,9 +56,28 @@ def test_a_device_that_is_not_there_is_an_error_also_where_nothing_is_computed(
         done = clipsearch(*command, "--device", NOWHERE)
         assert (done.returncode, done.stdout) == (2, ""), command
         assert f"the device '{NOWHERE}' is not available here" in done.stderr, command
+        assert "Use --device auto" in done.stderr
+        assert "torch" not in done.stderr  # whose own words are for who wrote this
     assert clipsearch("query", "dog", "--device", "cpu").returncode == 0
     with pytest.raises(InvalidInput, match="not available here"):
         Library.open(indexed, device=NOWHERE)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("cdua", "did you mean 'cuda'?"),
+        ("gpu", "a GPU is called cuda, mps or xpu"),
+        ("meta", "PyTorch knows none of that name"),  # it does, and nothing is computed there
+        ("cuda:x", "not available here"),
+    ],
+)
+def test_a_device_that_is_none_is_told_what_may_be_meant(
+    indexed: Path, clipsearch: Run, typed: str, said: str
+) -> None:
+    done = clipsearch("query", "dog", "--device", typed)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
 
 
 def test_copies_explain_why_there_are_fewer_embeddings(

@@ -107,10 +107,33 @@ def test_help_is_found_by_every_way(clipsearch: Run, asked: list[str]) -> None:
         (["query", "dog", "-12"], "for so many: -k 12"),
         (["query", "dog", "-snow"], "to leave out what shows it: --minus snow"),
         (["ls", "--device", "cpu"], "there is no option --device (see"),
+        (["hepl"], "did you mean 'help'?"),
+        (["query", "dog", "-K", "3"], "did you mean '-k'?"),
+        (["query", "dog", "-j"], "did you mean '--json'?"),
+        (["query", "dog", "-m", "3"], "there is no option -m (see"),
+        (["query", "dog", "--count", "3"], "did you mean '--limit'?"),
+        (["query", "dog", "--from", "2024"], "did you mean '--since'?"),
+        (["dupes", "--kind", "bytes"], "there is no option --kind (see"),
+        (["-v"], "did you mean '--version'?"),
+        (["query", "dog", "-k"], "-k needs a value after it (see clipsearch query --help)"),
+        (["query", "dog", "-k", "some"], "-k, -n, --limit: 'some' is neither a number nor all"),
+        (["index", "--workers", "many"], "--workers: 'many' is no number"),
+        (["serve", "--port", "99999"], "--port is at most 65535"),
+        (["status", "all"], "clipsearch status takes no 'all'"),
+        (["similar", "a", "dog"], "to find photos by words: clipsearch query a dog"),
+        (["similar", "dog"], "to find photos by words: clipsearch query dog"),
         (["query", "dog", "--model", "pokcet"], "did you mean 'pocket'?"),
         (["query", "dog", "--model", "Pocket"], "did you mean 'pocket'?"),
         (["query", "dog", "--rerank", "blp"], "did you mean 'blip'?"),
         (["query", "dog", "--type", "jpge"], "or 'jpeg'?"),
+        (["query", "dog", "--orientation", "lanscape"], "did you mean 'landscape'?"),
+        (["query", "dog", "--has", "gsp"], "did you mean 'gps'?"),
+        (["query", "dog", "--model", "hf_hub:ORG/NAME"], "did you mean 'hf-hub:'?"),
+        (["query", "dog", "--model", "ViT-B-32/laion2b_s34b_b79"], "b79k'?"),
+        (["index", "--runtime", "onxx"], "did you mean 'onnx'?"),
+        (["store", "move", "fais"], "did you mean 'faiss'?"),
+        (["store", "move", "milvs:http://h"], "did you mean 'milvus'?"),
+        (["eval", "retrieval", "pairs.csv", "--precision", "fp23"], "did you mean 'fp32'?"),
         (["label", "--show", "Weding"], "did you mean 'wedding' or"),
         (["label", "--labels", "imagnet"], "did you mean 'imagenet'?"),
         (["caption", "--model", "bilp"], "did you mean 'blip'?"),
@@ -118,12 +141,41 @@ def test_help_is_found_by_every_way(clipsearch: Run, asked: list[str]) -> None:
     ids=lambda it: " ".join(it) if isinstance(it, list) else "",
 )
 def test_a_slip_is_told_with_what_is_nearest(
-    asked: Path, clipsearch: Run, typed: list[str], meant: str
+    asked: Path, tmp_path: Path, clipsearch: Run, typed: list[str], meant: str
 ) -> None:
-    done = clipsearch(*typed)
+    (tmp_path / "pairs.csv").write_text(f"image,caption\n{asked.parent}/photos/00.jpg,a wall\n")
+    done = clipsearch(*typed, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert meant in done.stderr
     assert "(Possible" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        (["dog", "photos/"], "for photos below it: clipsearch query dog --folder photos/"),
+        (["dog", "./photos"], "for photos below it: clipsearch query dog --folder ./photos"),
+        (["./photos"], "for photos below it: clipsearch ls --folder ./photos"),
+        (["photos/00.jpg"], "is a picture; to ask with it: clipsearch similar photos/00.jpg"),
+        (["dog", "photos/00.jpg"], "clipsearch query dog --image photos/00.jpg"),
+        (["dog", "+", "photos/00.jpg"], "in a question that is a path: + ./photos/00.jpg"),
+        (["dog", "./nothing.jpg"], "./nothing.jpg is no picture or folder that is there"),
+    ],
+    ids=lambda it: " ".join(it) if isinstance(it, list) else "",
+)
+def test_a_path_among_words_is_told_what_it_is_for(
+    asked: Path, clipsearch: Run, question: list[str], said: str
+) -> None:
+    done = clipsearch("query", *question, cwd=asked.parent)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_word_that_is_also_a_folders_name_is_a_word(asked: Path, clipsearch: Run) -> None:
+    (asked.parent / "dog").mkdir()
+    done = clipsearch("query", "dog", cwd=asked.parent)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_path_in_place_of_a_command_tells_what_is_done_with_it(

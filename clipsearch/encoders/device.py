@@ -37,6 +37,8 @@ def _not_here(wanted: str) -> InvalidInput:
     kind = wanted.partition(":")[0]
     if kind == "cuda" and (cards := torch.cuda.device_count()):
         why = "there is cuda:0 alone" if cards == 1 else f"there are cuda:0 to cuda:{cards - 1}"
+    elif kind == "gpu":
+        why = f"a GPU is called {' or '.join(', '.join(_GPUS).rsplit(', ', 1))}"
     elif kind in _GPUS:
         why = f"PyTorch reaches no {_GPUS[kind]} on this machine"
     else:
