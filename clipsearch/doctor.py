@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -92,12 +92,10 @@ def groups(
     from packaging.requirements import Requirement
 
     parsed = [Requirement(line) for line in requirements]
-    for name in ("", *sorted(names)):
-        wanted = [it for it in parsed if _is_wanted(it, name) and (not name or it.marker)]
-        if name:
-            wanted = [it for it in wanted if not _is_wanted(it, "")]
-        if any(it.name == PACKAGE for it in wanted):
-            continue  # a group of groups
+    needs = {name: _wanted(parsed, name) for name in ("", *sorted(names))}
+    for name, wanted in needs.items():
+        if name and _is_of_groups(wanted, [others for group, others in needs.items() if group]):
+            continue
         found = {it.name: version_of(it.name) for it in wanted}
         missing = [package for package, version in found.items() if version is None]
         unfit = [
@@ -108,7 +106,7 @@ def groups(
         if missing or unfit:
             lacks = [f"lacks {', '.join(missing)}"] if missing else []
             state = BROKEN if unfit or not name else ABSENT
-            remedy = _install([name]) if name else f"pip install --upgrade '{PACKAGE}'"
+            remedy = _install([name]) if name else f"pip install {PACKAGE}"
             yield Finding("packages", name or "needed", state, "; ".join(unfit + lacks), remedy)
         elif name:
             has = ", ".join(f"{package} {version}" for package, version in found.items())
@@ -122,22 +120,72 @@ def summed_up(findings: Iterable[Finding]) -> list[Finding]:
     told: list[Finding] = []
     for area, found in groupby(findings, lambda it: it.area):
         among = [it for it in found if it.name not in _OF_DEVELOPERS]
-        if area not in ("packages", "decoders"):
+        if summary := _SUMMARIES.get(area):
+            named = [it for it in among if it.state != BROKEN]
+            told += [*summary(area, named), *(it for it in among if it.state == BROKEN)]
+        else:
             told += among
-            continue
-        states = {state: [it for it in among if it.state == state] for state in (OK, ABSENT)}
-        if fine := [it.name for it in states[OK]]:
-            told.append(Finding(area, area, OK, ", ".join(fine)))
-        if area == "packages" and (lacks := [it.name for it in states[ABSENT]]):
-            told.append(Finding(area, area, ABSENT, ", ".join(lacks), _install(lacks)))
-        told += [
-            it for it in among if it.state == BROKEN or (area, it.state) == ("decoders", ABSENT)
-        ]
     return told
 
 
+def _devices_in_short(area: str, found: Sequence[Finding]) -> Iterator[Finding]:
+    """What runs models in one line, and then each device."""
+    runs = {it.name: it.what for it in found if it.name in ("torch", "onnxruntime")}
+    if runs:
+        version, _, takes = runs.get("onnxruntime", "").partition(", takes ")
+        provider = takes.partition(" of ")[0].removesuffix("ExecutionProvider")
+        what = f"torch {runs.get('torch')}, onnxruntime {version} ({provider})"
+        yield Finding(area, area, OK, what)
+    yield from (it for it in found if it.name not in runs)
+
+
+def _parts_in_short(area: str, found: Sequence[Finding]) -> Iterator[Finding]:
+    """Packages, or decoders: those that are here, and those that are not with one remedy."""
+    if fine := [it.name for it in found if it.state == OK]:
+        yield Finding(area, area, OK, ", ".join(fine))
+    lacks = [it for it in found if it.state == ABSENT]
+    names = [it.name for it in lacks]
+    if lacks and area == "packages":
+        yield Finding(area, area, ABSENT, ", ".join(names), _install(names))
+    elif lacks:
+        from clipsearch.photos.formats import OPTIONAL
+
+        remedy = _install_to_decode(OPTIONAL[name][0] for name in names)
+        what = "; ".join(f"{it.name}: {it.what}" for it in lacks)
+        yield Finding(area, area, ABSENT, what, remedy)
+
+
+_SUMMARIES: dict[str, Callable[[str, Sequence[Finding]], Iterator[Finding]]] = {
+    "devices": _devices_in_short, "packages": _parts_in_short, "decoders": _parts_in_short,
+}  # fmt: skip
+
+
 def _install(groups: Iterable[str]) -> str:
-    return f"pip install --upgrade '{PACKAGE}[{','.join(groups)}]'"
+    # What is installed already stays, wherever it came from: --upgrade would look for another.
+    return f"pip install '{PACKAGE}[{','.join(groups)}]'"
+
+
+def _install_to_decode(groups: Iterable[str]) -> str:
+    return f"{_install(groups)}, then clipsearch index --retry"
+
+
+def _wanted(requirements: Iterable[Requirement], group: str) -> list[Requirement]:
+    """What a group needs beside what all do; for no group what all do."""
+    wanted = [it for it in requirements if _is_wanted(it, group)]
+    return [it for it in wanted if it.marker and not _is_wanted(it, "")] if group else wanted
+
+
+def _is_of_groups(wanted: Sequence[Requirement], groups: Iterable[Sequence[Requirement]]) -> bool:
+    """Whether a group only stands for others, by their names or, in a wheel, by what they need."""
+    if any(it.name == PACKAGE for it in wanted):
+        return True
+    own = set(map(_bare, wanted))
+    smaller = [needs for some in groups if (needs := set(map(_bare, some))) < own]
+    return len(smaller) > 1 and set().union(*smaller) == own
+
+
+def _bare(requirement: Requirement) -> tuple[str, str]:
+    return requirement.name.lower(), str(requirement.specifier)
 
 
 def _is_wanted(requirement: Requirement, group: str) -> bool:
@@ -158,7 +206,7 @@ def _decoders() -> Iterator[Finding]:
         if one.version is not None:
             yield Finding("decoders", one.name, OK, one.version)
         elif one.group:
-            remedy = f"pip install '{PACKAGE}[{one.group}]', then clipsearch index --retry"
+            remedy = _install_to_decode([one.group])
             yield Finding("decoders", one.name, ABSENT, one.fault, remedy)
         else:
             remedy = "pip install --force-reinstall pillow"
@@ -200,9 +248,9 @@ def _hub(offline: bool) -> Finding:
         return Finding("hub", "hub", OK, reach_hub(HUB_PATIENCE))
     except OSError as error:
         remedy = (
-            "nothing, where the models are here or pocket is used; or connect and run clipsearch"
-            " models download default, or run that on another machine and copy its folder"
-            f" ~/.cache/huggingface/hub to {cache_of_hub()}"
+            "nothing, with pocket or a model that is here; for others connect, or run clipsearch"
+            " models download NAME on another machine and copy its ~/.cache/huggingface/hub to"
+            f" {cache_of_hub()}"
         )
         return Finding("hub", "hub", ABSENT, str(error), remedy)
 

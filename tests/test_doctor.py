@@ -120,7 +120,7 @@ def test_what_is_installed_is_told_with_its_version() -> None:
 def test_a_group_that_is_not_there_is_absent_and_one_that_does_not_fit_broken() -> None:
     found = about({"pillow": "12.0", "b": "2.1"})
     assert found["raw"].state == ABSENT
-    assert found["raw"].remedy == "pip install --upgrade 'clipsearch[raw]'"
+    assert found["raw"].remedy == "pip install 'clipsearch[raw]'"
     assert found["two"].state == BROKEN
     assert "b is 2.1" in found["two"].what
     assert "lacks c" in found["two"].what
@@ -129,12 +129,25 @@ def test_a_group_that_is_not_there_is_absent_and_one_that_does_not_fit_broken() 
 def test_what_clipsearch_cannot_do_without_is_broken_where_it_lacks() -> None:
     needed = about({})["needed"]
     assert (needed.state, needed.what) == (BROKEN, "lacks pillow")
-    assert needed.remedy == "pip install --upgrade 'clipsearch'"
+    assert needed.remedy == "pip install clipsearch"
 
 
 def test_a_group_of_groups_is_no_thing_of_its_own() -> None:
     requirements = ['clipsearch[raw]; extra == "all"', 'rawpy>=0.25; extra == "raw"']
     assert [it.name for it in groups(requirements, ["all", "raw"], {}.get)] == ["needed", "raw"]
+
+
+def test_a_group_of_groups_is_none_in_a_wheel_either() -> None:
+    """Where its groups are written out."""
+    requirements = [
+        'rawpy>=0.25; extra == "raw"', 'pillow-heif>=1; extra == "heic"',
+        'rawpy>=0.25; extra == "all"', 'pillow-heif>=1; extra == "all"',
+        'pillow-heif>=1; extra == "two"', 'other; extra == "two"',
+    ]  # fmt: skip
+    names = ["all", "heic", "raw", "two"]
+    assert [it.name for it in groups(requirements, names, {}.get)] == [
+        "needed", "heic", "raw", "two"
+    ]  # fmt: skip
 
 
 # Indexes

@@ -39,6 +39,15 @@ def test_images_a_second_are_those_of_the_work(photos: Path, index: Path) -> Non
     assert (again.unchanged, again.images_per_second) == (12, 0)
 
 
+def test_what_is_brought_back_is_not_counted_as_embedded(photos: Path, index: Path) -> None:
+    with open_tiny(index) as library:
+        assert library.index([photos]).embedded_per_second > 0
+        library.forget(photos)
+        back = library.index([photos])
+    assert (back.added, back.embedded, back.embedded_per_second) == (12, 0, 0)
+    assert back.images_per_second > 0  # which were read
+
+
 def test_preparing_queries_tells_how_far_it_is(
     indexed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -177,8 +177,27 @@ def test_what_lacks_is_installed_by_one_line() -> None:
     fine, lacking, broken = summed_up(found)
     assert (fine.state, fine.what) == (OK, "needed")
     assert lacking.what == "captions, heic, web"
-    assert lacking.remedy == "pip install --upgrade 'clipsearch[captions,heic,web]'"
+    assert lacking.remedy == "pip install 'clipsearch[captions,heic,web]'"
     assert broken is found[-1]
+
+
+def test_what_cannot_be_read_is_mended_by_one_line() -> None:
+    found = [Finding("decoders", "JPEG", OK, "8.0"), Finding("decoders", "WebP", OK, "1.5")]
+    found += [
+        Finding("decoders", name, ABSENT, "it is not here", "as one")
+        for name in ("HEIC", "camera RAW")
+    ]
+    fine, lacking = summed_up(found)
+    assert (fine.state, fine.what) == (OK, "JPEG, WebP")
+    assert lacking.what == "HEIC: it is not here; camera RAW: it is not here"
+    assert lacking.remedy == "pip install 'clipsearch[heic,raw]', then clipsearch index --retry"
+
+
+def test_the_users_own_folder_is_written_short(indexed: Path, home: Path, screen: Screen) -> None:
+    shown = " ".join(
+        lines_of(screen("doctor", "--device", "cpu", "--offline", HOME=str(indexed.parent)))
+    )
+    assert f"~/{indexed.name} is sound" in shown
 
 
 def test_doctor_sends_nobody_to_the_docs(clipsearch: Run) -> None:

@@ -28,14 +28,15 @@ def counting(what: str) -> Iterator[Progress | None]:
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
+LOADING = "looking, and loading the model"
+
+
 @contextmanager
-def progress(
-    first: str = "looking", then: str = "indexing"
-) -> Iterator[Callable[..., None] | None]:
+def progress(first: str = LOADING, then: str = "indexing") -> Iterator[Callable[..., None] | None]:
     """Draw a bar with rate and time left, if stderr is a terminal.
 
     What it gives takes what is done, the total, or 0 where that is not known, and, where that is
-    not `then`, what is being done.
+    not `then`, what is being done. Until it is told of that again, what is not begun is `first`.
     """
     if not sys.stderr.isatty():
         yield None
@@ -54,8 +55,13 @@ def progress(
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(first, total=None, rate="")
+        is_told = False
 
         def show(done: int, total: int, what: str = then) -> None:
+            nonlocal is_told
+            if what == then and not done and not is_told:
+                what = first
+            is_told = True
             if what != bar.tasks[0].description:  # other work, with a rate of its own
                 bar.reset(task, description=what)
             speed = bar.tasks[0].speed

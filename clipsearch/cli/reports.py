@@ -37,7 +37,7 @@ def summary(report: IndexReport) -> str:
     """What a run did, in one line."""
     counts = ", ".join(f"{getattr(report, name)} {name}" for name in COUNTS)
     with_pocket = " (with the pocket model: see clipsearch status)" if report.note else ""
-    speed = f"{report.seconds:.1f} s, {report.images_per_second:.1f} images/s"
+    speed = f"{report.seconds:.1f} s, {report.embedded_per_second:.1f} images/s"
     again = report.embedded - report.added - report.updated
     further = f", {again} embedded anew" if again > 0 else ""
     return f"{counts}{further}; {speed}{with_pocket}"

@@ -23,6 +23,7 @@ class IndexReport:
     note: str | None  # why this model, where nobody chose it
     # How many pictures of kinds that are not read were passed over, by extension, most first.
     passed_over: dict[str, int] = field(default_factory=dict)
+    embedded_per_second: float = 0.0  # what was only brought back by its content does not count
 
     @property
     def has_changes(self) -> bool:

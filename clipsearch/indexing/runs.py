@@ -281,9 +281,11 @@ class Runs:
 
 
 def _report(counts: Counts, plan: Plan, seconds: float, note: str | None) -> IndexReport:
+    busy = max(counts.seconds, 1e-9)
     return IndexReport(
         counts.added, counts.updated, counts.moved, counts.removed, counts.unchanged,
         counts.failed, counts.embedded, round(seconds, 3),
-        round(counts.read / max(counts.seconds, 1e-9), 1), counts.complete, plan.said(), note,
+        round(counts.read / busy, 1), counts.complete, plan.said(), note,
         dict(sorted(plan.passed_over.items(), key=lambda it: (-it[1], it[0]))),
+        round(counts.embedded / busy, 1),
     )  # fmt: skip

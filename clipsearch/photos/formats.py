@@ -364,6 +364,10 @@ class Decoder(NamedTuple):
     group: str = ""  # the optional group that brings it
 
 
+# Kinds that an optional group's module reads.
+OPTIONAL = {"HEIC": ("heic", "pillow_heif"), "camera RAW": ("raw", "rawpy")}
+
+
 def decoders() -> Iterator[Decoder]:
     """What reads each kind of pictures that needs a library."""
     from PIL import features
@@ -371,7 +375,7 @@ def decoders() -> Iterator[Decoder]:
     for name, part in _LIBRARIES.items():
         version = features.version(part) or "here" if features.check(part) else None
         yield Decoder(name, version, f"this build of Pillow {PIL.__version__} lacks it")
-    for name, group, module in (("HEIC", "heic", "pillow_heif"), ("camera RAW", "raw", "rawpy")):
+    for name, (group, module) in OPTIONAL.items():
         try:
             yield Decoder(name, str(importlib.import_module(module).__version__))
         except ImportError as error:

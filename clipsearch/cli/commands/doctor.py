@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, replace
@@ -55,7 +56,7 @@ def _print(findings: Sequence[Finding]) -> None:
         print_rows(COLUMNS, [astuple(it) for it in map(_printable, findings)])
         return
     area = ""
-    for it in map(_printable, summed_up(findings)):
+    for it in map(_with_home, map(_printable, summed_up(findings))):
         state = it.state.ljust(_WHAT - _STATE)
         said = f"{it.area if it.area != area else '':{_STATE}}{state}{_told(it)}"
         lines = fitted(said, sys.stdout, _WHAT)
@@ -69,6 +70,17 @@ def _print(findings: Sequence[Finding]) -> None:
 def _printable(it: Finding) -> Finding:
     name, what, remedy = map(printable, (it.name, it.what, it.remedy or ""))
     return replace(it, name=name, what=what, remedy=remedy)
+
+
+def _with_home(it: Finding) -> Finding:
+    """With the user's own folder as shells write it, which is shorter."""
+    home = os.path.expanduser("~")
+    if len(home) < 2:
+        return it
+    what, remedy = (
+        text.replace(home + os.sep, f"~{os.sep}") for text in (it.what, it.remedy or "")
+    )
+    return replace(it, what=what, remedy=remedy)
 
 
 def _told(it: Finding) -> str:

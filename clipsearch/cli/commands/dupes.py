@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.options import Index, Json
+from clipsearch.cli.options import Count, Index, Json
 from clipsearch.cli.output import note, print_json, print_rows
 from clipsearch.cli.progress import progress
 from clipsearch.cli.wording import printable
+from clipsearch.errors import arg, check_number
 from clipsearch.notation import counted
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def dupes(
     within: Annotated[
         float, typer.Option(metavar="SECONDS", help="How close in time similar shots are.")
     ] = 60.0,
+    k: Count = None,
     index: Index = None,
     json: Json = False,
 ) -> None:
@@ -40,17 +42,20 @@ def dupes(
     from clipsearch.library import Library
     from clipsearch.search.duplicates.groups import KINDS
 
+    check_number(arg("k"), k, 1)
     chosen = dict(zip(KINDS, (same_bytes, pictures, shots), strict=True))
     kinds = [kind for kind in KINDS if chosen[kind]] or KINDS
-    with Library.open(index, create=False) as library, progress(then="reading") as show:
+    with Library.open(index, create=False) as library, progress("looking", "reading") as show:
         groups = library.duplicates(kinds, within=within, isolated=True, progress=show)
     if json:
-        print_json([group.as_dict() for group in groups])
+        print_json([group.as_dict() for group in groups[:k]])
     else:
-        files = [photo.path for group in groups for photo in group.photos]
-        print_rows(COLUMNS, list(_rows(groups)), files)
+        files = [photo.path for group in groups[:k] for photo in group.photos]
+        print_rows(COLUMNS, list(_rows(groups[:k])), files)
     for kind in kinds:
         _note_freed(kind, [group for group in groups if group.kind == kind])
+    if k is not None and len(groups) > k:
+        note(f"these are the first {counted(k, 'group')} of {len(groups)}: -k {10 * k}, or -k all")
     if not groups:
         note("no duplicates were found")
         raise typer.Exit(1)

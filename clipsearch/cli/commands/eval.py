@@ -43,6 +43,7 @@ Precision = Annotated[
     typer.Option(
         metavar="NAME",
         help="fp32 is the same everywhere; bf16, fp16, or auto, what an index here would have.",
+        autocompletion=completion.precisions,
     ),
 ]
 

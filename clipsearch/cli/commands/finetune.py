@@ -87,6 +87,7 @@ def finetune(
         typer.Option(
             metavar="P",
             help="bf16 (autocast), fp32, or auto: what pays.",
+            autocompletion=completion.precisions_to_learn,
             rich_help_panel=EXPERTS,
         ),
     ] = "auto",

@@ -18,6 +18,7 @@ from clipsearch.cli.options import (
     open_to_index,
 )
 from clipsearch.cli.output import end_with_the_reader, note, print_json, say
+from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.progress import progress
 from clipsearch.cli.reports import FAILED, as_dict, passed_over, prepared, summary
@@ -81,6 +82,7 @@ def index(
             metavar="NAME",
             help="What embeds photos: torch, onnx, or auto, which is what suits the machine and the"
             " work. Kept with the model.",
+            autocompletion=completion.runtimes,
             rich_help_panel=EXPERTS,
         ),
     ] = None,
@@ -105,6 +107,7 @@ def index(
         typer.Option(
             metavar="STORE",
             help="Where a new index keeps its vectors: milvus:http://HOST:19530.",
+            autocompletion=completion.stores,
             rich_help_panel=EXPERTS,
         ),
     ] = None,

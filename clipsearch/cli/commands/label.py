@@ -32,6 +32,7 @@ def label(
             "--labels",
             metavar="FILE",
             help="A file with a label a line, or: imagenet. Default: what people take photos of.",
+            autocompletion=completion.label_lists,
         ),
     ] = None,
     show: Annotated[

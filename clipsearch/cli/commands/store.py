@@ -9,6 +9,7 @@ import typer
 
 from clipsearch.cli.options import Index, Json
 from clipsearch.cli.output import note, print_json, say
+from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import Command
 from clipsearch.cli.progress import counting
 from clipsearch.ending import STOPPED
@@ -32,7 +33,12 @@ def store() -> None:
 @app.command(cls=Command)
 def move(
     store: Annotated[
-        str, typer.Argument(metavar="STORE", help="faiss, or milvus:http://HOST:19530.")
+        str,
+        typer.Argument(
+            metavar="STORE",
+            help="faiss, or milvus:http://HOST:19530.",
+            autocompletion=completion.stores,
+        ),
     ],
     index: Index = None,
     json: Json = False,

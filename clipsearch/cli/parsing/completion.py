@@ -88,6 +88,40 @@ def matchers(ctx: typer.Context, incomplete: str) -> list[str]:
     return _typed(MATCHERS)
 
 
+def label_lists(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The list of labels that has a name, and files."""
+    from glob import escape, glob
+
+    files = glob(f"{escape(incomplete)}*")
+    return _typed(["imagenet", *(file + os.sep * os.path.isdir(file) for file in files)])
+
+
+def runtimes(ctx: typer.Context, incomplete: str) -> list[str]:
+    """What runs models."""
+    from clipsearch.models import RUNTIMES
+
+    return _typed(RUNTIMES)
+
+
+def precisions(ctx: typer.Context, incomplete: str) -> list[str]:
+    """What an evaluation computes in."""
+    from clipsearch.evaluation.embedding import PRECISIONS
+
+    return _typed(PRECISIONS)
+
+
+def precisions_to_learn(ctx: typer.Context, incomplete: str) -> list[str]:
+    """What a model is taught in."""
+    from clipsearch.encoders.learning import PRECISIONS
+
+    return _typed(PRECISIONS)
+
+
+def stores(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Where vectors can be, as far as it is known."""
+    return _typed(("faiss", "milvus:http://"))
+
+
 def devices(ctx: typer.Context, incomplete: str) -> list[str]:
     """The usual devices."""
     return _typed(("auto", "cpu", "cuda", "mps"))
