@@ -193,7 +193,7 @@ def test_what_cannot_be_read_is_mended_by_one_line() -> None:
     assert lacking.remedy == "pip install 'clipsearch[heic,raw]', then clipsearch index --retry"
 
 
-def test_the_users_own_folder_is_written_short(indexed: Path, home: Path, screen: Screen) -> None:
+def test_the_users_own_folder_is_written_short(indexed: Path, screen: Screen) -> None:
     shown = " ".join(
         lines_of(screen("doctor", "--device", "cpu", "--offline", HOME=str(indexed.parent)))
     )

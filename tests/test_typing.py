@@ -215,6 +215,7 @@ def test_the_help_of_a_question_begins_with_the_few_options_that_matter(clipsear
 def test_each_help_fits_80_columns_and_has_each_option_once(clipsearch: Run, command: str) -> None:
     lines = clipsearch(command, "--help").stdout.splitlines()
     assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if line.endswith("-")]  # a name that was broken
     options = [found[1] for line in lines if (found := re.match(r"  (-[\w-]+)", line))]
     assert len(options) == len(set(options))
 

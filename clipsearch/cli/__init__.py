@@ -43,7 +43,7 @@ def _app(asked: str) -> typer.Typer:
         name="clipsearch",
         cls=Commands,
         context_settings={"help_option_names": HELP_NAMES},
-        epilog="To begin: clipsearch index ~/Photos, and then clipsearch query a dog on a beach.",
+        epilog="To begin: clipsearch index ~/Photos, and then clipsearch query a dog.",
         no_args_is_help=True,
         rich_markup_mode=None,  # plain help appears at once; Rich takes a tenth of a second to load
         pretty_exceptions_enable=False,

@@ -360,5 +360,5 @@ class AskedPictures:
             if part is None and stored is not None:
                 return stored
             content = read_below(picture.place)
-        named = Picture(content, "the picture")
+        named = Picture(content, "it")
         return embed_picture(named, self._models, model, self._catalog, part, processes)

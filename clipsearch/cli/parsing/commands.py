@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from clipsearch.cli.parsing.advice import no_command
+from clipsearch.cli.terminal import broken
 
 # In the order in which the help lists them; each is a module of `cli.commands`, with a function of
 # its name or an `app` of several commands.
@@ -35,6 +36,7 @@ ASKING, OPTIONS, FILTERS, OUTPUT, EXPERTS = SECTIONS = (
     "Asking", "Options", "Filters", "Output", "For experts",
 )  # fmt: skip
 HELP_NAMES = ["-h", "--help"]
+_GAP = 2
 _WIDEST = 28  # of the names of options, beside which there is room for what they do
 
 Sections = dict[str, list[tuple[str, str]]]
@@ -102,10 +104,25 @@ def _sections(params: Iterable[Any], ctx: Any) -> Sections:
 
 
 def _write(formatter: Any, sections: Sections) -> None:
-    """Write sections with their second columns below each other."""
+    """Write sections with their second columns below each other.
+
+    Typer's own way would break the name of a model at its hyphens.
+    """
     names = [name for section in sections.values() for name, _ in section]
-    wide = max((len(name) for name in names if len(name) <= _WIDEST), default=0)
+    wide = max((len(name) for name in names if len(name) <= _WIDEST), default=0) + _GAP
     for title, section in sections.items():
         if section:
             with formatter.section(title):
-                formatter.write_dl([(name.ljust(wide), what) for name, what in section], wide)
+                for name, what in section:
+                    _write_row(formatter, name, what, wide)
+
+
+def _write_row(formatter: Any, name: str, what: str, wide: int) -> None:
+    indent = " " * formatter.current_indent
+    first, *others = broken(what, formatter.width - len(indent) - wide)
+    if len(name) + _GAP > wide:
+        formatter.write(f"{indent}{name}\n")
+        name = ""
+    formatter.write(f"{indent}{name:{wide}}{first}".rstrip() + "\n")
+    for line in others:
+        formatter.write(f"{indent}{'':{wide}}{line}\n")

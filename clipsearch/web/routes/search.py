@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Form, Query, Response, UploadFile
 
+from clipsearch.errors import InvalidInput
 from clipsearch.library import Library
 from clipsearch.search.answers import Question
 from clipsearch.web import forms
@@ -58,11 +59,16 @@ async def _embedded(
     backend: Backend, sent: UploadFile, model: str | None, region: str | None = None
 ) -> np.ndarray | None:
     # Read in the thread, so that those that wait for one are kept on disk and not in memory.
-    return await backend.read(
-        lambda library: library.embed(
-            sent.file.read(), region=region, model=model, processes=backend.processes
+    try:
+        return await backend.read(
+            lambda library: library.embed(
+                sent.file.read(), region=region, model=model, processes=backend.processes
+            )
         )
-    )
+    except InvalidInput as error:  # several may have been sent
+        raise InvalidInput(
+            f"{sent.filename!r}: {error}" if sent.filename else str(error)
+        ) from error
 
 
 def _known(rows: Sequence[np.ndarray | None]) -> list[np.ndarray]:

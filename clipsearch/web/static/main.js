@@ -276,7 +276,8 @@ async function copyPaths(hits) {
 function toast(text, milliseconds = 2000) {
   const box = byId("toast");
   (viewer.isOpen ? byId("viewer") : document.body).append(box); // what is outside is not seen
-  box.textContent = text;
+  box.textContent = ""; // or the same words would not be read out again
+  setTimeout(() => { box.textContent = text; });
   box.classList.add("shown");
   clearTimeout(toast.timer);
   toast.timer = setTimeout(() => box.classList.remove("shown"), milliseconds);

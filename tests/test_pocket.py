@@ -1,0 +1,74 @@
+"""What people get with the model that ships: how small it is, and what it makes of their words."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+
+import clipsearch
+from clipsearch import Library
+from clipsearch.encoders import pocket_files
+
+MOST_BYTES = 20_000_000  # of what comes with every installation, whichever model is used
+SUBJECTS = {"chelsea.png": "cat", "motorcycle_left.png": "motorcycle", "rocket.jpg": "rocket"}
+OTHERS = ("astronaut.png", "brick.png", "camera.png", "coins.png", "gravel.png", "page.png")
+
+Change = Callable[[Image.Image], Image.Image]
+LOOKS: dict[str, Change] = {
+    "a black and white photo": lambda photo: ImageOps.grayscale(photo).convert("RGB"),
+    "a blurred photo": lambda photo: photo.filter(ImageFilter.GaussianBlur(12)),
+    "a dark photo": lambda photo: ImageEnhance.Brightness(photo).enhance(0.25),
+}
+
+
+def samples() -> Path:
+    skimage = find_spec("skimage")
+    if pocket_files() is None or skimage is None or skimage.origin is None:
+        pytest.skip("needs clipsearch[pocket,samples]")
+    return Path(skimage.origin).with_name("data")
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    """Photos of three subjects and of others, indexed with pocket."""
+    place = tmp_path_factory.mktemp("pocket")
+    (photos := place / "photos").mkdir()
+    for name in (*SUBJECTS, *OTHERS):
+        shutil.copy(samples() / name, photos)
+    with Library.open(place / "index", model="pocket") as opened:
+        opened.index([photos])
+        yield opened
+
+
+def test_pocket_is_small_enough_to_ship() -> None:
+    place = Path(clipsearch.__file__).parent
+    files = [file for file in place.rglob("*") if file.suffix in (".safetensors", ".onnx", ".npz")]
+    assert files
+    assert sum(file.stat().st_size for file in files) <= MOST_BYTES
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+@pytest.mark.parametrize("question", ["{}", "a {}", "{}s", "a photo of a {}"])
+def test_a_subject_is_found_however_it_is_asked_for(
+    library: Library, name: str, question: str
+) -> None:
+    best, *others = library.query(question.format(SUBJECTS[name]))
+    assert best.path.name == name
+    assert best in library.query(question.format(SUBJECTS[name]), relevant=True)
+    assert all((best.relevance or 0) > (other.relevance or 0) for other in others)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_what_a_photo_looks_like_is_found(library: Library, tmp_path: Path, look: str) -> None:
+    photos = []
+    for name in SUBJECTS:
+        with Image.open(samples() / name) as opened:
+            LOOKS[look](opened.convert("RGB")).save(tmp_path / name, format="PNG")
+        photos.append(tmp_path / name)
+    scores = library.score(photos, list(LOOKS))
+    assert [list(LOOKS)[it] for it in scores.cosines.argmax(axis=1)] == [look] * len(SUBJECTS)
