@@ -574,6 +574,16 @@ def test_in_a_pipe_each_photo_is_a_line_and_sums_go_to_stderr(clipsearch: Run, t
     assert "could be freed" in run.stderr
 
 
+@pytest.mark.parametrize("name", ["-k", "-n", "--limit"])
+def test_so_many_groups_are_shown_as_are_asked_for(clipsearch: Run, three: Path, name: str) -> None:
+    run = clipsearch("dupes", name, "2")
+    assert {line.split("\t")[0] for line in run.stdout.splitlines()} == {"1", "2"}
+    assert "clipsearch: these are the first 2 groups of 3: -k 20, or -k all" in run.stderr
+    assert len(json.loads(clipsearch("dupes", name, "2", "--json").stdout)) == 2
+    assert clipsearch("dupes", name, "all").stdout == clipsearch("dupes").stdout
+    assert clipsearch("dupes", name, "0").returncode == 2
+
+
 @pytest.mark.parametrize("kinds", [["bytes"], ["pictures"], ["shots"], ["bytes", "shots"]])
 def test_kinds_can_be_chosen(clipsearch: Run, three: Path, kinds: list[str]) -> None:
     run = clipsearch("dupes", "--json", *(f"--{kind}" for kind in kinds))

@@ -130,6 +130,19 @@ def test_errors_are_red_and_notes_are_not(indexed: Path, screen: Screen) -> None
     assert screen("ls", "--camera", "x").startswith("clipsearch: ")
 
 
+def test_what_is_noted_of_answers_stands_below_them(
+    photos: Path, index: Path, screen: Screen
+) -> None:
+    """Also where Python is told to hold nothing back."""
+    with open_tiny(index) as library:
+        library.index([photos])
+        assert len(library.count_labels(labels=["a", "b", "c"])) > 1
+    (file := photos.parent / "labels.txt").write_text("a\nb\nc")
+    shown = lines_of(screen("label", "--labels", file, "-k", "1", PYTHONUNBUFFERED="1"))
+    assert shown[0].split() == ["rank", "photos", "label", "example"]
+    assert shown[-1].startswith("clipsearch: these are the first 1")
+
+
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_who_wants_no_colour_gets_none(screen: Screen, environment: dict[str, str]) -> None:
     assert screen("query", **environment).startswith("clipsearch:")
@@ -145,7 +158,8 @@ def test_what_is_said_meanwhile_stands_above_the_bar(
     shown = screen("index", photos, CLIPSEARCH_CACHE=str(tmp_path / "cache"))
     told = lines_of(shown.replace("\x1b[2K", "\n"))  # which takes the bar away
     assert "clipsearch: pocket was taken because the weights of" in told
-    assert any("indexing" in line for line in told)
+    waited = next(at for at, line in enumerate(told) if "looking, and loading the model" in line)
+    assert any("indexing" in line for line in told[waited:])
     done = next(number for number, line in enumerate(told) if "12 added" in line)
     # What was waited for counts in the time, and so comes before it.
     assert any("preparing fast queries" in line and "%" in line for line in told[: done + 1])
