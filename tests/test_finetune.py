@@ -404,7 +404,13 @@ def test_the_heads_of_the_pocket_model_learn_and_go_on(
         if epoch.number == 1:
             kept.append(Path(shutil.copytree(tmp_path / "out", tmp_path / "kept")))
 
-    whole = finetune(pairs, tmp_path / "out", "pocket", short, after_epoch=keep)
+    told: list[str] = []
+    whole = finetune(
+        pairs, tmp_path / "out", "pocket", short, after_epoch=keep,
+        progress=lambda what, done, total: told.append(what),
+    )  # fmt: skip
+    first = ["looking at the photos", "reading the captions", "reading the names of classes"]
+    assert list(dict.fromkeys(told))[2:5] == first
     resumed = finetune(pairs, kept[0], "pocket", short, resume=True)
     ours, theirs = (Path(parse_spec(str(it.spec)).file) for it in (resumed, whole))
     assert ours.read_bytes() == theirs.read_bytes() != HEADS.read_bytes()

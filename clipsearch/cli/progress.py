@@ -28,11 +28,10 @@ def counting(what: str) -> Iterator[Progress | None]:
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
-LOADING = "looking, and loading the model"
-
-
 @contextmanager
-def progress(first: str = LOADING, then: str = "indexing") -> Iterator[Callable[..., None] | None]:
+def progress(
+    first: str = "looking, and loading the model", then: str = "indexing"
+) -> Iterator[Callable[..., None] | None]:
     """Draw a bar with rate and time left, if stderr is a terminal.
 
     What it gives takes what is done, the total, or 0 where that is not known, and, where that is

@@ -125,8 +125,8 @@ class PhotoLessons:
         assert course.batch_size is not None
         if len(photos) < 2 * course.accumulate:
             raise InvalidInput(
-                f"{counted(len(photos), 'photo')} to learn from is too little; a step needs"
-                f" {2 * course.accumulate} or more"
+                f"{counted(len(photos), 'photo')} to learn from is too little; a step needs at"
+                f" least {2 * course.accumulate}"
             )
         self.captions: Sequence[Sequence[str]] = [photo.captions for photo in photos]
         self.folder = folder

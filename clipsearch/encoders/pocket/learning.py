@@ -144,7 +144,8 @@ class PocketLearner:
         said = [text for some in captions for text in some]
         tick = partial(lessons.tick, what="reading the captions")
         texts = Texts(*read(self._encoder, said, tick))
-        prompts = Texts(*read(self._encoder, class_prompts()))
+        tick = partial(lessons.tick, what="reading the names of classes")
+        prompts = Texts(*read(self._encoder, class_prompts(), tick))
         weight, bias = (part.cpu() for part in self._encoder.classifier())
         return features([photos], texts, list(map(len, captions)), prompts, (weight, bias))
 
