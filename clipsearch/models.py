@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from clipsearch import encoders
-from clipsearch.encoders.aliases import ALIASES
-from clipsearch.encoders.choice import MANY, Choice, choose
-from clipsearch.encoders.spec import Spec, family_of, parse_spec, sha256_of, weights_in
-from clipsearch.errors import (
-    InvalidInput,
-    ModelError,
-    ModelMismatch,
-    WeightsUnavailable,
-    arg,
-    did_you_mean,
+from clipsearch.encoders.choice import MANY, Choice, check_runtime, choose
+from clipsearch.encoders.spec import (
+    Spec,
+    family_of,
+    other_meant,
+    parse_spec,
+    sha256_of,
+    weights_in,
 )
+from clipsearch.errors import InvalidInput, ModelError, ModelMismatch, WeightsUnavailable, arg
 from clipsearch.store.catalog import Catalog, Model
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("clipsearch")
 
 Identity = tuple[str, str]  # of a model: its weights and how pictures are prepared for it
-RUNTIMES = ("auto", "torch", "onnx")
 MOST_RECENT = 500  # texts; 2 KB each at 512 dimensions
 
 
@@ -113,7 +111,7 @@ class Models:
         if model is None and held:
             raise ModelMismatch(
                 f"this index holds no embeddings of {self._wanted}; it holds those of"
-                f" {specs}{_nearest(self._wanted, held)}\n"
+                f" {specs}{other_meant(self._wanted, (it.spec for it in held))}\n"
                 f"To add them: clipsearch index --model {self._wanted}"
             )
         return model
@@ -128,9 +126,7 @@ class Models:
             InvalidInput: neither of these, or torch for a model that is ONNX.
             ModelError: a model cannot be exported.
         """
-        if runtime not in RUNTIMES:
-            hint = did_you_mean(runtime, RUNTIMES)
-            raise InvalidInput(f"{arg('runtime')} is auto, torch or onnx, not {runtime!r}{hint}")
+        check_runtime(runtime)
         held = [model for model in self.to_index() if model]
         specs = [parse_spec(model.spec) for model in held]
         if runtime == "torch" and any(it.family == "onnx" for it in specs):
@@ -435,13 +431,6 @@ class Models:
         if wanted is None:
             return held[0] if held else None
         return next((model for model in held if _names(wanted, model)), None)
-
-
-def _nearest(wanted: Spec | None, held: Sequence[Model]) -> str:
-    """The end of a message about a model that an index lacks: which may have been meant."""
-    known = [*(model.spec for model in held), *(alias.spec for alias in ALIASES.values())]
-    name = str(wanted)
-    return "." if name in known else did_you_mean(name, known, 0.85) or "."
 
 
 def newer(model: Model) -> encoders.Shipped | None:

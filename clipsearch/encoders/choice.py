@@ -12,11 +12,20 @@ from typing import NamedTuple
 from clipsearch.encoders.processor import BF16, may_have_card
 from clipsearch.encoders.processor import bf16 as _bf16
 from clipsearch.encoders.spec import LIGHT
+from clipsearch.errors import InvalidInput, arg, did_you_mean
 
+RUNTIMES = ("auto", "torch", "onnx")
 # So many are embedded by onnxruntime before torch is imported and has read a model of 350 MB.
 FEW = 100
 # From so many on it pays to export a model before, where onnxruntime is the faster one.
 MANY = 1000
+
+
+def check_runtime(name: str) -> None:
+    """Raise InvalidInput unless that is what can embed pictures, or "auto"."""
+    if name not in RUNTIMES:
+        hint = did_you_mean(name, RUNTIMES)
+        raise InvalidInput(f"{arg('runtime')} is auto, torch or onnx, not {name!r}{hint}")
 
 
 class Choice(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,6 +92,12 @@ def _of_family(family: str, where: str) -> Spec:
     if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", where):
         return Spec(family, family, hub=where)
     raise ModelError(f"there is no file or folder {where!r}, and it names no repository (ORG/NAME)")
+
+
+def other_meant(wanted: Spec | None, held: Iterable[str]) -> str:
+    """The end of a sentence about a model that an index lacks: the nearest there is, or a dot."""
+    known, name = [*held, *(alias.spec for alias in ALIASES.values())], str(wanted)
+    return "." if name in known else did_you_mean(name, known, 0.85) or "."
 
 
 def family_of(text: str) -> str:

@@ -98,7 +98,7 @@ def label_lists(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def runtimes(ctx: typer.Context, incomplete: str) -> list[str]:
     """What runs models."""
-    from clipsearch.models import RUNTIMES
+    from clipsearch.encoders.choice import RUNTIMES
 
     return _typed(RUNTIMES)
 
