@@ -12,14 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from clipsearch import encoders
 from clipsearch.encoders.choice import MANY, Choice, check_runtime, choose
-from clipsearch.encoders.spec import (
-    Spec,
-    family_of,
-    other_meant,
-    parse_spec,
-    sha256_of,
-    weights_in,
-)
+from clipsearch.encoders.spec import Spec, family_of, meant_by, parse_spec, sha256_of, weights_in
 from clipsearch.errors import InvalidInput, ModelError, ModelMismatch, WeightsUnavailable, arg
 from clipsearch.store.catalog import Catalog, Model
 
@@ -111,7 +104,7 @@ class Models:
         if model is None and held:
             raise ModelMismatch(
                 f"this index holds no embeddings of {self._wanted}; it holds those of"
-                f" {specs}{other_meant(self._wanted, (it.spec for it in held))}\n"
+                f" {specs}{meant_by(self._wanted, (it.spec for it in held))}\n"
                 f"To add them: clipsearch index --model {self._wanted}"
             )
         return model

@@ -94,7 +94,7 @@ def _of_family(family: str, where: str) -> Spec:
     raise ModelError(f"there is no file or folder {where!r}, and it names no repository (ORG/NAME)")
 
 
-def other_meant(wanted: Spec | None, held: Iterable[str]) -> str:
+def meant_by(wanted: Spec | None, held: Iterable[str]) -> str:
     """The end of a sentence about a model that an index lacks: the nearest there is, or a dot."""
     known, name = [*held, *(alias.spec for alias in ALIASES.values())], str(wanted)
     return "." if name in known else did_you_mean(name, known, 0.85) or "."
