@@ -30,38 +30,41 @@ from clipsearch.encoders.openclip.text_tower import module_of
 from clipsearch.encoders.quiet import quiet
 
 ARCHITECTURES = (
-    "ViT-B-32", "ViT-B-32-256", "ViT-B-16", "ViT-L-14", "ViT-L-14-336", "PE-Core-B-16",
+    "ViT-B-32", "ViT-B-32-256", "ViT-B-16", "ViT-L-14", "ViT-L-14-336",
     "PE-Core-L-14-336",
 )  # fmt: skip
+PREPARED = ("mean", "std", "interpolation", "resize_mode")  # of what open_clip tells of weights
 
 
 def main(architectures: list[str]) -> None:
     """Trace the towers of the architectures, and tell of all weights that fit them."""
     FOLDER.mkdir(exist_ok=True)
     known: dict[str, Any] = {"graphs": {}, "weights": {}}
+    if architectures:  # the others stay as they are
+        known = json.loads(KNOWN.read_text("utf-8"))
     for name in architectures or ARCHITECTURES:
         for quick_gelu, weights in _weights(name).items():
             graph = f"{name}-quickgelu" if quick_gelu else name
-            for spec, told in weights.items():
-                model, encoder = _built(name, quick_gelu, told["preprocess_cfg"])
-                if graph not in known["graphs"]:
-                    known["graphs"][graph] = _write(graph, model, encoder)
-                # What is done to pictures comes with the weights, and is no part of the graph.
-                known["weights"][spec] = {
-                    "graph": graph,
-                    "hub": told["hub"],
-                    "preprocess": encoder.preprocess,
-                    "view": view_as_json(encoder.prepare),
-                }
+            prepared: dict[str, dict[str, Any]] = {}  # by what is asked for, as JSON
+            for spec, (repository, asked) in weights.items():
+                key = json.dumps(asked, sort_keys=True)
+                if key not in prepared:
+                    model, encoder = _built(name, quick_gelu, asked)
+                    told = {"preprocess": encoder.preprocess, "view": view_as_json(encoder.prepare)}
+                    if not prepared:
+                        known["graphs"][graph] = _write(graph, model, encoder)
+                    prepared[key] = told
+                known["weights"][spec] = {"graph": graph, "hub": repository} | prepared[key]
     KNOWN.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
-def _weights(name: str) -> dict[bool, dict[str, dict[str, Any]]]:
+def _weights(name: str) -> dict[bool, dict[str, tuple[str | None, dict[str, Any]]]]:
     """The weights of an architecture in open_clip's list by their specs, by their activation.
 
-    A spec "NAME:" is of files of which nothing else is known.
+    Each with its repository and how pictures are prepared. A spec "NAME:" is of files of which
+    nothing else is known.
     """
-    found: dict[bool, dict[str, dict[str, Any]]] = {}
+    found: dict[bool, dict[str, tuple[str | None, dict[str, Any]]]] = {}
     for architecture in (name, f"{name}-quickgelu"):
         if (config := open_clip.get_model_config(architecture)) is None:
             continue
@@ -70,15 +73,15 @@ def _weights(name: str) -> dict[bool, dict[str, dict[str, Any]]]:
             repository, _, file = (entry.get("hf_hub") or "").rpartition("/")
             if repository and not file:
                 quick = bool(config.get("quick_gelu") or entry.get("quick_gelu"))
-                told = {"hub": repository, "preprocess_cfg": entry}
-                found.setdefault(quick, {})[f"{architecture}/{tag}"] = told
+                asked = {key: entry[key] for key in PREPARED if key in entry}
+                found.setdefault(quick, {})[f"{architecture}/{tag}"] = (repository, asked)
     files = {f"{name}-quickgelu": True, f"{name}-gelu": False}
     if f"{name}-quickgelu" not in open_clip.list_models():
         files = {name: False}
     for architecture, quick in files.items():
         usual = usual_preprocess(architecture.removesuffix("-gelu"))
         if quick in found:
-            found[quick][f"{architecture}:"] = {"hub": None, "preprocess_cfg": usual}
+            found[quick][f"{architecture}:"] = (None, usual)
     return found
 
 

@@ -203,7 +203,6 @@ def test_the_graphs_that_ship_of_open_clip_give_the_embeddings_of_torch(weights:
         ("ViT-B-32-quickgelu", "ViT-B-32-quickgelu"),
         ("ViT-B-16", "ViT-B-16-gelu"),
         ("ViT-L-14-336-quickgelu", "ViT-L-14-336-quickgelu"),
-        ("PE-Core-B-16", "PE-Core-B-16"),
         ("PE-Core-L-14-336", "PE-Core-L-14-336"),
     ],
 )
