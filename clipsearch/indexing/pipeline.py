@@ -92,6 +92,7 @@ class Pipeline:
         self._vectors = vectors
         self._encoder = encoder  # which is called when a picture needs it, and may give another
         self._wanted_batch = batch_size
+        self._batch_size = batch_size or USUAL_BATCH  # the encoder's own once there is one
         self._is_loaded = False
         self._progress = progress
         self._total = 0
@@ -201,18 +202,18 @@ class Pipeline:
             digest = result.digest
         if not self._is_loaded:
             self._load()
-        return loaders.submit(path_of(item), self._encoder().prepare, digest)
+        return loaders.submit(path_of(item), self._taken().prepare, digest)
 
-    @property
-    def _batch_size(self) -> int:
-        if self._wanted_batch:
-            return self._wanted_batch
-        return self._encoder().batch_size if self._is_loaded else USUAL_BATCH
+    def _taken(self) -> Encoder:
+        """The encoder that is taken by now, whose batches are filled."""
+        encoder = self._encoder()
+        self._batch_size = self._wanted_batch or encoder.batch_size
+        return encoder
 
     def _load(self) -> None:
         """Load the encoder; how long that is waited for is no matter of the photos."""
         began = time.monotonic()
-        self._encoder()
+        self._taken()
         self._is_loaded = True
         self.counts.seconds -= time.monotonic() - began
         self._progress(self.counts.read, self._total)
