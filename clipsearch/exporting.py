@@ -7,7 +7,8 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from clipsearch.encoders.spec import LIGHT, WITHOUT_TORCH, family_of
+from clipsearch.encoders import load_light
+from clipsearch.encoders.spec import WITHOUT_TORCH, family_of
 from clipsearch.errors import ModelError, ModelMismatch
 from clipsearch.models import Models
 from clipsearch.progress import Progress
@@ -46,6 +47,8 @@ def export_towers(
 
 def _export(models: Models, model: Model, texts: Sequence[str], step: Callable[[], None]) -> None:
     step()
+    if not _has_texts(model) or _lacks_images(models, model):
+        load_light(models.spec_of(model), "cpu")  # which writes both, where their graphs ship
     if not _has_texts(model):
         from clipsearch.encoders.onnx.text_export import export_texts
 
@@ -71,7 +74,7 @@ def _lacks_images(models: Models, model: Model) -> bool:
     """Whether few pictures would be embedded by an image tower whose export was not tried yet."""
     from clipsearch.encoders.onnx.folder import cached_folder
 
-    if model.runtime != "auto" or family_of(model.spec) in (*LIGHT, *WITHOUT_TORCH):
+    if model.runtime != "auto" or family_of(model.spec) in WITHOUT_TORCH:
         return False
     is_wanted = models.choice(model, 1).runtime == "onnx"
     return is_wanted and not cached_folder(model.weights, model.preprocess).is_dir()

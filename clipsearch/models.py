@@ -19,9 +19,12 @@ from clipsearch.store.catalog import Catalog, Model
 if TYPE_CHECKING:
     import numpy as np
 
+    from clipsearch.encoders.succession import Succession
+
 log = logging.getLogger("clipsearch")
 
 Identity = tuple[str, str]  # of a model: its weights and how pictures are prepared for it
+LOCAL = ("auto", "cpu")  # devices for which what was exported does as well
 MOST_RECENT = 500  # texts; 2 KB each at 512 dimensions
 
 
@@ -169,12 +172,31 @@ class Models:
         if model and model.note:
             self._catalog.set_note(model.id, None)
 
-    def for_indexing(self, model: Model, count: int) -> encoders.Encoder:
+    def for_indexing(self, model: Model, count: int) -> Succession:
         """A model's encoder as `count` pictures are indexed with it; exported if that is asked for.
 
-        Raises:
+        Where torch is to embed them, what was exported before does until torch has loaded.
+
+        Raises, when it is called:
             As `encoder`, and InvalidInput: onnxruntime has no such device.
         """
+        from clipsearch.encoders.succession import Succession
+
+        return Succession(partial(self._begins, model, count), partial(self._ends, model, count))
+
+    def _begins(self, model: Model, count: int) -> encoders.Encoder | None:
+        """The exported model, where it is here and torch has yet to be loaded."""
+        from clipsearch.encoders.onnx.encoder import open_cached
+
+        is_free = self._given is None and model.runtime == "auto" and self.device in LOCAL
+        if not is_free or self.choice(model, count).runtime == "onnx" or self._loaded(model, count):
+            return None
+        first = self._encoders.get(_identity(model)) or open_cached(*_identity(model), self.device)
+        if first:
+            log.debug("pictures are embedded by ONNX Runtime until PyTorch is loaded")
+        return first
+
+    def _ends(self, model: Model, count: int) -> encoders.Encoder:
         from clipsearch.encoders.onnx.encoder import OnnxEncoder
 
         with self._loading:
@@ -215,7 +237,7 @@ class Models:
             is_onnx = self._wanted is not None and self._wanted.family == "onnx"
             to_export = self._runtime == "onnx" and not is_onnx
             how = ("cpu", "fp32") if to_export else (self.device, "auto")
-            light = self._runtime != "torch" and self.device in ("auto", "cpu")
+            light = self._runtime != "torch" and self.device in LOCAL
             spec, encoder, note = encoders.load_first(self._wanted, *how, light)
         identity = (encoder.weights, encoder.preprocess)
         for model in self._catalog.models():
@@ -317,7 +339,7 @@ class Models:
             if key not in self._texts:
                 exported = None
                 # Who names a GPU wants it used, and an encoder that is loaded need not be again.
-                if key not in self._encoders and self.device in ("auto", "cpu"):
+                if key not in self._encoders and self.device in LOCAL:
                     stay = self._recent is not None
                     exported = open_exported(model.weights, model.preprocess, stay)
                 self._texts[key] = exported or self.encoder(model)

@@ -49,14 +49,14 @@ def main() -> None:
         ("image", photo, "views", views, {0: batch}, image_file),
         ("text", text, "tokens", tokens, {0: batch, 1: length}, text_file),
     ):
-        model = _traced(module.eval(), example, name, dims)
+        model = traced(module.eval(), example, name, dims)
         _empty(model, file.read_bytes())
         model.metadata_props.add(key=SHAPE, value=shape)
         GRAPHS[tower].write_bytes(model.SerializeToString(deterministic=True))
         print(f"{GRAPHS[tower]}: {GRAPHS[tower].stat().st_size:,} bytes")
 
 
-def _traced(
+def traced(
     module: torch.nn.Module, example: torch.Tensor, name: str, dims: dict[int, object]
 ) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from threading import Event
 
 import anyio
 import numpy as np
@@ -20,14 +21,19 @@ import pytest
 from conftest import Run, picture
 from mcp import Client, StdioServerParameters, stdio_client
 from safetensors.numpy import load_file, save_file
+from tiny import TinyEncoder
 
 from clipsearch import Library
 from clipsearch.encoders import load, load_light, parse_spec
+from clipsearch.encoders.aliases import ALIASES
 from clipsearch.encoders.choice import FEW, choose
 from clipsearch.encoders.onnx.export import made_views
 from clipsearch.encoders.onnx.folder import cached_folder
 from clipsearch.encoders.onnx.text_export import PROBES, export_texts
+from clipsearch.encoders.openclip.graphs import KNOWN, graph_file
 from clipsearch.encoders.pocket.parts import HEADS
+from clipsearch.encoders.succession import Succession
+from clipsearch.errors import ModelError
 
 # Runs the command line where torch and what is built on it cannot be imported.
 LIGHT = """
@@ -148,6 +154,167 @@ def test_where_the_cache_cannot_be_written_torch_answers(
     assert load_light(parse_spec("pocket")) is None
     with Library.open(index, model="pocket") as library:
         assert library.index([photos]).added == 12
+
+
+# Models of open_clip whose graphs ship
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights at random of the default model's architecture, in fp16, as a file of 300 MB."""
+    return random_weights("ViT-B-32-256", tmp_path_factory.mktemp("weights"))
+
+
+def random_weights(architecture: str, folder: Path) -> Path:
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    model = open_clip.create_model(architecture, load_weights=False, pretrained_text=False)
+    tensors = {name: it.half().contiguous() for name, it in model.state_dict().items()}
+    save_file(tensors, file := folder / "open_clip_model.safetensors")
+    return file
+
+
+def check_light(spec: str) -> None:
+    light, torch = load_light(parse_spec(spec)), load(parse_spec(spec), "cpu", "fp32")
+    assert light is not None
+    for name in (
+        "weights", "preprocess", "dim", "resolution", "context", "logit_bias", "prepare",
+    ):  # fmt: skip
+        assert getattr(light, name) == getattr(torch, name)
+    assert light.logit_scale == pytest.approx(torch.logit_scale)
+    views = made_views(torch, 7)
+    np.testing.assert_allclose(light.encode_images(views), torch.encode_images(views), atol=1e-5)
+    np.testing.assert_allclose(light.encode_texts(PROBES), torch.encode_texts(PROBES), atol=1e-5)
+    assert [light.count_tokens(it) for it in PROBES] == [torch.count_tokens(it) for it in PROBES]
+
+
+def test_the_graphs_that_ship_of_open_clip_give_the_embeddings_of_torch(weights: Path) -> None:
+    check_light(f"ViT-B-32-256:{weights}")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("architecture", "name"),
+    [
+        ("ViT-B-32", "ViT-B-32-gelu"),
+        ("ViT-B-32-quickgelu", "ViT-B-32-quickgelu"),
+        ("ViT-B-16", "ViT-B-16-gelu"),
+        ("ViT-L-14-336-quickgelu", "ViT-L-14-336-quickgelu"),
+        ("PE-Core-L-14-336", "PE-Core-L-14-336"),
+    ],
+)
+def test_so_do_those_of_the_others(architecture: str, name: str, tmp_path: Path) -> None:
+    check_light(f"{name}:{random_weights(architecture, tmp_path)}")
+
+
+@pytest.mark.parametrize("alias", ["default", "best", "fast", "openai-l14-336"])
+def test_the_aliases_have_graphs(alias: str) -> None:
+    told = ALIASES[alias]
+    known = json.loads(KNOWN.read_text("utf-8"))
+    weights = known["weights"][told.spec]
+    assert weights["hub"] == told.hub
+    assert weights["view"]["size"] == told.resolution
+    assert known["graphs"][weights["graph"]]["dim"] == told.dim
+    assert all(graph_file(weights["graph"], tower).is_file() for tower in ("image", "text"))
+
+
+def test_what_the_hub_keeps_of_an_alias_is_found_and_needs_no_torch(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    assert load_light(parse_spec("default")) is None
+    here = tmp_path / f"models--{(ALIASES['default'].hub or '').replace('/', '--')}"
+    (here / "refs").mkdir(parents=True)
+    (here / "refs" / "main").write_text("0" * 40)
+    (place := here / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    (place / "open_clip_model.safetensors").symlink_to(weights)
+    light = load_light(parse_spec("default"))
+    assert light is not None
+    assert light.dim == 512
+
+
+def test_weights_of_another_shape_are_for_torch_to_judge(tmp_path: Path) -> None:
+    weights = {"logit_scale": np.ones((), np.float32), "visual.conv1.weight": np.ones((2, 2))}
+    save_file(weights, file := tmp_path / "other.safetensors")
+    assert load_light(parse_spec(f"ViT-B-32-256:{file}")) is None
+    file.write_bytes(b"none at all")
+    assert load_light(parse_spec(f"ViT-B-32-256:{file}")) is None
+
+
+def test_a_first_run_with_open_clip_needs_no_torch(
+    weights: Path, run: Callable[..., str], photos: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "empty"))
+    model = f"ViT-B-32-256:{weights}"
+    assert run("index", photos, "--model", model).startswith("12 added")
+    assert len(run("query", "a dog", "-k", "5").splitlines()) == 5
+
+
+# One encoder after another
+
+
+def test_the_better_encoder_takes_over_once_it_is_loaded() -> None:
+    may_load = Event()
+    first, better = TinyEncoder(), TinyEncoder()
+
+    def load_better() -> TinyEncoder:
+        assert may_load.wait(60)
+        return better
+
+    with Succession(lambda: first, load_better) as encoder:
+        assert encoder() is first
+        assert encoder() is first
+        may_load.set()
+    assert encoder() is better
+
+
+def test_without_a_first_encoder_the_better_one_is_waited_for() -> None:
+    better, asked = TinyEncoder(), []
+    with Succession(lambda: None, lambda: asked.append(1) or better) as encoder:
+        assert not asked
+        assert encoder() is better
+        assert encoder() is better
+    assert asked == [1]
+
+
+def test_photos_are_embedded_by_what_was_exported_until_torch_is_loaded(
+    small: tuple[Path, Path], index: Path, photos: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    shutil.copytree(small[0], index)
+    monkeypatch.setattr("clipsearch.encoders.choice._bf16", lambda: "amx_bf16")
+    monkeypatch.setattr("clipsearch.encoders.choice.FEW", 5)
+    with Library.open(index, device="cpu") as library:
+        with caplog.at_level("DEBUG", "clipsearch"):
+            assert library.index([photos], batch_size=4).added == 12
+        assert "by ONNX Runtime until PyTorch is loaded" in caplog.text
+        assert "pictures are embedded by PyTorch: the processor has amx_bf16" in caplog.text
+        for photo in sorted(photos.glob("*.jpg"))[:3]:
+            assert library.similar(photo, k=1)[0].score > 0.99
+
+
+def test_where_torch_cannot_be_loaded_it_is_said_and_nothing_is_lost(
+    small: tuple[Path, Path], spec: str, index: Path, photos: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    shutil.copytree(small[0], index)
+    monkeypatch.setattr("clipsearch.encoders.choice._bf16", lambda: "amx_bf16")
+    monkeypatch.setattr("clipsearch.encoders.choice.FEW", 5)
+
+    def fail(*_: object) -> None:
+        raise ModelError("the weights are damaged")
+
+    monkeypatch.setattr("clipsearch.encoders.load", fail)
+    with Library.open(index, device="cpu") as library:
+        with pytest.raises(ModelError, match="the weights are damaged"):
+            library.index([photos], batch_size=1)
+        assert library.status().photos >= 6
 
 
 # No command needs torch

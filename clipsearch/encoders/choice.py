@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from clipsearch.encoders.processor import BF16, may_have_card
 from clipsearch.encoders.processor import bf16 as _bf16
-from clipsearch.encoders.spec import LIGHT
 from clipsearch.errors import InvalidInput, arg, did_you_mean
 
 RUNTIMES = ("auto", "torch", "onnx")
@@ -19,6 +18,8 @@ RUNTIMES = ("auto", "torch", "onnx")
 FEW = 100
 # From so many on it pays to export a model before, where onnxruntime is the faster one.
 MANY = 1000
+# Which onnxruntime runs faster than torch on any processor.
+_SMALL = ("pocket",)
 
 
 def check_runtime(name: str) -> None:
@@ -69,7 +70,7 @@ def choose(
         return Choice("onnx", "for few pictures it is not worth importing PyTorch")
     if device == "auto" and (found := (card or _card)()):
         return Choice("torch", f"there is a GPU, {found}")
-    if family in LIGHT:
+    if family in _SMALL:
         return Choice("onnx", f"it runs {family} faster on any processor")
     if feature := (bf16 or _bf16)():
         return Choice("torch", f"the processor has {feature}")

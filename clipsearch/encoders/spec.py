@@ -24,10 +24,16 @@ FAMILIES = {
     "onnx": "clipsearch.encoders.onnx.encoder",
 }
 # What opens a family's models without torch ever having been imported: `open_light(spec, device)`.
-LIGHT = {"pocket": "clipsearch.encoders.pocket.graphs"}
+LIGHT = {
+    "open_clip": "clipsearch.encoders.openclip.graphs",
+    "pocket": "clipsearch.encoders.pocket.graphs",
+}
 WITHOUT_TORCH = ("onnx",)  # which are told the device as it was asked for
 _BARE = ("pocket",)  # named without a file, by the family alone
 _LOCAL = ("open_clip", "pocket")  # whose prefix stands before a path alone
+
+# Beside open_clip's weights: the architecture, and how pictures are prepared.
+OPEN_CLIP_CONFIG = "open_clip_config.json"
 
 # The weights of a folder that transformers wrote, in the order in which they are looked for.
 TRANSFORMERS_FILES = ("model.safetensors", "pytorch_model.bin")

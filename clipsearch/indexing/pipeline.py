@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -91,9 +90,9 @@ class Pipeline:
         self._catalog = catalog
         self._model_id = model_id
         self._vectors = vectors
-        self._encoder = cache(encoder)  # which is called once, when the first picture needs it
+        self._encoder = encoder  # which is called when a picture needs it, and may give another
         self._wanted_batch = batch_size
-        self._batch_size = batch_size or USUAL_BATCH  # the encoder's own once it is loaded
+        self._batch_size = batch_size or USUAL_BATCH  # the encoder's own once there is one
         self._is_loaded = False
         self._progress = progress
         self._total = 0
@@ -172,7 +171,7 @@ class Pipeline:
             yield item, wait()
 
     def _two_batches(self) -> int:
-        return 2 * self._batch_size  # which is another once the encoder is loaded
+        return 2 * self._batch_size
 
     def _hashing(
         self, work: Sequence[Work], hashers: ThreadPoolExecutor, stopping: Callable[[], bool]
@@ -203,12 +202,18 @@ class Pipeline:
             digest = result.digest
         if not self._is_loaded:
             self._load()
-        return loaders.submit(path_of(item), self._encoder().prepare, digest)
+        return loaders.submit(path_of(item), self._taken().prepare, digest)
+
+    def _taken(self) -> Encoder:
+        """The encoder that is taken by now, whose batches are filled."""
+        encoder = self._encoder()
+        self._batch_size = self._wanted_batch or encoder.batch_size
+        return encoder
 
     def _load(self) -> None:
         """Load the encoder; how long that is waited for is no matter of the photos."""
         began = time.monotonic()
-        self._batch_size = self._wanted_batch or self._encoder().batch_size
+        self._taken()
         self._is_loaded = True
         self.counts.seconds -= time.monotonic() - began
         self._progress(self.counts.read, self._total)

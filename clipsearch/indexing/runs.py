@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from clipsearch.errors import ClipsearchError, InvalidInput, LibraryBusy, arg, check_number
@@ -263,8 +262,10 @@ class Runs:
         pixels = how.max_megapixels * 1_000_000 if how.max_megapixels else MAX_PIXELS
         limits = Limits(pixels, how.frames)
         stopping = how.stopping or (lambda: False)
-        with telling(self._folder.path, how.progress) as progress:
-            encoder = partial(self._models.for_indexing, model, len(plan.work))
+        with (
+            telling(self._folder.path, how.progress) as progress,
+            self._models.for_indexing(model, len(plan.work)) as encoder,
+        ):
             pipeline = Pipeline(self._catalog, model.id, vectors, encoder, how.batch_size, progress)
             counts = pipeline.counts
             if how.cluster:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -34,9 +33,6 @@ from clipsearch.encoders.spec import Spec, sha256_of
 from clipsearch.errors import InvalidInput, ModelError, arg, first_line
 from clipsearch.photos.decoding.view import MaskedView
 from clipsearch.replacing import put_in_place, unfinished
-
-if TYPE_CHECKING:
-    import torch
 
 log = logging.getLogger("clipsearch")
 
@@ -130,7 +126,7 @@ def try_export(spec: Spec, encoder: Encoder) -> Encoder:
         return encoder
     try:
         if module := encoder.image_export():
-            _check_room(module, folder)
+            check_room(4 * sum(weight.numel() for weight in module.parameters()), folder)
             return export_to_cache(spec, encoder, "cpu")
     except (ModelError, InvalidInput) as error:
         log.warning(
@@ -142,8 +138,12 @@ def try_export(spec: Spec, encoder: Encoder) -> Encoder:
     return encoder
 
 
-def _check_room(module: torch.nn.Module, folder: Path) -> None:
-    size = 4 * sum(weight.numel() for weight in module.parameters())
+def check_room(size: int, folder: Path) -> None:
+    """Refuse an image tower of so many bytes that is not to be written to a folder.
+
+    Raises:
+        ModelError: it is too large, or the disk has no room.
+    """
     if size > MOST_BYTES:
         raise ModelError(f"its image tower of {size / 1e9:.1f} GB is too large to be kept twice")
     there = next(parent for parent in folder.parents if parent.exists())

@@ -24,7 +24,6 @@ from clipsearch.encoders.images import Pixels
 from clipsearch.encoders.learning import Course, Lessons, pick_precision, save_weights, seeded
 from clipsearch.encoders.openclip.encoder import OpenClipEncoder
 from clipsearch.encoders.openclip.recipe import (
-    CONFIG,
     Recipe,
     architecture,
     build,
@@ -32,7 +31,7 @@ from clipsearch.encoders.openclip.recipe import (
     usual_preprocess,
 )
 from clipsearch.encoders.quiet import quiet
-from clipsearch.encoders.spec import parse_spec
+from clipsearch.encoders.spec import OPEN_CLIP_CONFIG, parse_spec
 from clipsearch.errors import ModelError, arg
 from clipsearch.replacing import replacing
 
@@ -129,7 +128,7 @@ class OpenClipLearner:
             "model_cfg": self._config,
             "preprocess_cfg": {key: prepared[key] for key in KEPT_OF_PREPROCESS},
         }
-        with replacing(folder / CONFIG) as fresh:
+        with replacing(folder / OPEN_CLIP_CONFIG) as fresh:
             fresh.write_text(json.dumps(told, indent=2) + "\n", "utf-8")
         tokenizer = self._encoder.tokenizer()
         if hasattr(tokenizer, "save_pretrained"):  # CLIP's own comes with open_clip

@@ -13,13 +13,12 @@ from open_clip.factory import load_state_dict
 
 from clipsearch.encoders.aliases import OPEN_CLIP_FILES
 from clipsearch.encoders.hub import from_hub, offline
-from clipsearch.encoders.spec import HUB, Spec, weights_in
+from clipsearch.encoders.spec import HUB, OPEN_CLIP_CONFIG, Spec, weights_in
 from clipsearch.errors import ModelError, did_you_mean, first_line
 
 # Only OpenAI's own state dicts hold these, as leftovers of their TorchScript archives.
 OPENAI_KEYS = frozenset({"input_resolution", "context_length", "vocab_size"})
 
-CONFIG = "open_clip_config.json"  # beside weights: the architecture and how pictures are prepared
 LOCAL = "local-dir:"  # what open_clip calls a folder of both
 
 
@@ -55,9 +54,9 @@ def resolve(spec: Spec) -> Recipe:
 def _resolve_folder(spec: Spec) -> Recipe:
     folder = Path(spec.file)
     weights = weights_in(folder) if folder.is_dir() else None
-    if weights is None or not (folder / CONFIG).is_file():
+    if weights is None or not (folder / OPEN_CLIP_CONFIG).is_file():
         raise ModelError(
-            f"{folder} is no folder with {CONFIG} and {OPEN_CLIP_FILES[0]} in it;"
+            f"{folder} is no folder with {OPEN_CLIP_CONFIG} and {OPEN_CLIP_FILES[0]} in it;"
             " for a weights file write NAME:FILE"
         )
     config = _config_beside(weights).get("model_cfg", {})
@@ -106,7 +105,7 @@ def _resolve_file(spec: Spec) -> Recipe:
 
 def _config_beside(file: Path) -> dict[str, dict[str, Any]]:
     """The configuration that the hub keeps beside weights, if it was copied with them."""
-    beside = file.with_name(CONFIG)
+    beside = file.with_name(OPEN_CLIP_CONFIG)
     if not beside.is_file():
         return {}
     try:

@@ -8,28 +8,19 @@ from typing import Any
 import open_clip
 import torch
 from open_clip.transformer import text_global_pool
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Tokenizer
 
 from clipsearch.encoders.onnx.text_export import TextExport
 from clipsearch.encoders.onnx.texts import TokenRules
-
-# How CLIP's own tokenizer splits a cleaned text into words.
-_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-_START, _END = "<start_of_text>", "<end_of_text>"
+from clipsearch.encoders.openclip.words import clip_tokenizer
 
 
 def text_export(model: Any, tokenizer: Any, context: int) -> TextExport | None:
     """What to export of an open_clip model; None for a kind that is not known."""
-    part = getattr(model, "text", model)
-    causal = (
-        getattr(part, "attn_mask", None) is not None
-        and getattr(part, "cls_emb", None) is None
-        and not getattr(part, "use_pad_mask", False)
-        and _pooling(part) in ("argmax", "eos")
-    )
-    if not causal and part is model:
+    module = module_of(model)
+    if module is None:
         return None
-    module = _Causal(part) if causal else _Whole(part)
+    causal = isinstance(module, _Causal)
     if isinstance(tokenizer, open_clip.SimpleTokenizer):
         json, clean = _clip_tokenizer(tokenizer), _cleaning(tokenizer)
         rules = TokenRules(context, clean, None if causal else 0, causal=causal)
@@ -46,6 +37,23 @@ def text_export(model: Any, tokenizer: Any, context: int) -> TextExport | None:
     # A copy, since the model itself may be on a GPU.
     module = copy.deepcopy(module).float().cpu().eval()
     return TextExport(module, bare.to_str(), rules)
+
+
+def module_of(model: Any) -> torch.nn.Module | None:
+    """The text tower of an open_clip model as it is exported, with the model's own weights.
+
+    (n, t) int64 tokens to (n, dim) unit rows; None for a kind that is not known.
+    """
+    part = getattr(model, "text", model)
+    causal = (
+        getattr(part, "attn_mask", None) is not None
+        and getattr(part, "cls_emb", None) is None
+        and not getattr(part, "use_pad_mask", False)
+        and _pooling(part) in ("argmax", "eos")
+    )
+    if causal:
+        return _Causal(part)
+    return None if part is model else _Whole(part)
 
 
 class _Causal(torch.nn.Module):
@@ -102,18 +110,6 @@ def _cleaning(tokenizer: Any) -> str:
 
 
 def _clip_tokenizer(simple: Any) -> str:
-    """CLIP's byte-pair encoding as JSON of the tokenizers library."""
     merges = sorted(simple.bpe_ranks, key=simple.bpe_ranks.get)
-    tokenizer = Tokenizer(models.BPE(simple.encoder, merges, end_of_word_suffix="</w>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_WORDS), "removed", invert=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    ends = ((_START, simple.sot_token_id), (_END, simple.eot_token_id))
-    tokenizer.add_special_tokens([name for name, _ in ends])
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{_START} $0 {_END}", special_tokens=list(ends)
-    )
+    tokenizer = clip_tokenizer(simple.encoder, merges, simple.sot_token_id, simple.eot_token_id)
     return str(tokenizer.to_str())

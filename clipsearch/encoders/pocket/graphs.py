@@ -10,23 +10,17 @@ import json
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from clipsearch.encoders.onnx.encoder import OnnxEncoder, open_cached
-from clipsearch.encoders.onnx.export import hashes_in, write_to_cache
-from clipsearch.encoders.onnx.folder import FORMAT, IMAGES, Facts, view_as_json
-from clipsearch.encoders.onnx.text_export import keep_texts, optimize
-from clipsearch.encoders.onnx.texts import RULES, TOKENIZER, TOWER, TokenRules
+from clipsearch.encoders.onnx.shipped import Known, Tower, write_towers
+from clipsearch.encoders.onnx.texts import TokenRules
 from clipsearch.encoders.pocket import parts
 from clipsearch.encoders.spec import Spec
 from clipsearch.errors import ClipsearchError, ModelError
-
-if TYPE_CHECKING:
-    import onnx
 
 log = logging.getLogger("clipsearch")
 
@@ -66,8 +60,8 @@ def open_light(spec: Spec, device: str) -> OnnxEncoder | None:
     return open_cached(*identity, device)
 
 
-def filled(name: str, tower: Path, heads: Heads) -> onnx.ModelProto:
-    """The graph "image" or "text" with the weights of its tower's file and of the heads, float32.
+def _tower(name: str, tower: Path, heads: Heads) -> Tower:
+    """The graph "image" or "text", and the weights of its tower's file and of the heads.
 
     Raises:
         ModelError: the heads are not of the shape that it was written for.
@@ -79,15 +73,13 @@ def filled(name: str, tower: Path, heads: Heads) -> onnx.ModelProto:
     if heads.shape != json.loads(told[SHAPE]):
         raise ModelError("the heads are of another shape than those that ship")
     file = np.memmap(tower, np.uint8, "r")
-    for weight in model.graph.initializer:
-        if weight.name.startswith(HEADS):
-            values = heads.tensors[weight.name.removeprefix(HEADS)]
-        elif weight.name.startswith(AT):
-            values = _read(file, weight.name.split()[1:3], tuple(weight.dims))
-        else:  # a constant
-            continue
-        weight.raw_data = values.astype("<f4").tobytes()
-    return model
+
+    def value_of(name: str, shape: tuple[int, ...]) -> np.ndarray | None:
+        if name.startswith(HEADS):
+            return heads.tensors[name.removeprefix(HEADS)]
+        return _read(file, name.split()[1:3], shape) if name.startswith(AT) else None
+
+    return Tower(model, value_of)
 
 
 def _read(file: np.ndarray, place: Sequence[str], shape: tuple[int, ...]) -> np.ndarray:
@@ -114,24 +106,10 @@ def _write(spec: Spec, identity: tuple[str, str], files: tuple[Path, Path], head
     parts.check_images(files[0])
     parts.check_texts(files[1])
     # Before anything is written: a text tower that fails then is not tried again, by torch neither.
-    image, text = (filled(name, file, heads) for name, file in zip(GRAPHS, files, strict=True))
-
-    def write_texts(folder: Path) -> None:
-        rules = asdict(TokenRules(parts.CONTEXT, ""))
-        logits = {"logit_scale": heads.logit_scale, "logit_bias": None}
-        (folder / RULES).write_text(json.dumps(rules | logits), "utf-8")
-        tokenizer = files[1].with_name("tokenizer.json")
-        (folder / TOKENIZER).write_text(parts.tokenizer_in(tokenizer).to_str(), "utf-8")
-        optimize(text.SerializeToString(), folder / TOWER)
-
-    def write_images(folder: Path) -> Facts:
-        optimize(image.SerializeToString(), folder / IMAGES)
-        return Facts(
-            FORMAT, str(spec), *identity, "fp32", heads.shape["members"] * heads.shape["out"],
-            parts.RESOLUTION, parts.CONTEXT, heads.logit_scale, None,
-            view_as_json(parts.VIEW), hashes_in(folder),
-        )  # fmt: skip
-
-    if not keep_texts(*identity, write_texts):
-        raise ModelError("its text tower could not be written to the cache")
-    write_to_cache(*identity, write_images)
+    image, text = (_tower(name, file, heads) for name, file in zip(GRAPHS, files, strict=True))
+    known = Known(
+        *identity, heads.shape["members"] * heads.shape["out"], parts.RESOLUTION, parts.VIEW,
+        parts.tokenizer_in(files[1].with_name("tokenizer.json")).to_str(),
+        TokenRules(parts.CONTEXT, ""), heads.logit_scale,
+    )  # fmt: skip
+    write_towers(spec, known, text, image)
