@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from clipsearch import encoders
 from clipsearch.encoders.choice import MANY, Choice, check_runtime, choose
@@ -19,37 +19,11 @@ from clipsearch.store.catalog import Catalog, Model
 if TYPE_CHECKING:
     import numpy as np
 
-    from clipsearch.encoders.succession import Succession
-
 log = logging.getLogger("clipsearch")
 
 Identity = tuple[str, str]  # of a model: its weights and how pictures are prepared for it
 LOCAL = ("auto", "cpu")  # devices for which what was exported does as well
 MOST_RECENT = 500  # texts; 2 KB each at 512 dimensions
-
-
-class TextEncoder(Protocol):
-    """What embeds words: an encoder, or what was exported of one."""
-
-    @property
-    def context(self) -> int:
-        """How many tokens of text it reads."""
-
-    @property
-    def logit_scale(self) -> float:
-        """Cosines times this are the logits that the model was trained with."""
-
-    @property
-    def logit_bias(self) -> float | None:
-        """What is added to them, and then a sigmoid was trained; None where it was a softmax."""
-
-    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Embed texts: (n, dim) float32, unit rows. Tokens past `context` are cut."""
-        ...
-
-    def count_tokens(self, text: str) -> int:
-        """How many tokens `text` has, start and end tokens included."""
-        ...
 
 
 class Models:
@@ -67,7 +41,7 @@ class Models:
         self.device = device
         self._given = encoder  # of the model that is wanted
         self._encoders: dict[Identity, encoders.Encoder] = {}
-        self._texts: dict[Identity, TextEncoder] = {}
+        self._texts: dict[Identity, encoders.TextEncoder] = {}
         self._loading = threading.RLock()
         self._runtime = "auto"  # of a model that is added
         self._told: set[str] = set()  # models of which it was said what runs them
@@ -172,20 +146,11 @@ class Models:
         if model and model.note:
             self._catalog.set_note(model.id, None)
 
-    def for_indexing(self, model: Model, count: int) -> Succession:
-        """A model's encoder as `count` pictures are indexed with it; exported if that is asked for.
+    def at_once(self, model: Model, count: int) -> encoders.Encoder | None:
+        """What was exported of a model, to begin with where torch is to index `count` pictures.
 
-        Where torch is to embed them, what was exported before does until torch has loaded.
-
-        Raises, when it is called:
-            As `encoder`, and InvalidInput: onnxruntime has no such device.
+        None where nothing was, or nothing is to be waited for.
         """
-        from clipsearch.encoders.succession import Succession
-
-        return Succession(partial(self._begins, model, count), partial(self._ends, model, count))
-
-    def _begins(self, model: Model, count: int) -> encoders.Encoder | None:
-        """The exported model, where it is here and torch has yet to be loaded."""
         from clipsearch.encoders.onnx.encoder import open_cached
 
         is_free = self._given is None and model.runtime == "auto" and self.device in LOCAL
@@ -196,7 +161,12 @@ class Models:
             log.debug("pictures are embedded by ONNX Runtime until PyTorch is loaded")
         return first
 
-    def _ends(self, model: Model, count: int) -> encoders.Encoder:
+    def for_indexing(self, model: Model, count: int) -> encoders.Encoder:
+        """A model's encoder as `count` pictures are indexed with it; exported if that is asked for.
+
+        Raises:
+            As `encoder`, and InvalidInput: onnxruntime has no such device.
+        """
         from clipsearch.encoders.onnx.encoder import OnnxEncoder
 
         with self._loading:
@@ -327,7 +297,7 @@ class Models:
         load = _exported if model.runtime == "onnx" else _loaded
         return partial(load, self.spec_of(model), self.device, model)
 
-    def texts(self, model: Model) -> TextEncoder:
+    def texts(self, model: Model) -> encoders.TextEncoder:
         """What embeds words for a model; does without torch where that is possible."""
         key = _identity(model)
         if loaded := self._texts.get(key):

@@ -32,8 +32,8 @@ from clipsearch.encoders.onnx.folder import cached_folder
 from clipsearch.encoders.onnx.text_export import PROBES, export_texts
 from clipsearch.encoders.openclip.graphs import KNOWN, graph_file
 from clipsearch.encoders.pocket.parts import HEADS
-from clipsearch.encoders.succession import Succession
 from clipsearch.errors import ModelError
+from clipsearch.indexing.succession import Succession
 
 # Runs the command line where torch and what is built on it cannot be imported.
 LIGHT = """

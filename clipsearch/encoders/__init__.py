@@ -30,6 +30,7 @@ _POCKET = "clipsearch.encoders.pocket.parts"  # imported when it is needed, as a
 __all__ = [
     "Encoder",
     "Spec",
+    "TextEncoder",
     "download",
     "is_here",
     "load",
@@ -91,6 +92,30 @@ class Encoder(Protocol):
         From (n, resolution, resolution, channels) uint8 views to (n, dim) unit rows; it shares
         the encoder's weights, device and precision.
         """
+        ...
+
+
+class TextEncoder(Protocol):
+    """What embeds words: an encoder, or what was exported of one."""
+
+    @property
+    def context(self) -> int:
+        """How many tokens of text it reads."""
+
+    @property
+    def logit_scale(self) -> float:
+        """Cosines times this are the logits that the model was trained with."""
+
+    @property
+    def logit_bias(self) -> float | None:
+        """What is added to them, and then a sigmoid was trained; None where it was a softmax."""
+
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Embed texts: (n, dim) float32, unit rows. Tokens past `context` are cut."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens `text` has, start and end tokens included."""
         ...
 
 

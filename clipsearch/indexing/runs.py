@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from clipsearch.errors import ClipsearchError, InvalidInput, LibraryBusy, arg, check_number
@@ -255,6 +256,7 @@ class Runs:
     def _embed(self, plan: Plan, model: Model, how: How) -> Counts:
         from clipsearch.indexing.loading import Limits, Loaders, usual_workers
         from clipsearch.indexing.pipeline import Pipeline
+        from clipsearch.indexing.succession import Succession
         from clipsearch.photos.decoding.decode import MAX_PIXELS
         from clipsearch.store.moving import to_write
 
@@ -262,9 +264,11 @@ class Runs:
         pixels = how.max_megapixels * 1_000_000 if how.max_megapixels else MAX_PIXELS
         limits = Limits(pixels, how.frames)
         stopping = how.stopping or (lambda: False)
+        begin = partial(self._models.at_once, model, len(plan.work))
+        load = partial(self._models.for_indexing, model, len(plan.work))
         with (
             telling(self._folder.path, how.progress) as progress,
-            self._models.for_indexing(model, len(plan.work)) as encoder,
+            Succession(begin, load) as encoder,
         ):
             pipeline = Pipeline(self._catalog, model.id, vectors, encoder, how.batch_size, progress)
             counts = pipeline.counts

@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from clipsearch.encoders import TextEncoder
 from clipsearch.encoders.rows import embedded_texts
 from clipsearch.errors import InvalidInput, arg
-from clipsearch.models import TextEncoder
 
 T = TypeVar("T")
 
