@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -74,12 +74,12 @@ class Space:
 
 
 class Spaces:
-    """The spaces of a catalog's models, opened again only when something was written since."""
+    """The spaces of a catalog's models, opened again only when photos were written since."""
 
     def __init__(self, folder: Path, catalog: Catalog) -> None:
         self._folder = folder
         self._catalog = catalog
-        self._version: tuple[int, ...] | None = None
+        self._version: Hashable = None
         self._spaces: dict[int, Space] = {}
 
     def of(self, model: Model) -> Space:

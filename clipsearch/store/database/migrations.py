@@ -275,3 +275,17 @@ def m012_columns(db: Database) -> None:
 def m013_runtimes_that_suit(db: Database) -> None:
     """What embeds pictures is left to the machine, unless ONNX Runtime was asked for."""
     db.execute("UPDATE models SET runtime = 'auto' WHERE runtime = 'torch'")
+
+
+@migrations()
+def m014_states(db: Database) -> None:
+    """A number that is another one after each change of photos, or of what they are found by."""
+    db.execute("ALTER TABLE library ADD COLUMN state INTEGER NOT NULL DEFAULT 0")
+    db.executescript(
+        "".join(
+            f"CREATE TRIGGER state_of_{table}_{event} AFTER {event} ON {table}"
+            " BEGIN UPDATE library SET state = random(); END;"
+            for table in ("models", "roots", "photos", "vectors", "pictures", "captions", "stores")
+            for event in ("insert", "update", "delete")
+        )
+    )
