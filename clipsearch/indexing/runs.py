@@ -19,7 +19,8 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from clipsearch.errors import ClipsearchError, InvalidInput, LibraryBusy, arg, check_number
-from clipsearch.indexing.plan import USUAL, Counts, Doubts, Plan, Ready, Target, make_plan
+from clipsearch.indexing.comparison import make_plan
+from clipsearch.indexing.plan import USUAL, Counts, Doubts, Plan, Ready, Target
 from clipsearch.indexing.report import IndexReport
 from clipsearch.indexing.targets import (
     RuleChanges,

@@ -289,3 +289,19 @@ def m014_states(db: Database) -> None:
             for event in ("insert", "update", "delete")
         )
     )
+
+
+@migrations()
+def m015_folders(db: Database) -> None:
+    """What tells folders from others, whatever they are called."""
+    db.execute(
+        """
+        CREATE TABLE folders (
+            root_id INTEGER NOT NULL REFERENCES roots (id),
+            path TEXT NOT NULL,
+            device INTEGER NOT NULL,
+            inode INTEGER NOT NULL,
+            PRIMARY KEY (root_id, path)
+        )
+        """
+    )
