@@ -114,7 +114,7 @@ class Runs:
             try:
                 self._set(settings, targets)
                 if doubts.verify:
-                    self._catalog.rebuild_words()
+                    self._catalog.mend_words()
                     self._catalog.keep_columns(anew=True)
                     self._catalog.remove_damaged_vectors()
                     self._catalog.sweep()

@@ -262,6 +262,6 @@ def _migrate(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
     migrations.apply(Database(connection, execute_plugins=False))
     connection.execute("BEGIN")
-    fulltext.rebuild(connection)
+    fulltext.mend(connection)
     connection.execute("COMMIT")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
