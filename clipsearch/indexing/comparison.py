@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Collection, Container, Iterator, Sequence
-from contextlib import contextmanager
 from typing import TypeGuard
 
 from clipsearch.errors import LARGEST
@@ -18,6 +16,7 @@ from clipsearch.photos.scanning.listing import Found
 from clipsearch.photos.scanning.names import extension_of
 from clipsearch.photos.scanning.walk import walk, walk_folders
 from clipsearch.store.catalog import Catalog, Known
+from clipsearch.store.database.collector import no_garbage_collection
 
 
 def make_plan(
@@ -36,7 +35,7 @@ def make_plan(
     walked to its end no longer shows counts as unplugged and not as gone, unless pruned or sure.
     """
     plan = Plan(targets=targets)
-    with _no_garbage_collection():
+    with no_garbage_collection():
         for target in targets:
             _Comparison(catalog, model_id, target, doubts, ready, plan).run()
         if plan.work:
@@ -47,18 +46,6 @@ def make_plan(
 def _is_number(inode: Inode | None) -> TypeGuard[Inode]:
     """Whether it is one: a few file systems have none, and some have larger ones than are kept."""
     return inode is not None and 0 < inode[1] <= LARGEST and inode[0] <= LARGEST
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Spare the collector from looking through a million tuples, again and again, for cycles."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class _Comparison:
