@@ -345,8 +345,8 @@ class Models:
         from clipsearch.encoders.rows import are_units
 
         known = self._remembered(model, texts)
-        # One that an older version kept may be none.
-        known = {text: row for text, row in known.items() if _is_unit(row)}
+        # One that an older version kept may be none, and one in a damaged file less.
+        known = {text: row for text, row in known.items() if _is_unit(row, model.dim)}
         fresh = [text for text in dict.fromkeys(texts) if text not in known]
         if fresh:
             encoder = self.texts(model)
@@ -429,12 +429,12 @@ def _identity(model: Model) -> Identity:
     return model.weights, model.preprocess
 
 
-def _is_unit(row: bytes) -> bool:
+def _is_unit(row: bytes, dim: int) -> bool:
     import numpy as np
 
     from clipsearch.encoders.rows import are_units
 
-    return bool(are_units(np.frombuffer(row, "<f4")[None])[0])
+    return len(row) == 4 * dim and bool(are_units(np.frombuffer(row, "<f4")[None])[0])
 
 
 def _loaded(spec: Spec, device: str, model: Model) -> encoders.Encoder:

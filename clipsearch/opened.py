@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from clipsearch.search.answers import Answer, Answers, Question
     from clipsearch.search.filtering.filters import FilterNames, Filters
     from clipsearch.search.labels.fitting import LabelCount
-    from clipsearch.search.labels.labelling import Labelling
+    from clipsearch.search.labels.labelling import Counts, Labelling
     from clipsearch.store.copying import Copied
     from clipsearch.store.moving import Moved
     from clipsearch.store.status import Status
@@ -79,6 +79,7 @@ class OpenIndex:
         if mounted:
             catalog.mount(mounted)
         self._own = IndexFolder(folder, catalog)
+        self._label_counts: Counts = {}
 
     @classmethod
     def open(
@@ -233,7 +234,9 @@ class OpenIndex:
         """The same index opened once more, for another thread; models are loaded once for both."""
         with explained(self.folder):
             catalog = Catalog.open(self.folder)
-            return type(self)(self.folder, catalog, self._models.on(catalog), self._mounted)
+            twin = type(self)(self.folder, catalog, self._models.on(catalog), self._mounted)
+            twin._label_counts = self._label_counts
+            return twin
 
     def is_replaced(self) -> bool:
         """Whether another index, or none, stands by now where this one was opened."""
@@ -341,7 +344,9 @@ class OpenIndex:
     def _labelling(self) -> Labelling:
         from clipsearch.search.labels.labelling import Labelling
 
-        return Labelling(self.folder, self._catalog, self._models, self._answers)
+        return Labelling(
+            self.folder, self._catalog, self._models, self._answers, self._label_counts
+        )
 
     def _selected(self, filters: Filters | None, named: FilterNames | None = None) -> Condition:
         if not (filters or named):

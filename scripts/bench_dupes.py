@@ -1,11 +1,12 @@
 """Which perceptual hash tells copies of a picture from other pictures, at what distance.
 
-Usage: python scripts/bench_dupes.py PHOTOS OTHERS [--photos-at-scale N]
+Usage: python scripts/bench_dupes.py [PHOTOS OTHERS] [--photos-at-scale N] [--alike N]
 
 Each photo below PHOTOS is copied in ways that leave it the same picture (`COPIES`) and in ways
 that do not (`FRAMINGS`), and the share of pairs within each distance is printed. The pictures
 below OTHERS are all different: what is found among them is false. ImageHash's kinds are compared
-if it is installed. Then the grouping itself is timed over a made-up catalog.
+if it is installed. Before that the grouping itself is timed over made-up catalogs: of bursts, and
+of frames that all look the same. Without folders that is all.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import io
-import resource
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -28,7 +29,8 @@ from clipsearch import encoders
 from clipsearch.photos.decoding.phash import perceptual_hash
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.presence import Seen
-from clipsearch.search.duplicates.groups import KINDS, SAME_PICTURE, find_duplicates
+from clipsearch.search.duplicates.groups import KINDS, find_duplicates
+from clipsearch.search.duplicates.pictures import SAME_PICTURE
 from clipsearch.store.catalog import Catalog, Changes, NewPhoto
 
 Change = Callable[[Image.Image], Image.Image]
@@ -219,7 +221,28 @@ def time_groups(count: int) -> None:
     rows = rng.standard_normal((count // 5 + 1, 512)).repeat(5, 0)[:count]
     rows += 0.3 * rng.standard_normal((count, 512))
     rows[9::10] = rows[8::10][: len(rows[9::10])]
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    print(grouped(hashes, rows, facts))
+
+
+def time_alike(count: int) -> None:
+    """Group frames that all look the same: of one moment, of no time, and half of them dated."""
+    rng = np.random.default_rng(0)
+    words = np.uint64(1) << rng.integers(0, 64, (count, 2), np.uint64)
+    hashes = np.bitwise_xor.reduce(words, axis=1).view(np.uint8).reshape(-1, 8)
+    rows = 1 + 0.3 * rng.standard_normal((count, 512))
+    undated = Facts(4000, 3000)
+    dated = replace(undated, taken_at="2000-01-01T00:00:00", taken_from="exif")
+    print("of one moment:", grouped(hashes, rows, lambda _: dated))
+    print("without a time:", grouped(hashes, rows, lambda _: undated))
+    half = grouped(hashes, rows, lambda number: facts(5 * number) if number % 2 else undated)
+    print("every second dated:", half)
+
+
+def grouped(hashes: np.ndarray, rows: np.ndarray, facts: Callable[[int], Facts]) -> str:
+    """What it costs to group photos with (n, 8) uint8 hashes and (n, dim) float rows."""
+    count = len(rows)
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    rng = np.random.default_rng(1)
     with tempfile.TemporaryDirectory() as place:
         catalog = Catalog.create(Path(place))
         root = catalog.add_root("/photos")
@@ -238,7 +261,7 @@ def time_groups(count: int) -> None:
         catalog.write(model.id, changes)
         catalog.close()
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            print(pool.submit(group, place).result())
+            return pool.submit(group, place).result()
 
 
 def group(place: str) -> str:
@@ -251,7 +274,7 @@ def group(place: str) -> str:
     )  # no file is there, so none is looked at
     seconds = time.monotonic() - started
     kinds = [group.kind for group in groups]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) >> 10
     return (
         f"{catalog.count_photos()} photos: {seconds:.1f} s, {kinds.count('pictures')} groups of"
         f" pictures, {kinds.count('shots')} of shots; peak of the process {peak} MB"
@@ -271,15 +294,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("others", type=Path)
+    parser.add_argument("photos", type=Path, nargs="?")
+    parser.add_argument("others", type=Path, nargs="?", help="without these only groups are timed")
     parser.add_argument("--photos-at-scale", type=int, default=200_000)
+    parser.add_argument("--alike", type=int, default=4000)
     arguments = parser.parse_args()
+    time_groups(arguments.photos_at_scale)
+    time_alike(arguments.alike)
+    if not (arguments.photos and arguments.others):
+        return
     photos, others = (
         sorted(file for file in folder.iterdir() if file.suffix in (".jpg", ".png", ".webp"))
         for folder in (arguments.photos, arguments.others)
     )
-    time_groups(arguments.photos_at_scale)
     time_cost(photos[0])
     show_pages(1000)
     compare_hashes(photos, others)

@@ -205,6 +205,43 @@ def test_what_another_process_writes_is_seen(
     reader.close()
 
 
+def test_a_version_changes_with_photos_and_not_with_what_is_remembered(
+    catalog: Catalog, model: Model, root: Root, tmp_path: Path
+) -> None:
+    reader = Catalog.open(tmp_path)
+
+    def is_another(write: Callable[[], object]) -> bool:
+        before = catalog.version()
+        assert before == reader.version()
+        write()
+        return catalog.version() != before and reader.version() == catalog.version()
+
+    def first() -> int:
+        return ids(catalog, root)["a.jpg"]
+
+    for change in (
+        lambda: embed(catalog, model, photo(root, "a.jpg")),
+        lambda: catalog.move_photos([(first(), root.id, "b.jpg")]),
+        lambda: catalog.move_photos([(ids(catalog, root)["b.jpg"], root.id, "a.jpg")]),
+        lambda: catalog.add_captions("blip", {"a.jpg": "a boat"}),
+        lambda: catalog.add_root("/others"),
+        lambda: catalog.add_model("s", "w", "p", 2, None),
+        lambda: catalog.remove_photos([first()]),
+        catalog.sweep,
+    ):
+        assert is_another(change)
+    for remember in (
+        lambda: catalog.remember(model.id, {"a boat": bytes(8)}),
+        lambda: reader.remember(model.id, {"a dog": bytes(8)}),
+        catalog.keep_columns,
+        lambda: catalog.keep_columns(anew=True),
+    ):
+        before = catalog.version()
+        remember()
+        assert catalog.version() == reader.version() == before
+    reader.close()
+
+
 # Photos and failures
 
 

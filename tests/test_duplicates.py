@@ -11,18 +11,23 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import Run, picture
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 from tiny import TinyEncoder, open_tiny
 
 from clipsearch import Group, InvalidInput, Library
 from clipsearch.photos.decoding.phash import perceptual_hash
+from clipsearch.search.duplicates import pictures
 from clipsearch.search.duplicates.groups import Kind
 from clipsearch.search.duplicates.hamming import RADIUS, near_pairs
+from clipsearch.store.catalog import PhotoFile
 from clipsearch.store.lock import write_lock
 
 PHOTOGRAPHS = ["astronaut.png", "camera.png", "chelsea.png", "coffee.png", "rocket.jpg"]
@@ -531,6 +536,54 @@ def test_near_pairs_are_those_of_a_comparison_of_all_with_all() -> None:
     given = np.concatenate([np.stack(pairs, 1) for pairs in near_pairs(values)])
     assert sorted(map(tuple, given.tolist())) == [tuple(pair) for pair in expected.tolist()]
     assert len(expected) > 500
+
+
+@given(
+    shades=st.lists(st.integers(0, 3), min_size=1, max_size=30),
+    times=st.lists(st.sampled_from([None, None, None, "10:00:00", "10:00:01"]), min_size=30),
+    seed=st.integers(0, 99),
+    portion=st.sampled_from([1, 3, 1 << 13]),
+)
+@settings(deadline=None)
+def test_the_sets_are_those_that_all_pairs_give_by_the_surest_first(
+    shades: list[int], times: list[str | None], seed: int, portion: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    count, there = len(shades), rng.random(len(shades)) < 0.9
+    words = rng.integers(0, 2**64, 4, np.uint64)[shades] ^ (
+        np.uint64(1) << rng.integers(0, 64, count, np.uint64)
+    )
+    rows = np.eye(16)[shades] + 0.15 * rng.standard_normal((count, 16))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+    files = [PhotoFile(n, f"{n}", 1, 1, 40, 30, times[n]) for n in range(count)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "_PAIRS", portion)
+        found = pictures.Pictures(
+            files,
+            {f"{n}": words[n : n + 1].tobytes() for n in range(count)},
+            lambda numbers: rows[numbers].astype(np.float32),
+            lambda numbers: there[numbers],
+        ).leaders()
+
+    cosines = rows.astype(np.float64) @ rows.T
+    pairs = [
+        (one, other)
+        for one, other in combinations(range(count), 2)
+        if (words[one] ^ words[other]).item().bit_count() <= RADIUS
+        and cosines[one, other] >= pictures.SAME_PICTURE
+        and there[one]
+        and there[other]
+    ]
+    pairs.sort(key=lambda pair: -cosines[pair])
+    # No two are as sure, for which another order would be as good.
+    assume(all(cosines[one] - cosines[other] > 3e-5 for one, other in pairwise(pairs)))
+    expected = [{n} for n in range(count)]
+    for one, other in pairs:
+        joined = expected[one] | expected[other]
+        if len({times[n] for n in joined} - {None}) < 2:
+            for number in joined:
+                expected[number] = joined
+    assert found.tolist() == [min(numbers) for numbers in expected]
 
 
 # The command line

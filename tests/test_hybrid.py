@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from unicodedata import normalize
@@ -382,13 +383,50 @@ def test_the_words_follow_the_photos(tmp_path: Path, index: Path) -> None:
         assert written(index) == {}
 
 
-def test_verify_writes_the_words_anew(library: Library, index: Path) -> None:
-    before = written(index)
-    with sqlite3.connect(index / FILE_NAME) as db:
-        db.execute("DELETE FROM words")
-    assert written(index) == {}
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM words",
+        "DELETE FROM inside",
+        "DELETE FROM words WHERE rowid % 2",
+        "UPDATE words SET title = 'a wedding' WHERE rowid = 3",
+        "UPDATE inside SET name = 'abc' WHERE rowid = 3",
+        "INSERT INTO words (rowid, title) VALUES (500, 'a wedding')",
+        "INSERT INTO inside (rowid, name) VALUES (500, 'wed')",
+        "DELETE FROM words WHERE rowid = 2; INSERT INTO inside (rowid, name) VALUES (50, 'wed')",
+        "UPDATE words_content SET c1 = 'a wedding' WHERE id = 3",  # past what it is searched by
+        "DELETE FROM words_data WHERE id > 10",
+        "DELETE FROM inside_idx; DELETE FROM inside_data WHERE id > 10",
+    ],
+)
+def test_verify_mends_the_words(library: Library, index: Path, damage: str) -> None:
+    def all_words() -> list[list[tuple[object, ...]]]:
+        with closing(sqlite3.connect(index / FILE_NAME)) as db:
+            return [
+                db.execute(f"SELECT rowid, * FROM {it} ORDER BY rowid").fetchall()
+                for it in ("words", "inside WHERE name IS NOT NULL")
+            ]
+
+    before, found = all_words(), [hit.id for hit in library.query('"trip"', hybrid=True)]
+    with closing(sqlite3.connect(index / FILE_NAME)) as db, db:
+        db.executescript(damage)
     library.index(verify=True)
-    assert written(index) == before
+    assert all_words() == before
+    assert [hit.id for hit in library.query('"trip"', hybrid=True)] == found != []
+    assert library.query('"wedding"', hybrid=True) == []
+
+
+def test_verify_writes_no_words_that_are_as_they_are_to_be(library: Library, index: Path) -> None:
+    def segments() -> list[tuple[object, ...]]:
+        with closing(sqlite3.connect(index / FILE_NAME)) as db:
+            return db.execute(
+                "SELECT * FROM words_data UNION ALL SELECT * FROM inside_data"
+            ).fetchall()
+
+    library.index(verify=True)
+    before = segments()
+    library.index(verify=True)
+    assert segments() == before
 
 
 def test_an_older_index_gets_its_words_when_it_is_opened(library: Library, index: Path) -> None:

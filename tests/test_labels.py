@@ -309,6 +309,26 @@ def test_what_is_remembered_may_be_damaged_or_cut_short(
         assert again.count_labels(labels=LABELS) == before
 
 
+def test_usual_labels_are_counted_again_once_photos_have_changed(
+    library: Library, photos: Path, index: Path
+) -> None:
+    assert library.counted_labels() == []  # they are not embedded yet
+    library.count_labels()
+    first = library.counted_labels()
+    assert sum(it.photos for it in first) == 12
+    for rows in (index / "vectors").glob("*.f16"):  # nobody looks at them meanwhile
+        rows.unlink()
+    with library.twin() as twin:  # as another thread of a server has it
+        assert library.counted_labels() == twin.counted_labels() == first
+        assert list((index / "vectors").glob("*.f16")) == []
+        library.forget(photos / "00.jpg")
+        for one in (twin, library):
+            assert sum(it.photos for it in one.counted_labels()) == 11
+            assert [it.label for it in one.counted_labels(2)] == [
+                it.label for it in one.counted_labels()[:2]
+            ]
+
+
 def test_what_another_model_remembered_is_not_believed(
     library: Library, photos: Path, index: Path, tmp_path: Path
 ) -> None:

@@ -15,7 +15,8 @@ from conftest import picture
 
 from clipsearch import IndexReport, InvalidInput, Library
 from clipsearch.encoders import Encoder, load, parse_spec
-from clipsearch.indexing.plan import Doubts, Plan, make_plan
+from clipsearch.indexing.comparison import make_plan
+from clipsearch.indexing.plan import Doubts, Plan
 from clipsearch.indexing.targets import choose_targets
 from clipsearch.photos.scanning.rules import IGNORE_FILE
 from clipsearch.store.catalog import Catalog

@@ -7,11 +7,13 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import Run
+from tiny import open_tiny
 
 from clipsearch import Library, encoders
 from clipsearch.encoders import Encoder
@@ -140,3 +142,30 @@ def test_a_question_is_remembered_and_asked_of_no_model_again(
         texts = {text for (text,) in db.execute("SELECT text FROM questions")}
         assert texts == {"a red boat", "a blue boat", *NEUTRAL}
     db.close()
+
+
+def test_to_remember_a_question_opens_nothing_anew(photos: Path, tmp_path: Path) -> None:
+    with open_tiny(tmp_path / "index") as first:
+        first.index([photos])
+    with open_tiny(tmp_path / "index") as library, open_tiny(tmp_path / "index") as other:
+        for one in (library, other):
+            one.query("a boat")
+        shutil.rmtree(tmp_path / "index" / "vectors")  # what is open finds them still
+        for one in (library, other, library, other):
+            assert one.query(f"a boat on {id(one)}")
+        assert not (tmp_path / "index" / "vectors").exists()
+        library.forget(photos / "00.jpg")
+        assert len(other.query("a boat", k=99)) == 11
+        assert (tmp_path / "index" / "vectors").exists()
+
+
+@pytest.mark.parametrize("damage", ["x''", "substr(vector, 1, 31)", "zeroblob(64)", "'text'"])
+def test_a_question_that_is_remembered_may_be_damaged_or_cut_short(
+    photos: Path, tmp_path: Path, damage: str
+) -> None:
+    with open_tiny(tmp_path / "index") as library:
+        library.index([photos])
+        before = library.query("a boat")
+        with closing(sqlite3.connect(tmp_path / "index" / "catalog.db")) as db, db:
+            db.execute(f"UPDATE questions SET vector = {damage}")
+        assert library.query("a boat") == before

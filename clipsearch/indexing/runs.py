@@ -19,7 +19,8 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from clipsearch.errors import ClipsearchError, InvalidInput, LibraryBusy, arg, check_number
-from clipsearch.indexing.plan import USUAL, Counts, Doubts, Plan, Ready, Target, make_plan
+from clipsearch.indexing.comparison import make_plan
+from clipsearch.indexing.plan import USUAL, Counts, Doubts, Plan, Ready, Target
 from clipsearch.indexing.report import IndexReport
 from clipsearch.indexing.targets import (
     RuleChanges,
@@ -113,7 +114,7 @@ class Runs:
             try:
                 self._set(settings, targets)
                 if doubts.verify:
-                    self._catalog.rebuild_words()
+                    self._catalog.mend_words()
                     self._catalog.keep_columns(anew=True)
                     self._catalog.remove_damaged_vectors()
                     self._catalog.sweep()

@@ -129,9 +129,11 @@ def change_rules(catalog: Catalog, targets: Sequence[Target], changes: RuleChang
 
 
 def settle(catalog: Catalog, plan: Plan) -> None:
-    """Write what a plan knows without reading a file: what moved, and where file systems meet."""
+    """Write what a plan knows without reading a file: what moved, and which folders there are."""
     for root_id, seams in plan.seams.items():
         catalog.set_seams(root_id, seams)
+    for folders in plan.folders:
+        catalog.set_folders(*folders)
     if plan.moves:
         catalog.remove_failures((item.root.id, item.found.path) for _, item in plan.moves)
         catalog.move_photos(

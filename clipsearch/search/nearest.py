@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ from clipsearch.search.relevance import (
 from clipsearch.search.results import Hit
 from clipsearch.store.catalog import Catalog, Model, PhotoRow
 from clipsearch.store.conditions import EVERYTHING, Condition
+from clipsearch.store.database.collector import no_garbage_collection
 from clipsearch.store.moving import to_search
 from clipsearch.store.presence import Presence
 from clipsearch.store.vectors.matches import Matches
@@ -74,12 +76,12 @@ class Space:
 
 
 class Spaces:
-    """The spaces of a catalog's models, opened again only when something was written since."""
+    """The spaces of a catalog's models, opened again only when photos were written since."""
 
     def __init__(self, folder: Path, catalog: Catalog) -> None:
         self._folder = folder
         self._catalog = catalog
-        self._version: tuple[int, ...] | None = None
+        self._version: Hashable = None
         self._spaces: dict[int, Space] = {}
 
     def of(self, model: Model) -> Space:
@@ -116,7 +118,8 @@ def nearest_photos(
     reach = sys.maxsize if k is None else k + 1  # one for the photo left out
     while True:
         matches = first or space.vectors.search(query, reach, within, exact)
-        hits = list(_hits(catalog, matches, judge, selection or EVERYTHING, leave_out))
+        with no_garbage_collection() if len(matches.ids) > _ROWS else nullcontext():
+            hits = list(_hits(catalog, matches, judge, selection or EVERYTHING, leave_out))
         # Vectors of photos that are gone may still be in the file: look further then.
         if k is None or len(hits) >= k or len(matches.ids) < reach:
             return hits[:k]
@@ -141,7 +144,8 @@ def _hits(
         photos = catalog.photos_of_vectors(some.ids.tolist(), selection)
         columns = (some.ids, some.scores, judge(some.scores))
         for id, score, worth in zip(*(column.tolist() for column in columns), strict=True):
-            for photo in presence.last(photos.get(id, ()), _path_of):
+            alike = photos.get(id, ())
+            for photo in alike if len(alike) < 2 else presence.last(alike, _path_of):
                 if leave_out is None or not leave_out(photo):
                     path, there = photo_path(photo.path), presence.of(photo.path)
                     yield Hit(path, score, photo.id, photo.facts, worth, there)

@@ -28,9 +28,18 @@ class Presence:
         self._catalog = catalog
         self._roots = catalog.roots()
         self._places: dict[Root, list[tuple[str, bool | None]]] = {}
+        self._folders: dict[str, bool | None] = {}  # what is so of all that lies right in them
 
     def of(self, path: str) -> bool:
         """Whether a photo, by its absolute path or URL, is there."""
+        folder = path[: path.rfind("/") + 1]
+        if folder not in self._folders:
+            self._folders[folder] = self._is_there(path)
+        there = self._folders[folder]
+        return os.path.exists(path) if there is None else there
+
+    def _is_there(self, path: str) -> bool | None:
+        """Whether what lies in a photo's folder is there; None where each file is looked for."""
         root = root_of(path, self._roots)
         if root is None or is_url(root.path):
             return True
@@ -38,7 +47,7 @@ class Presence:
             self._places[root] = list(self._look(root))
         for folder, there in self._places[root]:
             if is_below(path, folder):
-                return os.path.exists(path) if there is None else there
+                return there
         return True
 
     def last(self, photos: Iterable[T], path_of: Callable[[T], str]) -> list[T]:

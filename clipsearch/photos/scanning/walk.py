@@ -64,16 +64,27 @@ def walk_folders(
     on_passed_over: OnPassedOver | None = None,
     inner: FolderRules | None = None,
     on_seam: Callable[[str], None] = lambda folder: None,
+    on_folder: Callable[[str, Inode], None] = lambda folder, inode: None,
 ) -> Iterator[list[Found]]:
     """`walk`, giving the photos of each folder together; not `deep`, only of the folder `below`.
 
     `on_passed_over` gets the path below the root of each picture of a kind that is not read. In
     folders that have `inner` rules, a photo has to satisfy those too. A folder that lies on
-    another device than the one above it goes to `on_seam` with its path below the root.
+    another device than the one above it goes to `on_seam` with its path below the root, and each
+    folder of this machine to `on_folder` before what is in it.
     """
     walking = _RemoteWalk if is_url(root) else _Walk
     return walking(
-        root, below, on_error, rules, elsewhere, deep, on_passed_over, inner or {}, on_seam
+        root,
+        below,
+        on_error,
+        rules,
+        elsewhere,
+        deep,
+        on_passed_over,
+        inner or {},
+        on_seam,
+        on_folder,
     ).folders()
 
 
@@ -106,6 +117,7 @@ class _Walk:
         on_passed_over: OnPassedOver | None,
         inner: FolderRules,
         on_seam: Callable[[str], None],
+        on_folder: Callable[[str, Inode], None],
     ) -> None:
         self._root = root
         self._below = below
@@ -116,6 +128,7 @@ class _Walk:
         self._rules = Rules().narrowed("", rules or ScanRules(raw_too=True))
         self._inner = inner
         self._on_seam = on_seam
+        self._on_folder = on_folder
         # An explicit stack: a tree may be deeper than Python's recursion limit.
         self._pending: list[_Folder] = []
         # Only where links are followed:
@@ -181,9 +194,11 @@ class _Walk:
             os.close(descriptor)
 
     def _on_device(self, folder: _Folder, opened: str | int) -> Listing:
-        device = os.stat(opened).st_dev
+        stat = os.stat(opened)
+        device = stat.st_dev
         if folder.device is not None and device != folder.device:
             self._on_seam(folder.path)
+        self._on_folder(folder.path, (device, stat.st_ino))
         listing = list_folder(opened, folder.prefix, folder.rules.follow_links, self._on_error)
         return listing._replace(device=device)
 

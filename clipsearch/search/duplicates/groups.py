@@ -11,6 +11,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -24,7 +25,9 @@ from clipsearch.photos.files.opening import Place
 from clipsearch.photos.files.presence import Looker, Seen
 from clipsearch.photos.files.urls import PhotoPath, photo_path
 from clipsearch.progress import Progress
-from clipsearch.search.duplicates.hamming import Pairs, near_pairs
+from clipsearch.search.duplicates.hamming import Pairs
+from clipsearch.search.duplicates.pictures import Pictures, embeddings
+from clipsearch.search.duplicates.sets import NO_MARK, Sets
 from clipsearch.store.catalog import Catalog, Model, PhotoFile, PhotoRow
 
 log = logging.getLogger("clipsearch")
@@ -32,13 +35,9 @@ log = logging.getLogger("clipsearch")
 Kind = Literal["bytes", "pictures", "shots"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-# Each was chosen by measurement: see docs/benchmarks.md.
-SAME_SHAPE = 0.03  # of two copies, the width by the height differs by this share at most
-SAME_PICTURE = 0.6  # least cosine of two copies' embeddings; their hashes say most
-SIMILAR_SHOT = 0.9  # least cosine of two shots' embeddings
+SIMILAR_SHOT = 0.9  # least cosine of two shots' embeddings, by measurement: docs/benchmarks.md
 
 _BLOCK = 1024  # shots whose embeddings are compared at once with those that follow
-_PAIRS = 4096  # pairs whose embeddings are compared at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +184,9 @@ class _Disk:
 
     def are_there(self, files: Sequence[PhotoFile], numbers: np.ndarray) -> np.ndarray:
         """Whether the content of each of some of `files`, by their numbers, is there."""
-        return np.array([bool(self.files_of(files[at].digest)) for at in numbers.tolist()], bool)
+        different, places = np.unique(numbers, return_inverse=True)
+        there = [bool(self.files_of(files[at].digest)) for at in different.tolist()]
+        return np.array(there, bool)[places]
 
     def tell(self) -> None:
         """Say what was left out, and why."""
@@ -249,47 +250,11 @@ def _pictures(
     hashed = [file for file in files if hashes.get(file.digest)]
     if not hashed:
         return [[file] for file in files]
-    words = np.frombuffer(b"".join(hashes[file.digest] for file in hashed), np.uint64)
-    found = list(_copies(catalog, model, hashed, words))
-    one, other, cosines = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    there = disk.are_there(hashed, one) & disk.are_there(hashed, other)
-    one, other, cosines = one[there], other[there], cosines[there]
-    nearest = np.argsort(-cosines, kind="stable")
-    sets = _joined(hashed, [(one[nearest], other[nearest])], [file.taken for file in hashed])
-    return sets + [[file] for file in files if not hashes.get(file.digest)]
-
-
-def _copies(
-    catalog: Catalog, model: Model, files: Sequence[PhotoFile], hashes: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """The pairs of files, by their numbers, that may show one picture, and their cosines."""
-    shapes = np.log([(file.width or 1) / (file.height or 1) for file in files])
-    taken = np.array([file.taken or "NaT" for file in files], "datetime64[s]")
-    for one, other in near_pairs(hashes):
-        alike = np.abs(shapes[one] - shapes[other]) <= SAME_SHAPE
-        # Two exposures are two pictures, however alike. No time differs from none.
-        apart = np.abs(taken[one] - taken[other]) > np.timedelta64(0)
-        one, other = one[alike & ~apart], other[alike & ~apart]
-        cosines = _cosines(catalog, model, files, one, other)
-        sure = cosines >= SAME_PICTURE
-        yield one[sure], other[sure], cosines[sure]
-
-
-def _cosines(
-    catalog: Catalog,
-    model: Model,
-    files: Sequence[PhotoFile],
-    one: np.ndarray,
-    other: np.ndarray,
-) -> np.ndarray:
-    """The cosines, (n,) float32, of the embeddings of pairs of files, by their numbers."""
-    cosines = np.empty(len(one), np.float32)
-    for start in range(0, len(one), _PAIRS):
-        some = slice(start, start + _PAIRS)
-        left = _vectors(catalog, model, [files[at] for at in one[some]])
-        right = _vectors(catalog, model, [files[at] for at in other[some]])
-        cosines[some] = np.einsum("nd,nd->n", left, right)
-    return cosines
+    same = Pictures(
+        hashed, hashes, partial(embeddings, catalog, model, hashed), partial(disk.are_there, hashed)
+    )
+    plain = [[file] for file in files if not hashes.get(file.digest)]
+    return _grouped(hashed, same.leaders()) + plain
 
 
 def _shots(
@@ -308,62 +273,43 @@ def _shots(
     dated.sort()  # this form of times sorts as the times do
     files = [file for _, file in dated]
     times = np.array([taken for taken, _ in dated], "datetime64[s]").astype(np.int64)
-    pairs = (
-        (one[there], other[there])
-        for one, other in _similar(catalog, model, files, times, within)
-        if len(there := np.flatnonzero(disk.are_there(files, one) & disk.are_there(files, other)))
-    )
-    return _joined(files, pairs, [None] * len(files))
+    sets = Sets(np.full(len(files), NO_MARK))
+    for one, other in _similar(catalog, model, files, times, within, sets):
+        there = disk.are_there(files, one) & disk.are_there(files, other)
+        sets.join(one[there], other[there])
+    return _grouped(files, sets.leaders(np.arange(len(files))))
 
 
 def _similar(
-    catalog: Catalog, model: Model, files: Sequence[PhotoFile], times: np.ndarray, within: float
+    catalog: Catalog,
+    model: Model,
+    files: Sequence[PhotoFile],
+    times: np.ndarray,
+    within: float,
+    sets: Sets,
 ) -> Iterator[Pairs]:
-    """The pairs of similar shots, by their numbers; `times` are (n,) int64 seconds, ascending."""
+    """The pairs of similar shots that are in two `sets`, by their numbers.
+
+    `times` are (n,) int64 seconds, ascending.
+    """
     for start in range(0, len(files), _BLOCK):
         stop = min(start + _BLOCK, len(files))
         end = int(np.searchsorted(times, times[stop - 1] + within, "right"))
-        rows = _vectors(catalog, model, files[start:end])
+        rows = embeddings(catalog, model, files, np.arange(start, end))
         for step in range(1, end - start):
             later, earlier = times[start + step : stop + step], times[start:stop]
             close = np.flatnonzero(later - earlier[: len(later)] <= within)
             if not len(close):  # nor is any further on
                 break
+            close = close[sets.can_join(close + start, close + start + step)]
             cosines = np.einsum("nd,nd->n", rows[close], rows[close + step])
             similar = close[cosines >= SIMILAR_SHOT] + start
             yield similar, similar + step
 
 
-def _vectors(catalog: Catalog, model: Model, files: Sequence[PhotoFile]) -> np.ndarray:
-    """The files' embeddings, (n, dim) float32, unit rows; zeros for what has none."""
-    digests = [file.digest for file in files]
-    rows = catalog.vectors_of(model.id, digests)
-    none = bytes(2 * model.dim)
-    content = b"".join(rows.get(digest, none) for digest in digests)
-    return np.frombuffer(content, "<f2").reshape(-1, model.dim).astype(np.float32)
-
-
-def _joined(
-    files: Sequence[PhotoFile], pairs: Iterable[Pairs], taken: Sequence[str | None]
-) -> list[list[PhotoFile]]:
-    """The files in sets that pairs of their numbers hold together, their order kept.
-
-    The pairs are taken as they come; one that would bring two times `taken` together is not.
-    """
-    leaders, times = list(range(len(files))), list(taken)
-
-    def leader(number: int) -> int:
-        while leaders[number] != number:
-            leaders[number] = number = leaders[leaders[number]]
-        return number
-
-    for some, others in pairs:
-        for one, other in zip(some.tolist(), others.tolist(), strict=True):
-            first, last = sorted((leader(one), leader(other)))
-            if first != last and len({times[first], times[last]} - {None}) < 2:
-                leaders[last] = first
-                times[first] = times[first] or times[last]
+def _grouped(files: Sequence[PhotoFile], leaders: np.ndarray) -> list[list[PhotoFile]]:
+    """The files in sets, each by its leader, (n,) int64; their order kept."""
     sets: dict[int, list[PhotoFile]] = defaultdict(list)
-    for number, file in enumerate(files):
-        sets[leader(number)].append(file)
+    for leader, file in zip(leaders.tolist(), files, strict=True):
+        sets[leader].append(file)
     return list(sets.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from clipsearch.models import Models
 
 
+Counts = dict[Hashable, list[LabelCount]]  # by what they are true of
+
+
 class _Ready(NamedTuple):
     """The labels that are meant, and what embeds them for the model that is meant."""
 
@@ -47,8 +50,12 @@ class _Ready(NamedTuple):
 class Labelling:
     """Says which labels fit the photos of one index."""
 
-    def __init__(self, folder: Path, catalog: Catalog, models: Models, answers: Answers) -> None:
+    def __init__(
+        self, folder: Path, catalog: Catalog, models: Models, answers: Answers, counts: Counts
+    ) -> None:
+        """`counts` is what was counted last, also by other openings of the index."""
         self._folder = folder
+        self._counts = counts
         self._catalog = catalog
         self._models = models
         self._answers = answers
@@ -84,11 +91,19 @@ class Labelling:
         return photos_labelled(self._catalog, ready.model, vectors, *ready[1:], label, folder, k)
 
     def counted(self, k: int) -> list[LabelCount]:
-        """As `count` for all photos and the usual labels; none if that takes a model."""
+        """As `count` for all photos and the usual labels; none if that takes a model.
+
+        They are counted again only when photos have changed; an example may be away by then.
+        """
         ready = self._ready(None, k, None)
         if not ready or not are_embedded(ready.labels, self._file(ready.model), ready.model):
             return []
-        return self._count(ready, None, k)
+        key = self._catalog.version(), ready.model.id, k
+        if (counts := self._counts.get(key)) is None:
+            counts = self._count(ready, None, k)
+            self._counts.clear()
+            self._counts[key] = counts
+        return list(counts)
 
     def _count(self, ready: _Ready, folder: StrPath | None, k: int) -> list[LabelCount]:
         vectors = to_search(self._folder, self._catalog, ready.model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -36,14 +36,13 @@ class Connection:
         """With `far`, a folder on a network file system, it is read until `open_to_write`."""
         self._far = far
         self._mounts: Mapping[str, str] | None = None
-        self._openings = 0
         self._is_asked = False
-        self._columns: tuple[tuple[int, ...], Columns | None] | None = None  # and of what version
+        self._columns: tuple[Hashable, Columns] | None = None  # and of what version
         self._take(reading)
 
     def _take(self, reading: Reading) -> None:
         self._reading, self._db = reading, reading.connection
-        self._openings += 1
+        self._opening = object()
         add_functions(self._db)
         self.origin: Origin | None = file.origin(self._db)
         self.is_read_only = False
@@ -208,8 +207,10 @@ class Connection:
         with nullcontext() if self._db.in_transaction else self.snapshot():
             version = self.version()
             if self._columns is None or self._columns[0] != version:
-                self._columns = version, self._columns_now()
-            yield self._columns[1]
+                now = self._columns_now()
+                # Where they are missing another may keep them, which is no other version.
+                self._columns = (version, now) if now else None
+            yield self._columns[1] if self._columns else None
 
     def _columns_now(self) -> Columns | None:
         # Late, since a run with nothing to do needs no NumPy.
@@ -247,10 +248,21 @@ class Connection:
         finally:
             self._db.execute(f"PRAGMA busy_timeout = {patience}")
 
-    def version(self) -> tuple[int, ...]:
-        """Another value whenever something was written since, by anybody."""
-        (others,) = self._db.execute("PRAGMA data_version").fetchone()
-        return self._openings, int(others), self._db.total_changes
+    def version(self) -> Hashable:
+        """Another value whenever photos, or what they are found by, were written since, by anybody.
+
+        To remember a question, or to keep columns, makes it no other. All connections to one
+        state have the same.
+        """
+        try:
+            (state,) = self._db.execute("SELECT state FROM library").fetchone()
+        except sqlite3.OperationalError as error:
+            if "no such column" not in str(error):
+                raise
+            # A catalog of an older clipsearch that may not be written to: anything that changes.
+            (others,) = self._db.execute("PRAGMA data_version").fetchone()
+            return self._opening, int(others), self._db.total_changes
+        return int(state)
 
     def check(self) -> list[str]:
         """What SQLite finds wrong with the file, a line each; the whole of it is read."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
+from clipsearch.photos.files.inode import Inode
 from clipsearch.photos.files.urls import is_below, path_below
 from clipsearch.photos.scanning.rules import ScanRules
 from clipsearch.store.catalog.connection import Connection
@@ -37,7 +39,7 @@ class Roots(Connection):
             self._delete_root(root_id)
 
     def _delete_root(self, root_id: int) -> None:
-        for table in ("failures", "excluded", "seams", "folder_rules"):
+        for table in ("failures", "excluded", "seams", "folder_rules", "folders"):
             self._db.execute(f"DELETE FROM {table} WHERE root_id = ?", (root_id,))
         self._db.execute("DELETE FROM roots WHERE id = ?", (root_id,))
 
@@ -46,7 +48,7 @@ class Roots(Connection):
         if not self.seams(old.id):  # whatever it lies on, it need not be there now
             self._set_seams(old.id, {"": frozenset({""})})
         self._take_along(old, root, folder)
-        for table in ("photos", "failures", "excluded", "seams", "folder_rules"):
+        for table in ("photos", "failures", "excluded", "seams", "folder_rules", "folders"):
             rows = self._db.execute(
                 f"SELECT rowid, path FROM {table} WHERE root_id = ?", (old.id,)
             ).fetchall()
@@ -133,6 +135,23 @@ class Roots(Connection):
             "INSERT INTO seams VALUES (?, ?, ?)",
             [(root_id, to_db(path), volume) for path, all in seams.items() for volume in all],
         )
+
+    def folders(self, root_id: int) -> dict[str, Inode]:
+        """The inodes that folders of a root had when they last showed photos."""
+        rows = self._db.execute(
+            "SELECT path, device, inode FROM folders WHERE root_id = ?", (root_id,)
+        )
+        return {from_db(path): (device, inode) for path, device, inode in rows}
+
+    def set_folders(self, root_id: int, shown: Mapping[str, Inode], gone: Iterable[str]) -> None:
+        """Remember the inodes of folders of a root, and forget those of others."""
+        rows = [(root_id, to_db(path), *inode) for path, inode in shown.items()]
+        with self.transaction():
+            self._db.executemany("INSERT OR REPLACE INTO folders VALUES (?, ?, ?, ?)", rows)
+            self._db.executemany(
+                "DELETE FROM folders WHERE root_id = ? AND path = ?",
+                [(root_id, to_db(path)) for path in gone],
+            )
 
     def exclusions(self, root_id: int) -> set[str]:
         """Paths below a root that were forgotten by hand and are not to come back."""

@@ -79,10 +79,10 @@ class Words(Connection):
         written = "SELECT 1 FROM words WHERE words MATCH ? LIMIT 1"
         return bool(wanted and self._db.execute(written, (wanted,)).fetchone())
 
-    def rebuild_words(self) -> None:
-        """Write the full-text table anew."""
+    def mend_words(self) -> None:
+        """Have the full-text tables as they are to be, whatever was written by others."""
         with self.transaction():
-            fulltext.rebuild(self._db)
+            fulltext.mend(self._db)
 
 
 _HAS_PHOTO = "EXISTS (SELECT 1 FROM photos WHERE photos.digest = captions.digest)"

@@ -38,7 +38,8 @@ class Writing(Connection):
             self._db.executemany(WRITE_PICTURE, changes.pictures)
             departed.note(self._db, FACT_NAMES, _WRITTEN_OVER, _written_over(changes.photos))
             # A photo may take the place of another, of which the words would stay.
-            fulltext.remove(self._db, _PHOTO_AT, done)
+            others = [(*at, photo.id) for at, photo in zip(done, changes.photos, strict=True)]
+            fulltext.remove(self._db, f"{_PHOTO_AT} AND id IS NOT ?", others)
             self._db.executemany(WRITE_PHOTO, [photo_values(photo) for photo in changes.photos])
             fulltext.renew(self._db, f"id IN ({_PHOTO_AT})", done)
             self._delete_photos(changes.dropped)

@@ -30,6 +30,11 @@ _SELECT = (
     " (SELECT group_concat(text, ' ') FROM captions WHERE captions.digest = photos.digest)"
     " FROM photos"
 )
+_SELECT_HELD = (
+    "SELECT words.rowid, path, title, caption, keywords, generated, parts, name"
+    " FROM words LEFT JOIN inside ON inside.rowid = words.rowid"
+    " WHERE words.rowid IN (SELECT value FROM json_each(?))"
+)
 _INSERT = (
     "INSERT OR REPLACE INTO words (rowid, path, title, caption, keywords, generated, parts)"
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -41,11 +46,24 @@ _INSERT_INSIDE = "INSERT OR REPLACE INTO inside (rowid, name) VALUES (?, ?)"
 _POSSESSIVE = re.compile(r"(?<=\w)['\u2019]s$", re.IGNORECASE)
 
 
-def rebuild(connection: sqlite3.Connection) -> None:
-    """Write the tables anew, for all photos."""
-    connection.execute("DELETE FROM words")
-    connection.execute("DELETE FROM inside")
+def mend(connection: sqlite3.Connection) -> None:
+    """Write what in the tables is not as it is to be."""
+    for table in ("words", "inside"):
+        if not _is_sound(connection, table):
+            connection.execute(f"INSERT INTO {table} ({table}) VALUES ('rebuild')")
+        connection.execute(f"DELETE FROM {table} WHERE rowid NOT IN (SELECT id FROM photos)")
     _write(connection, connection.execute(_SELECT))
+
+
+def _is_sound(connection: sqlite3.Connection, table: str) -> bool:
+    """Whether what a table is searched by fits what it holds."""
+    try:
+        connection.execute(f"INSERT INTO {table} ({table}) VALUES ('integrity-check')")
+    except sqlite3.DatabaseError as error:
+        if (error.sqlite_errorcode & 0xFF) != sqlite3.SQLITE_CORRUPT:
+            raise
+        return False
+    return True
 
 
 def renew(
@@ -126,11 +144,19 @@ def _has_inside(connection: sqlite3.Connection) -> bool:
     return connection.execute(named).fetchone() is not None
 
 
-def _write(connection: sqlite3.Connection, rows: Iterator[tuple[Any, ...]]) -> None:
-    while some := list(islice(rows, _AT_A_TIME)):
-        words = list(_as_words(some))
-        connection.executemany(_INSERT, words)
-        connection.executemany(_INSERT_INSIDE, [(id, grams(name)) for id, name, *_ in words])
+def _write(connection: sqlite3.Connection, photos: Iterator[tuple[Any, ...]]) -> None:
+    """Have the words of photos as they are to be; what is so already is not written."""
+    while some := list(islice(photos, _AT_A_TIME)):
+        ids = json.dumps([id for id, *_ in some])
+        held = {row[0]: row for row in connection.execute(_SELECT_HELD, (ids,))}
+        rows = [row for row in _as_rows(some) if held.get(row[0]) != row]
+        connection.executemany(_INSERT, [row[:-1] for row in rows])
+        connection.executemany(_INSERT_INSIDE, [(row[0], row[-1]) for row in rows])
+
+
+def _as_rows(photos: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """What both tables are to hold of photos: id, the columns of `words`, and what is inside."""
+    return [(*words, grams(words[1])) for words in _as_words(photos)]
 
 
 def _as_words(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:

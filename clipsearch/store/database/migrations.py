@@ -275,3 +275,33 @@ def m012_columns(db: Database) -> None:
 def m013_runtimes_that_suit(db: Database) -> None:
     """What embeds pictures is left to the machine, unless ONNX Runtime was asked for."""
     db.execute("UPDATE models SET runtime = 'auto' WHERE runtime = 'torch'")
+
+
+@migrations()
+def m014_states(db: Database) -> None:
+    """A number that is another one after each change of photos, or of what they are found by."""
+    db.execute("ALTER TABLE library ADD COLUMN state INTEGER NOT NULL DEFAULT 0")
+    db.executescript(
+        "".join(
+            f"CREATE TRIGGER state_of_{table}_{event} AFTER {event} ON {table}"
+            " BEGIN UPDATE library SET state = random(); END;"
+            for table in ("models", "roots", "photos", "vectors", "pictures", "captions", "stores")
+            for event in ("insert", "update", "delete")
+        )
+    )
+
+
+@migrations()
+def m015_folders(db: Database) -> None:
+    """What tells folders from others, whatever they are called."""
+    db.execute(
+        """
+        CREATE TABLE folders (
+            root_id INTEGER NOT NULL REFERENCES roots (id),
+            path TEXT NOT NULL,
+            device INTEGER NOT NULL,
+            inode INTEGER NOT NULL,
+            PRIMARY KEY (root_id, path)
+        )
+        """
+    )
