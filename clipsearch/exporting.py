@@ -30,7 +30,7 @@ def export_towers(
     lacking = [
         model
         for model in catalog.models()
-        if not _has_texts(model)
+        if not models.has_texts(model)
         or len(catalog.answered(model.id, texts)) < len(texts)
         or _lacks_images(models, model)
     ]
@@ -46,25 +46,14 @@ def export_towers(
 
 def _export(models: Models, model: Model, texts: Sequence[str], step: Callable[[], None]) -> None:
     step()
-    if not _has_texts(model):
-        from clipsearch.encoders.onnx.text_export import export_texts
-
-        encoder = models.encoder(model)
-        step()
-        export_texts(encoder, step)
+    if not models.has_texts(model):
+        models.export_texts(model, step)
     models.embed_neutral(model, texts)
     if _lacks_images(models, model):
         from clipsearch.encoders.onnx.export import try_export
 
         step()
         try_export(models.spec_of(model), models.encoder(model))
-
-
-def _has_texts(model: Model) -> bool:
-    """Whether it was tried to export the text tower."""
-    from clipsearch.encoders.onnx.texts import folder_of
-
-    return folder_of(model.weights, model.preprocess).is_dir()
 
 
 def _lacks_images(models: Models, model: Model) -> bool:

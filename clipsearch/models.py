@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,17 +13,20 @@ from typing import TYPE_CHECKING, Protocol
 
 from clipsearch import encoders
 from clipsearch.encoders.choice import MANY, Choice, choose
-from clipsearch.encoders.spec import Spec, family_of, parse_spec, sha256_of, weights_in
+from clipsearch.encoders.spec import INT8, Spec, family_of, parse_spec, sha256_of, weights_in
 from clipsearch.errors import InvalidInput, ModelError, ModelMismatch, WeightsUnavailable, arg
 from clipsearch.store.catalog import Catalog, Model
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from clipsearch.encoders.onnx.encoder import OnnxEncoder
+
 log = logging.getLogger("clipsearch")
 
 Identity = tuple[str, str]  # of a model: its weights and how pictures are prepared for it
 RUNTIMES = ("auto", "torch", "onnx")
+PRECISIONS = ("fp32", "int8")
 MOST_RECENT = 500  # texts; 2 KB each at 512 dimensions
 
 
@@ -68,6 +72,7 @@ class Models:
         self._texts: dict[Identity, TextEncoder] = {}
         self._loading = threading.RLock()
         self._runtime = "auto"  # of a model that is added
+        self._first: tuple[Spec, encoders.Encoder, str | None] | None = None  # loaded to be added
         self._told: set[str] = set()  # models of which it was said what runs them
         # What was asked lately, in a process that stays; None in one that writes it down.
         self._recent: dict[tuple[Identity, str], bytes] | None = None
@@ -122,9 +127,10 @@ class Models:
         if runtime not in RUNTIMES:
             raise InvalidInput(f"{arg('runtime')} is auto, torch or onnx, not {runtime!r}")
         held = [model for model in self.to_index() if model]
-        specs = [parse_spec(model.spec) for model in held]
-        if runtime == "torch" and any(it.family == "onnx" for it in specs):
-            raise InvalidInput("a model that was exported to ONNX cannot be run by torch")
+        if runtime == "torch" and any(family_of(model.spec) == "onnx" for model in held):
+            raise InvalidInput(
+                "a model that was exported to ONNX, or is in 8 bits, cannot be run by torch"
+            )
         self._runtime = runtime
         for model in held:
             if runtime == "onnx":
@@ -132,6 +138,98 @@ class Models:
             else:
                 self._encoders.pop(_identity(model), None)
             self._catalog.set_runtime(model.id, runtime)
+
+    def in_precision(self, precision: str) -> bool:
+        """From now on mean the model in full, "fp32", or in 8 bits, "int8".
+
+        Gives whether that in 8 bits has to be made first, of `exact`, and then to be taken.
+
+        Raises:
+            InvalidInput: neither of these.
+        """
+        if precision not in PRECISIONS:
+            raise InvalidInput(f"{arg('precision')} is fp32 or int8, not {precision!r}")
+        main = self._known(self._wanted)
+        wanted = self._wanted or (parse_spec(main.spec) if main else None)
+        self._wanted = replace(wanted, is_int8=False) if wanted else None
+        if precision == "fp32":
+            return False
+        small = replace(wanted, is_int8=True) if wanted else None
+        held = self._known(small) if small else None
+        if held is None or self._is_spoilt(held):
+            return True
+        self._wanted = small
+        return False
+
+    def _is_spoilt(self, model: Model) -> bool:
+        """Whether a model in 8 bits lacks a file, or was made of one of another version."""
+        from clipsearch.encoders.onnx.calibrated import fault_of
+
+        if fault := fault_of(self._int8_folder(model)):
+            log.warning("%s", fault[0])
+            return True
+        return newer(self._reader(model)) is not None
+
+    def exact(self) -> tuple[Spec, OnnxEncoder]:
+        """The model that is meant, in full, as ONNX Runtime runs it on the processor.
+
+        Raises:
+            ModelError: it cannot be had, or cannot be exported.
+        """
+        from clipsearch.encoders.onnx.encoder import OnnxEncoder
+        from clipsearch.encoders.onnx.export import export_to_cache
+
+        if self._given is not None:
+            raise InvalidInput("an encoder that is given stays in the precision that it has")
+        if model := self._known(self._wanted):
+            spec = self.spec_of(model)
+            encoder = _exported(spec, "cpu", model)
+        else:
+            self._first = encoders.load_first(self._wanted, "cpu", "fp32", True)
+            spec, encoder, _ = self._first
+        if not isinstance(encoder, OnnxEncoder):
+            encoder = export_to_cache(spec, encoder, "cpu")
+        return spec, encoder
+
+    def take(self, spec: Spec, small: OnnxEncoder) -> None:
+        """From now on mean the model in 8 bits that was made of this one, and lies in the index.
+
+        One that was there before, and of which a file is lost or damaged, goes with what it
+        embedded, unless it came out the same.
+        """
+        from clipsearch.store.moving import remove
+
+        self._wanted = replace(spec, is_int8=True)
+        if spoilt := self._known(self._wanted):
+            if _identity(spoilt) == (small.weights, small.preprocess):
+                return
+            remove(self._catalog.folder, self._catalog, spoilt)
+            self._catalog.renew_model(spoilt.id, small.weights, small.preprocess, small.dim)
+            self._remove_int8(spoilt)
+        else:
+            note = self._first[2] if self._first else None
+            added = self._catalog.add_model(
+                str(self._wanted), small.weights, small.preprocess, small.dim, note
+            )
+            self._offer(added)
+
+    def _int8_folder(self, model: Model) -> Path:
+        from clipsearch.encoders.onnx.calibrated import folder_in
+
+        return folder_in(self._catalog.folder, model.weights)
+
+    def _remove_int8(self, model: Model) -> None:
+        if model.spec.startswith(INT8):
+            shutil.rmtree(self._int8_folder(model), ignore_errors=True)
+
+    def _reader(self, model: Model) -> Model:
+        """The model that embeds words for a model: itself, or what it is in full."""
+        from clipsearch.encoders.onnx.calibrated import calibration_in
+
+        if not model.spec.startswith(INT8):
+            return model
+        full = calibration_in(self._int8_folder(model))
+        return replace(model, spec=full.spec, weights=full.weights, runtime="auto")
 
     def to_index(self) -> list[Model | None]:
         """The models that an index run brings up to date; None is one that is to be added."""
@@ -217,7 +315,8 @@ class Models:
             to_export = self._runtime == "onnx" and not is_onnx
             how = ("cpu", "fp32") if to_export else (self.device, "auto")
             light = self._runtime != "torch" and self.device in ("auto", "cpu")
-            spec, encoder, note = encoders.load_first(self._wanted, *how, light)
+            first = self._first or encoders.load_first(self._wanted, *how, light)
+            spec, encoder, note = first
         identity = (encoder.weights, encoder.preprocess)
         for model in self._catalog.models():
             if identity == (model.weights, model.preprocess):  # it has another name there
@@ -288,7 +387,7 @@ class Models:
             choice = choice._replace(reason="the model was not exported yet")
         log.debug("pictures are embedded by PyTorch: %s", choice.reason)
         try:
-            return encoders.load(spec, self.device)
+            return _open(spec, self.device, model)
         except WeightsUnavailable as error:
             from clipsearch.encoders.hub import three_ways
 
@@ -317,12 +416,47 @@ class Models:
         with self._loading:
             if key not in self._texts:
                 exported = None
+                reader = self._reader(model)
                 # Who names a GPU wants it used, and an encoder that is loaded need not be again.
-                if key not in self._encoders and self.device in ("auto", "cpu"):
+                if _identity(reader) not in self._encoders and self.device in ("auto", "cpu"):
                     stay = self._recent is not None
-                    exported = open_exported(model.weights, model.preprocess, stay)
-                self._texts[key] = exported or self.encoder(model)
+                    exported = open_exported(*_identity(reader), stay)
+                self._texts[key] = exported or self._reading(model, reader)
             return self._texts[key]
+
+    def has_texts(self, model: Model) -> bool:
+        """Whether it was tried to export what embeds words for a model, or cannot be."""
+        from clipsearch.encoders.onnx.texts import folder_of
+
+        try:
+            return folder_of(*_identity(self._reader(model))).is_dir()
+        except ModelError as error:
+            log.debug("%s", error)
+            return True
+
+    def export_texts(self, model: Model, step: Callable[[], None]) -> None:
+        """Export what embeds words for a model; `step` is as for the function of that name.
+
+        Raises:
+            As `encoder`.
+        """
+        from clipsearch.encoders.onnx.text_export import export_texts
+
+        encoder = self._reading(model, self._reader(model))
+        step()
+        export_texts(encoder, step)
+
+    def _reading(self, model: Model, reader: Model) -> encoders.Encoder:
+        try:
+            return self.encoder(reader)
+        except ModelMismatch as error:
+            if reader is model:
+                raise
+            raise ModelMismatch(
+                f"{reader.spec} is by now another than {model.spec} was made of, so words cannot be"
+                " compared with its photos. Bring the old one back, or have all photos embedded"
+                " anew: clipsearch index --precision int8"
+            ) from error
 
     def is_loaded(self, model: Model, pictures: bool = False) -> bool:
         """Whether words, or pictures, can be embedded without loading anything."""
@@ -409,6 +543,7 @@ class Models:
         count, _ = self._catalog.fingerprint(model.id)
         remove(folder, self._catalog, model)
         self._catalog.remove_model(model.id)
+        self._remove_int8(model)
         return count
 
     def spec_of(self, model: Model) -> Spec:
@@ -417,6 +552,8 @@ class Models:
         Raises:
             ModelError: its file or folder is no longer there.
         """
+        if model.spec.startswith(INT8):
+            return Spec("onnx", "onnx", file=str(self._int8_folder(model)))
         named = self._wanted if self._wanted and _names(self._wanted, model) else None
         return named or parse_spec(model.spec)
 
@@ -447,7 +584,15 @@ def _is_unit(row: bytes) -> bool:
 
 
 def _loaded(spec: Spec, device: str, model: Model) -> encoders.Encoder:
-    return _checked(encoders.load(spec, device), model)
+    return _checked(_open(spec, device, model), model)
+
+
+def _open(spec: Spec, device: str, model: Model) -> encoders.Encoder:
+    if not model.spec.startswith(INT8):
+        return encoders.load(spec, device)
+    from clipsearch.encoders.onnx.calibrated import open_calibrated
+
+    return open_calibrated(Path(spec.file), device)
 
 
 def _exported(
@@ -485,6 +630,8 @@ def _names(spec: Spec, model: Model) -> bool:
     """Whether `spec` names the model, also when the same weights file has another path."""
     if str(spec) == model.spec:
         return True
+    if spec.is_int8:  # each is of one index, whatever else is named so
+        return False
     if spec.family == "onnx":
         from clipsearch.encoders.onnx.encoder import identity_of
 

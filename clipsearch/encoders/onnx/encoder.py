@@ -44,7 +44,8 @@ class OnnxEncoder:
         """`texts` is the folder of its text tower; `checked` compares files with their hashes."""
         import onnxruntime
 
-        self._folder, self._facts, self._text_folder = folder, facts, texts
+        self.facts = facts
+        self._folder, self._text_folder = folder, texts
         self._checks = checked
         self._insists = device != "auto"
         self._provider = pick_provider(device, onnxruntime.get_available_providers())
@@ -94,6 +95,11 @@ class OnnxEncoder:
         """Nothing: it is exported already."""
 
     @property
+    def image_file(self) -> Path:
+        """The file of the image tower."""
+        return self._folder / IMAGES
+
+    @property
     def runtime(self) -> str:
         """What runs the image tower, for a person; it is loaded for that."""
         import onnxruntime
@@ -105,13 +111,13 @@ class OnnxEncoder:
     def _images(self) -> Any:
         import onnxruntime
 
-        self._check(self._folder / IMAGES)
+        self._check(self.image_file)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         name, settings = self._provider
         try:
             session = onnxruntime.InferenceSession(
-                self._folder / IMAGES,
+                self.image_file,
                 options,
                 providers=[(name, settings)] if name == CPU else [(name, settings), CPU],
             )
@@ -141,7 +147,7 @@ class OnnxEncoder:
         if not self._checks:
             return
         start = part.relative_to(self._folder).as_posix()
-        for name, expected in self._facts.files.items():
+        for name, expected in self.facts.files.items():
             if name.startswith(start) and sha256_of(existing(self._folder / name)) != expected:
                 raise ModelError(
                     f"{self._folder / name} is not what was exported, so its embeddings would"

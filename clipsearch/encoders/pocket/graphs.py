@@ -66,6 +66,23 @@ def open_light(spec: Spec, device: str) -> OnnxEncoder | None:
     return open_cached(*identity, device)
 
 
+def image_graph(spec: Spec) -> bytes | None:
+    """The image tower as ONNX, before onnxruntime merges its operators; None as for `open_light`.
+
+    Raises:
+        ModelError: the tower's file is another than what the heads were made with.
+    """
+    files, heads = parts.pocket_files(), _stored(parts.heads_file(spec))
+    if files is None:
+        return None
+    parts.check_images(files[0])
+    try:
+        return filled("image", files[0], heads).SerializeToString()
+    except ModelError as error:
+        log.debug("%s", error)
+        return None
+
+
 def filled(name: str, tower: Path, heads: Heads) -> onnx.ModelProto:
     """The graph "image" or "text" with the weights of its tower's file and of the heads, float32.
 
