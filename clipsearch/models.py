@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from clipsearch.encoders.onnx.encoder import OnnxEncoder
+    from clipsearch.encoders.onnx.folder import Facts
 
 log = logging.getLogger("clipsearch")
 
@@ -191,7 +192,7 @@ class Models:
             encoder = export_to_cache(spec, encoder, "cpu")
         return spec, encoder
 
-    def take(self, spec: Spec, small: OnnxEncoder) -> None:
+    def take(self, spec: Spec, small: Facts) -> None:
         """From now on mean the model in 8 bits that was made of this one, and lies in the index.
 
         One that was there before, and of which a file is lost or damaged, goes with what it
@@ -201,16 +202,14 @@ class Models:
 
         self._wanted = replace(spec, is_int8=True)
         if spoilt := self._known(self._wanted):
-            if _identity(spoilt) == (small.weights, small.preprocess):
+            if _identity(spoilt) == small.identity:
                 return
             remove(self._catalog.folder, self._catalog, spoilt)
-            self._catalog.renew_model(spoilt.id, small.weights, small.preprocess, small.dim)
+            self._catalog.renew_model(spoilt.id, *small.identity, small.dim)
             self._remove_int8(spoilt)
         else:
             note = self._first[2] if self._first else None
-            added = self._catalog.add_model(
-                str(self._wanted), small.weights, small.preprocess, small.dim, note
-            )
+            added = self._catalog.add_model(str(self._wanted), *small.identity, small.dim, note)
             self._offer(added)
 
     def _int8_folder(self, model: Model) -> Path:
@@ -288,8 +287,16 @@ class Models:
                 is_asked = exports or family_of(model.spec) == "onnx"
                 say = log.warning if is_asked else log.debug
                 say("pictures are embedded by %s", encoder.runtime)
+                self._warn_of_processor(model)
                 self._told.add(model.spec)
             return encoder
+
+    def _warn_of_processor(self, model: Model) -> None:
+        from clipsearch.encoders.onnx.calibrated import told_by, warning_of
+
+        made_of = told_by(self._int8_folder(model)) if model.spec.startswith(INT8) else None
+        if made_of and (warning := warning_of(made_of)):
+            log.warning("%s", warning)
 
     def _exported(self, model: Model) -> encoders.Encoder:
         from clipsearch.encoders.onnx.encoder import OnnxEncoder

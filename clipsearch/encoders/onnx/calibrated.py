@@ -8,18 +8,20 @@ exported to the cache like any other.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from clipsearch.encoders.onnx.encoder import OnnxEncoder
-from clipsearch.encoders.onnx.folder import FACTS, IMAGES, facts_in
+from clipsearch.encoders.onnx.folder import CALIBRATION, FACTS, IMAGES, facts_in
 from clipsearch.encoders.onnx.texts import folder_of
 from clipsearch.encoders.processor import adds_8_bits
-from clipsearch.encoders.spec import INT8, sha256_of
+from clipsearch.encoders.spec import sha256_of
 from clipsearch.errors import ModelError
 
-CALIBRATION = "calibration.json"
+log = logging.getLogger("clipsearch")
+
 FILES = (FACTS, IMAGES, CALIBRATION)
 REMEDY = (
     "Bring it back from a copy of the index; or have all photos embedded anew:"
@@ -51,11 +53,6 @@ class Calibration:
 def folder_in(index: Path, weights: str) -> Path:
     """Where the model in 8 bits with these weights lies in the folder of an index."""
     return index / "models" / weights[:16]
-
-
-def is_int8(spec: str) -> bool:
-    """Whether a model, by its full name, is one in 8 bits that lies with its index."""
-    return spec.startswith(INT8)
 
 
 def calibration_in(folder: Path) -> Calibration:
@@ -99,6 +96,7 @@ def open_calibrated(folder: Path, device: str) -> OnnxEncoder:
     """
     made_of = calibration_in(folder)
     _check(folder)
+    log.debug("%s in 8 bits: %s", made_of.spec, made_of)
     facts = facts_in(folder)
     texts = folder_of(made_of.weights, facts.preprocess)
     return OnnxEncoder(folder, facts, texts, device, checked=False)

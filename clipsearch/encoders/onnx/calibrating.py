@@ -42,12 +42,17 @@ class _Product(NamedTuple):
 
 
 def quantize_on(
-    plain: Path | bytes, views: np.ndarray, to: Path, step: Callable[[int], None]
-) -> None:
+    plain: Path | bytes,
+    views: np.ndarray,
+    to: Path,
+    step: Callable[[int], None],
+    matrices: bool = True,
+) -> bool:
     """Write an image tower in 8 bits, calibrated on (n, r, r, channels) uint8 views.
 
     `plain` is a file, or what stands in one. `step` is called with how many of the views were
-    looked at, PASSES times each; what it raises ends this.
+    looked at, PASSES times each; what it raises ends this. Without `matrices` only convolutions
+    are in 8 bits; gives whether that is something, as it is not in a transformer.
 
     Raises:
         ModelError: it has what cannot be quantized.
@@ -58,17 +63,20 @@ def quantize_on(
         folded, smoothed = Path(folder) / "folded.onnx", Path(folder) / "smoothed.onnx"
         optimize(plain, folded, "basic")
         model = onnx.load(folded)
-        _smooth(model, _peaks(model, folded, views, step))
+        if matrices:
+            _smooth(model, _peaks(model, folded, views, step))
         onnx.save_model(model, smoothed, save_as_external_data=True, location="smoothed.data")
         try:
-            _quantize(smoothed, model, views, to, step)
+            _quantize(smoothed, _QUANTIZED if matrices else _QUANTIZED[:2], views, to, step)
         except (ValueError, KeyError, RuntimeError) as error:
             raise ModelError(f"it cannot be quantized: {first_line(error)}") from error
+    return sum(node.op_type == "Conv" for node in model.graph.node) > 1
 
 
 def _quantize(
-    plain: Path, model: onnx.ModelProto, views: np.ndarray, to: Path, step: Callable[[int], None]
+    plain: Path, kinds: list[str], views: np.ndarray, to: Path, step: Callable[[int], None]
 ) -> None:
+    import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     class Reader:
@@ -90,12 +98,12 @@ def _quantize(
             to,
             Reader(),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=_QUANTIZED,
+            op_types_to_quantize=kinds,
             per_channel=True,
             reduce_range=not adds_8_bits(),
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=[_first_look(model)],
+            nodes_to_exclude=[_first_look(onnx.load(plain, load_external_data=False))],
             extra_options={"MatMulConstBOnly": True},
         )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipsearch.encoders.onnx.folder import (
+    CALIBRATION,
     FACTS,
     IMAGES,
     TEXTS,
@@ -156,7 +157,7 @@ class OnnxEncoder:
 
 
 def load(spec: Spec, device: str, precision: str) -> OnnxEncoder:
-    """The encoder of a folder that `clipsearch export onnx` wrote.
+    """The encoder of a folder that `clipsearch export onnx` wrote, or that lies with an index.
 
     Raises:
         ModelError: it is no such folder.
@@ -164,6 +165,10 @@ def load(spec: Spec, device: str, precision: str) -> OnnxEncoder:
     """
     del precision  # that of the folder
     folder = _folder(spec)
+    if (folder / CALIBRATION).is_file():
+        from clipsearch.encoders.onnx.calibrated import open_calibrated
+
+        return open_calibrated(folder, device)
     return OnnxEncoder(folder, facts_in(folder), folder / TEXTS, device)
 
 
