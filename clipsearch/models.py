@@ -73,7 +73,7 @@ class Models:
         self._texts: dict[Identity, TextEncoder] = {}
         self._loading = threading.RLock()
         self._runtime = "auto"  # of a model that is added
-        self._first: tuple[Spec, encoders.Encoder, str | None] | None = None  # loaded to be added
+        self._note: str | None = None  # why a model is added that nobody chose
         self._told: set[str] = set()  # models of which it was said what runs them
         # What was asked lately, in a process that stays; None in one that writes it down.
         self._recent: dict[tuple[Identity, str], bytes] | None = None
@@ -186,8 +186,8 @@ class Models:
             spec = self.spec_of(model)
             encoder = _exported(spec, "cpu", model)
         else:
-            self._first = encoders.load_first(self._wanted, "cpu", "fp32", True)
-            spec, encoder, _ = self._first
+            spec, encoder, self._note = encoders.load_first(self._wanted, "cpu", "fp32", True)
+            self._wanted = spec
         if not isinstance(encoder, OnnxEncoder):
             encoder = export_to_cache(spec, encoder, "cpu")
         return spec, encoder
@@ -208,8 +208,8 @@ class Models:
             self._catalog.renew_model(spoilt.id, *small.identity, small.dim)
             self._remove_int8(spoilt)
         else:
-            note = self._first[2] if self._first else None
-            added = self._catalog.add_model(str(self._wanted), *small.identity, small.dim, note)
+            name = str(self._wanted)
+            added = self._catalog.add_model(name, *small.identity, small.dim, self._note)
             self._offer(added)
 
     def _int8_folder(self, model: Model) -> Path:
@@ -322,8 +322,8 @@ class Models:
             to_export = self._runtime == "onnx" and not is_onnx
             how = ("cpu", "fp32") if to_export else (self.device, "auto")
             light = self._runtime != "torch" and self.device in ("auto", "cpu")
-            first = self._first or encoders.load_first(self._wanted, *how, light)
-            spec, encoder, note = first
+            spec, encoder, note = encoders.load_first(self._wanted, *how, light)
+            note = note or self._note
         identity = (encoder.weights, encoder.preprocess)
         for model in self._catalog.models():
             if identity == (model.weights, model.preprocess):  # it has another name there

@@ -6,8 +6,8 @@ The model is exported twice, in full and in 8 bits, and its image tower calibrat
 `clipsearch index --precision int8` does, on pictures made for it. Torch in fp32, torch in bf16,
 ONNX in fp32 and each in int8 then embed the same batches of views and captions, in turns, so that a
 slow minute of the machine is one for all of them. Told are medians, their ratio to torch in fp32,
-and the cosines with what that gave. Random weights have the speed of trained ones; their cosines say
-nothing about those of trained ones in 8 bits.
+and the cosines with what that gave. Random weights have the speed of trained ones; their cosines
+say nothing about those of trained ones in 8 bits.
 """
 
 from __future__ import annotations

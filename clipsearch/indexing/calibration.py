@@ -187,9 +187,13 @@ def _measured(
             step(len(batch))
         both.append(np.concatenate(rows))
     cosines = np.nan_to_num((both[0] * both[1]).sum(axis=1), nan=-1)
-    same = _same(*map(_nearest, both))
-    found = {"mean": float(cosines.mean()), "least": float(cosines.min()), "same": same}
-    made_of = replace(calibration_in(folder), measured=len(views), **found)
+    made_of = replace(
+        calibration_in(folder),
+        measured=len(views),
+        mean=float(cosines.mean()),
+        least=float(cosines.min()),
+        same=_same(*map(_nearest, both)),
+    )
     write_calibration(folder, made_of)
     return made_of
 

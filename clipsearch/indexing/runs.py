@@ -207,6 +207,7 @@ class Runs:
         from clipsearch.indexing.pipeline import path_of
         from clipsearch.progress import untold
 
+        self._models.renew(self._folder.path)
         targets = choose_targets(self._catalog, [])  # a sample of all that there is
         paths = [path_of(item) for item in make_plan(self._catalog, None, targets, doubts).work]
         try:

@@ -70,7 +70,7 @@ def quantize_on(
             _quantize(smoothed, _QUANTIZED if matrices else _QUANTIZED[:2], views, to, step)
         except (ValueError, KeyError, RuntimeError) as error:
             raise ModelError(f"it cannot be quantized: {first_line(error)}") from error
-    return sum(node.op_type == "Conv" for node in model.graph.node) > 1
+    return [node.op_type for node in model.graph.node].count("Conv") > 1
 
 
 def _quantize(
