@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from clipsearch.cache import cache_folder
 from clipsearch.encoders.spec import INT8, parse_spec
 from clipsearch.errors import InvalidInput, LibraryError, ModelError, first_line, option
-from clipsearch.models import newer
+from clipsearch.models.loading import newer
 from clipsearch.store.catalog import Catalog, Model
 from clipsearch.store.database import FILE_NAME
 from clipsearch.store.folder import default_folder

@@ -10,6 +10,7 @@ from functools import partial
 from clipsearch.encoders.spec import LIGHT, WITHOUT_TORCH, family_of
 from clipsearch.errors import ModelError, ModelMismatch
 from clipsearch.models import Models
+from clipsearch.models.precision import has_texts
 from clipsearch.progress import Progress
 from clipsearch.store.catalog import Catalog, Model
 
@@ -30,7 +31,7 @@ def export_towers(
     lacking = [
         model
         for model in catalog.models()
-        if not models.has_texts(model)
+        if not has_texts(catalog.folder, model)
         or len(catalog.answered(model.id, texts)) < len(texts)
         or _lacks_images(models, model)
     ]
@@ -38,15 +39,17 @@ def export_towers(
         steps = itertools.count(_STEPS * number)
         step = partial(_step, steps, _STEPS * len(lacking), progress)
         try:
-            _export(models, model, texts, step)
+            _export(catalog, models, model, texts, step)
         except (ModelError, ModelMismatch) as error:  # queries will say so
             log.debug("%s", error)
         progress(_STEPS * (number + 1), _STEPS * len(lacking))
 
 
-def _export(models: Models, model: Model, texts: Sequence[str], step: Callable[[], None]) -> None:
+def _export(
+    catalog: Catalog, models: Models, model: Model, texts: Sequence[str], step: Callable[[], None]
+) -> None:
     step()
-    if not models.has_texts(model):
+    if not has_texts(catalog.folder, model):
         models.export_texts(model, step)
     models.embed_neutral(model, texts)
     if _lacks_images(models, model):

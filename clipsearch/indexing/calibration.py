@@ -24,11 +24,10 @@ from clipsearch.encoders.onnx.calibrated import (
     Calibration,
     calibration_in,
     folder_in,
-    open_calibrated,
     write_calibration,
 )
 from clipsearch.encoders.onnx.calibrating import PASSES, quantize_on
-from clipsearch.encoders.onnx.encoder import OnnxEncoder
+from clipsearch.encoders.onnx.encoder import OnnxEncoder, open_calibrated
 from clipsearch.encoders.onnx.folder import FACTS, IMAGES, facts_in
 from clipsearch.encoders.processor import adds_8_bits
 from clipsearch.encoders.spec import LIGHT, Spec, sha256_of

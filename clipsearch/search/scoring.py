@@ -11,7 +11,7 @@ import numpy as np
 
 from clipsearch.encoders.rows import embedded_texts
 from clipsearch.errors import InvalidInput, arg
-from clipsearch.models import TextEncoder
+from clipsearch.models.loading import TextEncoder
 
 T = TypeVar("T")
 

@@ -8,19 +8,14 @@ exported to the cache like any other.
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from clipsearch.encoders.onnx.encoder import OnnxEncoder
 from clipsearch.encoders.onnx.folder import CALIBRATION, FACTS, IMAGES, facts_in
-from clipsearch.encoders.onnx.texts import folder_of
 from clipsearch.encoders.processor import adds_8_bits
 from clipsearch.encoders.spec import sha256_of
 from clipsearch.errors import ModelError
-
-log = logging.getLogger("clipsearch")
 
 FILES = (FACTS, IMAGES, CALIBRATION)
 REMEDY = (
@@ -80,26 +75,11 @@ def fault_of(folder: Path) -> tuple[str, str] | None:
     """What is wrong with the files of a model in 8 bits, and what helps; each is read whole."""
     try:
         calibration_in(folder)
-        _check(folder)
+        check_files(folder)
     except ModelError as error:
         what, _, remedy = str(error).partition("\n")
         return what, remedy
     return None
-
-
-def open_calibrated(folder: Path, device: str) -> OnnxEncoder:
-    """The encoder of a model in 8 bits in the folder of an index.
-
-    Raises:
-        ModelError: a file of it is missing or damaged.
-        InvalidInput: onnxruntime has no such device here.
-    """
-    made_of = calibration_in(folder)
-    _check(folder)
-    log.debug("%s in 8 bits: %s", made_of.spec, made_of)
-    facts = facts_in(folder)
-    texts = folder_of(made_of.weights, facts.preprocess)
-    return OnnxEncoder(folder, facts, texts, device, checked=False)
 
 
 def warning_of(made_of: Calibration) -> str | None:
@@ -125,7 +105,8 @@ def write_calibration(folder: Path, made_of: Calibration) -> None:
     (folder / CALIBRATION).write_text(json.dumps(asdict(made_of), indent=2), "utf-8")
 
 
-def _check(folder: Path) -> None:
+def check_files(folder: Path) -> None:
+    """Raise ModelError unless the files of a model in 8 bits are what was calibrated."""
     try:
         files = facts_in(folder).files
     except ModelError as error:

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clipsearch.encoders.onnx.calibrated import calibration_in, check_files
 from clipsearch.encoders.onnx.folder import (
     CALIBRATION,
     FACTS,
@@ -166,10 +167,23 @@ def load(spec: Spec, device: str, precision: str) -> OnnxEncoder:
     del precision  # that of the folder
     folder = _folder(spec)
     if (folder / CALIBRATION).is_file():
-        from clipsearch.encoders.onnx.calibrated import open_calibrated
-
         return open_calibrated(folder, device)
     return OnnxEncoder(folder, facts_in(folder), folder / TEXTS, device)
+
+
+def open_calibrated(folder: Path, device: str) -> OnnxEncoder:
+    """The encoder of a model in 8 bits that lies with an index.
+
+    Raises:
+        ModelError: a file of it is missing or damaged.
+        InvalidInput: onnxruntime has no such device here.
+    """
+    made_of = calibration_in(folder)
+    check_files(folder)
+    log.debug("%s in 8 bits: %s", made_of.spec, made_of)
+    facts = facts_in(folder)
+    texts = folder_of(made_of.weights, facts.preprocess)
+    return OnnxEncoder(folder, facts, texts, device, checked=False)
 
 
 def download(spec: Spec) -> Path:

@@ -19,7 +19,7 @@ import numpy as np
 from clipsearch.encoders.imagenet import class_names
 from clipsearch.encoders.rows import embedded_texts, no_embedding
 from clipsearch.errors import InvalidInput, did_you_mean
-from clipsearch.models import TextEncoder
+from clipsearch.models.loading import TextEncoder
 from clipsearch.progress import Progress
 from clipsearch.store.catalog import Model
 from clipsearch.store.vectors.label_rows import LabelRows, read_label_rows, write_label_rows

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from clipsearch import encoders
 from clipsearch.encoders.choice import MANY, Choice, choose
-from clipsearch.encoders.spec import INT8, Spec, family_of, parse_spec, sha256_of, weights_in
+from clipsearch.encoders.spec import INT8, Spec, family_of, parse_spec
 from clipsearch.errors import InvalidInput, ModelError, ModelMismatch, WeightsUnavailable, arg
+from clipsearch.models.loading import (
+    Identity,
+    TextEncoder,
+    checked,
+    exported_as,
+    identity_of,
+    is_named,
+    is_unit,
+    loaded_as,
+    newer,
+    open_model,
+)
+from clipsearch.models.precision import (
+    in_onnx,
+    is_spoilt,
+    reader_of,
+    remove_int8,
+    take_int8,
+    warn_of_processor,
+)
 from clipsearch.store.catalog import Catalog, Model
 
 if TYPE_CHECKING:
@@ -25,34 +44,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("clipsearch")
 
-Identity = tuple[str, str]  # of a model: its weights and how pictures are prepared for it
 RUNTIMES = ("auto", "torch", "onnx")
 PRECISIONS = ("fp32", "int8")
 MOST_RECENT = 500  # texts; 2 KB each at 512 dimensions
-
-
-class TextEncoder(Protocol):
-    """What embeds words: an encoder, or what was exported of one."""
-
-    @property
-    def context(self) -> int:
-        """How many tokens of text it reads."""
-
-    @property
-    def logit_scale(self) -> float:
-        """Cosines times this are the logits that the model was trained with."""
-
-    @property
-    def logit_bias(self) -> float | None:
-        """What is added to them, and then a sigmoid was trained; None where it was a softmax."""
-
-    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Embed texts: (n, dim) float32, unit rows. Tokens past `context` are cut."""
-        ...
-
-    def count_tokens(self, text: str) -> int:
-        """How many tokens `text` has, start and end tokens included."""
-        ...
 
 
 class Models:
@@ -78,7 +72,7 @@ class Models:
         # What was asked lately, in a process that stays; None in one that writes it down.
         self._recent: dict[tuple[Identity, str], bytes] | None = None
         if encoder is not None and (model := self._known(self._wanted)):
-            self._encoders[_identity(model)] = _checked(encoder, model)
+            self._encoders[identity_of(model)] = checked(encoder, model)
 
     def on(self, catalog: Catalog) -> Models:
         """The same models for another connection to the index; each is loaded once for all."""
@@ -137,7 +131,7 @@ class Models:
             if runtime == "onnx":
                 self._exported(model)
             else:
-                self._encoders.pop(_identity(model), None)
+                self._encoders.pop(identity_of(model), None)
             self._catalog.set_runtime(model.id, runtime)
 
     def in_precision(self, precision: str) -> bool:
@@ -157,19 +151,10 @@ class Models:
             return False
         small = replace(wanted, is_int8=True) if wanted else None
         held = self._known(small) if small else None
-        if held is None or self._is_spoilt(held):
+        if held is None or is_spoilt(self._catalog.folder, held):
             return True
         self._wanted = small
         return False
-
-    def _is_spoilt(self, model: Model) -> bool:
-        """Whether a model in 8 bits lacks a file, or was made of one of another version."""
-        from clipsearch.encoders.onnx.calibrated import fault_of
-
-        if fault := fault_of(self._int8_folder(model)):
-            log.warning("%s", fault[0])
-            return True
-        return newer(self._reader(model)) is not None
 
     def exact(self) -> tuple[Spec, OnnxEncoder]:
         """The model that is meant, in full, as ONNX Runtime runs it on the processor.
@@ -177,58 +162,21 @@ class Models:
         Raises:
             ModelError: it cannot be had, or cannot be exported.
         """
-        from clipsearch.encoders.onnx.encoder import OnnxEncoder
-        from clipsearch.encoders.onnx.export import export_to_cache
-
         if self._given is not None:
             raise InvalidInput("an encoder that is given stays in the precision that it has")
         if model := self._known(self._wanted):
             spec = self.spec_of(model)
-            encoder = _exported(spec, "cpu", model)
+            encoder = exported_as(spec, "cpu", model)
         else:
             spec, encoder, self._note = encoders.load_first(self._wanted, "cpu", "fp32", True)
             self._wanted = spec
-        if not isinstance(encoder, OnnxEncoder):
-            encoder = export_to_cache(spec, encoder, "cpu")
-        return spec, encoder
+        return spec, in_onnx(spec, encoder)
 
     def take(self, spec: Spec, small: Facts) -> None:
-        """From now on mean the model in 8 bits that was made of this one, and lies in the index.
-
-        One that was there before, and of which a file is lost or damaged, goes with what it
-        embedded, unless it came out the same.
-        """
-        from clipsearch.store.moving import remove
-
+        """From now on mean the model in 8 bits that was made of this one, and lies in the index."""
         self._wanted = replace(spec, is_int8=True)
-        if spoilt := self._known(self._wanted):
-            if _identity(spoilt) == small.identity:
-                return
-            remove(self._catalog.folder, self._catalog, spoilt)
-            self._catalog.renew_model(spoilt.id, *small.identity, small.dim)
-            self._remove_int8(spoilt)
-        else:
-            name = str(self._wanted)
-            added = self._catalog.add_model(name, *small.identity, small.dim, self._note)
-            self._offer(added)
-
-    def _int8_folder(self, model: Model) -> Path:
-        from clipsearch.encoders.onnx.calibrated import folder_in
-
-        return folder_in(self._catalog.folder, model.weights)
-
-    def _remove_int8(self, model: Model) -> None:
-        if model.spec.startswith(INT8):
-            shutil.rmtree(self._int8_folder(model), ignore_errors=True)
-
-    def _reader(self, model: Model) -> Model:
-        """The model that embeds words for a model: itself, or what it is in full."""
-        from clipsearch.encoders.onnx.calibrated import calibration_in
-
-        if not model.spec.startswith(INT8):
-            return model
-        full = calibration_in(self._int8_folder(model))
-        return replace(model, spec=full.spec, weights=full.weights, runtime="auto")
+        name = str(self._wanted)
+        take_int8(self._catalog, self._known(self._wanted), name, small, self._note)
 
     def to_index(self) -> list[Model | None]:
         """The models that an index run brings up to date; None is one that is to be added."""
@@ -252,7 +200,7 @@ class Models:
                         " this index: they are embedded anew", model.spec, count,
                     )  # fmt: skip
                 remove(folder, self._catalog, model)
-                if any(_identity(other) == now[:2] for other in self._catalog.models()):
+                if any(identity_of(other) == now[:2] for other in self._catalog.models()):
                     self._catalog.remove_model(model.id)  # which is there by another name
                 else:
                     self._catalog.renew_model(model.id, *now)
@@ -282,30 +230,23 @@ class Models:
                 from clipsearch.encoders.onnx.export import try_export
 
                 encoder = try_export(self.spec_of(model), encoder)
-                self._encoders[_identity(model)] = encoder
+                self._encoders[identity_of(model)] = encoder
             if isinstance(encoder, OnnxEncoder) and model.spec not in self._told:
                 is_asked = exports or family_of(model.spec) == "onnx"
                 say = log.warning if is_asked else log.debug
                 say("pictures are embedded by %s", encoder.runtime)
-                self._warn_of_processor(model)
+                warn_of_processor(self._catalog.folder, model)
                 self._told.add(model.spec)
             return encoder
-
-    def _warn_of_processor(self, model: Model) -> None:
-        from clipsearch.encoders.onnx.calibrated import told_by, warning_of
-
-        made_of = told_by(self._int8_folder(model)) if model.spec.startswith(INT8) else None
-        if made_of and (warning := warning_of(made_of)):
-            log.warning("%s", warning)
 
     def _exported(self, model: Model) -> encoders.Encoder:
         from clipsearch.encoders.onnx.encoder import OnnxEncoder
 
-        key = _identity(model)
+        key = identity_of(model)
         loaded = self._encoders.get(key)
         if isinstance(loaded, OnnxEncoder):
             return loaded
-        self._encoders[key] = _exported(self.spec_of(model), self.device, model, loaded)
+        self._encoders[key] = exported_as(self.spec_of(model), self.device, model, loaded)
         return self._encoders[key]
 
     def add(self) -> Model:
@@ -334,7 +275,7 @@ class Models:
             if self._runtime != model.runtime:
                 self._catalog.set_runtime(model.id, self._runtime)
                 model = replace(model, runtime=self._runtime)
-        self._encoders[_identity(model)] = encoder
+        self._encoders[identity_of(model)] = encoder
         return model
 
     def _offer(self, added: Model) -> None:
@@ -363,15 +304,15 @@ class Models:
         with self._loading:
             if loaded := self._loaded(model, count):
                 return loaded
-            encoder = _checked(self._load(model, count), model)
-            self._encoders[_identity(model)] = encoder
+            encoder = checked(self._load(model, count), model)
+            self._encoders[identity_of(model)] = encoder
             return encoder
 
     def _loaded(self, model: Model, count: int) -> encoders.Encoder | None:
         """The encoder that is there, if it is the one for so many pictures or better than that."""
         from clipsearch.encoders.onnx.encoder import OnnxEncoder
 
-        loaded = self._encoders.get(_identity(model))
+        loaded = self._encoders.get(identity_of(model))
         if loaded is self._given or not isinstance(loaded, OnnxEncoder):
             return loaded
         return loaded if self.choice(model, count).runtime == "onnx" else None
@@ -387,14 +328,14 @@ class Models:
 
         spec, choice = self.spec_of(model), self.choice(model, count)
         if choice.runtime == "onnx" and spec.family != "onnx":
-            cached = open_cached(*_identity(model), self.device)
+            cached = open_cached(*identity_of(model), self.device)
             if encoder := cached or encoders.load_light(spec, self.device):
                 log.debug("pictures are embedded by ONNX Runtime: %s", choice.reason)
                 return encoder
             choice = choice._replace(reason="the model was not exported yet")
         log.debug("pictures are embedded by PyTorch: %s", choice.reason)
         try:
-            return _open(spec, self.device, model)
+            return open_model(spec, self.device, model)
         except WeightsUnavailable as error:
             from clipsearch.encoders.hub import three_ways
 
@@ -408,13 +349,13 @@ class Models:
     def recipe(self, model: Model) -> Callable[[], encoders.Encoder]:
         """What gives an encoder, as `for_indexing` does, and can be pickled for elsewhere."""
         if self._given is not None:
-            return partial(_checked, self._given, model)
-        load = _exported if model.runtime == "onnx" else _loaded
+            return partial(checked, self._given, model)
+        load = exported_as if model.runtime == "onnx" else loaded_as
         return partial(load, self.spec_of(model), self.device, model)
 
     def texts(self, model: Model) -> TextEncoder:
         """What embeds words for a model; does without torch where that is possible."""
-        key = _identity(model)
+        key = identity_of(model)
         if loaded := self._texts.get(key):
             return loaded
         # Not before: a run with nothing to do embeds no words.
@@ -423,23 +364,13 @@ class Models:
         with self._loading:
             if key not in self._texts:
                 exported = None
-                reader = self._reader(model)
+                reader = reader_of(self._catalog.folder, model)
                 # Who names a GPU wants it used, and an encoder that is loaded need not be again.
-                if _identity(reader) not in self._encoders and self.device in ("auto", "cpu"):
+                if identity_of(reader) not in self._encoders and self.device in ("auto", "cpu"):
                     stay = self._recent is not None
-                    exported = open_exported(*_identity(reader), stay)
+                    exported = open_exported(*identity_of(reader), stay)
                 self._texts[key] = exported or self._reading(model, reader)
             return self._texts[key]
-
-    def has_texts(self, model: Model) -> bool:
-        """Whether it was tried to export what embeds words for a model, or cannot be."""
-        from clipsearch.encoders.onnx.texts import folder_of
-
-        try:
-            return folder_of(*_identity(self._reader(model))).is_dir()
-        except ModelError as error:
-            log.debug("%s", error)
-            return True
 
     def export_texts(self, model: Model, step: Callable[[], None]) -> None:
         """Export what embeds words for a model; `step` is as for the function of that name.
@@ -449,7 +380,7 @@ class Models:
         """
         from clipsearch.encoders.onnx.text_export import export_texts
 
-        encoder = self._reading(model, self._reader(model))
+        encoder = self._reading(model, reader_of(self._catalog.folder, model))
         step()
         export_texts(encoder, step)
 
@@ -467,7 +398,7 @@ class Models:
 
     def is_loaded(self, model: Model, pictures: bool = False) -> bool:
         """Whether words, or pictures, can be embedded without loading anything."""
-        return _identity(model) in (self._encoders if pictures else self._texts)
+        return identity_of(model) in (self._encoders if pictures else self._texts)
 
     def embed_neutral(self, model: Model, texts: Sequence[str]) -> np.ndarray:
         """Embed those of the texts of which the model makes unit rows, (n, dim) float32."""
@@ -496,7 +427,7 @@ class Models:
 
         known = self._remembered(model, texts)
         # One that an older version kept may be none.
-        known = {text: row for text, row in known.items() if _is_unit(row)}
+        known = {text: row for text, row in known.items() if is_unit(row)}
         fresh = [text for text in dict.fromkeys(texts) if text not in known]
         if fresh:
             encoder = self.texts(model)
@@ -515,7 +446,7 @@ class Models:
     def _remembered(self, model: Model, texts: Sequence[str]) -> dict[str, bytes]:
         if self._recent is None:
             return self._catalog.answered(model.id, texts)
-        recent, key = self._recent, _identity(model)
+        recent, key = self._recent, identity_of(model)
         known = {text: row for text in texts if (row := recent.get((key, text)))}
         others = [text for text in texts if text not in known]
         return known | self._catalog.answered(model.id, others)
@@ -524,7 +455,7 @@ class Models:
         if self._recent is None:
             self._catalog.remember(model.id, rows)
             return
-        key = _identity(model)
+        key = identity_of(model)
         self._recent.update({(key, text): row for text, row in rows.items()})
         for oldest in list(self._recent)[:-MOST_RECENT]:
             self._recent.pop(oldest, None)
@@ -538,7 +469,7 @@ class Models:
         from clipsearch.store.moving import remove
 
         held = self._catalog.models()
-        model = next((model for model in held if _names(spec, model)), None)
+        model = next((model for model in held if is_named(spec, model)), None)
         if model is None:
             has = ", ".join(other.spec for other in held) or "none yet"
             raise InvalidInput(f"the index holds no embeddings of {spec}; it has those of: {has}")
@@ -550,7 +481,7 @@ class Models:
         count, _ = self._catalog.fingerprint(model.id)
         remove(folder, self._catalog, model)
         self._catalog.remove_model(model.id)
-        self._remove_int8(model)
+        remove_int8(folder, model)
         return count
 
     def spec_of(self, model: Model) -> Spec:
@@ -560,90 +491,14 @@ class Models:
             ModelError: its file or folder is no longer there.
         """
         if model.spec.startswith(INT8):
-            return Spec("onnx", "onnx", file=str(self._int8_folder(model)))
-        named = self._wanted if self._wanted and _names(self._wanted, model) else None
+            from clipsearch.encoders.onnx.calibrated import folder_in
+
+            return Spec("onnx", "onnx", file=str(folder_in(self._catalog.folder, model.weights)))
+        named = self._wanted if self._wanted and is_named(self._wanted, model) else None
         return named or parse_spec(model.spec)
 
     def _known(self, wanted: Spec | None) -> Model | None:
         held = self._catalog.models()
         if wanted is None:
             return held[0] if held else None
-        return next((model for model in held if _names(wanted, model)), None)
-
-
-def newer(model: Model) -> encoders.Shipped | None:
-    """A model that ships as it is by now; None where the index has it so, and for any other."""
-    now = encoders.shipped(model.spec)
-    return now if now and now[:2] != _identity(model) else None
-
-
-def _identity(model: Model) -> Identity:
-    # Not its id, which another model has one day.
-    return model.weights, model.preprocess
-
-
-def _is_unit(row: bytes) -> bool:
-    import numpy as np
-
-    from clipsearch.encoders.rows import are_units
-
-    return bool(are_units(np.frombuffer(row, "<f4")[None])[0])
-
-
-def _loaded(spec: Spec, device: str, model: Model) -> encoders.Encoder:
-    return _checked(_open(spec, device, model), model)
-
-
-def _open(spec: Spec, device: str, model: Model) -> encoders.Encoder:
-    if not model.spec.startswith(INT8):
-        return encoders.load(spec, device)
-    from clipsearch.encoders.onnx.calibrated import open_calibrated
-
-    return open_calibrated(Path(spec.file), device)
-
-
-def _exported(
-    spec: Spec, device: str, model: Model, loaded: encoders.Encoder | None = None
-) -> encoders.Encoder:
-    """The model as ONNX Runtime runs it, exported first unless that was done before."""
-    from clipsearch.encoders.onnx.encoder import open_cached
-    from clipsearch.encoders.onnx.export import export_to_cache
-
-    exported: encoders.Encoder | None = open_cached(*_identity(model), device)
-    if exported is None and loaded is None:
-        exported = encoders.load_light(spec, device)
-    if exported is None and spec.family != "onnx":
-        loaded = loaded or _checked(encoders.load(spec, "cpu", "fp32"), model)
-        exported = export_to_cache(spec, loaded, device)
-    return exported or _loaded(spec, device, model)
-
-
-def _checked(encoder: encoders.Encoder, model: Model) -> encoders.Encoder:
-    if (encoder.weights, encoder.preprocess) != (model.weights, model.preprocess):
-        if newer(model):
-            raise ModelMismatch(
-                f"this index was made with {model.spec} of another version of clipsearch; to have"
-                " its photos embedded anew by that of this version: clipsearch index"
-            )
-        raise ModelMismatch(
-            f"the weights are not those of {model.spec} that this index was made with, so their"
-            " scores would mean nothing.\nBring the old file back, or make a new index:"
-            " clipsearch index FOLDER --index OTHER_FOLDER --model SPEC"
-        )
-    return encoder
-
-
-def _names(spec: Spec, model: Model) -> bool:
-    """Whether `spec` names the model, also when the same weights file has another path."""
-    if str(spec) == model.spec:
-        return True
-    if spec.is_int8:  # each is of one index, whatever else is named so
-        return False
-    if spec.family == "onnx":
-        from clipsearch.encoders.onnx.encoder import identity_of
-
-        return identity_of(spec) == _identity(model)
-    if not spec.file or spec.name != model.spec.partition(":")[0]:
-        return False
-    file = weights_in(Path(spec.file))
-    return file is not None and sha256_of(file) == model.weights
+        return next((model for model in held if is_named(wanted, model)), None)
