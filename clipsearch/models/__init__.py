@@ -123,9 +123,7 @@ class Models:
             raise InvalidInput(f"{arg('runtime')} is auto, torch or onnx, not {runtime!r}")
         held = [model for model in self.to_index() if model]
         if runtime == "torch" and any(family_of(model.spec) == "onnx" for model in held):
-            raise InvalidInput(
-                "a model that was exported to ONNX, or is in 8 bits, cannot be run by torch"
-            )
+            raise InvalidInput("a model that was exported to ONNX cannot be run by torch")
         self._runtime = runtime
         for model in held:
             if runtime == "onnx":
@@ -147,10 +145,10 @@ class Models:
         main = self._known(self._wanted)
         wanted = self._wanted or (parse_spec(main.spec) if main else None)
         self._wanted = replace(wanted, is_int8=False) if wanted else None
-        if precision == "fp32":
-            return False
-        small = replace(wanted, is_int8=True) if wanted else None
-        held = self._known(small) if small else None
+        if precision == "fp32" or wanted is None:
+            return precision == "int8"
+        small = replace(wanted, is_int8=True)
+        held = self._known(small)
         if held is None or is_spoilt(self._catalog.folder, held):
             return True
         self._wanted = small
@@ -166,17 +164,16 @@ class Models:
             raise InvalidInput("an encoder that is given stays in the precision that it has")
         if model := self._known(self._wanted):
             spec = self.spec_of(model)
-            encoder = exported_as(spec, "cpu", model)
-        else:
-            spec, encoder, self._note = encoders.load_first(self._wanted, "cpu", "fp32", True)
-            self._wanted = spec
+            return spec, in_onnx(spec, exported_as(spec, "cpu", model))
+        spec, encoder, self._note = encoders.load_first(self._wanted, "cpu", "fp32", True)
+        self._wanted = spec
         return spec, in_onnx(spec, encoder)
 
     def take(self, spec: Spec, small: Facts) -> None:
         """From now on mean the model in 8 bits that was made of this one, and lies in the index."""
         self._wanted = replace(spec, is_int8=True)
-        name = str(self._wanted)
-        take_int8(self._catalog, self._known(self._wanted), name, small, self._note)
+        held = self._known(self._wanted)
+        take_int8(self._catalog, held, str(self._wanted), small, self._note)
 
     def to_index(self) -> list[Model | None]:
         """The models that an index run brings up to date; None is one that is to be added."""
@@ -391,9 +388,8 @@ class Models:
             if reader is model:
                 raise
             raise ModelMismatch(
-                f"{reader.spec} is by now another than {model.spec} was made of, so words cannot be"
-                " compared with its photos. Bring the old one back, or have all photos embedded"
-                " anew: clipsearch index --precision int8"
+                f"{reader.spec} is by now another than {model.spec} was made of: bring that back, or"
+                " have all photos embedded anew: clipsearch index --precision int8"
             ) from error
 
     def is_loaded(self, model: Model, pictures: bool = False) -> bool:
