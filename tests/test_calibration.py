@@ -33,7 +33,7 @@ COUNT = 60  # of which 20 calibrate
 class Calibrated(NamedTuple):
     """An index that the command made in 8 bits, and what was said."""
 
-    index: Path
+    folder: Path  # of the index
     photos: Path
     said: str
     spec: str
@@ -63,9 +63,9 @@ def calibrated(spec: str, tmp_path_factory: pytest.TempPathFactory) -> Calibrate
 def own(calibrated: Calibrated, tmp_path: Path) -> Calibrated:
     """The same, with an index and photos that a test may change."""
     index, photos = tmp_path / "index", tmp_path / "photos"
-    shutil.copytree(calibrated.index, index)
+    shutil.copytree(calibrated.folder, index)
     shutil.copytree(calibrated.photos, photos)
-    return calibrated._replace(index=index, photos=photos)
+    return calibrated._replace(folder=index, photos=photos)
 
 
 def model_of(index: Path) -> Path:
@@ -93,11 +93,11 @@ def test_what_8_bits_cost_is_told_before_any_photo_is_indexed(calibrated: Calibr
     assert f"calibrated on 20 photos; with {COUNT - 20} others a mean cosine of" in calibrated.said
     assert "of the ten nearest the same" in calibrated.said
     assert "int8)" in calibrated.said  # what embeds
-    assert nothing_is_left(calibrated.index)
+    assert nothing_is_left(calibrated.folder)
 
 
 def test_status_and_doctor_tell_it(calibrated: Calibrated) -> None:
-    told = json.loads(run(calibrated.index, "status", "--json").stdout)
+    told = json.loads(run(calibrated.folder, "status", "--json").stdout)
     (model,) = told["models"]
     assert model["spec"] == calibrated.spec
     cost = model["calibration"]
@@ -106,19 +106,19 @@ def test_status_and_doctor_tell_it(calibrated: Calibrated) -> None:
     assert cost["same"] >= 0.9
     assert cost["least"] <= cost["mean"]
     assert told["bytes"]["models"] == sum(
-        it.stat().st_size for it in model_of(calibrated.index).iterdir()
+        it.stat().st_size for it in model_of(calibrated.folder).iterdir()
     )
-    assert "calibrated on 20 photos" in run(calibrated.index, "status").stdout
-    (found,) = [it for it in examine_index(calibrated.index) if it.name == calibrated.spec]
+    assert "calibrated on 20 photos" in run(calibrated.folder, "status").stdout
+    (found,) = [it for it in examine_index(calibrated.folder) if it.name == calibrated.spec]
     assert found.state == "ok"
     assert "calibrated on 20 photos" in found.what
 
 
 def test_later_runs_and_questions_use_the_file_that_was_kept(own: Calibrated) -> None:
-    before = model_of(own.index)
+    before = model_of(own.folder)
     # The photos of a library that moved are known by their content.
     picture(500).save(own.photos / "new.jpg")
-    with Library.open(own.index) as library:
+    with Library.open(own.folder) as library:
         report = library.index([own.photos])
         assert (report.added, report.embedded, report.moved) == (1 + COUNT, 1, 0)
         first, *_ = library.similar(own.photos / "new.jpg", 1)
@@ -126,17 +126,17 @@ def test_later_runs_and_questions_use_the_file_that_was_kept(own: Calibrated) ->
         assert again.complete
         assert library.query("a dog", 1)
         assert first.score < 1  # the very file is left out
-    assert model_of(own.index) == before
+    assert model_of(own.folder) == before
 
 
 def test_a_copy_and_a_folder_that_moved_answer_as_before(own: Calibrated, tmp_path: Path) -> None:
     asked = fresh(tmp_path)
     copy, moved = tmp_path / "copy", tmp_path / "moved"
-    with Library.open(own.index) as library:
+    with Library.open(own.folder) as library:
         expected = [(hit.path, hit.score) for hit in library.similar(asked, 5)]
         library.copy(copy)
         library.copy(copy)  # in the place of the first
-    own.index.rename(moved)
+    own.folder.rename(moved)
     for index in (copy, moved):
         with Library.open(index, create=False) as library:
             assert [(hit.path, hit.score) for hit in library.similar(asked, 5)] == expected
@@ -148,12 +148,12 @@ def test_a_copy_and_a_folder_that_moved_answer_as_before(own: Calibrated, tmp_pa
 
 
 def test_a_model_that_is_removed_goes_with_its_file(own: Calibrated) -> None:
-    with Library.open(own.index, model=own.spec.removeprefix("int8:")) as library:
+    with Library.open(own.folder, model=own.spec.removeprefix("int8:")) as library:
         library.index()
         assert len(library.status().models) == 2
         library.remove_model(own.spec)
         assert [it.calibration for it in library.status().models] == [None]
-    assert not list((own.index / "models").iterdir())
+    assert not list((own.folder / "models").iterdir())
 
 
 # What is lost
@@ -183,9 +183,9 @@ def lose(name: str) -> Callable[[Path], None]:
 def test_a_file_that_is_lost_or_damaged_is_told_in_a_line(
     own: Calibrated, tmp_path: Path, spoil: Callable[[Path], None], name: str, how: str
 ) -> None:
-    folder = model_of(own.index)
+    folder = model_of(own.folder)
     spoil(folder)
-    with Library.open(own.index) as library:
+    with Library.open(own.folder) as library:
         with pytest.raises(ModelError) as error:
             library.similar(fresh(tmp_path))
         what, remedy = str(error.value).splitlines()
@@ -197,22 +197,22 @@ def test_a_file_that_is_lost_or_damaged_is_told_in_a_line(
         with pytest.raises(ModelError, match=how):
             library.index([own.photos])
         assert library.status().photos >= COUNT
-    (found,) = [it for it in examine_index(own.index) if it.name == own.spec]
+    (found,) = [it for it in examine_index(own.folder) if it.name == own.spec]
     assert (found.state, found.remedy) == ("broken", remedy)
 
 
 def test_the_command_tells_it_and_makes_it_anew(own: Calibrated, tmp_path: Path) -> None:
-    damage(model_of(own.index))
-    told = run(own.index, "similar", fresh(tmp_path))
+    damage(model_of(own.folder))
+    told = run(own.folder, "similar", fresh(tmp_path))
     assert told.returncode == 1
     assert "is damaged" in told.stderr
     assert "Traceback" not in told.stderr
-    done = run(own.index, "index", "--precision", "int8")
+    done = run(own.folder, "index", "--precision", "int8")
     assert done.returncode == 0, done.stderr
     assert "is damaged" in done.stderr
     assert "calibrated on 20 photos" in done.stderr
-    assert run(own.index, "similar", fresh(tmp_path)).returncode == 0
-    model_of(own.index)
+    assert run(own.folder, "similar", fresh(tmp_path)).returncode == 0
+    model_of(own.folder)
 
 
 # What is refused
@@ -294,7 +294,7 @@ def outliers() -> tuple[bytes, np.ndarray]:
     rng = np.random.default_rng(0)
     sizes = np.where(np.arange(48) % 16 == 3, 1000, 1).astype(np.float32)
     first = (rng.normal(size=(48, 64)) / sizes[:, None]).astype(np.float32)
-    weights = {
+    weights: dict[str, np.ndarray] = {
         "shape": np.array([0, 48], np.int64),
         "gain": sizes,
         "offset": (0.1 * sizes).astype(np.float32),

@@ -388,8 +388,8 @@ class Models:
             if reader is model:
                 raise
             raise ModelMismatch(
-                f"{reader.spec} is by now another than {model.spec} was made of: bring that back, or"
-                " have all photos embedded anew: clipsearch index --precision int8"
+                f"{reader.spec} is by now another than {model.spec} was made of: bring that back,"
+                " or have all photos embedded anew: clipsearch index --precision int8"
             ) from error
 
     def is_loaded(self, model: Model, pictures: bool = False) -> bool:
