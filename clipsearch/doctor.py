@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipsearch.cache import cache_folder
-from clipsearch.encoders.spec import parse_spec
+from clipsearch.encoders.spec import INT8, parse_spec
 from clipsearch.errors import InvalidInput, LibraryError, ModelError, first_line, option
-from clipsearch.models import newer
+from clipsearch.models.loading import newer
 from clipsearch.notation import counted
 from clipsearch.store.catalog import Catalog, Model
 from clipsearch.store.database import FILE_NAME
@@ -282,12 +282,19 @@ def examine_index(folder: Path) -> Iterator[Finding]:
     if not faults:
         yield Finding("index", "index", OK, f"{folder} is sound, {counted(photos, 'photo')}")
     for model, count in zip(models, waiting, strict=True):
-        yield _model(model, count)
+        yield _model(folder, model, count)
 
 
-def _model(model: Model, waiting: int) -> Finding:
+def _model(folder: Path, model: Model, waiting: int) -> Finding:
     """Whether a model of the index can be loaded, as far as its name tells, and is up to date."""
-    spec = model.spec
+    spec, made_of = model.spec, None
+    if spec.startswith(INT8):
+        from clipsearch.encoders.onnx.calibrated import fault_of, folder_in, told_by
+
+        place = folder_in(folder, model.weights)
+        made_of = told_by(place)
+        if fault := fault_of(place):
+            return Finding("index", spec, BROKEN, *fault)
     try:
         parse_spec(spec)
         if newer(model):
@@ -299,4 +306,5 @@ def _model(model: Model, waiting: int) -> Finding:
     if waiting:
         what = f"not embedded by it yet: {counted(waiting, 'content')}"
         return Finding("index", spec, ABSENT, what, "clipsearch index")
-    return Finding("index", spec, OK, "every photo has its embedding")
+    what = "every photo has its embedding"
+    return Finding("index", spec, OK, f"{what}; {made_of}" if made_of else what)

@@ -11,6 +11,7 @@ from clipsearch.encoders import load_light
 from clipsearch.encoders.spec import WITHOUT_TORCH, family_of
 from clipsearch.errors import ModelError, ModelMismatch
 from clipsearch.models import Models
+from clipsearch.models.precision import has_texts
 from clipsearch.progress import Progress
 from clipsearch.store.catalog import Catalog, Model
 
@@ -31,7 +32,7 @@ def export_towers(
     lacking = [
         model
         for model in catalog.models()
-        if not _has_texts(model)
+        if not has_texts(catalog.folder, model)
         or len(catalog.answered(model.id, texts)) < len(texts)
         or _lacks_images(models, model)
     ]
@@ -39,35 +40,26 @@ def export_towers(
         steps = itertools.count(_STEPS * number)
         step = partial(_step, steps, _STEPS * len(lacking), progress)
         try:
-            _export(models, model, texts, step)
+            _export(catalog, models, model, texts, step)
         except (ModelError, ModelMismatch) as error:  # queries will say so
             log.debug("%s", error)
         progress(_STEPS * (number + 1), _STEPS * len(lacking))
 
 
-def _export(models: Models, model: Model, texts: Sequence[str], step: Callable[[], None]) -> None:
+def _export(
+    catalog: Catalog, models: Models, model: Model, texts: Sequence[str], step: Callable[[], None]
+) -> None:
     step()
-    if not _has_texts(model) or _lacks_images(models, model):
+    if not has_texts(catalog.folder, model) or _lacks_images(models, model):
         load_light(models.spec_of(model), "cpu")  # which writes both, where their graphs ship
-    if not _has_texts(model):
-        from clipsearch.encoders.onnx.text_export import export_texts
-
-        encoder = models.encoder(model)
-        step()
-        export_texts(encoder, step)
+    if not has_texts(catalog.folder, model):
+        models.export_texts(model, step)
     models.embed_neutral(model, texts)
     if _lacks_images(models, model):
         from clipsearch.encoders.onnx.export import try_export
 
         step()
         try_export(models.spec_of(model), models.encoder(model))
-
-
-def _has_texts(model: Model) -> bool:
-    """Whether it was tried to export the text tower."""
-    from clipsearch.encoders.onnx.texts import folder_of
-
-    return folder_of(model.weights, model.preprocess).is_dir()
 
 
 def _lacks_images(models: Models, model: Model) -> bool:

@@ -62,6 +62,7 @@ class Library(OpenIndex):
         max_megapixels: int | None = None,
         frames: int = 1,
         runtime: str | None = None,
+        precision: str | None = None,
         store: str | None = None,
         isolated: bool = False,
         ray: str | None = None,
@@ -88,6 +89,11 @@ class Library(OpenIndex):
         `runtime` is what embeds pictures: "torch", "onnx" for ONNX Runtime, to which the model is
         exported first, or "auto" (at first), which is what suits the machine and how many there
         are; it is remembered with the model, and None leaves it as it was.
+
+        `precision` is "int8" to have the model embed in 8 bits from here on: it is calibrated on
+        photos of the index, and what that costs on others is told (`logging`, "clipsearch"). Where
+        that is too much, or the photos are too few, it stays with "fp32". A model in 8 bits is one
+        of its own, beside that in full if the index has it.
 
         `store` says where a new index keeps its vectors for searching: "faiss", which is its own
         folder, or "milvus:http://HOST:19530" (docs/scale.md). It is remembered; `move` changes it.
@@ -118,7 +124,7 @@ class Library(OpenIndex):
 
         rules = RuleChanges(include, exclude, follow_links, raw_too)
         how = How(batch_size, workers, isolated, max_megapixels, frames, progress, stopping)
-        settings = Settings(rules, runtime, store, keep_for)
+        settings = Settings(rules, runtime, store, keep_for, precision)
         doubts = Doubts(prune, verify, retry)
         return self._runs.index(paths, doubts, settings, how.on(ray, ray_gpus))
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from clipsearch.encoders.aliases import Alias
 from clipsearch.encoders.spec import FAMILIES, LIGHT, WITHOUT_TORCH, Spec, parse_spec
-from clipsearch.errors import WeightsUnavailable
+from clipsearch.errors import ModelError, WeightsUnavailable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,6 +129,11 @@ def load(spec: Spec, device: str = "auto", precision: str = "auto") -> Encoder:
         WeightsUnavailable: the weights are not here and could not be downloaded.
         InvalidInput: the device does not exist on this machine.
     """
+    if spec.is_int8:
+        raise ModelError(
+            f"{spec} was calibrated on the photos of an index and lies there: ask that index, or"
+            " write a model in 8 bits for use elsewhere: clipsearch export onnx --int8"
+        )
     if spec.family not in WITHOUT_TORCH:  # onnx asks onnxruntime what devices there are
         from clipsearch.encoders.device import pick_device, pick_precision
 
@@ -145,7 +150,7 @@ def load_light(spec: Spec, device: str = "auto") -> Encoder | None:
     Raises:
         InvalidInput: onnxruntime has no such device here.
     """
-    if spec.family not in LIGHT:
+    if spec.is_int8 or spec.family not in LIGHT:
         return None
     family = importlib.import_module(LIGHT[spec.family])
     encoder: Encoder | None = family.open_light(spec, device)

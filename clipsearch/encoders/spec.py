@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clipsearch.encoders.aliases import ALIASES, OPEN_CLIP_FILES
 from clipsearch.errors import ModelError, did_you_mean
 
 HUB = "hf-hub:"
+INT8 = "int8:"  # before a model's name: what was made of it in 8 bits on the photos of an index
 
 # The module of each family (in a folder its `encoder`), imported only when it is needed: its
 # `load(spec, device, precision)` gives an `Encoder`, its `download(spec)` the weights file. A model
@@ -48,8 +49,13 @@ class Spec:
     tag: str = ""  # open_clip's pretrained tag
     hub: str = ""  # a Hugging Face repository, ORG/NAME
     file: str = ""  # absolute path of a weights file, or of a folder that holds one
+    is_int8: bool = False  # in 8 bits, which lies with the index on whose photos it was calibrated
 
     def __str__(self) -> str:
+        return INT8 + self._plain if self.is_int8 else self._plain
+
+    @property
+    def _plain(self) -> str:
         if self.hub:
             return f"{self.name}:{self.hub}" if self.name else HUB + self.hub
         if self.file:
@@ -64,6 +70,8 @@ def parse_spec(text: str) -> Spec:
         ModelError: none of these, or FILE does not exist.
     """
     text = text.strip()
+    if text.startswith(INT8):
+        return replace(parse_spec(text.removeprefix(INT8)), is_int8=True)
     if text in ALIASES:
         text = ALIASES[text].spec
     if text in _BARE:
@@ -109,6 +117,8 @@ def meant_by(wanted: Spec | None, held: Iterable[str]) -> str:
 def family_of(text: str) -> str:
     """The family of a model by its full name, whether or not what that names is there."""
     name = text.partition(":")[0]
+    if text.startswith(INT8):
+        return "onnx"
     return name if name in FAMILIES else "open_clip"
 
 

@@ -42,6 +42,7 @@ from clipsearch.store.running import telling
 
 if TYPE_CHECKING:
     from clipsearch.indexing.distributed.cluster import Cluster
+    from clipsearch.indexing.loading import Limits, Loaders
     from clipsearch.progress import Progress
 
 log = logging.getLogger("clipsearch")
@@ -92,6 +93,7 @@ class Settings:
     runtime: str | None = None
     store: str | None = None
     keep_for: int | None = None  # days
+    precision: str | None = None
 
 
 class Runs:
@@ -108,11 +110,18 @@ class Runs:
         """Bring folders up to date, as `Library.index` says."""
         how.check()
         check_number(arg("keep_for"), settings.keep_for, 0, MOST_DAYS)
+        if settings.precision == "int8" and settings.runtime == "torch":
+            raise InvalidInput(
+                f"a model in 8 bits is run by ONNX Runtime: {arg('precision')} int8 and"
+                f" {arg('runtime')} torch exclude each other"
+            )
         with self._folder.writing(PATIENCE):
             roots = self._catalog.roots()
             targets = choose_targets(self._catalog, [os.fspath(path) for path in paths])
             try:
-                self._set(settings, targets)
+                is_stopped = not self._set(settings, targets, doubts, how)
+                if is_stopped:
+                    return _report(Counts(complete=False), Plan(), 0, None)
                 if doubts.verify:
                     self._catalog.mend_words()
                     self._catalog.keep_columns(anew=True)
@@ -173,17 +182,43 @@ class Runs:
             renew_all(self._folder.path, self._catalog)
         return taken
 
-    def _set(self, settings: Settings, targets: Sequence[Target]) -> None:
+    def _set(self, settings: Settings, targets: Sequence[Target], doubts: Doubts, how: How) -> bool:
+        """Remember what is said anew; gives False if that was stopped."""
         if settings.store is not None:
             from clipsearch.store.moving import choose
 
             choose(self._catalog, settings.store)
         change_rules(self._catalog, targets, settings.rules)
+        if settings.keep_for is not None:
+            self._catalog.keep_for(settings.keep_for)
+        if (
+            settings.precision is not None
+            and self._models.in_precision(settings.precision)
+            and not self._calibrate(doubts, how)
+        ):
+            return False
         if settings.runtime is not None:
             self._models.renew(self._folder.path)  # or an older one could not be exported
             self._models.run_by(settings.runtime)
-        if settings.keep_for is not None:
-            self._catalog.keep_for(settings.keep_for)
+        return True
+
+    def _calibrate(self, doubts: Doubts, how: How) -> bool:
+        """Make a model in 8 bits on photos of the index; gives False if that was stopped."""
+        from clipsearch.indexing.calibration import Making, Stopped, calibrate
+        from clipsearch.indexing.pipeline import path_of
+        from clipsearch.progress import untold
+
+        self._models.renew(self._folder.path)
+        targets = choose_targets(self._catalog, [])  # a sample of all that there is
+        paths = [path_of(item) for item in make_plan(self._catalog, None, targets, doubts).work]
+        try:
+            with _loaders(how, len(paths)) as loaders:
+                show, stopping = how.progress or untold, how.stopping or _never
+                making = Making(self._folder.path, paths, loaders, show, stopping)
+                calibrate(self._models, making)
+        except Stopped:
+            return False
+        return True
 
     def _to_follow(
         self, paths: Iterable[StrPath], stop: threading.Event
@@ -255,16 +290,12 @@ class Runs:
         return counts
 
     def _embed(self, plan: Plan, model: Model, how: How) -> Counts:
-        from clipsearch.indexing.loading import Limits, Loaders, usual_workers
         from clipsearch.indexing.pipeline import Pipeline
         from clipsearch.indexing.succession import Succession
-        from clipsearch.photos.decoding.decode import MAX_PIXELS
         from clipsearch.store.moving import to_write
 
         vectors = to_write(self._folder.path, self._catalog, model)
-        pixels = how.max_megapixels * 1_000_000 if how.max_megapixels else MAX_PIXELS
-        limits = Limits(pixels, how.frames)
-        stopping = how.stopping or (lambda: False)
+        stopping = how.stopping or _never
         begin = partial(self._models.at_once, model, len(plan.work))
         load = partial(self._models.for_indexing, model, len(plan.work))
         with (
@@ -276,14 +307,33 @@ class Runs:
             if how.cluster:
                 from clipsearch.indexing.distributed.actor import Job
 
-                job = Job(self._models.recipe(model), limits, how.batch_size)
+                job = Job(self._models.recipe(model), _limits(how), how.batch_size)
                 elsewhere = how.cluster.elsewhere(job, how.workers, stopping)
                 counts.complete = pipeline.run_elsewhere(plan, elsewhere, stopping)
             else:
-                workers = min(how.workers or usual_workers(), len(plan.work))
-                with Loaders(workers, how.isolated, limits, stopping) as loaders:
+                with _loaders(how, len(plan.work)) as loaders:
                     counts.complete = pipeline.run(plan, loaders, stopping)
         return counts
+
+
+def _limits(how: How) -> Limits:
+    from clipsearch.indexing.loading import Limits
+    from clipsearch.photos.decoding.decode import MAX_PIXELS
+
+    pixels = how.max_megapixels * 1_000_000 if how.max_megapixels else MAX_PIXELS
+    return Limits(pixels, how.frames)
+
+
+def _loaders(how: How, files: int) -> Loaders:
+    """What reads so many files."""
+    from clipsearch.indexing.loading import Loaders, usual_workers
+
+    workers = max(1, min(how.workers or usual_workers(), files))
+    return Loaders(workers, how.isolated, _limits(how), how.stopping or _never)
+
+
+def _never() -> bool:
+    return False
 
 
 def _report(counts: Counts, plan: Plan, seconds: float, note: str | None) -> IndexReport:

@@ -23,6 +23,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from clipsearch.encoders.spec import INT8
 from clipsearch.errors import InvalidInput, LibraryError
 from clipsearch.progress import Progress
 from clipsearch.replacing import clear_unfinished, put_in_place, sync, unfinished
@@ -80,6 +81,7 @@ def copy(
             origin = None if own else source
             _copy_catalog(folder, catalog, draft / FILE_NAME, origin, questions, progress)
             _bring_up(target, draft, catalog.index_id)
+            _copy_models(folder, target, draft, catalog)
             _put_in_place(target, draft)
         return _copied(target, _left(catalog) if own else None)
 
@@ -161,6 +163,27 @@ def _copy_vectors(folder: Path, target: Path, draft: Path, catalog: Catalog) -> 
             _copy_file(ours.ann_path, vector_file(draft, model).ann_path)
 
 
+def _copy_models(folder: Path, target: Path, draft: Path, catalog: Catalog) -> None:
+    """Copy the models in 8 bits that the copy lacks to the draft."""
+    from clipsearch.encoders.onnx.calibrated import copy_to, fault_of, folder_in
+
+    for model in catalog.models():
+        if not model.spec.startswith(INT8):
+            continue
+        ours, theirs = (folder_in(place, model.weights) for place in (folder, target))
+        # What is damaged here would take the place of what may be whole there.
+        if not fault_of(ours) and fault_of(theirs):
+            copy_to(ours, folder_in(draft, model.weights))
+
+
+def _put_models_in_place(target: Path, draft: Path) -> None:
+    for model in (draft / "models").glob("*"):
+        there = target / "models" / model.name
+        there.parent.mkdir(exist_ok=True)
+        shutil.rmtree(there, ignore_errors=True)
+        put_in_place(model, there)
+
+
 def _append(theirs: VectorFile, ours: VectorFile) -> None:
     starts = range(len(theirs.ids), len(ours.ids), _ROWS_A_BATCH)
     parts = [slice(start, start + _ROWS_A_BATCH) for start in starts]
@@ -232,7 +255,9 @@ def _put_in_place(target: Path, draft: Path) -> None:
     if not holds_catalog(target):
         put_in_place(draft / FILE_NAME, target / FILE_NAME)
         put_in_place(draft / "vectors", target / "vectors")
+        _put_models_in_place(target, draft)
         return
+    _put_models_in_place(target, draft)
     (target / "vectors").mkdir(exist_ok=True)
     names = [f"vectors/{file.name}" for file in _vectors_in(draft)]
     for name in (*names, FILE_NAME):
@@ -260,6 +285,6 @@ def _left(catalog: Catalog) -> str | None:
 
 def _copied(target: Path, left: str | None) -> Copied:
     with closing(Catalog.open(target)) as catalog:
-        files = [target / FILE_NAME, *_vectors_in(target)]
+        files = [target / FILE_NAME, *_vectors_in(target), *target.glob("models/*/*")]
         size = sum(file.stat().st_size for file in files if not file.name.endswith(BEFORE))
         return Copied(os.fspath(target), catalog.count_photos(), size, left)

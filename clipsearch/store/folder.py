@@ -98,9 +98,10 @@ class IndexFolder:
                 yield
 
     def sizes(self) -> dict[str, int]:
-        """The bytes that the "catalog" and the "vectors" take, and the "total"."""
-        catalog, vectors = self._bytes(FILE_NAME + "*"), self._bytes("vectors/*")
-        return {"catalog": catalog, "vectors": vectors, "total": catalog + vectors}
+        """The bytes that the "catalog", the "vectors" and the "models" take, and the "total"."""
+        patterns = {"catalog": FILE_NAME + "*", "vectors": "vectors/*", "models": "models/*/*"}
+        sizes = {name: self._bytes(pattern) for name, pattern in patterns.items()}
+        return sizes | {"total": sum(sizes.values())}
 
     def _bytes(self, pattern: str) -> int:
         """What files take; one that another process replaces or removes meanwhile is none."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from clipsearch.encoders.spec import INT8
 from clipsearch.photos.files.urls import is_url
 from clipsearch.photos.scanning.rules import ScanRules
 from clipsearch.store.catalog import Catalog, Model, Root
@@ -13,6 +16,9 @@ from clipsearch.store.database import Origin
 from clipsearch.store.folder import IndexFolder
 from clipsearch.store.presence import Presence
 from clipsearch.store.running import Run, running
+
+if TYPE_CHECKING:
+    from clipsearch.encoders.onnx.calibrated import Calibration
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,7 @@ class ModelStatus:
     dim: int
     note: str | None
     runtime: str  # what embeds pictures with it, "torch" or "onnx"
+    calibration: Calibration | None  # of one in 8 bits: on what, and what that costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,7 @@ def status_of(folder: IndexFolder, catalog: Catalog) -> Status:
     return Status(
         catalog.count_photos(),
         tuple(_root_status(catalog, root) for root in catalog.roots()),
-        tuple(_model_status(catalog, model) for model in catalog.models()),
+        tuple(_model_status(folder.path, catalog, model) for model in catalog.models()),
         tuple(catalog.failures()),
         folder.sizes(),
         running(folder.path),
@@ -81,6 +88,11 @@ def _root_status(catalog: Catalog, root: Root) -> RootStatus:
     return RootStatus(root.path, count, present, rules, inner)
 
 
-def _model_status(catalog: Catalog, model: Model) -> ModelStatus:
+def _model_status(folder: Path, catalog: Catalog, model: Model) -> ModelStatus:
     count = catalog.fingerprint(model.id)[0]
-    return ModelStatus(model.spec, count, model.dim, model.note, model.runtime)
+    calibration = None
+    if model.spec.startswith(INT8):
+        from clipsearch.encoders.onnx.calibrated import folder_in, told_by
+
+        calibration = told_by(folder_in(folder, model.weights))
+    return ModelStatus(model.spec, count, model.dim, model.note, model.runtime, calibration)

@@ -86,6 +86,15 @@ def index(
             rich_help_panel=EXPERTS,
         ),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="int8: embed in 8 bits, faster, if photos of yours show that it costs little; or"
+            " fp32. Kept with the model.",
+            rich_help_panel=EXPERTS,
+        ),
+    ] = None,
     ray: Annotated[
         str | None,
         typer.Option(
@@ -136,6 +145,7 @@ def index(
                 max_megapixels=max_megapixels,
                 frames=frames,
                 runtime=runtime,
+                precision=precision,
                 ray=ray,
                 ray_gpus=ray_gpus,
                 store=store,

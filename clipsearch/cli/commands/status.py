@@ -64,6 +64,8 @@ def _print(held: Status, folder: str) -> None:
         count = counted(model.vectors, "embedding")
         by = {"onnx": ", by ONNX Runtime", "torch": ", by PyTorch"}.get(model.runtime, "")
         _say(f"model     {model.spec}  {count} of {model.dim} numbers{by}{_lacking(model, held)}")
+        if model.calibration:
+            _say(f"          {model.calibration}")
         if model.note:
             _say(f"          {model.note}")
     for name, captions in held.captions.items():

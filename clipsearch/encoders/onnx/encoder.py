@@ -13,7 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clipsearch.encoders.onnx.calibrated import calibration_in, check_files
 from clipsearch.encoders.onnx.folder import (
+    CALIBRATION,
     FACTS,
     IMAGES,
     TEXTS,
@@ -44,7 +46,8 @@ class OnnxEncoder:
         """`texts` is the folder of its text tower; `checked` compares files with their hashes."""
         import onnxruntime
 
-        self._folder, self._facts, self._text_folder = folder, facts, texts
+        self.facts = facts
+        self._folder, self._text_folder = folder, texts
         self._checks = checked
         self._insists = device != "auto"
         self._provider = pick_provider(device, onnxruntime.get_available_providers())
@@ -94,6 +97,11 @@ class OnnxEncoder:
         """Nothing: it is exported already."""
 
     @property
+    def image_file(self) -> Path:
+        """The file of the image tower."""
+        return self._folder / IMAGES
+
+    @property
     def runtime(self) -> str:
         """What runs the image tower, for a person; it is loaded for that."""
         import onnxruntime
@@ -105,13 +113,13 @@ class OnnxEncoder:
     def _images(self) -> Any:
         import onnxruntime
 
-        self._check(self._folder / IMAGES)
+        self._check(self.image_file)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         name, settings = self._provider
         try:
             session = onnxruntime.InferenceSession(
-                self._folder / IMAGES,
+                self.image_file,
                 options,
                 providers=[(name, settings)] if name == CPU else [(name, settings), CPU],
             )
@@ -141,7 +149,7 @@ class OnnxEncoder:
         if not self._checks:
             return
         start = part.relative_to(self._folder).as_posix()
-        for name, expected in self._facts.files.items():
+        for name, expected in self.facts.files.items():
             if name.startswith(start) and sha256_of(existing(self._folder / name)) != expected:
                 raise ModelError(
                     f"{self._folder / name} is not what was exported, so its embeddings would"
@@ -150,7 +158,7 @@ class OnnxEncoder:
 
 
 def load(spec: Spec, device: str, precision: str) -> OnnxEncoder:
-    """The encoder of a folder that `clipsearch export onnx` wrote.
+    """The encoder of a folder that `clipsearch export onnx` wrote, or that lies with an index.
 
     Raises:
         ModelError: it is no such folder.
@@ -158,7 +166,24 @@ def load(spec: Spec, device: str, precision: str) -> OnnxEncoder:
     """
     del precision  # that of the folder
     folder = _folder(spec)
+    if (folder / CALIBRATION).is_file():
+        return open_calibrated(folder, device)
     return OnnxEncoder(folder, facts_in(folder), folder / TEXTS, device)
+
+
+def open_calibrated(folder: Path, device: str) -> OnnxEncoder:
+    """The encoder of a model in 8 bits that lies with an index.
+
+    Raises:
+        ModelError: a file of it is missing or damaged.
+        InvalidInput: onnxruntime has no such device here.
+    """
+    made_of = calibration_in(folder)
+    check_files(folder)
+    log.debug("%s in 8 bits: %s", made_of.spec, made_of)
+    facts = facts_in(folder)
+    texts = folder_of(made_of.weights, facts.preprocess)
+    return OnnxEncoder(folder, facts, texts, device, checked=False)
 
 
 def download(spec: Spec) -> Path:

@@ -17,6 +17,7 @@ from clipsearch.photos.decoding.view import MaskedView, View
 
 FORMAT = 1  # raised when an older version could not use what is written here
 FACTS, IMAGES, TEXTS = "model.json", "images.onnx", "text"
+CALIBRATION = "calibration.json"  # of one that lies with an index
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,11 +80,11 @@ def write_towers(spec: Spec, known: Known, texts: Tower, images: Tower) -> None:
 
 def _write(tower: Tower, file: Path) -> None:
     with TemporaryDirectory(dir=file.parent) as folder:
-        _fill(tower, plain := Path(folder) / file.name)
+        write_graph(tower, plain := Path(folder) / file.name)
         optimize(plain, file)
 
 
-def _fill(tower: Tower, file: Path) -> None:
+def write_graph(tower: Tower, file: Path) -> None:
     """Write a graph, and beside it its weights as float32, one by one since they may be large."""
     import onnx
 

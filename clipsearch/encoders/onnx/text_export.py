@@ -156,17 +156,18 @@ def _trace_texts(tower: TextExport, to: Path) -> None:
     trace(tower.module, example, "tokens", dims, to)
 
 
-def optimize(plain: Path | bytes, optimized: Path) -> None:
+def optimize(plain: Path | bytes, optimized: Path, how: str = "extended") -> None:
     """Have onnxruntime merge operators once, with the weights beside it to be memory-mapped.
 
-    `plain` is a file, or what stands in one.
+    `plain` is a file, or what stands in one. With "basic" it is ONNX still.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     # Not further: what is done beyond suits one processor alone.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = getattr(levels, f"ORT_ENABLE_{how.upper()}")
     options.optimized_model_filepath = str(optimized)
     options.add_session_config_entry(
         "session.optimized_model_external_initializers_file_name", optimized.name + ".data"

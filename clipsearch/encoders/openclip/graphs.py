@@ -23,7 +23,7 @@ from clipsearch.encoders.hub import weights_hash
 from clipsearch.encoders.onnx.encoder import OnnxEncoder, open_cached
 from clipsearch.encoders.onnx.export import check_room
 from clipsearch.encoders.onnx.folder import cached_folder, view_from
-from clipsearch.encoders.onnx.shipped import Known, Tower, write_towers
+from clipsearch.encoders.onnx.shipped import Known, Tower, write_graph, write_towers
 from clipsearch.encoders.onnx.texts import TokenRules
 from clipsearch.encoders.openclip.words import usual_tokenizer
 from clipsearch.encoders.spec import OPEN_CLIP_CONFIG, Spec
@@ -67,6 +67,24 @@ def open_light(spec: Spec, device: str) -> OnnxEncoder | None:
         log.debug("%s is not run without torch: %s", spec, error)
         return None
     return open_cached(*identity, device)
+
+
+def write_images(spec: Spec, to: Path) -> bool:
+    """Write the image tower as ONNX, before onnxruntime merges its operators.
+
+    False as None is for `open_light`.
+    """
+    told, file = _known().get(_key(spec)), _file(spec)
+    if told is None or file is None:
+        return False
+    try:
+        with _opened(file) as stored:
+            _checked(graph := _graph(told["graph"], "image"), stored)
+            write_graph(Tower(graph, partial(_value, stored, json.loads(told["preprocess"]))), to)
+    except ModelError as error:
+        log.debug("%s", error)
+        return False
+    return True
 
 
 @cache

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from clipsearch.encoders.onnx.encoder import OnnxEncoder, open_cached
-from clipsearch.encoders.onnx.shipped import Known, Tower, write_towers
+from clipsearch.encoders.onnx.shipped import Known, Tower, write_graph, write_towers
 from clipsearch.encoders.onnx.texts import TokenRules
 from clipsearch.encoders.pocket import parts
 from clipsearch.encoders.spec import Spec
@@ -58,6 +58,26 @@ def open_light(spec: Spec, device: str) -> OnnxEncoder | None:
         log.debug("pocket is not run without torch: %s", error)
         return None
     return open_cached(*identity, device)
+
+
+def write_images(spec: Spec, to: Path) -> bool:
+    """Write the image tower as ONNX, before onnxruntime merges its operators.
+
+    False as None is for `open_light`.
+
+    Raises:
+        ModelError: the tower's file is another than what the heads were made with.
+    """
+    files, heads = parts.pocket_files(), _stored(parts.heads_file(spec))
+    if files is None:
+        return False
+    parts.check_images(files[0])
+    try:
+        write_graph(_tower("image", files[0], heads), to)
+    except ModelError as error:
+        log.debug("%s", error)
+        return False
+    return True
 
 
 def _tower(name: str, tower: Path, heads: Heads) -> Tower:

@@ -76,6 +76,11 @@ class Connection:
         return cls(file.open_database(folder, writes=far is None), far)
 
     @property
+    def folder(self) -> Path:
+        """The folder of the index."""
+        return self._reading.file.parent
+
+    @property
     def index_id(self) -> str:
         """What tells an index from all others; its copies have the same."""
         return file.index_id(self._db)

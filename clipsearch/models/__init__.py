@@ -12,17 +12,39 @@ from typing import TYPE_CHECKING
 
 from clipsearch import encoders
 from clipsearch.encoders.choice import MANY, Choice, check_runtime, choose
-from clipsearch.encoders.spec import Spec, family_of, meant_by, parse_spec, sha256_of, weights_in
-from clipsearch.errors import InvalidInput, ModelError, ModelMismatch, WeightsUnavailable, arg
+from clipsearch.encoders.spec import INT8, Spec, family_of, meant_by, parse_spec
+from clipsearch.errors import InvalidInput, ModelError, ModelMismatch, arg
+from clipsearch.models.loading import (
+    Identity,
+    checked,
+    exported_as,
+    identity_of,
+    is_named,
+    is_unit,
+    loaded_as,
+    newer,
+    open_or_advise,
+)
+from clipsearch.models.precision import (
+    in_onnx,
+    is_spoilt,
+    reader_of,
+    remove_int8,
+    take_int8,
+    warn_of_processor,
+)
 from clipsearch.store.catalog import Catalog, Model
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from clipsearch.encoders.onnx.encoder import OnnxEncoder
+    from clipsearch.encoders.onnx.folder import Facts
+
 log = logging.getLogger("clipsearch")
 
-Identity = tuple[str, str]  # of a model: its weights and how pictures are prepared for it
 LOCAL = ("auto", "cpu")  # devices for which what was exported does as well
+PRECISIONS = ("fp32", "int8")
 MOST_RECENT = 500  # texts; 2 KB each at 512 dimensions
 
 
@@ -44,11 +66,12 @@ class Models:
         self._texts: dict[Identity, encoders.TextEncoder] = {}
         self._loading = threading.RLock()
         self._runtime = "auto"  # of a model that is added
+        self._note: str | None = None  # why a model is added that nobody chose
         self._told: set[str] = set()  # models of which it was said what runs them
         # What was asked lately, in a process that stays; None in one that writes it down.
         self._recent: dict[tuple[Identity, str], bytes] | None = None
         if encoder is not None and (model := self._known(self._wanted)):
-            self._encoders[_identity(model)] = _checked(encoder, model)
+            self._encoders[identity_of(model)] = checked(encoder, model)
 
     def on(self, catalog: Catalog) -> Models:
         """The same models for another connection to the index; each is loaded once for all."""
@@ -98,16 +121,58 @@ class Models:
         """
         check_runtime(runtime)
         held = [model for model in self.to_index() if model]
-        specs = [parse_spec(model.spec) for model in held]
-        if runtime == "torch" and any(it.family == "onnx" for it in specs):
+        if runtime == "torch" and any(family_of(model.spec) == "onnx" for model in held):
             raise InvalidInput("a model that was exported to ONNX cannot be run by torch")
         self._runtime = runtime
         for model in held:
             if runtime == "onnx":
                 self._exported(model)
             else:
-                self._encoders.pop(_identity(model), None)
+                self._encoders.pop(identity_of(model), None)
             self._catalog.set_runtime(model.id, runtime)
+
+    def in_precision(self, precision: str) -> bool:
+        """From now on mean the model in full, "fp32", or in 8 bits, "int8".
+
+        Gives whether that in 8 bits has to be made first, of `exact`, and then to be taken.
+
+        Raises:
+            InvalidInput: neither of these.
+        """
+        if precision not in PRECISIONS:
+            raise InvalidInput(f"{arg('precision')} is fp32 or int8, not {precision!r}")
+        main = self._known(self._wanted)
+        wanted = self._wanted or (parse_spec(main.spec) if main else None)
+        self._wanted = replace(wanted, is_int8=False) if wanted else None
+        if precision == "fp32" or wanted is None:
+            return precision == "int8"
+        small = replace(wanted, is_int8=True)
+        held = self._known(small)
+        if held is None or is_spoilt(self._catalog.folder, held):
+            return True
+        self._wanted = small
+        return False
+
+    def exact(self) -> tuple[Spec, OnnxEncoder]:
+        """The model that is meant, in full, as ONNX Runtime runs it on the processor.
+
+        Raises:
+            ModelError: it cannot be had, or cannot be exported.
+        """
+        if self._given is not None:
+            raise InvalidInput("an encoder that is given stays in the precision that it has")
+        if model := self._known(self._wanted):
+            spec = self.spec_of(model)
+            return spec, in_onnx(spec, exported_as(spec, "cpu", model))
+        spec, encoder, self._note = encoders.load_first(self._wanted, "cpu", "fp32", True)
+        self._wanted = spec
+        return spec, in_onnx(spec, encoder)
+
+    def take(self, spec: Spec, small: Facts) -> None:
+        """From now on mean the model in 8 bits that was made of this one, and lies in the index."""
+        self._wanted = replace(spec, is_int8=True)
+        held = self._known(self._wanted)
+        take_int8(self._catalog, held, str(self._wanted), small, self._note)
 
     def to_index(self) -> list[Model | None]:
         """The models that an index run brings up to date; None is one that is to be added."""
@@ -131,7 +196,7 @@ class Models:
                         " this index: they are embedded anew", model.spec, count,
                     )  # fmt: skip
                 remove(folder, self._catalog, model)
-                if any(_identity(other) == now[:2] for other in self._catalog.models()):
+                if any(identity_of(other) == now[:2] for other in self._catalog.models()):
                     self._catalog.remove_model(model.id)  # which is there by another name
                 else:
                     self._catalog.renew_model(model.id, *now)
@@ -142,8 +207,7 @@ class Models:
 
     def confirm(self) -> None:
         """Take a model that is asked for by its name as chosen, whatever brought it here."""
-        model = self._known(self._wanted) if self._wanted else None
-        if model and model.note:
+        if self._wanted and (model := self._known(self._wanted)) and model.note:
             self._catalog.set_note(model.id, None)
 
     def at_once(self, model: Model, count: int) -> encoders.Encoder | None:
@@ -156,7 +220,9 @@ class Models:
         is_free = self._given is None and model.runtime == "auto" and self.device in LOCAL
         if not is_free or self.choice(model, count).runtime == "onnx" or self._loaded(model, count):
             return None
-        first = self._encoders.get(_identity(model)) or open_cached(*_identity(model), self.device)
+        first = self._encoders.get(identity_of(model)) or open_cached(
+            *identity_of(model), self.device
+        )
         if first:
             log.debug("pictures are embedded by ONNX Runtime until PyTorch is loaded")
         return first
@@ -176,22 +242,23 @@ class Models:
                 from clipsearch.encoders.onnx.export import try_export
 
                 encoder = try_export(self.spec_of(model), encoder)
-                self._encoders[_identity(model)] = encoder
+                self._encoders[identity_of(model)] = encoder
             if isinstance(encoder, OnnxEncoder) and model.spec not in self._told:
                 is_asked = exports or family_of(model.spec) == "onnx"
                 say = log.warning if is_asked else log.debug
                 say("pictures are embedded by %s", encoder.runtime)
+                warn_of_processor(self._catalog.folder, model)
                 self._told.add(model.spec)
             return encoder
 
     def _exported(self, model: Model) -> encoders.Encoder:
         from clipsearch.encoders.onnx.encoder import OnnxEncoder
 
-        key = _identity(model)
+        key = identity_of(model)
         loaded = self._encoders.get(key)
         if isinstance(loaded, OnnxEncoder):
             return loaded
-        self._encoders[key] = _exported(self.spec_of(model), self.device, model, loaded)
+        self._encoders[key] = exported_as(self.spec_of(model), self.device, model, loaded)
         return self._encoders[key]
 
     def add(self) -> Model:
@@ -209,6 +276,7 @@ class Models:
             how = ("cpu", "fp32") if to_export else (self.device, "auto")
             light = self._runtime != "torch" and self.device in LOCAL
             spec, encoder, note = encoders.load_first(self._wanted, *how, light)
+            note = note or self._note
         identity = (encoder.weights, encoder.preprocess)
         for model in self._catalog.models():
             if identity == (model.weights, model.preprocess):  # it has another name there
@@ -219,7 +287,7 @@ class Models:
             if self._runtime != model.runtime:
                 self._catalog.set_runtime(model.id, self._runtime)
                 model = replace(model, runtime=self._runtime)
-        self._encoders[_identity(model)] = encoder
+        self._encoders[identity_of(model)] = encoder
         return model
 
     def _offer(self, added: Model) -> None:
@@ -248,15 +316,15 @@ class Models:
         with self._loading:
             if loaded := self._loaded(model, count):
                 return loaded
-            encoder = _checked(self._load(model, count), model)
-            self._encoders[_identity(model)] = encoder
+            encoder = checked(self._load(model, count), model)
+            self._encoders[identity_of(model)] = encoder
             return encoder
 
     def _loaded(self, model: Model, count: int) -> encoders.Encoder | None:
         """The encoder that is there, if it is the one for so many pictures or better than that."""
         from clipsearch.encoders.onnx.encoder import OnnxEncoder
 
-        loaded = self._encoders.get(_identity(model))
+        loaded = self._encoders.get(identity_of(model))
         if loaded is self._given or not isinstance(loaded, OnnxEncoder):
             return loaded
         return loaded if self.choice(model, count).runtime == "onnx" else None
@@ -272,34 +340,24 @@ class Models:
 
         spec, choice = self.spec_of(model), self.choice(model, count)
         if choice.runtime == "onnx" and spec.family != "onnx":
-            cached = open_cached(*_identity(model), self.device)
+            cached = open_cached(*identity_of(model), self.device)
             if encoder := cached or encoders.load_light(spec, self.device):
                 log.debug("pictures are embedded by ONNX Runtime: %s", choice.reason)
                 return encoder
             choice = choice._replace(reason="the model was not exported yet")
         log.debug("pictures are embedded by PyTorch: %s", choice.reason)
-        try:
-            return encoders.load(spec, self.device)
-        except WeightsUnavailable as error:
-            from clipsearch.encoders.hub import three_ways
-
-            # What was indexed with one model cannot be asked with another.
-            pocket = (
-                "index with the model that needs no download: clipsearch index"
-                f" {arg('model')} pocket, and ask with {arg('model')} pocket"
-            )
-            raise error.advising(three_ways(str(spec), pocket)) from error
+        return open_or_advise(spec, self.device, model)
 
     def recipe(self, model: Model) -> Callable[[], encoders.Encoder]:
         """What gives an encoder, as `for_indexing` does, and can be pickled for elsewhere."""
         if self._given is not None:
-            return partial(_checked, self._given, model)
-        load = _exported if model.runtime == "onnx" else _loaded
+            return partial(checked, self._given, model)
+        load = exported_as if model.runtime == "onnx" else loaded_as
         return partial(load, self.spec_of(model), self.device, model)
 
     def texts(self, model: Model) -> encoders.TextEncoder:
         """What embeds words for a model; does without torch where that is possible."""
-        key = _identity(model)
+        key = identity_of(model)
         if loaded := self._texts.get(key):
             return loaded
         # Not before: a run with nothing to do embeds no words.
@@ -308,16 +366,40 @@ class Models:
         with self._loading:
             if key not in self._texts:
                 exported = None
+                reader = reader_of(self._catalog.folder, model)
                 # Who names a GPU wants it used, and an encoder that is loaded need not be again.
-                if key not in self._encoders and self.device in LOCAL:
+                if identity_of(reader) not in self._encoders and self.device in LOCAL:
                     stay = self._recent is not None
-                    exported = open_exported(model.weights, model.preprocess, stay)
-                self._texts[key] = exported or self.encoder(model)
+                    exported = open_exported(*identity_of(reader), stay)
+                self._texts[key] = exported or self._reading(model, reader)
             return self._texts[key]
+
+    def export_texts(self, model: Model, step: Callable[[], None]) -> None:
+        """Export what embeds words for a model; `step` is as for the function of that name.
+
+        Raises:
+            As `encoder`.
+        """
+        from clipsearch.encoders.onnx.text_export import export_texts
+
+        encoder = self._reading(model, reader_of(self._catalog.folder, model))
+        step()
+        export_texts(encoder, step)
+
+    def _reading(self, model: Model, reader: Model) -> encoders.Encoder:
+        try:
+            return self.encoder(reader)
+        except ModelMismatch as error:
+            if reader is model:
+                raise
+            raise ModelMismatch(
+                f"{reader.spec} is by now another than {model.spec} was made of: bring that back,"
+                " or have all photos embedded anew: clipsearch index --precision int8"
+            ) from error
 
     def is_loaded(self, model: Model, pictures: bool = False) -> bool:
         """Whether words, or pictures, can be embedded without loading anything."""
-        return _identity(model) in (self._encoders if pictures else self._texts)
+        return identity_of(model) in (self._encoders if pictures else self._texts)
 
     def embed_neutral(self, model: Model, texts: Sequence[str]) -> np.ndarray:
         """Embed those of the texts of which the model makes unit rows, (n, dim) float32."""
@@ -346,7 +428,7 @@ class Models:
 
         known = self._remembered(model, texts)
         # One that an older version kept may be none, and one in a damaged file less.
-        known = {text: row for text, row in known.items() if _is_unit(row, model.dim)}
+        known = {text: row for text, row in known.items() if is_unit(row, model.dim)}
         fresh = [text for text in dict.fromkeys(texts) if text not in known]
         if fresh:
             encoder = self.texts(model)
@@ -365,7 +447,7 @@ class Models:
     def _remembered(self, model: Model, texts: Sequence[str]) -> dict[str, bytes]:
         if self._recent is None:
             return self._catalog.answered(model.id, texts)
-        recent, key = self._recent, _identity(model)
+        recent, key = self._recent, identity_of(model)
         known = {text: row for text in texts if (row := recent.get((key, text)))}
         others = [text for text in texts if text not in known]
         return known | self._catalog.answered(model.id, others)
@@ -374,7 +456,7 @@ class Models:
         if self._recent is None:
             self._catalog.remember(model.id, rows)
             return
-        key = _identity(model)
+        key = identity_of(model)
         self._recent.update({(key, text): row for text, row in rows.items()})
         for oldest in list(self._recent)[:-MOST_RECENT]:
             self._recent.pop(oldest, None)
@@ -388,7 +470,7 @@ class Models:
         from clipsearch.store.moving import remove
 
         held = self._catalog.models()
-        model = next((model for model in held if _names(spec, model)), None)
+        model = next((model for model in held if is_named(spec, model)), None)
         if model is None:
             has = ", ".join(other.spec for other in held) or "none yet"
             raise InvalidInput(f"the index holds no embeddings of {spec}; it has those of: {has}")
@@ -400,6 +482,7 @@ class Models:
         count, _ = self._catalog.fingerprint(model.id)
         remove(folder, self._catalog, model)
         self._catalog.remove_model(model.id)
+        remove_int8(folder, model)
         return count
 
     def spec_of(self, model: Model) -> Spec:
@@ -408,79 +491,15 @@ class Models:
         Raises:
             ModelError: its file or folder is no longer there.
         """
-        named = self._wanted if self._wanted and _names(self._wanted, model) else None
+        if model.spec.startswith(INT8):
+            from clipsearch.encoders.onnx.calibrated import folder_in
+
+            return Spec("onnx", "onnx", file=str(folder_in(self._catalog.folder, model.weights)))
+        named = self._wanted if self._wanted and is_named(self._wanted, model) else None
         return named or parse_spec(model.spec)
 
     def _known(self, wanted: Spec | None) -> Model | None:
         held = self._catalog.models()
         if wanted is None:
             return held[0] if held else None
-        return next((model for model in held if _names(wanted, model)), None)
-
-
-def newer(model: Model) -> encoders.Shipped | None:
-    """A model that ships as it is by now; None where the index has it so, and for any other."""
-    now = encoders.shipped(model.spec)
-    return now if now and now[:2] != _identity(model) else None
-
-
-def _identity(model: Model) -> Identity:
-    # Not its id, which another model has one day.
-    return model.weights, model.preprocess
-
-
-def _is_unit(row: bytes, dim: int) -> bool:
-    import numpy as np
-
-    from clipsearch.encoders.rows import are_units
-
-    return len(row) == 4 * dim and bool(are_units(np.frombuffer(row, "<f4")[None])[0])
-
-
-def _loaded(spec: Spec, device: str, model: Model) -> encoders.Encoder:
-    return _checked(encoders.load(spec, device), model)
-
-
-def _exported(
-    spec: Spec, device: str, model: Model, loaded: encoders.Encoder | None = None
-) -> encoders.Encoder:
-    """The model as ONNX Runtime runs it, exported first unless that was done before."""
-    from clipsearch.encoders.onnx.encoder import open_cached
-    from clipsearch.encoders.onnx.export import export_to_cache
-
-    exported: encoders.Encoder | None = open_cached(*_identity(model), device)
-    if exported is None and loaded is None:
-        exported = encoders.load_light(spec, device)
-    if exported is None and spec.family != "onnx":
-        loaded = loaded or _checked(encoders.load(spec, "cpu", "fp32"), model)
-        exported = export_to_cache(spec, loaded, device)
-    return exported or _loaded(spec, device, model)
-
-
-def _checked(encoder: encoders.Encoder, model: Model) -> encoders.Encoder:
-    if (encoder.weights, encoder.preprocess) != (model.weights, model.preprocess):
-        if newer(model):
-            raise ModelMismatch(
-                f"this index was made with {model.spec} of another version of clipsearch; to have"
-                " its photos embedded anew by that of this version: clipsearch index"
-            )
-        raise ModelMismatch(
-            f"the weights are not those of {model.spec} that this index was made with, so their"
-            " scores would mean nothing.\nBring the old file back, or make a new index:"
-            " clipsearch index FOLDER --index OTHER_FOLDER --model SPEC"
-        )
-    return encoder
-
-
-def _names(spec: Spec, model: Model) -> bool:
-    """Whether `spec` names the model, also when the same weights file has another path."""
-    if str(spec) == model.spec:
-        return True
-    if spec.family == "onnx":
-        from clipsearch.encoders.onnx.encoder import identity_of
-
-        return identity_of(spec) == _identity(model)
-    if not spec.file or spec.name != model.spec.partition(":")[0]:
-        return False
-    file = weights_in(Path(spec.file))
-    return file is not None and sha256_of(file) == model.weights
+        return next((model for model in held if is_named(wanted, model)), None)
