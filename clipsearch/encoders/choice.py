@@ -13,6 +13,7 @@ from clipsearch.encoders.processor import BF16, may_have_card
 from clipsearch.encoders.processor import bf16 as _bf16
 from clipsearch.errors import InvalidInput, arg, did_you_mean
 
+LOCAL = ("auto", "cpu")  # devices for which what was exported does as well
 RUNTIMES = ("auto", "torch", "onnx")
 # So many are embedded by onnxruntime before torch is imported and has read a model of 350 MB.
 FEW = 100

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipsearch import encoders
-from clipsearch.encoders.choice import MANY, Choice, check_runtime, choose
+from clipsearch.encoders.choice import LOCAL, MANY, Choice, check_runtime, choose
 from clipsearch.encoders.spec import INT8, Spec, family_of, meant_by, parse_spec
 from clipsearch.errors import InvalidInput, ModelError, ModelMismatch, arg
 from clipsearch.models.loading import (
@@ -26,6 +26,7 @@ from clipsearch.models.loading import (
     open_or_advise,
 )
 from clipsearch.models.precision import (
+    check_precision,
     in_onnx,
     is_spoilt,
     reader_of,
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("clipsearch")
 
-LOCAL = ("auto", "cpu")  # devices for which what was exported does as well
-PRECISIONS = ("fp32", "int8")
 MOST_RECENT = 500  # texts; 2 KB each at 512 dimensions
 
 
@@ -139,8 +138,7 @@ class Models:
         Raises:
             InvalidInput: neither of these.
         """
-        if precision not in PRECISIONS:
-            raise InvalidInput(f"{arg('precision')} is fp32 or int8, not {precision!r}")
+        check_precision(precision)
         main = self._known(self._wanted)
         wanted = self._wanted or (parse_spec(main.spec) if main else None)
         self._wanted = replace(wanted, is_int8=False) if wanted else None
@@ -211,10 +209,7 @@ class Models:
             self._catalog.set_note(model.id, None)
 
     def at_once(self, model: Model, count: int) -> encoders.Encoder | None:
-        """What was exported of a model, to begin with where torch is to index `count` pictures.
-
-        None where nothing was, or nothing is to be waited for.
-        """
+        """What was exported of a model, where torch is to index `count` pictures and not here."""
         from clipsearch.encoders.onnx.encoder import open_cached
 
         is_free = self._given is None and model.runtime == "auto" and self.device in LOCAL

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from clipsearch.encoders import Encoder
 from clipsearch.encoders.spec import INT8, Spec
-from clipsearch.errors import ModelError
+from clipsearch.errors import InvalidInput, ModelError, arg, did_you_mean
 from clipsearch.models.loading import identity_of, newer
 from clipsearch.store.catalog import Catalog, Model
 
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from clipsearch.encoders.onnx.folder import Facts
 
 log = logging.getLogger("clipsearch")
+
+PRECISIONS = ("fp32", "int8")
+
+
+def check_precision(name: str) -> None:
+    """Raise InvalidInput unless that is what an index's model may be in."""
+    if name not in PRECISIONS:
+        hint = did_you_mean(name, PRECISIONS)
+        raise InvalidInput(f"{arg('precision')} is fp32 or int8, not {name!r}{hint}")
 
 
 def in_onnx(spec: Spec, encoder: Encoder) -> OnnxEncoder:
