@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from clipsearch import encoders
 from clipsearch.encoders.choice import LOCAL, MANY, Choice, check_runtime, choose
 from clipsearch.encoders.spec import INT8, Spec, family_of, meant_by, parse_spec
-from clipsearch.errors import InvalidInput, ModelError, ModelMismatch, arg
+from clipsearch.errors import InvalidInput, ModelError, ModelMismatch
 from clipsearch.models.loading import (
     Identity,
     checked,

@@ -90,6 +90,7 @@ def index(
         str | None,
         typer.Option(
             metavar="NAME",
+            autocompletion=completion.precisions_to_index,
             help="int8: embed in 8 bits, faster, if photos of yours show that it costs little; or"
             " fp32. Kept with the model.",
             rich_help_panel=EXPERTS,

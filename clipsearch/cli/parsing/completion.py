@@ -117,6 +117,13 @@ def precisions_to_learn(ctx: typer.Context, incomplete: str) -> list[str]:
     return _typed(PRECISIONS)
 
 
+def precisions_to_index(ctx: typer.Context, incomplete: str) -> list[str]:
+    """What an index's model may be in."""
+    from clipsearch.models.precision import PRECISIONS
+
+    return _typed(PRECISIONS)
+
+
 def stores(ctx: typer.Context, incomplete: str) -> list[str]:
     """Where vectors can be, as far as it is known."""
     return _typed(("faiss", "milvus:http://"))
