@@ -564,7 +564,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["query", "a dog", "--weight", "heavy"], "'--weight': 'heavy' is not a valid float"),
+        (["query", "a dog", "--weight", "heavy"], "--weight: 'heavy' is no number"),
         (["query", "a dog", "--weight", "2"], "--weight is that of pictures"),
         (["query", "a dog", "-k", "some"], "'some' is neither a number nor all"),
         (["query", "a dog", "--wait", "2"], "there is no option --wait"),
