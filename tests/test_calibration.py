@@ -204,7 +204,7 @@ def test_a_file_that_is_lost_or_damaged_is_told_in_a_line(
 def test_the_command_tells_it_and_makes_it_anew(own: Calibrated, tmp_path: Path) -> None:
     damage(model_of(own.folder))
     told = run(own.folder, "similar", fresh(tmp_path))
-    assert told.returncode == 1
+    assert told.returncode == 2
     assert "is damaged" in told.stderr
     assert "Traceback" not in told.stderr
     done = run(own.folder, "index", "--precision", "int8")
@@ -263,9 +263,9 @@ def test_what_makes_no_sense_is_refused(index: Path, photos: Path) -> None:
         load(parse_spec("int8:pocket"))
 
 
-@pytest.mark.parametrize("after", [1, 30, 80, 110])
+@pytest.mark.parametrize("after", [1, 30, 62, 65, 67])
 def test_a_stop_meanwhile_leaves_nothing(tmp_path: Path, index: Path, after: int) -> None:
-    """Of 60 photos read, 20 looked at twice, and 40 embedded by both."""
+    """While 60 photos are read, 20 looked at twice in 3 batches, or 40 embedded by both."""
     asked = 0
 
     def stopping() -> bool:
