@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from clipsearch.encoders.choice import MANY, choose
 from clipsearch.encoders.onnx.calibrated import (
     Calibration,
     calibration_in,
@@ -78,6 +79,12 @@ def calibrate(models: Models, making: Making) -> None:
     except ModelError as error:
         _stay("the model", first_line(error))
         return
+    choice = choose(spec.family, "auto", "auto", MANY)
+    if choice.runtime == "torch":
+        log.warning(
+            "many photos are embedded by PyTorch here (%s), which may be faster than 8 bits by ONNX"
+            " Runtime", choice.reason,
+        )  # fmt: skip
     if full.precision != "fp32":
         _stay(str(spec), "it is in 8 bits already")
         return
