@@ -489,7 +489,6 @@ def test_a_mistake_is_one_line_and_exit_code_2(captioned: Path) -> None:
         (["retrieval", captioned, "--split", "test"], "--split needs a column 'split'"),
         (["retrieval", captioned, "--images", captioned.parent / "x", *MODELS], "none of the 6"),
         (["zeroshot", captioned], "there is no folder"),
-        ([], "Missing command"),
     ):
         done = run(*arguments)
         assert (done.returncode, done.stdout) == (2, "")

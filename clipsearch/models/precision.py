@@ -75,10 +75,10 @@ def reader_of(index: Path, model: Model) -> Model:
     Raises:
         ModelError: that cannot be told, since a file is lost or damaged.
     """
-    from clipsearch.encoders.onnx.calibrated import calibration_in, folder_in
-
     if not model.spec.startswith(INT8):
         return model
+    from clipsearch.encoders.onnx.calibrated import calibration_in, folder_in
+
     full = calibration_in(folder_in(index, model.weights))
     return replace(model, spec=full.spec, weights=full.weights, runtime="auto")
 
@@ -96,16 +96,18 @@ def has_texts(index: Path, model: Model) -> bool:
 
 def remove_int8(index: Path, model: Model) -> None:
     """Remove the files of a model that is in 8 bits; of others there are none."""
-    from clipsearch.encoders.onnx.calibrated import folder_in
-
     if model.spec.startswith(INT8):
+        from clipsearch.encoders.onnx.calibrated import folder_in
+
         shutil.rmtree(folder_in(index, model.weights), ignore_errors=True)
 
 
 def warn_of_processor(index: Path, model: Model) -> None:
     """Say of a model in 8 bits where this machine's processor may give others than before."""
+    if not model.spec.startswith(INT8):
+        return
     from clipsearch.encoders.onnx.calibrated import folder_in, told_by, warning_of
 
-    made_of = told_by(folder_in(index, model.weights)) if model.spec.startswith(INT8) else None
+    made_of = told_by(folder_in(index, model.weights))
     if made_of and (warning := warning_of(made_of)):
         log.warning("%s", warning)
