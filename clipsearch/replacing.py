@@ -87,6 +87,21 @@ def unfinished(folder: Path) -> Path:
     return folder / f".clipsearch-{secrets.token_hex(8)}.new"
 
 
+@contextmanager
+def draft_folder(place: Path) -> Iterator[Path]:
+    """A new folder in another, which is made if need be; what is there at the end is removed.
+
+    Raises:
+        OSError: the disk is full or read-only.
+    """
+    folder = unfinished(place)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def clear_unfinished(folder: Path) -> None:
     """Remove what was not finished in a folder that nobody else is writing to now."""
     for path in folder.iterdir():

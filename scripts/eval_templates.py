@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from eval_written import Photos, words
-from pocket.words import plural
+from pocket.words import forms_of
 
 from clipsearch.library import Library
 from clipsearch.search.labels.lists import TEMPLATES
@@ -36,21 +36,13 @@ _LITTLE = """
 LITTLE = set(_LITTLE.split())
 
 
-def _one(text: str) -> str:
-    return f"{'an' if text[0] in 'aeiou' else 'a'} {text}"
-
-
-def _photo(text: str) -> str:
-    return f"a photo of {_one(text)}"
-
-
 WAYS: dict[str, Callable[[str], list[str]]] = {
     "dog": lambda text: [text],
-    "a dog": lambda text: [_one(text)],
-    "dogs": lambda text: [plural(text)],
-    "a photo of a dog": lambda text: [_photo(text)],
-    "mean of the first and the last": lambda text: [text, _photo(text)],
-    "mean of these four": lambda text: [text, _one(text), plural(text), _photo(text)],
+    "a dog": lambda text: forms_of(text)[1:2],
+    "dogs": lambda text: forms_of(text)[2:3],
+    "a photo of a dog": lambda text: forms_of(text)[3:4],
+    "mean of the first and the last": lambda text: forms_of(text)[:4:3],
+    "mean of these four": lambda text: forms_of(text)[:4],
     "mean of the seven of `label`": lambda text: [it.format(text) for it in TEMPLATES],
 }
 

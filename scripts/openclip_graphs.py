@@ -14,13 +14,14 @@ import gzip
 import json
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import onnx
 import open_clip
 import torch
-from pocket_graphs import traced
+from pocket_graphs import empty, traced
 
 from clipsearch.encoders.onnx.folder import view_as_json
 from clipsearch.encoders.openclip.encoder import OpenClipEncoder
@@ -121,27 +122,20 @@ def _write(graph: str, model: torch.nn.Module, encoder: OpenClipEncoder) -> dict
     ):
         tensors = module.eval().state_dict()
         proto = traced(module, example, name, dims)
-        _empty(proto, {own: keys.get(tensor.data_ptr()) for own, tensor in tensors.items()})
+        named = {own: keys.get(tensor.data_ptr()) for own, tensor in tensors.items()}
+        empty(proto, partial(_place, keys=named))
         file = graph_file(graph, tower)
         file.write_bytes(gzip.compress(proto.SerializeToString(deterministic=True), mtime=0))
         print(f"{file}: {file.stat().st_size:,} bytes")
     return {"dim": encoder.dim, "context": encoder.context, "clean": export.rules.clean}
 
 
-def _empty(model: onnx.ModelProto, keys: Mapping[str, str | None]) -> None:
-    """Take out the weights, and name each by its key in a weights file."""
-    renamed = {}
-    for tensor in model.graph.initializer:
-        if tensor.name in ("mean", "std"):
-            renamed[tensor.name] = PIXELS + tensor.name
-        elif key := keys.get(tensor.name):
-            renamed[tensor.name] = WEIGHT + key
-        else:
-            continue
-        tensor.name = renamed[tensor.name]
-        tensor.ClearField("raw_data")
-    for node in model.graph.node:
-        node.input[:] = [renamed.get(name, name) for name in node.input]
+def _place(tensor: onnx.TensorProto, keys: Mapping[str, str | None]) -> str | None:
+    """Where a weight is: by its key in a weights file, or among what is told of pixels."""
+    if tensor.name in ("mean", "std"):
+        return PIXELS + tensor.name
+    key = keys.get(tensor.name)
+    return WEIGHT + key if key else None
 
 
 if __name__ == "__main__":

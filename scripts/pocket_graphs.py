@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 
@@ -50,7 +52,8 @@ def main() -> None:
         ("text", text, "tokens", tokens, {0: batch, 1: length}, text_file),
     ):
         model = traced(module.eval(), example, name, dims)
-        _empty(model, file.read_bytes())
+        content = file.read_bytes()
+        empty(model, partial(_place, file=content))
         model.metadata_props.add(key=SHAPE, value=shape)
         GRAPHS[tower].write_bytes(model.SerializeToString(deterministic=True))
         print(f"{GRAPHS[tower]}: {GRAPHS[tower].stat().st_size:,} bytes")
@@ -79,22 +82,27 @@ def traced(
     return model
 
 
-def _empty(model: onnx.ModelProto, file: bytes) -> None:
-    """Take out the weights, and name each by where it is to be found."""
+def empty(model: onnx.ModelProto, place_of: Callable[[onnx.TensorProto], str | None]) -> None:
+    """Take out the weights, and name each by where it is to be found; a constant has no place."""
     renamed = {}
     for tensor in model.graph.initializer:
-        if tensor.name.startswith("heads."):
-            renamed[tensor.name] = HEADS + tensor.name.removeprefix("heads.")
-        elif tensor.name.startswith("tower."):
-            at, order = _found(numpy_helper.to_array(tensor), file)
-            # Two of one value begin at one byte, and a name is one tensor's.
-            renamed[tensor.name] = f"{AT}{at} {order} {tensor.name.removeprefix('tower.')}"
-        else:
-            continue
-        tensor.name = renamed[tensor.name]
-        tensor.ClearField("raw_data")
+        if place := place_of(tensor):
+            renamed[tensor.name] = place
+            tensor.name = place
+            tensor.ClearField("raw_data")
     for node in model.graph.node:
         node.input[:] = [renamed.get(name, name) for name in node.input]
+
+
+def _place(tensor: onnx.TensorProto, file: bytes) -> str | None:
+    """Where a weight of pocket's is: in the tower's file, or by its name among the heads."""
+    if tensor.name.startswith("heads."):
+        return HEADS + tensor.name.removeprefix("heads.")
+    if not tensor.name.startswith("tower."):
+        return None
+    at, order = _found(numpy_helper.to_array(tensor), file)
+    # Two of one value begin at one byte, and a name is one tensor's.
+    return f"{AT}{at} {order} {tensor.name.removeprefix('tower.')}"
 
 
 def _found(weight: np.ndarray, file: bytes) -> tuple[int, str]:

@@ -34,6 +34,7 @@ def adds_8_bits() -> bool:
     return any(name in _flags() for name in VNNI)
 
 
+@cache
 def _flags() -> list[str]:
     if sys.platform == "linux":
         told = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text("utf-8"), re.M)

@@ -12,7 +12,6 @@ import logging
 import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from itertools import islice
@@ -37,7 +36,7 @@ from clipsearch.errors import ModelError, WeightsUnavailable, first_line
 from clipsearch.indexing.loading import Loaded, Loaders, Unread, load_ahead
 from clipsearch.models import Models
 from clipsearch.progress import Progress
-from clipsearch.replacing import put_in_place, unfinished
+from clipsearch.replacing import draft_folder, put_in_place
 
 log = logging.getLogger("clipsearch")
 
@@ -108,7 +107,7 @@ def _calibrate(models: Models, spec: Spec, full: OnnxEncoder, making: Making) ->
         done += count
         making.progress(done, total)
 
-    with _scratch(making.folder) as folder:
+    with draft_folder(making.folder) as folder:
         try:
             more = _write(folder, spec, full, views[:first], step)
             made_of = _measured(folder, full, views[first:], step)
@@ -221,14 +220,3 @@ def _nearest(rows: np.ndarray) -> np.ndarray:
 def _same(one: np.ndarray, other: np.ndarray) -> float:
     """The share of what stands in a row of one that stands in that row of the other."""
     return float((one[:, :, None] == other[:, None, :]).any(axis=2).mean())
-
-
-@contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    """A new folder in that of an index; what is still there at the end is removed."""
-    scratch = unfinished(folder)
-    scratch.mkdir()
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 
 from clipsearch.encoders import Encoder
 
@@ -19,31 +18,23 @@ class Succession:
     def __init__(self, begin: Callable[[], Encoder | None], load: Callable[[], Encoder]) -> None:
         self._begin, self._load = begin, load
         self._first: Encoder | None = None
-        self._then: Future[Encoder] | None = None
+        self._better: Future[Encoder] | None = None
         self._pool = ThreadPoolExecutor(1, "clipsearch-model")
 
     def __call__(self) -> Encoder:
         """The encoder; raises what loading it raised."""
-        if self._then is None:
+        if self._first is None:
             self._first = self._begin()
-            self._then = self._loaded() if self._first is None else self._pool.submit(self._load)
-        if self._first is None or self._then.done():
-            return self._then.result()
+            if self._first is None:
+                self._first = self._load()  # not in the thread, so that Ctrl-C reaches it
+            else:
+                self._better = self._pool.submit(self._load)
+        if self._better is not None and self._better.done():
+            return self._better.result()
         return self._first
-
-    def _loaded(self) -> Future[Encoder]:
-        # Not in the thread, so that Ctrl-C reaches it.
-        loaded: Future[Encoder] = Future()
-        loaded.set_result(self._load())
-        return loaded
 
     def __enter__(self) -> Succession:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._pool.shutdown()

@@ -26,7 +26,7 @@ from pathlib import Path
 from clipsearch.encoders.spec import INT8
 from clipsearch.errors import InvalidInput, LibraryError
 from clipsearch.progress import Progress
-from clipsearch.replacing import clear_unfinished, put_in_place, sync, unfinished
+from clipsearch.replacing import clear_unfinished, draft_folder, put_in_place, sync
 from clipsearch.store.catalog import Catalog
 from clipsearch.store.database import FILE_NAME
 from clipsearch.store.faults import explained
@@ -135,12 +135,9 @@ def _make_folder(folder: Path) -> None:
 def _draft(target: Path) -> Iterator[Path]:
     """A new folder in `target`, for what takes its place there; removed at the end."""
     clear_unfinished(target)  # of a copy that was killed
-    draft = unfinished(target)
-    try:
-        (draft / "vectors").mkdir(parents=True)
+    with draft_folder(target) as draft:
+        (draft / "vectors").mkdir()
         yield draft
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _copy_vectors(folder: Path, target: Path, draft: Path, catalog: Catalog) -> None:

@@ -32,7 +32,7 @@ from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import Spec, sha256_of
 from clipsearch.errors import InvalidInput, ModelError, arg, first_line
 from clipsearch.photos.decoding.view import MaskedView
-from clipsearch.replacing import put_in_place, unfinished
+from clipsearch.replacing import draft_folder, put_in_place
 
 log = logging.getLogger("clipsearch")
 
@@ -272,14 +272,8 @@ def _size(folder: Path, pattern: str) -> int:
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
     """A folder beside the one that it is to become; taken away if it does not."""
-    scratch = unfinished(folder.parent)
     try:
-        scratch.mkdir(parents=True)
-    except OSError as error:
-        raise InvalidInput(f"{folder} cannot be written: {error.strerror}") from error
-    try:
-        yield scratch
+        with draft_folder(folder.parent) as draft:
+            yield draft
     except OSError as error:
         raise InvalidInput(f"{folder} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

@@ -6,24 +6,27 @@ A family tells what fills its graphs; no torch is needed.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
+from clipsearch.encoders.onnx.encoder import OnnxEncoder, open_cached
 from clipsearch.encoders.onnx.export import hashes_in, write_to_cache
 from clipsearch.encoders.onnx.folder import FORMAT, IMAGES, Facts, view_as_json
 from clipsearch.encoders.onnx.text_export import keep_texts, optimize
 from clipsearch.encoders.onnx.texts import RULES, TOKENIZER, TOWER, TokenRules
 from clipsearch.encoders.spec import Spec
-from clipsearch.errors import ModelError
+from clipsearch.errors import ClipsearchError, ModelError
 from clipsearch.photos.decoding.view import View
 
 if TYPE_CHECKING:
     import numpy as np
     import onnx
 
+log = logging.getLogger("clipsearch")
 
 # The weight of a name and a shape; None for what is a constant of the graph.
 Values = Callable[[str, tuple[int, ...]], "np.ndarray | None"]
@@ -49,6 +52,26 @@ class Known:
     rules: TokenRules
     logit_scale: float
     logit_bias: float | None = None
+
+
+def cached_or_written(
+    spec: Spec, identity: tuple[str, str], device: str, write: Callable[[], None]
+) -> OnnxEncoder | None:
+    """The model of this identity from the cache, written there by `write` if need be.
+
+    None where that raises ClipsearchError: torch has to run it.
+
+    Raises:
+        InvalidInput: onnxruntime has no such device here.
+    """
+    if found := open_cached(*identity, device):
+        return found
+    try:
+        write()
+    except ClipsearchError as error:
+        log.debug("%s is not run without torch: %s", spec, error)
+        return None
+    return open_cached(*identity, device)
 
 
 def write_towers(spec: Spec, known: Known, texts: Tower, images: Tower) -> None:

@@ -20,7 +20,7 @@ from clipsearch.encoders.onnx.texts import (
 )
 from clipsearch.encoders.onnx.tracing import check, least_cosine, trace
 from clipsearch.errors import ClipsearchError, ModelError, first_line
-from clipsearch.replacing import put_in_place, unfinished
+from clipsearch.replacing import draft_folder, put_in_place
 
 if TYPE_CHECKING:
     import torch
@@ -75,25 +75,18 @@ def keep_texts(weights: str, preprocess: str, write: Callable[[Path], None]) -> 
     if folder.is_dir():
         return (folder / RULES).is_file()
     try:
-        scratch = unfinished(folder.parent)
-        scratch.mkdir(parents=True)
-    except OSError as error:  # a full or read-only disk: queries take longer, no more
+        with draft_folder(folder.parent) as scratch:
+            try:
+                write(scratch)
+            except ClipsearchError as error:
+                log.debug("%s", error)
+                # An empty folder says that it was tried, and need not be again.
+                for file in scratch.iterdir():
+                    file.unlink()
+            put_in_place(scratch, folder)
+    except OSError as error:
+        # A full or read-only disk: queries take longer, no more. Or another process was quicker.
         log.debug("no text tower was exported: %s", error)
-        return False
-    try:
-        try:
-            write(scratch)
-        except ClipsearchError as error:
-            log.debug("%s", error)
-            # An empty folder says that it was tried, and need not be again.
-            for file in scratch.iterdir():
-                file.unlink()
-        put_in_place(scratch, folder)
-    except OSError as error:  # also: another process was quicker
-        log.debug("no text tower was exported: %s", error)
-        return (folder / RULES).is_file()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return (folder / RULES).is_file()
 
 

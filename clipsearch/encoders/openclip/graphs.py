@@ -19,15 +19,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clipsearch.encoders.aliases import OPEN_CLIP_FILES
 from clipsearch.encoders.hub import weights_hash
-from clipsearch.encoders.onnx.encoder import OnnxEncoder, open_cached
+from clipsearch.encoders.onnx.encoder import OnnxEncoder
 from clipsearch.encoders.onnx.export import check_room
 from clipsearch.encoders.onnx.folder import cached_folder, view_from
-from clipsearch.encoders.onnx.shipped import Known, Tower, write_graph, write_towers
+from clipsearch.encoders.onnx.shipped import (
+    Known,
+    Tower,
+    cached_or_written,
+    write_graph,
+    write_towers,
+)
 from clipsearch.encoders.onnx.texts import TokenRules
 from clipsearch.encoders.openclip.words import usual_tokenizer
 from clipsearch.encoders.spec import OPEN_CLIP_CONFIG, Spec
-from clipsearch.errors import ClipsearchError, ModelError
+from clipsearch.errors import ModelError
 
 if TYPE_CHECKING:
     import onnx
@@ -55,18 +62,11 @@ def open_light(spec: Spec, device: str) -> OnnxEncoder | None:
     Raises:
         InvalidInput: onnxruntime has no such device here.
     """
-    told, file = _known().get(_key(spec)), _file(spec)
-    if told is None or file is None:
+    if (found := _find(spec)) is None:
         return None
+    told, file = found
     identity = weights_hash(file), told["preprocess"]
-    if found := open_cached(*identity, device):
-        return found
-    try:
-        _write(spec, identity, told, file)
-    except ClipsearchError as error:
-        log.debug("%s is not run without torch: %s", spec, error)
-        return None
-    return open_cached(*identity, device)
+    return cached_or_written(spec, identity, device, partial(_write, spec, identity, told, file))
 
 
 def write_images(spec: Spec, to: Path) -> bool:
@@ -74,9 +74,9 @@ def write_images(spec: Spec, to: Path) -> bool:
 
     False as None is for `open_light`.
     """
-    told, file = _known().get(_key(spec)), _file(spec)
-    if told is None or file is None:
+    if (found := _find(spec)) is None:
         return False
+    told, file = found
     try:
         with _opened(file) as stored:
             _checked(graph := _graph(told["graph"], "image"), stored)
@@ -97,23 +97,19 @@ def _known() -> dict[str, dict[str, Any]]:
     }
 
 
-def _key(spec: Spec) -> str:
-    return f"{spec.name}:" if spec.file else f"{spec.name}/{spec.tag}"
-
-
-def _file(spec: Spec) -> Path | None:
-    """The weights file, if it is on this machine and of the one form that is read here."""
+def _find(spec: Spec) -> tuple[dict[str, Any], Path] | None:
+    """What is known of a model, and its weights file; None unless it is here and can be read so."""
+    told = _known().get(f"{spec.name}:" if spec.file else f"{spec.name}/{spec.tag}")
+    if told is None:
+        return None
     if spec.file:
         file = Path(spec.file)
         told_otherwise = file.with_name(OPEN_CLIP_CONFIG).is_file()
-        return None if told_otherwise or file.suffix != ".safetensors" else file
-    repository = _known().get(_key(spec), {}).get("hub")
-    if repository is None:
-        return None
+        return None if told_otherwise or file.suffix != ".safetensors" else (told, file)
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(repository, "open_clip_model.safetensors")
-    return Path(found) if isinstance(found, str) else None
+    cached = try_to_load_from_cache(told["hub"], OPEN_CLIP_FILES[0])
+    return (told, Path(cached)) if isinstance(cached, str) else None
 
 
 def _write(spec: Spec, identity: tuple[str, str], told: Mapping[str, Any], file: Path) -> None:

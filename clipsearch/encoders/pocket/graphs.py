@@ -10,17 +10,24 @@ import json
 import logging
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from clipsearch.encoders.onnx.encoder import OnnxEncoder, open_cached
-from clipsearch.encoders.onnx.shipped import Known, Tower, write_graph, write_towers
+from clipsearch.encoders.onnx.encoder import OnnxEncoder
+from clipsearch.encoders.onnx.shipped import (
+    Known,
+    Tower,
+    cached_or_written,
+    write_graph,
+    write_towers,
+)
 from clipsearch.encoders.onnx.texts import TokenRules
 from clipsearch.encoders.pocket import parts
 from clipsearch.encoders.spec import Spec
-from clipsearch.errors import ClipsearchError, ModelError
+from clipsearch.errors import ModelError
 
 log = logging.getLogger("clipsearch")
 
@@ -48,16 +55,7 @@ def open_light(spec: Spec, device: str) -> OnnxEncoder | None:
     """
     heads = parts.heads_file(spec)
     identity = parts.weights_with(heads), parts.PREPROCESS
-    if found := open_cached(*identity, device):
-        return found
-    if (files := parts.pocket_files()) is None:
-        return None
-    try:
-        _write(spec, identity, files, _stored(heads))
-    except ClipsearchError as error:
-        log.debug("pocket is not run without torch: %s", error)
-        return None
-    return open_cached(*identity, device)
+    return cached_or_written(spec, identity, device, partial(_write, spec, identity, heads))
 
 
 def write_images(spec: Spec, to: Path) -> bool:
@@ -121,8 +119,11 @@ def _stored(file: Path) -> Heads:
         raise ModelError(f"{file} holds no heads of the pocket model") from error
 
 
-def _write(spec: Spec, identity: tuple[str, str], files: tuple[Path, Path], heads: Heads) -> None:
-    """Write both towers to the cache, as exports from torch are written there."""
+def _write(spec: Spec, identity: tuple[str, str], file: Path) -> None:
+    """Write both towers, with the heads in a file, to the cache, as exports from torch are."""
+    if (files := parts.pocket_files()) is None:
+        raise ModelError("its packages are not installed")
+    heads = _stored(file)
     parts.check_images(files[0])
     parts.check_texts(files[1])
     # Before anything is written: a text tower that fails then is not tried again, by torch neither.

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clipsearch.search.duplicates.hamming import Pairs, near_pairs
-from clipsearch.search.duplicates.sets import NO_MARK, Sets
+from clipsearch.search.duplicates.sets import NO_MARK, Sets, agree
 from clipsearch.store.catalog import Catalog, Model, PhotoFile
 
 # Each was chosen by measurement: see docs/benchmarks.md.
@@ -97,8 +97,7 @@ class Pictures:
             one, other = some[pairs[0]], some[pairs[1]]
             alike = np.abs(self._shapes[one] - self._shapes[other]) <= SAME_SHAPE
             # Two exposures are two pictures, however alike. No time differs from none.
-            first, last = self._taken[one], self._taken[other]
-            alike &= (first == last) | (first == NO_MARK) | (last == NO_MARK)
+            alike &= agree(self._taken[one], self._taken[other])
             one, other = one[alike], other[alike]
             for start in range(0, len(one), _PAIRS):
                 yield one[start : start + _PAIRS], other[start : start + _PAIRS]

@@ -7,6 +7,11 @@ import numpy as np
 NO_MARK = -1
 
 
+def agree(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Whether the marks of each pair may be together, (pairs,) bool: no mark may with any."""
+    return np.asarray((one == other) | (one == NO_MARK) | (other == NO_MARK))
+
+
 class Sets:
     """The numbers from 0 to n - 1 in sets, at first each alone.
 
@@ -20,9 +25,7 @@ class Sets:
     def can_join(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         """Whether each pair of numbers is of two sets that may become one, (pairs,) bool."""
         one, other = self.leaders(one), self.leaders(other)
-        first, second = self._marks[one], self._marks[other]
-        agree = (first == second) | (first == NO_MARK) | (second == NO_MARK)
-        return np.asarray((one != other) & agree)
+        return np.asarray((one != other) & agree(self._marks[one], self._marks[other]))
 
     def join(self, one: np.ndarray, other: np.ndarray) -> None:
         """Join the sets of each pair of numbers, in their order, where they may be one."""
