@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipsearch.cache import cache_folder
-from clipsearch.encoders.spec import INT8, parse_spec
+from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import InvalidInput, LibraryError, ModelError, first_line, option
 from clipsearch.models.loading import newer
 from clipsearch.notation import counted
@@ -288,7 +288,7 @@ def examine_index(folder: Path) -> Iterator[Finding]:
 def _model(folder: Path, model: Model, waiting: int) -> Finding:
     """Whether a model of the index can be loaded, as far as its name tells, and is up to date."""
     spec, made_of = model.spec, None
-    if spec.startswith(INT8):
+    if model.is_int8:
         from clipsearch.encoders.onnx.calibrated import fault_of, folder_in, told_by
 
         place = folder_in(folder, model.weights)

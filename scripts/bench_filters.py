@@ -26,6 +26,7 @@ import numpy as np
 from bench_search import DIM, Photos
 
 from clipsearch import Facts, Filters, Library, Question
+from clipsearch.photos.scanning.listing import Found
 from clipsearch.store.catalog import Catalog, Changes, NewPhoto
 from clipsearch.store.upkeep import renew_all
 
@@ -62,15 +63,18 @@ def make(index: Path, count: int) -> None:
         renew_all(index, catalog)
 
 
-def photo(root: int, number: int, count: int) -> NewPhoto:
+def photo(root: int, number: int, count: int, file: Found | None = None) -> NewPhoto:
+    """The one of this number, of a file that is there or of one that is not."""
     taken = BEGIN + timedelta(days=DAYS * number / count)
     place = (number * 7 % 180 - 90.0, number * 13 % 360 - 180.0) if number % 2 else (None, None)
     facts = Facts(
         4032, 3024, taken.isoformat(timespec="seconds"), f"Model {12 * number // count}", *place,
         "exif", title=f"photo {number % 256}" if number % 3 == 0 else None,
     )  # fmt: skip
-    path = f"{number // 2400:03}/{number // 200:05}/IMG_{number:07}.JPG"
-    return NewPhoto(None, root, path, hashlib.sha256(path.encode()).hexdigest(), 1, 1, facts)
+    path = file.path if file else f"{number // 2400:03}/{number // 200:05}/IMG_{number:07}.JPG"
+    size, mtime_ns = (file.size, file.mtime_ns) if file else (1, 1)
+    digest = hashlib.sha256(path.encode()).hexdigest()
+    return NewPhoto(None, root, path, digest, size, mtime_ns, facts)
 
 
 def filters(turn: int) -> dict[str, Filters | None]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from clipsearch import encoders
 from clipsearch.encoders.choice import LOCAL, MANY, Choice, check_runtime, choose
-from clipsearch.encoders.spec import INT8, Spec, family_of, meant_by, parse_spec
+from clipsearch.encoders.spec import Spec, family_of, meant_by, parse_spec
 from clipsearch.errors import InvalidInput, ModelError, ModelMismatch
 from clipsearch.models.loading import (
     Identity,
@@ -486,7 +486,7 @@ class Models:
         Raises:
             ModelError: its file or folder is no longer there.
         """
-        if model.spec.startswith(INT8):
+        if model.is_int8:
             from clipsearch.encoders.onnx.calibrated import folder_in
 
             return Spec("onnx", "onnx", file=str(folder_in(self._catalog.folder, model.weights)))

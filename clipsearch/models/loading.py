@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clipsearch import encoders
-from clipsearch.encoders.spec import INT8, Spec, sha256_of, weights_in
+from clipsearch.encoders.spec import Spec, sha256_of, weights_in
 from clipsearch.errors import ModelMismatch, WeightsUnavailable, arg
 from clipsearch.store.catalog import Model
 
@@ -44,7 +44,7 @@ def loaded_as(spec: Spec, device: str, model: Model) -> encoders.Encoder:
 
 def open_model(spec: Spec, device: str, model: Model) -> encoders.Encoder:
     """The encoder that a name gives; of a model in 8 bits that names the folder in the index."""
-    if not model.spec.startswith(INT8):
+    if not model.is_int8:
         return encoders.load(spec, device)
     from clipsearch.encoders.onnx.encoder import open_calibrated
 

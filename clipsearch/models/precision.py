@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipsearch.encoders import Encoder
-from clipsearch.encoders.spec import INT8, Spec
+from clipsearch.encoders.spec import Spec
 from clipsearch.errors import InvalidInput, ModelError, arg, did_you_mean
 from clipsearch.models.loading import identity_of, newer
 from clipsearch.store.catalog import Catalog, Model
@@ -75,7 +75,7 @@ def reader_of(index: Path, model: Model) -> Model:
     Raises:
         ModelError: that cannot be told, since a file is lost or damaged.
     """
-    if not model.spec.startswith(INT8):
+    if not model.is_int8:
         return model
     from clipsearch.encoders.onnx.calibrated import calibration_in, folder_in
 
@@ -96,7 +96,7 @@ def has_texts(index: Path, model: Model) -> bool:
 
 def remove_int8(index: Path, model: Model) -> None:
     """Remove the files of a model that is in 8 bits; of others there are none."""
-    if model.spec.startswith(INT8):
+    if model.is_int8:
         from clipsearch.encoders.onnx.calibrated import folder_in
 
         shutil.rmtree(folder_in(index, model.weights), ignore_errors=True)
@@ -104,7 +104,7 @@ def remove_int8(index: Path, model: Model) -> None:
 
 def warn_of_processor(index: Path, model: Model) -> None:
     """Say of a model in 8 bits where this machine's processor may give others than before."""
-    if not model.spec.startswith(INT8):
+    if not model.is_int8:
         return
     from clipsearch.encoders.onnx.calibrated import folder_in, told_by, warning_of
 

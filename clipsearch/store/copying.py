@@ -23,7 +23,6 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipsearch.encoders.spec import INT8
 from clipsearch.errors import InvalidInput, LibraryError
 from clipsearch.progress import Progress
 from clipsearch.replacing import clear_unfinished, draft_folder, put_in_place, sync
@@ -165,7 +164,7 @@ def _copy_models(folder: Path, target: Path, draft: Path, catalog: Catalog) -> N
     from clipsearch.encoders.onnx.calibrated import copy_to, fault_of, folder_in
 
     for model in catalog.models():
-        if not model.spec.startswith(INT8):
+        if not model.is_int8:
             continue
         ours, theirs = (folder_in(place, model.weights) for place in (folder, target))
         # What is damaged here would take the place of what may be whole there.

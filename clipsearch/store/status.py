@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipsearch.encoders.spec import INT8
 from clipsearch.photos.files.urls import is_url
 from clipsearch.photos.scanning.rules import ScanRules
 from clipsearch.store.catalog import Catalog, Model, Root
@@ -91,7 +90,7 @@ def _root_status(catalog: Catalog, root: Root) -> RootStatus:
 def _model_status(folder: Path, catalog: Catalog, model: Model) -> ModelStatus:
     count = catalog.fingerprint(model.id)[0]
     calibration = None
-    if model.spec.startswith(INT8):
+    if model.is_int8:
         from clipsearch.encoders.onnx.calibrated import folder_in, told_by
 
         calibration = told_by(folder_in(folder, model.weights))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from clipsearch.encoders.spec import INT8
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.opening import Place
 from clipsearch.photos.files.urls import is_below
@@ -29,6 +30,11 @@ class Model:
     dim: int
     note: str | None  # why this model, where nobody chose it
     runtime: str = "auto"  # what embeds pictures with it: "torch", "onnx", or what suits best
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether its image tower is in 8 bits, and lies with the index."""
+        return self.spec.startswith(INT8)
 
 
 @dataclass(frozen=True, slots=True)
