@@ -11,7 +11,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 from unicodedata import normalize
 
@@ -71,8 +71,7 @@ def renew(
 ) -> None:
     """Write the words of those photos that a condition in SQL holds for, with any of the values."""
     select = f"{_SELECT} WHERE {condition}"
-    for some in values:
-        _write(connection, connection.execute(select, some))
+    _write(connection, chain.from_iterable(connection.execute(select, some) for some in values))
 
 
 def remove(connection: sqlite3.Connection, ids: str, values: Sequence[tuple[Any, ...]]) -> None:
