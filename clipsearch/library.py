@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Unpack
 
 from clipsearch.errors import LARGEST, InvalidInput, arg, check_number
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from clipsearch.search.labels.lists import Labels
     from clipsearch.search.results import Hit, Photo
     from clipsearch.search.scoring import Scores
+    from clipsearch.store.conditions import Condition
 
 
 class Library(OpenIndex):
@@ -327,12 +328,37 @@ class Library(OpenIndex):
             InvalidInput: a filter that makes no sense, or k below 1.
         """
         from clipsearch.search.nearest import check_k
-        from clipsearch.search.results import Photo
-        from clipsearch.store.presence import Presence
 
         check_k(k)
         check_number(arg("offset"), offset, 0, LARGEST)
-        rows = self._catalog.photos(self._selected(filters, named), -1 if k is None else k, offset)
+        return self._photos(self._selected(filters, named), -1 if k is None else k, offset)
+
+    def each_photo(
+        self, filters: Filters | None = None, **named: Unpack[FilterNames]
+    ) -> Iterator[Photo]:
+        """The photos that satisfy the filters, the latest taken first, and never all in memory.
+
+        Which they are is settled at the beginning; those that are gone when it is their turn are
+        passed over.
+
+        Raises:
+            InvalidInput: a filter that makes no sense.
+        """
+        from clipsearch.store.conditions import Is
+
+        for ids in self._in_turn(filters, named):
+            yield from self._photos(Is("id", "in", tuple(ids)))
+
+    @asked
+    def _in_turn(self, filters: Filters | None, named: FilterNames) -> list[list[int]]:
+        return self._catalog.in_turn(self._selected(filters, named))
+
+    @asked
+    def _photos(self, selection: Condition, k: int = -1, offset: int = 0) -> list[Photo]:
+        from clipsearch.search.results import Photo
+        from clipsearch.store.presence import Presence
+
+        rows = self._catalog.photos(selection, k, offset)
         there = Presence(self._catalog).of
         return [Photo(photo_path(it.path), it.id, it.facts, there(it.path)) for it in rows]
 

@@ -118,7 +118,8 @@ def compare(photos: Path, count: int, rounds: int) -> None:
         "similar, a photo of the index": lambda turn: clipsearch(
             "similar", str(photos / "first.png")
         ),
-        "ls": lambda turn: clipsearch("ls"),
+        "ls, the first 100": lambda turn: clipsearch("ls", "-k", "100"),
+        "ls, all in a pipe": lambda turn: clipsearch("ls"),
         "status": lambda turn: clipsearch("status"),
     }
     times: dict[str, list[float]] = {name: [] for name in commands}

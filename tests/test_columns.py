@@ -221,6 +221,7 @@ def is_near(facts: Facts, near: str, within: str) -> bool:
 def check(library: Library, made: Made) -> None:
     """Ask with one filter after the other, and look at each photo by itself for what it gives."""
     everything = library.photos()
+    assert list(library.each_photo()) == everything
     with closing(Catalog.open(library.folder)) as catalog:
         rows = vectors_of(catalog, made.model)
     question = TinyEncoder().encode_texts(["a dog"])[0]
@@ -230,6 +231,7 @@ def check(library: Library, made: Made) -> None:
         filters = Filters(**wanted)
         assert library.count(filters) == len(chosen), wanted
         assert library.photos(filters) == chosen
+        assert list(library.each_photo(filters)) == chosen
         offset = made.random.randrange(len(chosen) + 2)
         assert library.photos(filters, 7, offset) == chosen[offset : offset + 7]
         check_facets(library, filters, chosen)
@@ -280,6 +282,15 @@ def test_any_filter_gives_what_a_look_at_each_photo_gives_while_photos_come_and_
         check(library, made)
         made.change()
         check(library, made)
+
+
+def test_photos_that_go_while_all_are_listed_are_passed_over(made: Made) -> None:
+    with open_other(made.index) as library:
+        photos = library.photos()
+        listed = library.each_photo()
+        first = next(listed)
+        made.catalog.remove_photos([photos[-1].id])
+        assert [first, *listed] == photos[:-1]
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import pty
@@ -339,6 +340,25 @@ def test_ls_lists_the_latest_first_and_filters(clipsearch: Run, folder: Path, in
     listed = json.loads(clipsearch("ls", "--json", "-k", 1, "--camera", "nikon").stdout)
     assert [photo["camera"] for photo in listed] == ["NIKON Z 6"]
     assert listed[0].keys() >= {"path", "id", "taken_at", "width", "keywords"}
+
+
+def test_ls_prints_the_same_in_every_form(clipsearch: Run, folder: Path, index: Path) -> None:
+    with open_tiny(index) as library:
+        library.index([folder])
+        photos = library.photos()
+    listed = json.loads(clipsearch("ls", "--json").stdout)
+    assert listed == json.loads(clipsearch("ls", "--json", "-k", 100).stdout)
+    assert [photo["path"] for photo in listed] == [str(photo.path) for photo in photos]
+    assert [photo["rank"] for photo in listed] == list(range(1, len(photos) + 1))
+    rows = list(csv.DictReader(clipsearch("ls", "--csv").stdout.splitlines()))
+    assert [row["path"] for row in rows] == [photo["path"] for photo in listed]
+    lines = clipsearch("ls").stdout.splitlines()
+    assert [line.split("\t")[-1] for line in lines] == [photo["path"] for photo in listed]
+    assert clipsearch("ls", "--paths").stdout.splitlines() == [row["path"] for row in rows]
+    for form, nothing in {"--json": "[]\n", "--csv": "", "--paths": "", "--print0": ""}.items():
+        done = clipsearch("ls", form, "--camera", "nobody's")
+        assert (done.returncode, done.stdout) == (1, nothing)
+        assert "no photo satisfies the filters" in done.stderr
 
 
 def test_a_terminal_is_told_how_a_date_was_understood(folder: Path, index: Path) -> None:

@@ -6,11 +6,11 @@ import io
 import os
 import signal
 import sys
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import typer
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Files = Sequence[PhotoPath]
 
 _NAME = "clipsearch: "
+P = TypeVar("P", bound=Photo)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,16 @@ class Output:
             from clipsearch.cli.viewer import check_viewer
 
             check_viewer()
+
+    @property
+    def is_for_program(self) -> bool:
+        """Whether what is printed is for a program, and so each photo by itself."""
+        return self.json or self.csv or self.print0 or not sys.stdout.isatty()
+
+    @property
+    def is_printed_alone(self) -> bool:
+        """Whether nothing is done with the photos but that they are printed for a program."""
+        return self.is_for_program and not (self.preview or self.sheet or self.open)
 
 
 class Table(NamedTuple):
@@ -98,33 +109,58 @@ def answer(
         view(output.sheet or photos[0].path)
 
 
+def answer_each(
+    photos: Iterator[P], output: Output, nothing: str, row: Callable[[P], Sequence[str]]
+) -> None:
+    """As `answer`, of what `is_printed_alone`: each photo is printed as it comes.
+
+    A line is a photo's `row`, unless another form is asked for.
+    """
+    first = next(photos, None)
+    some = photos if first is None else chain((first,), photos)
+    end_with_the_reader()
+    _write(some, output, lambda _, photo: row(photo))
+    sys.stdout.flush()
+    if first is None:
+        note(nothing)
+        raise typer.Exit(1)
+
+
 def _print(photos: Sequence[Photo], output: Output, table: Table | None, by_sight: bool) -> None:
     end_with_the_reader()
     if output.preview:
         from clipsearch.cli.preview import show
 
         show(photos)
-    elif output.json:
+    elif table and not (output.json or output.csv or output.print0 or output.paths):
+        print_rows(*table, [photo.path for photo in photos])
+    elif output.is_for_program:
+        _write(photos, output, _line)
+    elif output.paths:
+        from clipsearch.cli.table import print_paths
+
+        print_paths(photos)
+    else:
+        from clipsearch.cli.table import print_photos
+
+        print_photos(photos)
+        if by_sight:
+            _warn_of_strangers(photos)
+
+
+def _write(photos: Iterable[P], output: Output, line: Callable[[int, P], Sequence[str]]) -> None:
+    """Print photos for a program, each by itself; as lines unless a form is asked for."""
+    if output.json:
         _print_json_array(photos)
     elif output.csv:
         _print_csv(photos)
     elif output.print0:
         _write_paths(photos, b"\0")
-    elif table and not output.paths:
-        print_rows(*table, [photo.path for photo in photos])
-    elif sys.stdout.isatty():
-        from clipsearch.cli.table import print_paths, print_photos
-
-        if output.paths:
-            print_paths(photos)
-        else:
-            print_photos(photos)
-            if by_sight:
-                _warn_of_strangers(photos)
     elif output.paths:
         _write_paths(photos, b"\n")
     else:
-        _print_lines(photos)
+        for rank, photo in enumerate(photos, 1):
+            print(*line(rank, photo), sep="\t")
 
 
 def _warn_of_strangers(photos: Sequence[Photo]) -> None:
@@ -141,22 +177,21 @@ def _warn_of_strangers(photos: Sequence[Photo]) -> None:
         note("no photo fits for certain; these may")
 
 
-def _print_lines(photos: Sequence[Photo]) -> None:
-    for rank, photo in enumerate(photos, 1):
-        print(rank, *score_of(photo, 4), printable(str(photo.path)), sep="\t")
+def _line(rank: int, photo: Photo) -> Sequence[str]:
+    return str(rank), *score_of(photo, 4), printable(str(photo.path))
 
 
-def _print_json_array(photos: Sequence[Photo]) -> None:
+def _print_json_array(photos: Iterable[Photo]) -> None:
     """As `print_json`, photo by photo: the whole text of a million would take gigabytes."""
-    before = "[\n"
+    first = before = "[\n"
     for rank, photo in enumerate(photos, 1):
-        text = as_json(photo.as_dict(rank), 2)
-        print(before, textwrap.indent(text, "  "), sep="", end="")
+        alone = as_json([photo.as_dict(rank)], 2)
+        print(before, alone.removeprefix(first).removesuffix("\n]"), sep="", end="")
         before = ",\n"
-    print("\n]" if photos else "[]")
+    print("[]" if before == first else "\n]")
 
 
-def _print_csv(photos: Sequence[Photo]) -> None:
+def _print_csv(photos: Iterable[Photo]) -> None:
     """As RFC 4180 has it, in UTF-8, with the keys of the JSON as a header."""
     import csv
 
@@ -170,7 +205,7 @@ def _print_csv(photos: Sequence[Photo]) -> None:
         rows.writerow("; ".join(it) if isinstance(it, tuple) else it for it in facts.values())
 
 
-def _write_paths(photos: Sequence[Photo], end: bytes) -> None:
+def _write_paths(photos: Iterable[Photo], end: bytes) -> None:
     """Write paths as the file system has them; a line break in one must not make it two."""
     escaped = b"\\x0a" if end == b"\n" else b"\n"
     for photo in photos:

@@ -44,6 +44,8 @@ def away_of(photo: Photo) -> str:
 
 def printable(path: str) -> str:
     """A path on one line: control characters and bytes that are no text are shown as \\x.."""
+    if path.isprintable():
+        return path
     shown = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", path)
     return "".join(f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in shown)
 

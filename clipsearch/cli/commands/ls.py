@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from clipsearch.cli.options import Count, Index, Mounted, folders_of
-from clipsearch.cli.output import Output, Table, answer
+from clipsearch.cli.output import Output, Table, answer, answer_each
 from clipsearch.cli.wording import away_of, nothing_found, printable
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ def ls(
     from clipsearch.library import Library
 
     with Library.open(index, create=False, mounted=folders_of(mounted)) as library:
+        if k is None and output.is_printed_alone:
+            answer_each(library.each_photo(filters), output, nothing_found(filters), _row)
+            return
         photos = library.photos(filters, k)
     table = Table(COLUMNS, [_row(photo) for photo in photos])
     answer(photos, output, "photos", nothing_found(filters), table)

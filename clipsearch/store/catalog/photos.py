@@ -19,6 +19,8 @@ from clipsearch.store.catalog.selection import FOLDERS, TALLIED, lying, selected
 from clipsearch.store.conditions import EVERYTHING, Condition, Is
 from clipsearch.store.database.paths import from_db
 
+_AT_A_TIME = 2_000  # photos of a part, where all are wanted
+
 
 class Photos(Roots):
     """The photos of an index."""
@@ -126,6 +128,17 @@ class Photos(Roots):
                 some, offset = columns.latest(selection, limit, offset)
                 selection = Is("id", "in", tuple(some))
             return self._photos(selection, limit, offset)
+
+    def in_turn(self, selection: Condition) -> list[list[int]]:
+        """The ids of the selected photos, in parts that follow each other as `photos` gives them.
+
+        Within a part they are in no order.
+        """
+        with self._as_columns(selection) as columns:
+            if columns:
+                return columns.in_turn(selection, _AT_A_TIME)
+            ids = [photo.id for photo in self._photos(selection, -1, 0)]
+            return [ids[at : at + _AT_A_TIME] for at in range(0, len(ids), _AT_A_TIME)]
 
     def _photos(self, selection: Condition, limit: int, offset: int) -> list[PhotoRow]:
         where = selected(selection)

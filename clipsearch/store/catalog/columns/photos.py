@@ -106,6 +106,18 @@ class Columns:
         some: list[int] = ids[within].tolist()
         return some, offset - int((age < parted[offset]).sum())
 
+    def in_turn(self, selection: Condition, count: int) -> list[list[int]]:
+        """The ids of the chosen photos, the latest first, in parts of about `count`.
+
+        Photos of one moment are in one part, in no order among themselves.
+        """
+        chosen = self.chosen(selection)
+        age = -self.numbers("taken")[chosen]  # the greatest of no date
+        order = np.argsort(age, kind="stable")
+        ids, age = self.ids[chosen][order], age[order]
+        cuts = np.unique(np.searchsorted(age, age[count::count]))
+        return [part.tolist() for part in np.split(ids, cuts) if len(part)]
+
     def counted(self, fact: str, selection: Condition) -> list[tuple[Any, int]]:
         """How many of the chosen photos have each value of a fact, as `Photos.tally` names them.
 
