@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterator, Sequence
+from itertools import chain
 from typing import TypeGuard
 
 from clipsearch.errors import LARGEST
@@ -17,6 +18,8 @@ from clipsearch.photos.scanning.names import extension_of
 from clipsearch.photos.scanning.walk import walk, walk_folders
 from clipsearch.store.catalog import Catalog, Known
 from clipsearch.store.database.collector import no_garbage_collection
+
+_FEW = 1000  # photos, up to which they are asked for one by one
 
 
 def make_plan(
@@ -73,6 +76,7 @@ class _Comparison:
         # What was seen on the disk is taken out; at a million photos this is what takes memory.
         self._versions = catalog.versions(*self._lying)
         self._excluded = catalog.exclusions(self._root.id)
+        self._same: set[str] = set()  # folders that show photos which are as they were
         self._unread: dict[str, OSError] = {}
         self._kept: set[str] = set()  # folders whose photos are away
         self._inodes: dict[str, Inode] = {}  # of all folders
@@ -106,7 +110,7 @@ class _Comparison:
             self._remember()
             self._report(EMPTY, held)
             return
-        known = self._catalog.known(*self._lying) if differing or self._versions else {}
+        known = self._known(differing)
         kept = self._set_apart(known, differing)
         for found in differing:
             if found.path not in kept:
@@ -114,6 +118,13 @@ class _Comparison:
         self._add_gone(known, kept | {found.path for found in differing})
         self._report_unread()
         self._remember()
+
+    def _known(self, differing: list[Found]) -> dict[str, Known]:
+        """What the catalog holds of photos that differ, or are not shown; perhaps of all."""
+        wanted = {path for path, _, _ in chain(differing, self._versions)}
+        if len(wanted) > _FEW:
+            return self._catalog.known(*self._lying)
+        return self._catalog.known_at(self._root.id, wanted)
 
     # What is away
 
@@ -127,7 +138,7 @@ class _Comparison:
         changed = {found.path: found for found in differing if found.path in known}
         lost = {path for path, _, _ in self._versions if path not in changed}
         lost = {path for path in lost if not self._is_unread(path)}
-        kept = self._on_drives(known, changed, lost)
+        kept = self._on_drives(known, changed, lost, bool(differing or self._versions))
         if self._anchor is None:
             for folder, paths in emptied(self._root.path, self._below, lost - kept).items():
                 kept.update(paths)
@@ -136,7 +147,7 @@ class _Comparison:
         return kept
 
     def _on_drives(
-        self, known: dict[str, Known], changed: dict[str, Found], lost: set[str]
+        self, known: dict[str, Known], changed: dict[str, Found], lost: set[str], differs: bool
     ) -> set[str]:
         """Those of the lost and the changed that are on a drive which is not there."""
         altered = {
@@ -150,9 +161,8 @@ class _Comparison:
             if self._is_unread(seam):
                 continue
             lacking = {path for path in lost | altered if seam_of(path, seams) == seam}
-            same = (path for path in known if path not in lacking and not self._is_unread(path))
-            if known:
-                overlaps = any(seam_of(path, seams) == seam for path in same)
+            if differs:
+                overlaps = any(seam_of(folder, seams) == seam for folder in self._same)
             else:  # nothing differs
                 overlaps = self._sight.shows(seam)
             if lacking and not self._sight.is_the_same(seam, overlaps):
@@ -215,11 +225,14 @@ class _Comparison:
         for photos in self._found():
             # A version and a Found are equal tuples.
             other = [it for it in photos if it not in self._versions or it.path in doubted]
+            left = len(self._versions)
             self._versions.difference_update(photos)
             self._plan.unchanged += len(photos) - len(other)
             if photos:
                 folder = photos[0].path.rpartition("/")[0]
                 self._sight.shown.add(folder)
+                if len(self._versions) < left:
+                    self._same.add(folder)
                 if _is_number(inode := self._inodes.get(folder)):
                     self._shown[folder] = inode
             differing += other

@@ -104,7 +104,9 @@ def joined(root: str, path: str) -> str:
     """The path of what lies at `path` (with "/", "" for itself) below a root."""
     if not path:
         return root
-    return f"{root}/{path}" if is_url(root) else os.path.join(root, *path.split("/"))
+    if os.sep != "/" and not is_url(root):
+        return os.path.join(root, *path.split("/"))
+    return f"{root}{path}" if root.endswith("/") else f"{root}/{path}"
 
 
 def path_below(path: str, root: str) -> str:

@@ -17,7 +17,7 @@ from clipsearch.store.catalog.records import Known, PhotoRow, StoredPhoto
 from clipsearch.store.catalog.roots import Roots
 from clipsearch.store.catalog.selection import FOLDERS, TALLIED, lying, selected
 from clipsearch.store.conditions import EVERYTHING, Condition, Is
-from clipsearch.store.database.paths import from_db
+from clipsearch.store.database.paths import from_db, to_db
 
 _AT_A_TIME = 2_000  # photos of a part, where all are wanted
 
@@ -44,6 +44,12 @@ class Photos(Roots):
             for where in lying(root_id, below, deep)
             for path, *rest in self._select("path, id, size, mtime_ns, digest", "photos", where)
         }
+
+    def known_at(self, root_id: int, paths: Iterable[str]) -> dict[str, Known]:
+        """What is known of photos of a root, by their paths below it; of those that it has."""
+        select = "SELECT id, size, mtime_ns, digest FROM photos WHERE root_id = ? AND path = ?"
+        rows = {it: self._db.execute(select, (root_id, to_db(it))).fetchone() for it in paths}
+        return {path: Known(*row) for path, row in rows.items() if row}
 
     def known_of_sizes(self, sizes: Iterable[int]) -> list[tuple[int, str, Known]]:
         """The photos of one of these sizes in bytes: root, path below it and what is known."""
