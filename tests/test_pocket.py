@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
@@ -10,13 +13,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+from safetensors import safe_open
 
 import clipsearch
 from clipsearch import Library
 from clipsearch.encoders import pocket_files
-from clipsearch.encoders.pocket.parts import VIEW
+from clipsearch.encoders.aliases import ALIASES
+from clipsearch.encoders.pocket.parts import (
+    CONTEXT,
+    HEADS,
+    IMAGE_PACKAGE,
+    PREPROCESS,
+    RESOLUTION,
+    TEXT_PACKAGE,
+    VIEW,
+)
 
+ROOT = Path(__file__).parent.parent
 MOST_BYTES = 20_000_000  # of what comes with every installation, whichever model is used
 SUBJECTS = {"chelsea.png": "cat", "motorcycle_left.png": "motorcycle", "coffee.png": "cup"}
 OTHERS = ("astronaut.png", "brick.png", "camera.png", "coins.png", "gravel.png", "page.png")
@@ -53,6 +68,45 @@ def test_pocket_is_small_enough_to_ship() -> None:
     files = [file for file in place.rglob("*") if file.suffix in (".safetensors", ".onnx", ".npz")]
     assert files
     assert sum(file.stat().st_size for file in files) <= MOST_BYTES
+
+
+def test_pocket_downloads_two_packages_and_those_that_others_need() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    groups = project["optional-dependencies"]
+    needed = {one.name: one for one in map(Requirement, groups["pocket"])}
+    towers = {name.replace("_", "-") for name in (IMAGE_PACKAGE, TEXT_PACKAGE)}
+    assert {name for name, one in needed.items() if str(one.specifier).startswith("==")} == towers
+    assert needed.keys() - towers <= {Requirement(one).name for one in groups["captions"]}
+
+
+def test_the_card_tells_what_ships() -> None:
+    card = (ROOT / "docs" / "models.md").read_text("utf-8").partition("\n## The pocket model\n")[2]
+    with safe_open(HEADS, framework="np") as stored:
+        told = stored.metadata()
+        dtypes = {stored.get_tensor(key).dtype.name for key in stored.keys()}  # noqa: SIM118
+    shape = json.loads(told["shape"])
+    dim = shape["members"] * shape["out"]
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    for one in map(Requirement, groups["optional-dependencies"]["pocket"]):
+        version = str(one.specifier).removeprefix("==")
+        assert one.name == "transformers" or f"`{one.name}` {version} |" in card
+    assert dtypes == {"float16"}
+    assert f"`{HEADS.name}` | {HEADS.stat().st_size / 1e6:.1f} MB, float16 |" in card.replace(
+        f"{HEADS.parent.relative_to(ROOT)}/", ""
+    )
+    assert f"three members of width {shape['width']} " in card
+    assert f"{shape['out']} dimensions each; side by side they make {dim}." in card
+    assert (shape["members"], dim, RESOLUTION) == (3, ALIASES["pocket"].dim, 260)
+    assert f"stretched to {RESOLUTION}x{RESOLUTION}" in card
+    side, quality = re.findall(r"of (\d+) jpeg (\d+)", PREPROCESS)[0]
+    assert f"stretched to {side}x{side}, and through a JPEG of quality {quality}." in card
+    assert f"At most {CONTEXT} tokens are read." in card
+    # What it finds on both test splits, what it was to find, and what its data allow.
+    for data in ("Flickr8k", "COCO"):
+        assert re.search(rf"^\| {data}, test \|( [\d.]+ / [\d.]+ / [\d.]+ \|){{3}}$", card, re.M)
+        assert f"**{data}**: " in card.partition("\n### Terms\n")[2]
+    assert "The goals were an R@10 of 76 on Flickr8k's test split and of 75 on COCO's" in card
+    assert "\n### Limits\n" in card
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
