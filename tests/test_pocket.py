@@ -6,20 +6,22 @@ import json
 import re
 import shutil
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from conftest import picture
 from packaging.requirements import Requirement
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from safetensors import safe_open
 
 import clipsearch
-from clipsearch import Library
-from clipsearch.encoders import pocket_files
+from clipsearch import Hit, Library
+from clipsearch.encoders import load, parse_spec, pocket_files
 from clipsearch.encoders.aliases import ALIASES
 from clipsearch.encoders.pocket.parts import (
     CONTEXT,
@@ -30,6 +32,7 @@ from clipsearch.encoders.pocket.parts import (
     TEXT_PACKAGE,
     VIEW,
 )
+from clipsearch.photos.decoding.decode import decode
 
 ROOT = Path(__file__).parent.parent
 MOST_BYTES = 20_000_000  # of what comes with every installation, whichever model is used
@@ -137,6 +140,76 @@ def test_a_photo_is_seen_as_its_small_copy_is(library: Library, tmp_path: Path, 
     (best,) = library.similar(copy, k=1)
     assert best.path.name == name
     assert best.score > 0.93
+
+
+def odd_pictures() -> dict[str, Image.Image]:
+    """One for each way in which a picture may come to the model."""
+    plain = picture(1)
+    deep = np.asarray(plain.convert("L")).astype(np.uint16) * 257
+    clear = plain.copy()
+    clear.putalpha(Image.linear_gradient("L").resize(plain.size))
+    return {
+        "dot.png": Image.new("RGB", (1, 1), "red"),
+        "tall.png": plain.resize((1, 5000)),
+        "wide.jpg": plain.resize((5000, 1)),
+        "print.jpg": plain.convert("CMYK"),
+        "deep.png": Image.fromarray(deep),
+        "clear.png": clear,
+        "moves.gif": plain,
+        "turned.jpg": picture(2, (1200, 1800)),
+        "learned.png": picture(3, (224, 224)),
+        "larger.png": picture(4, (225, 224)),
+    }
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> Path:
+    """A folder of them."""
+    (folder := tmp_path / "odd").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn it clockwise to see it
+    more: dict[str, Any] = {
+        "turned.jpg": {"exif": exif},
+        "moves.gif": {"save_all": True, "append_images": [picture(9)], "transparency": 3},
+    }
+    for name, one in odd_pictures().items():
+        one.save(folder / name, **more.get(name, {}))
+    return folder
+
+
+def test_a_picture_is_the_same_whichever_way_it_comes(
+    odd: Path, index: Path, tmp_path: Path
+) -> None:
+    if pocket_files() is None:
+        pytest.skip("needs clipsearch[pocket]")
+    pytest.importorskip("fastapi")
+    from starlette.testclient import TestClient
+
+    from clipsearch.web.app import create_app
+
+    torch = load(parse_spec("pocket"), "cpu", "fp32")
+    with Library.open(index, model="pocket") as library:
+        assert library.index([odd]).added == len(odd_pictures())
+        for name in odd_pictures():
+            content = (odd / name).read_bytes()
+            stored = library.embed(content)
+            seen = torch.prepare(decode(content, torch.resolution).image)
+            assert float(torch.encode_images(seen[None])[0] @ stored) > 0.9999, name
+            # With a byte more it is a file that the index does not know, of the same picture.
+            (copy := tmp_path / name).write_bytes(content + b"\0")
+            assert same(library.similar(copy, k=99), odd / name), name
+            assert same(library.similar(copy, k=99, region="0%,0%,100%,100%"), odd / name, 0.99)
+    app = create_app(lambda: Library.open(index, create=False))
+    with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 5)) as client:
+        for name in odd_pictures():
+            sent = {"image": (tmp_path / name).read_bytes()}
+            answer = client.post("/api/search", files=sent, data={"k": "99"}).json()
+            scores = {Path(hit["path"]).name: hit["score"] for hit in answer["hits"]}
+            assert scores[name] > 0.9999, name
+
+
+def same(hits: Sequence[Hit], file: Path, least: float = 0.9999) -> bool:
+    return any(hit.path == file and hit.score > least for hit in hits)
 
 
 def test_a_picture_of_the_size_that_was_learned_from_stays_as_it_is() -> None:
