@@ -168,6 +168,24 @@ def test_an_index_of_an_older_pocket_is_brought_to_the_present_one(
         assert "embedded anew" not in clipsearch("index").stderr
 
 
+def test_a_copy_of_an_index_of_an_older_pocket_says_so_and_stays_as_it_is(
+    clipsearch: Run, by_pocket: Path, tmp_path: Path
+) -> None:
+    make_older(by_pocket, **SEEN)
+    copy = tmp_path / "copy"
+    assert clipsearch("copy", copy).returncode == 0
+    as_copy = ("--index", copy)
+    told = clipsearch("query", "a cat", *as_copy)
+    assert (told.returncode, told.stdout) == (2, "")
+    assert "embedded anew by that of this version" in told.stderr
+    done = clipsearch("index", *as_copy)
+    assert (done.returncode, "to be read only" in done.stderr) == (2, True)
+    assert "12 embedded anew" in clipsearch("index").stdout
+    assert "embedded anew" in clipsearch("query", "a cat", *as_copy).stderr
+    (model,) = json.loads(clipsearch("status", "--json", *as_copy).stdout)["models"]
+    assert model["vectors"] == 12
+
+
 def test_what_an_older_pocket_embedded_of_other_folders_is_embedded_anew_too(
     clipsearch: Run, by_pocket: Path, tmp_path: Path
 ) -> None:
