@@ -291,7 +291,10 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("family", ["open_clip", "pocket"])  # each sees pictures in its own way
+# Each sees pictures in its own way.
+@pytest.mark.parametrize(
+    "family", ["open_clip", pytest.param("pocket", marks=pytest.mark.thorough)]
+)
 def test_a_hostile_folder_is_indexed_and_every_failure_is_listed(
     folder: Path, clipsearch: Run, spec: str, family: str
 ) -> None:

@@ -156,6 +156,7 @@ def odd_pictures() -> dict[str, Image.Image]:
         "deep.png": Image.fromarray(deep),
         "clear.png": clear,
         "moves.gif": plain,
+        "said.gif": picture(5),
         "turned.jpg": picture(2, (1200, 1800)),
         "learned.png": picture(3, (224, 224)),
         "larger.png": picture(4, (225, 224)),
@@ -171,6 +172,7 @@ def odd(tmp_path: Path) -> Path:
     more: dict[str, Any] = {
         "turned.jpg": {"exif": exif},
         "moves.gif": {"save_all": True, "append_images": [picture(9)], "transparency": 3},
+        "said.gif": {"comment": bytes(70_000)},  # longer than a JPEG's may be
     }
     for name, one in odd_pictures().items():
         one.save(folder / name, **more.get(name, {}))
