@@ -285,3 +285,18 @@ def make_older(index: Path, weights: str | None = "0" * 64, preprocess: str | No
             (weights, preprocess),
         )
         db.execute("DELETE FROM questions")
+
+
+class Stretched(TinyEncoder):
+    """The same model, to which pictures come in another way."""
+
+    preprocess = "16 stretched"
+
+
+def test_the_same_weights_that_see_in_another_way_are_not_called_other_weights(
+    index: Path, photos: Path
+) -> None:
+    with open_tiny(index, OTHER) as library:
+        library.index([photos])
+    with pytest.raises(ModelMismatch, match="pictures were prepared for it in another way"):
+        Library.open(index, model=OTHER, encoder=Stretched())
