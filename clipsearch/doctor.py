@@ -14,6 +14,7 @@ from clipsearch.cache import cache_folder
 from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import InvalidInput, LibraryError, ModelError, first_line, option
 from clipsearch.models.loading import newer
+from clipsearch.models.precision import reader_of
 from clipsearch.notation import counted
 from clipsearch.store.catalog import Catalog, Model
 from clipsearch.store.database import FILE_NAME
@@ -297,9 +298,12 @@ def _model(folder: Path, model: Model, waiting: int) -> Finding:
             return Finding("index", spec, BROKEN, *fault)
     try:
         parse_spec(spec)
-        if newer(model):
+        if newer(reader_of(folder, model)):
             what = "it is of another version of clipsearch; its photos are to be embedded anew"
-            return Finding("index", spec, BROKEN, what, "clipsearch index")
+            remedy = (
+                f"clipsearch index {option('precision')} int8" if made_of else "clipsearch index"
+            )
+            return Finding("index", spec, BROKEN, what, remedy)
     except ModelError as error:
         what = f"its files are gone: {first_line(error)}"
         return Finding("index", spec, BROKEN, what, "bring them back to their place")

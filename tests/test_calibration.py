@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +23,7 @@ from PIL import Image
 
 from clipsearch import Library
 from clipsearch.doctor import examine_index
-from clipsearch.encoders import load, parse_spec
+from clipsearch.encoders import load, parse_spec, pocket_files
 from clipsearch.encoders.onnx.calibrating import quantize_on
 from clipsearch.errors import InvalidInput, ModelError
 from clipsearch.opened import OpenIndex
@@ -213,6 +215,21 @@ def test_the_command_tells_it_and_makes_it_anew(own: Calibrated, tmp_path: Path)
     assert "calibrated on 20 photos" in done.stderr
     assert run(own.folder, "similar", fresh(tmp_path)).returncode == 0
     model_of(own.folder)
+
+
+@pytest.mark.skipif(pocket_files() is None, reason="needs the group pocket")
+def test_what_was_made_of_an_older_model_is_told_by_doctor_as_by_a_question(
+    own: Calibrated,
+) -> None:
+    file = model_of(own.folder) / "calibration.json"
+    older = {"spec": "pocket", "weights": "0" * 64}
+    file.write_text(json.dumps(json.loads(file.read_text()) | older))
+    with closing(sqlite3.connect(own.folder / "catalog.db")) as db, db:
+        db.execute("UPDATE models SET spec = 'int8:pocket'")
+    remedy = "clipsearch index --precision int8"
+    assert remedy in run(own.folder, "query", "a question that was not asked before").stderr
+    (found,) = [it for it in examine_index(own.folder) if it.name == "int8:pocket"]
+    assert (found.state, found.remedy) == ("broken", remedy)
 
 
 # What is refused

@@ -19,7 +19,9 @@ import numpy as np
 import pytest
 from conftest import Run, picture
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from clipsearch.encoders import pocket_files
 from clipsearch.errors import PhotoError
 from clipsearch.photos.decoding.decode import decode, read_file, take_over_pillow
 from clipsearch.photos.files.opening import MAX_BYTES
@@ -177,6 +179,10 @@ def broken_metadata() -> Named:
         with_segment(saved(noise(5), "JPEG"), 0xED, b"Photoshop 3.0\08BIM\4\4\xff"),
     )
     yield "mpf.jpg", with_segment(saved(noise(6), "JPEG"), 0xE2, b"MPF\0II*\0\xff\xff\xff\xff")
+    yield "comment.gif", saved(picture(7), "GIF", comment=bytes(70_000))  # longer than a JPEG's
+    words = PngInfo()
+    words.add_text("comment", "c" * 70_000)
+    yield "comment.png", saved(picture(8), "PNG", pnginfo=words)
 
 
 def hash_of(name: str) -> int:
@@ -285,9 +291,16 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+# Each sees pictures in its own way.
+@pytest.mark.parametrize(
+    "family", ["open_clip", pytest.param("pocket", marks=pytest.mark.thorough)]
+)
 def test_a_hostile_folder_is_indexed_and_every_failure_is_listed(
-    folder: Path, clipsearch: Run, spec: str
+    folder: Path, clipsearch: Run, spec: str, family: str
 ) -> None:
+    if family == "pocket" and pocket_files() is None:
+        pytest.skip("needs the group pocket")
+    spec = family if family == "pocket" else spec
     assert len(everything()) >= 200
     done = clipsearch("index", folder, "--model", spec, "--json")
     assert (done.returncode, unsaid(done.stderr)) == (0, [])

@@ -22,6 +22,7 @@ from anyio.from_thread import start_blocking_portal
 from conftest import Run, picture
 from mcp import Client, StdioServerParameters, stdio_client
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from tiny import open_tiny
 
 from clipsearch import Library
@@ -48,13 +49,16 @@ Call = Callable[..., Any]
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Three photographs, one on its side with EXIF that says so, and three made pictures."""
     place = Place(tmp_path_factory.mktemp("photos"), tmp_path_factory.mktemp("index"))
+    said = PngInfo()
+    said.add_text("comment", "c" * 70_000)  # longer than that of a thumbnail's JPEG may be
     for name in CAPTIONS:
-        Image.fromarray(getattr(skimage.data, name)()).save(place.photos / f"{name}.png")
+        file = place.photos / f"{name}.png"
+        Image.fromarray(getattr(skimage.data, name)()).save(file, pnginfo=said)
     exif = Image.Exif()
     exif[0x0112] = 6  # turn it clockwise to see it
     with Image.open(place.photos / "rocket.png") as rocket:
         turned = rocket.rotate(90, expand=True)
-        turned.save(place.photos / "turned.jpg", quality=95, exif=exif)
+        turned.save(place.photos / "turned.jpg", quality=95, exif=exif, comment=b"")
     (place.photos / "trip").mkdir()
     for seed in range(3):
         picture(seed).save(place.photos / "trip" / f"{seed}.jpg")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,10 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Run, picture
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 from tiny import OTHER, TinyEncoder, open_tiny
 
 from clipsearch import InvalidInput, Library, ModelMismatch
 from clipsearch.encoders import pocket_files
+from clipsearch.encoders.pocket.parts import HEADS
+
+WEIGHTS: dict[str, str | None] = {"weights": "0" * 64}
+SEEN: dict[str, str | None] = {"weights": None, "preprocess": "260 squash bicubic mean .5 std .5"}
 
 
 class Reversed(TinyEncoder):
@@ -146,8 +153,8 @@ def test_an_index_of_an_older_pocket_is_brought_to_the_present_one(
 ) -> None:
     asked = ("query", "a cat", "--json")
     answers = json.loads(clipsearch(*asked).stdout)
-    for arguments in ((), ("--runtime", "onnx")):
-        make_older(by_pocket)
+    for made, arguments in ((WEIGHTS, ()), (SEEN, ()), (WEIGHTS, ("--runtime", "onnx"))):
+        make_older(by_pocket, **made)
         older = clipsearch("query", "a cat")
         assert (older.returncode, older.stdout) == (2, "")
         assert "embedded anew by that of this version: clipsearch index" in older.stderr
@@ -159,6 +166,24 @@ def test_an_index_of_an_older_pocket_is_brought_to_the_present_one(
         scores = {hit["path"]: pytest.approx(hit["score"], abs=0.02) for hit in answers}
         assert {hit["path"]: hit["score"] for hit in again} == scores
         assert "embedded anew" not in clipsearch("index").stderr
+
+
+def test_a_copy_of_an_index_of_an_older_pocket_says_so_and_stays_as_it_is(
+    clipsearch: Run, by_pocket: Path, tmp_path: Path
+) -> None:
+    make_older(by_pocket, **SEEN)
+    copy = tmp_path / "copy"
+    assert clipsearch("copy", copy).returncode == 0
+    as_copy = ("--index", copy)
+    told = clipsearch("query", "a cat", *as_copy)
+    assert (told.returncode, told.stdout) == (2, "")
+    assert "embedded anew by that of this version" in told.stderr
+    done = clipsearch("index", *as_copy)
+    assert (done.returncode, "to be read only" in done.stderr) == (2, True)
+    assert "12 embedded anew" in clipsearch("index").stdout
+    assert "embedded anew" in clipsearch("query", "a cat", *as_copy).stderr
+    (model,) = json.loads(clipsearch("status", "--json", *as_copy).stdout)["models"]
+    assert model["vectors"] == 12
 
 
 def test_what_an_older_pocket_embedded_of_other_folders_is_embedded_anew_too(
@@ -201,8 +226,77 @@ def test_an_index_whose_photos_are_yet_to_be_embedded_says_so(
     )
 
 
-def make_older(index: Path) -> None:
+@pytest.fixture
+def heads(tmp_path: Path) -> Path:
+    """Heads of the pocket model in a file of their own."""
+    (folder := tmp_path / "heads").mkdir()
+    return Path(shutil.copy(HEADS, folder / "mine.safetensors"))
+
+
+@pytest.fixture
+def by_own(clipsearch: Run, index: Path, photos: Path, heads: Path) -> Path:
+    """An index of twelve photos with these heads, made by the command line."""
+    if pocket_files() is None:
+        pytest.skip("needs the group pocket")
+    clipsearch("index", photos, "--model", f"pocket:{heads}")
+    return index
+
+
+def test_own_heads_whose_photos_were_seen_in_another_way_embed_them_anew(
+    clipsearch: Run, by_own: Path
+) -> None:
+    make_older(by_own, **SEEN)
+    assert "embedded anew by that of this version" in clipsearch("query", "a cat").stderr
+    assert "clipsearch index" in clipsearch("doctor", "--offline").stdout
+    assert "12 unchanged, 0 failed, 12 embedded anew" in clipsearch("index").stdout
+    assert len(json.loads(clipsearch("query", "a cat", "-k", "all", "--json").stdout)) == 12
+
+
+def test_other_heads_in_the_place_of_own_ones_take_nothing_away(
+    clipsearch: Run, by_own: Path, heads: Path
+) -> None:
+    tensors = load_file(heads)
+    with safe_open(heads, framework="np") as stored:
+        told = stored.metadata()
+    first = min(tensors)
+    save_file(tensors | {first: tensors[first] + 1}, heads, told)
+    assert "embedded anew" not in clipsearch("index").stdout
+    shutil.copy(HEADS, heads)
+    assert len(json.loads(clipsearch("query", "a cat", "-k", "all", "--json").stdout)) == 12
+
+
+def test_own_heads_that_were_moved_are_the_same_model(
+    clipsearch: Run, by_own: Path, heads: Path
+) -> None:
+    moved = heads.rename(heads.with_name("moved.safetensors"))
+    as_moved = ("--model", f"pocket:{moved}")
+    done = clipsearch("query", "a cat", "-k", "all", "--json", *as_moved)
+    assert len(json.loads(done.stdout)) == 12
+    assert "embedded anew" not in clipsearch("index", *as_moved).stdout
+    make_older(by_own, **SEEN)
+    assert "12 embedded anew" in clipsearch("index", *as_moved).stdout
+
+
+def make_older(index: Path, weights: str | None = "0" * 64, preprocess: str | None = None) -> None:
     """Let an index look as if an older pocket had made it."""
     with closing(sqlite3.connect(index / "catalog.db")) as db, db:
-        db.execute("UPDATE models SET weights = ?", ("0" * 64,))
+        db.execute(
+            "UPDATE models SET weights = ifnull(?, weights), preprocess = ifnull(?, preprocess)",
+            (weights, preprocess),
+        )
         db.execute("DELETE FROM questions")
+
+
+class Stretched(TinyEncoder):
+    """The same model, to which pictures come in another way."""
+
+    preprocess = "16 stretched"
+
+
+def test_the_same_weights_that_see_in_another_way_are_not_called_other_weights(
+    index: Path, photos: Path
+) -> None:
+    with open_tiny(index, OTHER) as library:
+        library.index([photos])
+    with pytest.raises(ModelMismatch, match="pictures were prepared for it in another way"):
+        Library.open(index, model=OTHER, encoder=Stretched())

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 from clipsearch import InvalidInput, Library, ModelError, ModelMismatch
 from clipsearch.cli.commands.export import app
-from clipsearch.encoders import Encoder, load, parse_spec
+from clipsearch.encoders import Encoder, load, parse_spec, pocket_files
 from clipsearch.encoders.onnx.export import Tower, export_model
 from clipsearch.encoders.onnx.folder import cached_folder
 from clipsearch.encoders.onnx.providers import pick_provider
@@ -154,6 +154,18 @@ def test_the_pocket_model_can_be_traced_too() -> None:
     with torch.inference_mode():
         rows = module(torch.tensor(batch)).numpy()
     assert cosines(rows, pocket.encode_images(batch)).min() >= 0.9999
+
+
+@pytest.mark.thorough
+def test_the_pocket_model_in_eight_bits_sees_what_it_sees_in_full(tmp_path: Path) -> None:
+    if pocket_files() is None:
+        pytest.skip("needs the group pocket")
+    export_model(parse_spec("pocket"), tmp_path / "small", int8=True)
+    small = load(parse_spec(f"onnx:{tmp_path / 'small'}"), "cpu")
+    full = load(parse_spec("pocket"), "cpu", "fp32")
+    assert (small.prepare, small.preprocess) == (full.prepare, full.preprocess)
+    batch = views(full, 2)
+    assert cosines(small.encode_images(batch), full.encode_images(batch)).min() >= 0.99
 
 
 # In an index

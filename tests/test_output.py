@@ -395,6 +395,18 @@ def test_a_photo_that_is_gone_or_damaged_leaves_a_place(index: Path, photos: Pat
     assert {"01.jpg", "02.jpg", "No such file or directory"} <= set(page.texts)
 
 
+def test_a_photo_with_a_long_comment_is_on_the_sheet_without_it(index: Path, photos: Path) -> None:
+    picture(50).save(photos / "said.gif", comment=bytes(70_000))  # longer than a JPEG's may be
+    with open_tiny(index) as library:
+        library.index([photos])
+        (photos / "00.jpg").rename(photos / ASKED)
+        library.index()
+    sheet = index.parent / "page.html"
+    done = ask(Place(index, photos), "-k", "all", "--sheet", sheet)
+    assert done.returncode == 0, done.stderr
+    assert "said.gif" in Page(sheet).images
+
+
 def test_a_sheet_takes_the_place_of_an_older_one(place: Place, tmp_path: Path) -> None:
     (old := tmp_path / "old.html").write_text("old")
     (tmp_path / "link.html").symlink_to(old)

@@ -123,6 +123,16 @@ def test_changed_photos_are_drawn_for_every_look() -> None:
     assert len({one.seed for one in lessons.changed}) == len(lessons.changed)
 
 
+def test_photos_that_are_prepared_in_another_way_are_not_taken_for_those_that_were_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lessons = lessons_of([Photo(Path(), "0", ["a dog"])])
+    kept = lessons.key
+    assert lessons.key == kept
+    monkeypatch.setattr("pocket.lessons.PREPROCESS", "another way")
+    assert lessons.key != kept
+
+
 class Towers:
     """Stands for the image tower: what it gives of a view is told by the view."""
 

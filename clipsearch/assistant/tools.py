@@ -7,7 +7,6 @@ import os
 from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import asdict
-from io import BytesIO
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
@@ -20,6 +19,7 @@ from clipsearch.errors import InvalidInput, PhotoError
 from clipsearch.library import Library
 from clipsearch.notation import finite
 from clipsearch.photos.decoding.decode import decode
+from clipsearch.photos.decoding.jpeg import as_jpeg
 from clipsearch.photos.files.opening import read_below
 from clipsearch.photos.files.urls import is_url, photo_path
 from clipsearch.search.filtering.filters import Filters
@@ -195,9 +195,7 @@ class Tools:
         except PhotoError as error:
             raise InvalidInput(f"photo {id} cannot be shown: {error}") from error
         image.thumbnail((size, size))
-        stream = BytesIO()
-        image.save(stream, "JPEG", quality=82)
-        return Image(data=stream.getvalue(), format="jpeg")
+        return Image(data=as_jpeg(image, 82), format="jpeg")
 
     def status(self) -> dict[str, Any]:
         """Tell what the index holds: how many photos, in which folders, and with which models.

@@ -7,7 +7,6 @@ from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
-from io import BytesIO
 from pathlib import Path
 from threading import Lock
 
@@ -124,6 +123,7 @@ def _figures(photos: Sequence[Photo]) -> Iterator[str]:
 
 
 def _figure(photo: Photo, turn: Lock) -> str:
+    from clipsearch.photos.decoding.jpeg import as_jpeg
     from clipsearch.photos.decoding.thumbnail import thumbnail
 
     name = escape(printable(photo.path.name))
@@ -136,9 +136,7 @@ def _figure(photo: Photo, turn: Lock) -> str:
     else:
         # A strip of a panorama is shown by its middle.
         ratio = min(max(image.width / image.height, 0.5), 2.5)
-        stream = BytesIO()
-        image.save(stream, "JPEG", quality=75)
-        data = b64encode(stream.getvalue()).decode()
+        data = b64encode(as_jpeg(image, 75)).decode()
         shown = (
             f'<a class="photo" href="{photo.path.as_uri()}">'
             f'<img alt="{name}" src="data:image/jpeg;base64,{data}"></a>'

@@ -33,15 +33,15 @@ __all__ = [
     "TextEncoder",
     "download",
     "is_here",
+    "known",
     "load",
     "load_first",
     "parse_spec",
     "pocket_files",
-    "shipped",
 ]
 
 
-class Shipped(NamedTuple):
+class Known(NamedTuple):
     """What an index writes down of a model, known without loading it."""
 
     weights: str  # SHA-256 of the weights, hex
@@ -195,11 +195,16 @@ def pocket_files() -> tuple[Path, Path] | None:
     return files
 
 
-def shipped(spec: str) -> Shipped | None:
-    """What a model is that comes with this version of clipsearch; None for any other."""
-    if spec != "pocket" or pocket_files() is None:
+def known(spec: str) -> Known | None:
+    """What a model is in this version of clipsearch, told without loading it.
+
+    None for all but pocket, with the heads that ship or those of a file.
+    """
+    family, _, heads = spec.partition(":")
+    if family != "pocket" or pocket_files() is None:
         return None
-    return Shipped(*importlib.import_module(_POCKET).shipped())
+    found = importlib.import_module(_POCKET).known_of(*[Path(heads)] if heads else [])
+    return Known(*found) if found else None
 
 
 def download(spec: Spec) -> Path:

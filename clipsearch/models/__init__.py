@@ -179,14 +179,14 @@ class Models:
         return [self._known(self._wanted)]
 
     def renew(self, folder: Path) -> None:
-        """Take the present weights of models that ship; what older ones embedded is of no use.
+        """Take models that ship as they are by now; what older ones embedded is of no use.
 
         The caller holds the lock of the index in `folder`.
         """
         from clipsearch.store.moving import remove
 
         for model in self.to_index():
-            if model and not self._given and (now := newer(model)):
+            if model and not self._given and (now := newer(model, self._wanted)):
                 count, _ = self._catalog.fingerprint(model.id)
                 if count:
                     log.warning(

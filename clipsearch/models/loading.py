@@ -12,10 +12,17 @@ from clipsearch.store.catalog import Model
 Identity = tuple[str, str]  # of a model: its weights and how pictures are prepared for it
 
 
-def newer(model: Model) -> encoders.Shipped | None:
-    """A model that ships as it is by now; None where the index has it so, and for any other."""
-    now = encoders.shipped(model.spec)
-    return now if now and now[:2] != identity_of(model) else None
+def newer(model: Model, named: Spec | None = None) -> encoders.Known | None:
+    """A model as this version of clipsearch has it; None where the index has it so, or it is own.
+
+    `named` is what it was asked for as, if it was. Of a file of a person's own only how pictures
+    are prepared can be newer: with other weights it is another model.
+    """
+    name = str(named or model.spec)
+    now = encoders.known(name)
+    if now is None or now[:2] == identity_of(model):
+        return None
+    return now if ":" not in name or now.weights == model.weights else None
 
 
 def identity_of(model: Model) -> Identity:
@@ -98,6 +105,12 @@ def checked(encoder: encoders.Encoder, model: Model) -> encoders.Encoder:
                 f"this index was made with {model.spec} of another version of clipsearch; to have"
                 " its photos embedded anew by that of this version: clipsearch index"
             )
+        if encoder.weights == model.weights:
+            raise ModelMismatch(
+                f"this index was made with {model.spec}, but pictures were prepared for it in"
+                " another way, so their scores would mean nothing.\nMake a new index:"
+                " clipsearch index FOLDER --index OTHER_FOLDER --model SPEC"
+            )
         raise ModelMismatch(
             f"the weights are not those of {model.spec} that this index was made with, so their"
             " scores would mean nothing.\nBring the old file back, or make a new index:"
@@ -118,5 +131,7 @@ def is_named(spec: Spec, model: Model) -> bool:
         return identity_in(spec) == identity_of(model)
     if not spec.file or spec.name != model.spec.partition(":")[0]:
         return False
+    if now := encoders.known(str(spec)):
+        return now.weights == model.weights
     file = weights_in(Path(spec.file))
     return file is not None and sha256_of(file) == model.weights

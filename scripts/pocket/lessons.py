@@ -22,6 +22,7 @@ from clipsearch.encoders.pocket.features import (
     measured,
 )
 from clipsearch.encoders.pocket.heads import Scales
+from clipsearch.encoders.pocket.parts import PREPROCESS
 from pocket.cache import View, key_of, read_kept, see
 from pocket.looks import LOOKS
 from pocket.sources import Photo, opened, read_files
@@ -53,7 +54,7 @@ class Lessons:
     @property
     def key(self) -> str:
         """A name for what is made of them."""
-        return key_of(RECIPE, [photo.name for photo in self.photos], EACH_LOOK)
+        return key_of(RECIPE, PREPROCESS, [photo.name for photo in self.photos], EACH_LOOK)
 
 
 def lessons_of(photos: list[Photo]) -> Lessons:

@@ -31,13 +31,19 @@ def heads_file(spec: Spec | None) -> Path:
     return Path(spec.file) if spec and spec.file else HEADS
 
 
-def shipped() -> tuple[str, str, int]:
-    """The weights (SHA-256, hex), the preprocessing and the dimensions of the heads that ship."""
-    from safetensors import safe_open
+def known_of(heads: Path = HEADS) -> tuple[str, str, int] | None:
+    """The weights (SHA-256, hex), the preprocessing and the dimensions of the model with heads.
 
-    with safe_open(HEADS, framework="np") as stored:
-        shape = json.loads(stored.metadata()["shape"])
-    return weights_with(HEADS), PREPROCESS, shape["members"] * shape["out"]
+    None where the file holds none.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(heads, framework="np") as stored:
+            shape = json.loads((stored.metadata() or {})["shape"])
+        return weights_with(heads), PREPROCESS, shape["members"] * shape["out"]
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError):
+        return None
 
 
 def weights_with(heads: Path) -> str:

@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps
 
+from clipsearch.photos.decoding.jpeg import as_jpeg
+
 Fit = Literal["shortest", "longest", "squash"]
 
 _QUALITY = 80  # of JPEG: about what photos that were made small for learning are kept with
@@ -46,8 +48,7 @@ class View:
 
     def _as_taught(self, image: Image.Image) -> Image.Image:
         square = image.resize((self.taught, self.taught), self.resample)
-        square.save(file := BytesIO(), "JPEG", quality=_QUALITY)
-        return Image.open(file).convert("RGB")
+        return Image.open(BytesIO(as_jpeg(square, _QUALITY))).convert("RGB")
 
     def _middle(self, image: Image.Image) -> Image.Image:
         # Only what the crop keeps is resized: one pass, and a picture of 1 x 20,000 pixels does
