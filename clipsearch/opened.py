@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from clipsearch.search.filtering.filters import FilterNames, Filters
     from clipsearch.search.labels.fitting import LabelCount
     from clipsearch.search.labels.labelling import Counts, Labelling
+    from clipsearch.search.results import Nothing
     from clipsearch.store.copying import Copied
     from clipsearch.store.moving import Moved
     from clipsearch.store.status import Status
@@ -282,6 +283,11 @@ class OpenIndex:
             LibraryError, ModelError: the index or its model cannot be used.
         """
         return self._answers.answer(questions, model)
+
+    @asked
+    def why_nothing(self, question: Question, model: str | None = None) -> Nothing:
+        """Why a question that was answered found no photo; `model` is as in `answer`."""
+        return self._answers.why_nothing(question, model)
 
     @asked
     def embed(

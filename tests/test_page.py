@@ -985,6 +985,20 @@ def test_no_photo_passes_is_said(page: Any) -> None:
     expect(page.locator("#summary")).to_have_text(f"{18 + MADE} photos")
 
 
+def test_words_in_quotes_that_no_photo_has_are_named(page: Any) -> None:
+    page.fill("#words", '"coffee" "zebra"')
+    notice = page.locator("#no-match")
+    expect(notice).to_contain_text("No photo has all the words in quotes")
+    expect(notice).to_contain_text("“zebra” is in no name, title, caption or keyword")
+    page.fill("#words", '"coffee" "rocket"')
+    expect(notice).to_contain_text("not all about one of your photos")
+    expect(notice.get_by_role("button", name="Remove the filters")).to_be_hidden()
+    notice.get_by_role("button", name="Search without quotes").click()
+    expect(page.locator(".tile").first).to_be_visible()
+    expect(notice).to_be_hidden()
+    assert parameters(page)["q"] == ["coffee rocket"]
+
+
 # The page itself
 
 

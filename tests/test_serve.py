@@ -124,6 +124,21 @@ def test_words_are_looked_for_in_names_too_if_that_is_asked(served: Served) -> N
     assert "in the quotes" in wrong.json()["error"]
 
 
+def test_why_nothing_is_found_is_told(served: Served) -> None:
+    def why(**question: Any) -> Any:
+        found = served.get("/api/search", **question)
+        assert (found["hits"], found["total"] == 0) == ([], not question.get("relevant"))
+        return found["nothing"]
+
+    assert why(q='"trip" "zebra"') == {"reason": "quotes", "nowhere": ["zebra"]}
+    assert why(q='"trip" "00"') == {"reason": "quotes", "nowhere": []}
+    assert why(q="boat", camera="Leica") == {"reason": "filters", "nowhere": []}
+    assert served.get("/api/search", q="boat")["nothing"] is None
+    assert served.get("/api/search", q="boat", offset=100)["nothing"] is None
+    sent = served.client.post("/api/search", data={"q": '"zebra"'}).json()
+    assert sent["nothing"] == {"reason": "quotes", "nowhere": ["zebra"]}
+
+
 def test_words_that_are_written_are_found_unless_that_is_not_wanted(served: Served) -> None:
     by_default = served.get("/api/search", q="trip", k=12)
     assert by_default == served.get("/api/search", q="trip", k=12, hybrid=True)
@@ -245,7 +260,10 @@ def test_the_status_tells_how_far_the_run_of_another_process_is(served: Served) 
 def test_an_index_without_photos_answers(index: Path, photos: Path) -> None:
     open_tiny(index).close()
     with serving(index, photos) as empty:
-        assert empty.get("/api/search", q="boat") == {"hits": [], "total": 0, "offset": 0, "k": 50}
+        assert empty.get("/api/search", q="boat") == {
+            "hits": [], "total": 0, "offset": 0, "k": 50,
+            "nothing": {"reason": "empty", "nowhere": []},
+        }  # fmt: skip
         assert empty.get("/api/search")["hits"] == []
         assert empty.get("/api/status")["model"] is None
         assert empty.get("/api/tags") == {"labels": []}

@@ -75,19 +75,18 @@ def answer(
     title: str,
     nothing: str,
     table: Table | None = None,
-    by_sight: bool = True,
 ) -> None:
     """Show the photos that answer a question, its `title`, in every way asked for.
 
     None at all is exit code 1; `nothing` is then said on stderr. A `table` is shown in place of
-    ranks, scores and paths. That no photo stands out is said of those found `by_sight` alone.
+    ranks, scores and paths.
     """
     if output.sheet and photos:
         # Before anything is printed: a reader that has seen enough ends this process.
         from clipsearch.cli.sheet import write_sheet
 
         write_sheet(output.sheet, title, photos)
-    _print(photos, output, table, by_sight)
+    _print(photos, output, table)
     sys.stdout.flush()
     if not photos:
         note(nothing)
@@ -98,7 +97,7 @@ def answer(
         view(output.sheet or photos[0].path)
 
 
-def _print(photos: Sequence[Photo], output: Output, table: Table | None, by_sight: bool) -> None:
+def _print(photos: Sequence[Photo], output: Output, table: Table | None) -> None:
     end_with_the_reader()
     if output.preview:
         from clipsearch.cli.preview import show
@@ -119,8 +118,7 @@ def _print(photos: Sequence[Photo], output: Output, table: Table | None, by_sigh
             print_paths(photos)
         else:
             print_photos(photos)
-            if by_sight:
-                _warn_of_strangers(photos)
+            _warn_of_strangers(photos)
     elif output.paths:
         _write_paths(photos, b"\n")
     else:

@@ -60,6 +60,21 @@ class Hit:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """Why a question found no photo.
+
+    `reason` is the first of these that is so: "empty", the index holds no photos; "filters", none
+    satisfies them; "quotes", none of those has all that stands in quotes; "minus", all that are
+    left have some of what stands in quotes after a minus; "unembedded", none is embedded by the
+    model yet; "relevance", none stands out; "itself", there is no other photo than the one that
+    was asked with.
+    """
+
+    reason: str
+    nowhere: tuple[str, ...] = ()  # what stands in quotes and is written about no photo at all
+
+
 def stands_out(hit: Hit) -> bool:
     """Whether a hit is more likely to fit the question than not, or has all its words written."""
     return hit.written == 1 or (hit.relevance is not None and hit.relevance >= RELEVANT)

@@ -26,11 +26,13 @@ def ls(
 ) -> None:
     """List indexed photos, the latest taken first."""
     from clipsearch.library import Library
+    from clipsearch.search.results import Nothing
 
     with Library.open(index, create=False, mounted=folders_of(mounted)) as library:
         photos = library.photos(filters, k)
+        why = Nothing("filters" if photos or library.count() else "empty")
     table = Table(COLUMNS, [_row(photo) for photo in photos])
-    answer(photos, output, "photos", nothing_found(filters), table)
+    answer(photos, output, "photos", nothing_found(why, None), table)
 
 
 def _row(photo: Photo) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ async def search(asked: Annotated[forms.SearchForm, Query()], backend: OfApp) ->
         asked.q, asked.minus, k=asked.offset + asked.k, filters=asked.filters(),
         relevant=asked.relevant, hybrid=asked.hybrid,
     )  # fmt: skip
-    return hits_answer(asked, await backend.asker.ask(question, asked.model))
+    return await hits_answer(asked, question, backend)
 
 
 @router.post("/api/search", response_model=forms.Found)
@@ -52,7 +52,7 @@ async def search_by_pictures(
         asked.q, asked.minus, _known(rows), _known(minus), asked.offset + asked.k,
         asked.filters(), relevant=asked.relevant, hybrid=asked.hybrid,
     )  # fmt: skip
-    return hits_answer(asked, await backend.asker.ask(question, asked.model))
+    return await hits_answer(asked, question, backend)
 
 
 async def _embedded(

@@ -18,7 +18,7 @@ import { Timeline } from "./timeline.js";
 import { Viewer } from "./viewer.js";
 import { Waiting } from "./waiting.js";
 import { Ways } from "./ways.js";
-import { count, photoName } from "./words.js";
+import { count, noneName, photoName, unquoted } from "./words.js";
 
 const PAUSE = 140; // milliseconds without a key before what was typed is asked
 const COMPLAINT = 1500; // milliseconds until it is said that what was typed makes no sense
@@ -210,14 +210,16 @@ function showAnswers({ fresh, stay = false }) {
   if (fresh) byId("announcer").textContent = summary;
 }
 
-function showNotices({ hits, nothing }) {
+function showNotices({ hits, nothing, none }) {
   byId("nothing").hidden = !(isWords(question) && nothing);
   byId("nothing-asked").textContent = question.q.trim();
   const narrows = isAsked(question) || isFiltered(question); // of no photos at all, server.js tells
   byId("no-match").hidden = hits.length > 0 || server.isEmpty || !narrows;
-  byId("no-match-text").textContent = isFiltered(question)
-    ? "No photo passes these filters." : "There is nothing to compare with.";
+  const { title, text } = noneName(none ?? { reason: "filters" }, isFiltered(question));
+  byId("no-match-text").textContent = title;
+  byId("no-match-more").textContent = text;
   byId("no-match-clear").hidden = !isFiltered(question);
+  byId("no-match-unquote").hidden = none?.reason !== "quotes";
   ways.show(!isAsked(question) && hits.length > 0);
 }
 
@@ -410,6 +412,7 @@ byId("home").addEventListener("click", (event) => {
   scrollTo(0, 0);
 });
 byId("no-match-clear").addEventListener("click", () => ask(unfiltered(question)));
+byId("no-match-unquote").addEventListener("click", () => ask({ q: unquoted(question.q) }));
 
 addEventListener("keydown", (event) => {
   const writing = event.target.closest?.("input, select, textarea, [contenteditable]");
