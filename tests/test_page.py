@@ -985,6 +985,24 @@ def test_no_photo_passes_is_said(page: Any) -> None:
     expect(page.locator("#summary")).to_have_text(f"{18 + MADE} photos")
 
 
+def test_a_photo_that_is_found_by_what_is_written_says_so(page: Any) -> None:
+    page.fill("#words", "old town")
+    tile = page.locator(".tile[data-marks='written']").first
+    expect(tile).to_be_visible()
+    shown = tile.evaluate("it => getComputedStyle(it, '::before').content")
+    assert shown == '"written"'
+    expect(tile.locator("a")).to_have_attribute("aria-label", re.compile(", written$"))
+    page.fill("#words", '"old town"')
+    expect(page.locator(".tile[data-marks='written']")).to_have_count(2)
+    page.fill("#words", "a cat")  # the same photos in another answer
+    expect_first(page, "cat.png")
+    expect(page.locator(".tile[data-marks='written']")).to_have_count(1)  # of cat.png
+    page.fill("#words", "a cat zebra")
+    expect(page.locator(".tile[data-marks='partly written'] a").first).to_have_attribute(
+        "aria-label", re.compile(", partly written$")
+    )
+
+
 def test_words_in_quotes_that_no_photo_has_are_named(page: Any) -> None:
     page.fill("#words", '"coffee" "zebra"')
     notice = page.locator("#no-match")

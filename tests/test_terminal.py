@@ -54,6 +54,24 @@ def lines_of(shown: str) -> list[str]:
 # Lines
 
 
+def test_a_photo_that_is_found_by_what_is_written_says_so(
+    screen: Screen, clipsearch: Run, photos: Path, tmp_path: Path
+) -> None:
+    (photos / "03.jpg").rename(photos / "Zoë's party.jpg")
+    assert clipsearch("index", photos, "--model", "pocket").returncode == 0
+    told = {
+        line.partition("/photos/")[2].replace("…", ""): line
+        for line in lines_of(screen("query", "Zoë", "at a party", "-k", "all", columns=1000))
+    }
+    assert [name for name in told if "written" in name] == ["Zoë's party.jpg  (written)"]
+    (line,) = (it for it in lines_of(screen("query", "zoe zebra", columns=1000)) if "Zoë" in it)
+    assert line.endswith("Zoë's party.jpg  (partly written)")
+    assert "written" not in clipsearch("query", "zoe").stdout  # what is no terminal gets paths
+    sheet = tmp_path / "sheet.html"
+    assert clipsearch("query", "zoe", "--sheet", sheet).returncode == 0
+    assert sheet.read_text("utf-8").count("· written<") == 1
+
+
 def test_messages_break_between_words(screen: Screen, clipsearch: Run) -> None:
     said = clipsearch("query", "--model", "nosuch", "a dog").stderr
     lines = lines_of(screen("query", "--model", "nosuch", "a dog", columns=40))

@@ -37,6 +37,12 @@ def fit_of(photo: Photo) -> tuple[str, ...]:
     return () if relevance is None else (f"{relevance:.0%}",)
 
 
+def written_of(photo: Photo) -> tuple[str, ...]:
+    """Whether a photo is found by what is written about it; nothing of others."""
+    written: float = getattr(photo, "written", 0.0)
+    return ("written" if written == 1 else "partly written",) if written else ()
+
+
 def away_of(photo: Photo) -> str:
     """What is said of a photo that is not there now; nothing of others."""
     return "" if getattr(photo, "present", True) else "  (away)"
