@@ -436,6 +436,29 @@ def test_a_dropped_file_that_is_no_picture_says_so(page: Any, tmp_path: Path) ->
     assert "pictures" not in parameters(page)
 
 
+def test_a_picture_that_cannot_be_read_leaves_the_question(
+    page: Any, folder: Path, tmp_path: Path, complaints: list[str]
+) -> None:
+    junk = tmp_path / "junk.jpg"
+    junk.write_bytes(b"no picture at all" * 100)
+    page.fill("#words", "a cup")
+    expect_first(page, "coffee.png")
+    drop(page, junk)
+    expect(page.locator("#toast")).to_contain_text("junk.jpg")
+    expect(page.locator(".example")).to_have_count(0)
+    expect_first(page, "coffee.png")
+    expect(page.locator("#error")).to_be_hidden()
+    assert "pictures" not in parameters(page)
+    page.set_input_files("#file", [junk, folder / "rocket.jpg", junk])
+    expect(page.locator(".example")).to_have_count(1)
+    page.fill("#words", "")
+    expect_first(page, "rocket.jpg")
+    expect(page.locator("#error")).to_be_hidden()
+    assert len(complaints) == 3  # of the server's answers, each by the browser
+    assert all("400" in it for it in complaints)
+    complaints.clear()
+
+
 def test_a_picked_picture_goes_together_with_words(page: Any, folder: Path) -> None:
     page.set_input_files("#file", folder / "rocket.jpg")
     expect_first(page, "rocket.jpg")

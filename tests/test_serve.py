@@ -124,6 +124,16 @@ def test_words_are_looked_for_in_names_too_if_that_is_asked(served: Served) -> N
     assert "in the quotes" in wrong.json()["error"]
 
 
+def test_which_of_several_pictures_is_at_fault_is_told(served: Served, photos: Path) -> None:
+    sent = [("image", ("a.jpg", (photos / "00.jpg").read_bytes())), ("image", ("b.jpg", b"junk"))]
+    answer = served.client.post("/api/search", files=sent)
+    assert answer.status_code == 400
+    told = answer.json()
+    assert told["image"] == 1
+    assert "b.jpg" in told["error"]
+    assert "image" not in served.client.get("/api/search", params={"q": "+"}).json()
+
+
 def test_why_nothing_is_found_is_told(served: Served) -> None:
     def why(**question: Any) -> Any:
         found = served.get("/api/search", **question)

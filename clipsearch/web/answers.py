@@ -47,4 +47,9 @@ def error_answer(status: int, reason: str, headers: Mapping[str, str] | None = N
     """Why there is no answer, in one line."""
     if status == 503:
         headers = {"Retry-After": RETRY_AFTER}
-    return json_answer({"error": " ".join(reason.split())}, status, headers)
+    return json_answer({"error": one_line(reason)}, status, headers)
+
+
+def one_line(text: str) -> str:
+    """A text with each run of blanks and line ends as one blank."""
+    return " ".join(text.split())

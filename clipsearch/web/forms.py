@@ -242,6 +242,10 @@ class Error(BaseModel):
     """Why there is no answer."""
 
     error: str
+    image: int | None = Field(
+        None,
+        description="which of the question's pictures is at fault, from 0; not there otherwise",
+    )
 
 
 def size_schema() -> dict[str, Any]:

@@ -14,7 +14,7 @@ from clipsearch.search.answers import Question
 from clipsearch.web import forms
 from clipsearch.web.answers import hits_answer, page_answer
 from clipsearch.web.backend import Backend, OfApp
-from clipsearch.web.errors import RESPONSES
+from clipsearch.web.errors import RESPONSES, UnusablePicture
 
 router = APIRouter(responses=RESPONSES)
 
@@ -44,8 +44,8 @@ async def search_by_pictures(
         return await _listed(backend, asked)
     regions = [asked.region, *[None] * forms.MOST_PICTURES]
     rows = [
-        await _embedded(backend, sent, asked.model, part)
-        for sent, part in zip(image, regions, strict=False)
+        await _of_question(backend, sent, number, asked.model, part)
+        for number, (sent, part) in enumerate(zip(image, regions, strict=False))
     ]
     minus = [await _embedded(backend, minus_image, asked.model)] if minus_image else []
     question = Question(
@@ -53,6 +53,15 @@ async def search_by_pictures(
         asked.filters(), relevant=asked.relevant, hybrid=asked.hybrid,
     )  # fmt: skip
     return await hits_answer(asked, question, backend)
+
+
+async def _of_question(
+    backend: Backend, sent: UploadFile, number: int, model: str | None, region: str | None
+) -> np.ndarray | None:
+    try:
+        return await _embedded(backend, sent, model, region)
+    except InvalidInput as error:
+        raise UnusablePicture(str(error), number) from error
 
 
 async def _embedded(

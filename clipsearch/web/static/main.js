@@ -132,6 +132,7 @@ async function fetched(mine) {
   } catch (error) {
     if (error.name === "AbortError" || asked !== mine) return false;
     if (!(error instanceof api.ApiError)) throw error;
+    if (withoutPicture(mine.question, error)) return false;
     // Who is typing may be about to make sense.
     if (typing && error.status === 400) complaint = setTimeout(() => complain(error), COMPLAINT);
     else complain(error);
@@ -139,6 +140,18 @@ async function fetched(mine) {
   } finally {
     if (asked === mine) byId("photos").removeAttribute("aria-busy");
   }
+}
+
+/** Go on without a picture that the server cannot use, with what it says; whether it is one. */
+function withoutPicture({ pictures: keys }, error) {
+  const key = keys.filter(pictures.isHeld)[error.picture ?? -1];
+  if (key === undefined) return false;
+  pictures.drop(key);
+  toast(sentence(error.message), 6000);
+  const next = changed(question, { pictures: keys.filter((other) => other !== key) });
+  history.replaceState(history.state, "", address(next));
+  show(next, { stay: true });
+  return true;
 }
 
 function complain(error) {
@@ -267,8 +280,10 @@ function tellError(error) {
   box.hidden = false;
   box.textContent = error.status === 401
     ? "This page needs its token: open the link that clipsearch serve has printed."
-    : `${error.message[0].toUpperCase()}${error.message.slice(1)}.`.replace(/\.\.$/, ".");
+    : sentence(error.message);
 }
+
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`.replace(/\.\.$/, ".");
 
 async function copyPaths(hits) {
   await copyText(hits.map(({ path }) => path).join("\n"));
