@@ -141,6 +141,23 @@ class OpenIndex:
         """Close the index's files."""
         self._catalog.close()
 
+    def discard(self) -> bool:
+        """Close the index and remove it, if nothing was indexed yet; gives whether it is gone.
+
+        Its folder is left, empty unless something else came to be in it.
+
+        Raises:
+            LibraryBusy: another process writes to it.
+        """
+        from clipsearch.store.upkeep import discard
+
+        with self._own.writing(PATIENCE):
+            if self._catalog.holds_anything():
+                return False
+            discard(self.folder, self._catalog)
+        self._own.remove_lock()
+        return True
+
     @asked
     def status(self) -> Status:
         """What the index holds and how large it is."""

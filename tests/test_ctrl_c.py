@@ -151,6 +151,20 @@ def test_twice_ends_what_indexes_in_every_phase(
         assert (report.added, report.unchanged, report.failed) == (1, 12, 0)
 
 
+@pytest.mark.parametrize("command", ["index", "watch"])
+def test_once_in_a_first_run_that_has_nothing_yet_leaves_no_index(
+    command: str, place: Place, photos: Path
+) -> None:
+    with place.running(command, photos, "--model", "stuck:a/slow") as process:
+        place.wait_until_stuck(process)
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.stderr.readline() if process.stderr else ""
+        place.begun.with_name("pressed").touch()
+        process.communicate(timeout=DEADLINE)
+        assert process.returncode == (130 if command == "index" else 0), said
+    assert not place.index.exists()
+
+
 @pytest.mark.parametrize("words", [("query", "a dog"), ("label",)])
 def test_twice_ends_what_asks(words: tuple[str, ...], place: Place, photos: Path) -> None:
     index_with(place.index, "stuck:a/texts", photos)

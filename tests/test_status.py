@@ -37,11 +37,18 @@ def test_what_cannot_be_indexed_makes_no_index(clipsearch: Run, photos: Path, in
         ([photos / "00.jpg"], "is a file"),
         ([photos, "--device", NOWHERE], f"the device '{NOWHERE}' is not available here"),
         ([photos, "--model", "pockt"], "did you mean 'pocket'?"),
+        ([photos, "--model", "fast"], "are not on this machine"),
     ]:
         done = clipsearch("index", *wrong)
         assert (done.returncode, done.stdout) == (2, "")
         assert said in done.stderr
         assert not index.exists()
+    index.mkdir()  # which is a person's, and no index
+    assert clipsearch("watch", photos, "--model", "fast").returncode == 2
+    assert list(index.iterdir()) == []
+    open_tiny(index).close()  # and this one was there
+    assert clipsearch("index", photos, "--model", "fast").returncode == 2
+    assert clipsearch("status").returncode == 0
 
 
 def test_a_device_that_is_not_there_is_an_error_also_where_nothing_is_computed(

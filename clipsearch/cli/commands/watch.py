@@ -43,14 +43,16 @@ def watch(
     ):
         show = first_look.enter_context(progress())
         is_first = True
+        has_looked = False  # at all there is
 
         def show_first(done: int, total: int) -> None:
             if show and is_first:
                 show(done, total)
 
         def tell(report: IndexReport) -> None:
-            nonlocal is_first
+            nonlocal is_first, has_looked
             first_look.close()
+            has_looked = has_looked or report.complete
             if not stop.is_set():
                 report = prepared(library, report)
             try:
@@ -72,6 +74,8 @@ def watch(
         library.watch(
             paths or (), stop=stop, poll=poll, isolated=True, on_run=tell, progress=show_first
         )
+        if not has_looked:
+            raise typer.Exit
 
 
 def _line(report: IndexReport) -> str:
