@@ -208,6 +208,29 @@ class Models:
         if self._wanted and (model := self._known(self._wanted)) and model.note:
             self._catalog.set_note(model.id, None)
 
+    def take_asked(self, folder: Path) -> None:
+        """Take a model that is asked for by its name also where there are no photos yet.
+
+        Those that never embedded any make room for it. The caller holds the lock of the index in
+        `folder`.
+
+        Raises:
+            ModelError: it cannot be used.
+        """
+        if not self._wanted or self._known(self._wanted) or self._catalog.count_photos():
+            return
+        asked = self.add()
+        for model in self._catalog.unused_models():
+            if model != asked:
+                self._take_out(model, folder)
+
+    def _take_out(self, model: Model, folder: Path) -> None:
+        from clipsearch.store.moving import remove
+
+        remove(folder, self._catalog, model)
+        self._catalog.remove_model(model.id)
+        remove_int8(folder, model)
+
     def at_once(self, model: Model, count: int) -> encoders.Encoder | None:
         """What was exported of a model, where torch is to index `count` pictures and not here."""
         from clipsearch.encoders.onnx.encoder import open_cached
@@ -462,8 +485,6 @@ class Models:
         Raises:
             InvalidInput: the index has no such model, or no other.
         """
-        from clipsearch.store.moving import remove
-
         held = self._catalog.models()
         model = next((model for model in held if is_named(spec, model)), None)
         if model is None:
@@ -475,9 +496,7 @@ class Models:
                 " another first: clipsearch index --model SPEC"
             )
         count, _ = self._catalog.fingerprint(model.id)
-        remove(folder, self._catalog, model)
-        self._catalog.remove_model(model.id)
-        remove_int8(folder, model)
+        self._take_out(model, folder)
         return count
 
     def spec_of(self, model: Model) -> Spec:
