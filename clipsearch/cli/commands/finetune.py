@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.interrupts import stop_on_signals
+from clipsearch.cli.interrupts import stop_on_signals, stopped_at_once
 from clipsearch.cli.options import Device, ImagesFolder, Json, Pairs, Workers
 from clipsearch.cli.output import end_with_the_reader, note, print_json, say
 from clipsearch.cli.parsing import completion
@@ -159,7 +159,13 @@ def finetune(
         from_scratch=from_scratch,
         seed=seed,
     )
-    with stop_on_signals() as stop, _bar() as show:
+    with stop_on_signals() as stop, stopped_at_once() as begun, _bar() as show:
+
+        def tell_progress(what: str, done: int, total: int) -> None:
+            if what.startswith("epoch"):  # before that nothing is learned that could be kept
+                begun()
+            show(what, done, total)
+
         outcome = run(
             pairs,
             out,
@@ -173,7 +179,7 @@ def finetune(
             device=device,
             workers=workers,
             isolated=True,
-            progress=show,
+            progress=tell_progress,
             after_epoch=lambda epoch: _tell(epoch, epochs),
             stopping=stop.is_set,
         )

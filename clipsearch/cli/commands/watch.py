@@ -36,9 +36,10 @@ def watch(
 
     Folders on a network, and those that the system cannot watch, are looked at every 30 seconds.
     """
+    is_working = True  # on photos, which are brought to the end of a batch
     with (
         open_to_index(index, paths, model, device) as library,
-        stop_on_signals() as stop,
+        stop_on_signals(lambda: is_working) as stop,
         ExitStack() as first_look,
     ):
         show = first_look.enter_context(progress())
@@ -46,11 +47,14 @@ def watch(
         has_looked = False  # at all there is
 
         def show_first(done: int, total: int) -> None:
+            nonlocal is_working
+            is_working = True
             if show and is_first:
                 show(done, total)
 
         def tell(report: IndexReport) -> None:
-            nonlocal is_first, has_looked
+            nonlocal is_first, has_looked, is_working
+            is_working = False
             first_look.close()
             has_looked = has_looked or report.complete
             if not stop.is_set():
