@@ -33,6 +33,8 @@ from tiny import TinyEncoder, open_tiny
 from clipsearch import Library
 from clipsearch.photos.decoding.isolated import Processes
 from clipsearch.photos.decoding.thumbnail_cache import Thumbnails
+from clipsearch.photos.facts.facts import Facts
+from clipsearch.search.results import RELEVANT, Hit, stands_out
 from clipsearch.store.lock import write_lock
 from clipsearch.store.running import telling
 from clipsearch.web.app import Access, create_app
@@ -122,6 +124,23 @@ def test_words_are_looked_for_in_names_too_if_that_is_asked(served: Served) -> N
     wrong = served.client.get("/api/search", params={"q": '"!"', "hybrid": True})
     assert wrong.status_code == 400
     assert "in the quotes" in wrong.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("relevance", "is_kept"), [(0.4996, True), (0.5, True), (0.4994, False), (None, False)]
+)
+def test_what_is_kept_is_decided_by_the_number_that_is_told(
+    relevance: float | None, is_kept: bool
+) -> None:
+    hit = Hit(Path("a.jpg"), 0.2, 1, Facts(), relevance)
+    told = hit.as_dict(1)["relevance"]
+    assert stands_out(hit) == is_kept == (told is not None and told >= RELEVANT)
+
+
+def test_a_wrong_value_of_several_is_told_by_its_name(served: Served) -> None:
+    wrong = served.client.get("/api/zip", params={"id": "abc"})
+    assert wrong.status_code == 422
+    assert wrong.json()["error"].startswith("id: ")
 
 
 def test_which_of_several_pictures_is_at_fault_is_told(served: Served, photos: Path) -> None:

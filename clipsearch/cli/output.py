@@ -127,13 +127,13 @@ def _print(photos: Sequence[Photo], output: Output, table: Table | None) -> None
 
 def _warn_of_strangers(photos: Sequence[Photo]) -> None:
     """Say it if a question has answers and none that fits."""
-    from clipsearch.search.results import NOTHING, Hit, stands_out
+    from clipsearch.search.results import DIGITS, NOTHING, Hit, stands_out
 
     hits = [it for it in photos if isinstance(it, Hit)]
     told = [hit.relevance for hit in hits if hit.relevance is not None]
     if not told or len(told) < len(photos) or any(map(stands_out, hits)):
         return
-    if max(told) < NOTHING:
+    if round(max(told), DIGITS) < NOTHING:
         note("nothing seems to fit; these come nearest, and another question may find more")
     else:
         note("no photo fits for certain; these may")

@@ -34,7 +34,11 @@ def score_of(photo: Photo, digits: int) -> tuple[str, ...]:
 def fit_of(photo: Photo) -> tuple[str, ...]:
     """How far a photo stands out as an answer, in percent; nothing for one without."""
     relevance: float | None = getattr(photo, "relevance", None)
-    return () if relevance is None else (f"{relevance:.0%}",)
+    if relevance is None:
+        return ()
+    percent = round(100 * relevance)
+    # What is left out by --relevant is not shown as what is kept.
+    return (f"{percent - (percent == 50 and round(relevance, 3) < 0.5)}%",)
 
 
 def written_of(photo: Photo) -> tuple[str, ...]:

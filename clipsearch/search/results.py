@@ -8,6 +8,7 @@ from typing import Any
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.urls import PhotoPath
 
+DIGITS = 3  # of a relevance, where it is told; what is decided by it is by what is told
 RELEVANT = 0.5  # from here on an answer is more likely to fit than not
 NOTHING = 0.3  # where the best answer to words is below, nothing fits
 
@@ -51,7 +52,7 @@ class Hit:
         return {
             "rank": rank,
             "score": round(self.score, 6),
-            "relevance": None if self.relevance is None else round(self.relevance, 3),
+            "relevance": None if self.relevance is None else round(self.relevance, DIGITS),
             "path": str(self.path),
             "id": self.id,
             **asdict(self.facts),
@@ -77,4 +78,6 @@ class Nothing:
 
 def stands_out(hit: Hit) -> bool:
     """Whether a hit is more likely to fit the question than not, or has all its words written."""
-    return hit.written == 1 or (hit.relevance is not None and hit.relevance >= RELEVANT)
+    if hit.written == 1:
+        return True
+    return hit.relevance is not None and round(hit.relevance, DIGITS) >= RELEVANT

@@ -57,7 +57,8 @@ async def _refused(_: Request, error: HTTPException) -> Response:
 
 async def _not_valid(_: Request, error: RequestValidationError) -> Response:
     first = error.errors()[0]
-    return error_answer(422, f"{first['loc'][-1]}: {first['msg']}")
+    name = [part for part in first["loc"] if isinstance(part, str)][-1]  # numbers are of its values
+    return error_answer(422, f"{name}: {first['msg']}")
 
 
 async def _unexpected(_: Request, error: Exception) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +21,7 @@ from clipsearch.cli.options import (
     Relevant,
     folders_of,
 )
-from clipsearch.cli.output import Output, answer
+from clipsearch.cli.output import Output, answer, note
 from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.wording import nothing_found, printable
@@ -118,6 +119,8 @@ def query(
             isolated=True,
         )
         nothing = "" if hits else _nothing(library, text, minus or (), filters, relevant, no_hybrid)
+    if hits and sys.stdout.isatty() and not image and _is_against(text, minus or ()):
+        note("nothing is asked for but only left out; first come photos that are least like it")
     title = " + ".join(filter(None, [text, *(image or ()), *(f"- {it}" for it in minus or ())]))
     answer(hits, output, title, nothing)
 
@@ -131,6 +134,13 @@ def _nothing(
     hybrid = False if no_hybrid else None
     asked = Question(text, minus, filters=filters, relevant=relevant, hybrid=hybrid)
     return nothing_found(library.why_nothing(asked), filters)
+
+
+def _is_against(text: str, minus: Sequence[str]) -> bool:
+    """Whether a question has nothing but parts that count against, as `clipsearch query - dog`."""
+    from clipsearch.search.question import read_terms
+
+    return all(term.weight < 0 for term in read_terms(text, (), 1.0, minus))
 
 
 def _joined(words: Sequence[str]) -> str:
