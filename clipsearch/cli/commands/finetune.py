@@ -159,13 +159,7 @@ def finetune(
         from_scratch=from_scratch,
         seed=seed,
     )
-    with stop_on_signals() as stop, stopped_at_once() as begun, _bar() as show:
-
-        def tell_progress(what: str, done: int, total: int) -> None:
-            if what.startswith("epoch"):  # before that nothing is learned that could be kept
-                begun()
-            show(what, done, total)
-
+    with stop_on_signals() as stop, _bar() as show:
         outcome = run(
             pairs,
             out,
@@ -179,7 +173,7 @@ def finetune(
             device=device,
             workers=workers,
             isolated=True,
-            progress=tell_progress,
+            progress=show,
             after_epoch=lambda epoch: _tell(epoch, epochs),
             stopping=stop.is_set,
         )
@@ -233,5 +227,12 @@ def _quoted(spec: str | None) -> str:
 @contextmanager
 def _bar() -> Iterator[Callable[[str, int, int], None]]:
     """What draws a bar with rate and time left, if stderr is a terminal."""
-    with progress("loading") as show:
-        yield lambda what, done, total: show(done, total, what) if show else None
+    with stopped_at_once() as begun, progress("loading") as show:
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what.startswith("epoch"):  # before that nothing was learned that could be kept
+                begun()
+            if show:
+                show(done, total, what)
+
+        yield tell
