@@ -250,6 +250,30 @@ def test_what_stands_out_is_told_apart(page: Any) -> None:
     expect(page.get_by_role("heading", name="Less certain")).to_be_hidden()
 
 
+OPACITY = """tiles => tiles.map((tile) => {
+    let seen = 1;
+    for (let it = tile.querySelector("img"); it; it = it.parentElement) {
+        const { opacity, filter } = getComputedStyle(it);
+        seen *= Number(opacity) * (filter === "none" ? 1 : 0);
+    }
+    return seen;
+})"""
+
+
+@pytest.mark.parametrize("words", ["a cat", "a submarine under water", "old town", ""])
+def test_no_photo_is_faded(page: Any, words: str) -> None:
+    page.fill("#words", words)
+    if words:
+        expect(page).to_have_title(f"{words} · clipsearch")
+    expect(page.locator("#photos")).not_to_have_attribute("aria-busy", "true")
+    expect(page.locator(".tile.loaded").first).to_be_visible()
+    # Each fades in, once its picture is there.
+    page.wait_for_function(f"""() => {{
+        const tiles = [...document.querySelectorAll(".tile.loaded")];
+        return tiles.length > 0 && ({OPACITY})(tiles).every((seen) => seen === 1);
+    }}""")
+
+
 def test_numbers_are_shown_where_they_are_wanted(page: Any) -> None:
     page.fill("#words", "a cat")
     expect_first(page, "cat.png")
