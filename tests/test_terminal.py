@@ -215,6 +215,31 @@ def test_doctor_fits_a_screen(indexed: Path, screen: Screen) -> None:
     }  # fmt: skip
 
 
+def test_doctor_fits_a_screen_also_where_much_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from clipsearch.cli.commands import doctor
+
+    names = ("captions", "chinese", "finetune", "heic", "mcp", "milvus", "pocket", "preview")
+    found = [Finding("devices", "cpu", OK, "bf16, since the processor has amx_bf16")]
+    found += [Finding("packages", "needed", BROKEN, "numpy is not here", "pip install clipsearch")]
+    found += [
+        Finding("packages", name, ABSENT, f"lacks {name}", f"pip install 'clipsearch[{name}]'")
+        for name in (*names, "ray", "raw", "urls", "watch", "web")
+    ]
+    found += [
+        Finding(area, what, ABSENT, "is not there", "clipsearch index FOLDER makes it")
+        for area, what in (("caches", "hub"), ("caches", "clipsearch"), ("hub", "address"),
+                           ("index", "catalog"))
+    ]  # fmt: skip
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    doctor._print(found)
+    lines = lines_of(capsys.readouterr().out)
+    assert len(lines) + 1 <= 24, lines  # and a line of how many are broken
+    assert sum("broken" in line for line in lines) == 1
+
+
 def test_what_lacks_is_installed_by_one_line() -> None:
     found = [Finding("packages", "needed", OK, "all 20 are here")]
     found += [
