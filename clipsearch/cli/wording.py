@@ -75,7 +75,7 @@ def nothing_found(why: Nothing, filters: Filters | None) -> str:
         "minus": f"every photo{among} that is left has words in quotes after a minus",
         "unembedded": f"no photo{among} is embedded yet; go on with: clipsearch index",
         "relevance": f"no photo{among} fits for certain; without --relevant the nearest are shown",
-        "itself": f"there are no other photos{among}",
+        "itself": f"the index holds no other photos{among}",
     }[why.reason]
 
 
