@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from clipsearch.search.filtering.filters import FilterNames, Filters
     from clipsearch.search.labels.fitting import Label, LabelCount, LabelledPhoto
     from clipsearch.search.labels.lists import Labels
-    from clipsearch.search.results import Hit, Photo
+    from clipsearch.search.results import Hit, Nothing, Photo
     from clipsearch.search.scoring import Scores
     from clipsearch.store.catalog import StoredPhoto
     from clipsearch.store.catalog.departed import Kept
@@ -85,6 +85,7 @@ __all__ = [
     "ModelStatus",
     "Moved",
     "NoProcess",
+    "Nothing",
     "Optimized",
     "Origin",
     "Photo",
@@ -129,6 +130,7 @@ _HOMES = {
     "Library": "clipsearch.library",
     "ModelStatus": "clipsearch.store.status",
     "Moved": "clipsearch.store.moving",
+    "Nothing": "clipsearch.search.results",
     "Optimized": "clipsearch.store.vectors.approximate.building",
     "Origin": "clipsearch.store.database",
     "Photo": "clipsearch.search.results",

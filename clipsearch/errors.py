@@ -51,8 +51,11 @@ def nearest(name: str, names: Iterable[str], alike: float = 0.6) -> list[str]:
 
 
 def did_you_mean(name: str, names: Iterable[str], alike: float = 0.6) -> str:
-    """The end of a message about a name that is not among those there are: the nearest of them."""
-    near = nearest(name, names, alike)
+    """The end of a message about a name that is not among those there are: the nearest of them.
+
+    What was typed itself is never told back, as where a name is right and lacks what goes with it.
+    """
+    near = [it for it in nearest(name, names, alike) if it != name]
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 

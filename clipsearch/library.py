@@ -255,8 +255,9 @@ class Library(OpenIndex):
 
         `hybrid` looks for the words also in file names, folders, captions, titles and keywords, and
         lifts the photos that have them (see `Hit.written`); what stands in double quotes must occur
-        there. With None, as the command, the page and assistants ask, that is so of what is written
-        anywhere, and where nothing is, the answer is that of False. `rerank` is a model that
+        there, and `why_nothing` tells what of it is written nowhere. With None, as the command, the
+        page and assistants ask, a question may also have no words; where none is written and none
+        stands in quotes, the answer is that of False. `rerank` is a model that
         orders the first 32 answers by how well picture and words fit together: "blip",
         "blip-large", a repository of the hub or a folder of BLIP for image-text retrieval; their
         files are read for it, `isolated` as in `index`.

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from clipsearch.search.filtering.filters import FilterNames, Filters
     from clipsearch.search.labels.fitting import LabelCount
     from clipsearch.search.labels.labelling import Counts, Labelling
+    from clipsearch.search.results import Nothing
     from clipsearch.store.copying import Copied
     from clipsearch.store.moving import Moved
     from clipsearch.store.status import Status
@@ -139,6 +140,23 @@ class OpenIndex:
     def close(self) -> None:
         """Close the index's files."""
         self._catalog.close()
+
+    def discard(self) -> bool:
+        """Close the index and remove it, if nothing was indexed yet; gives whether it is gone.
+
+        Its folder is left, empty unless something else came to be in it.
+
+        Raises:
+            LibraryBusy: another process writes to it.
+        """
+        from clipsearch.store.upkeep import discard
+
+        with self._own.writing(PATIENCE):
+            if self._catalog.holds_anything():
+                return False
+            discard(self.folder, self._catalog)
+        self._own.remove_lock()
+        return True
 
     @asked
     def status(self) -> Status:
@@ -282,6 +300,11 @@ class OpenIndex:
             LibraryError, ModelError: the index or its model cannot be used.
         """
         return self._answers.answer(questions, model)
+
+    @asked
+    def why_nothing(self, question: Question, model: str | None = None) -> Nothing:
+        """Why a question that was answered found no photo; `model` is as in `answer`."""
+        return self._answers.why_nothing(question, model)
 
     @asked
     def embed(

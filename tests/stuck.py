@@ -1,7 +1,8 @@
 """The tiny encoder, as a family of models that never come to an end with something.
 
 `stuck:a/load`, `stuck:a/images`, `stuck:a/texts` and `stuck:a/view`: which it is. Before it is
-stuck it makes the file that STUCK names. `stuck:a/deaf` is as `images`, and lets no other thread
+stuck it makes the file that STUCK names. `stuck:a/slow` is loaded once there is a file `pressed`
+beside that. `stuck:a/deaf` is as `images`, and lets no other thread
 run for some seconds before; `stuck:a/asleep` is stuck with texts where handlers of signals run,
 and has a thread that is too.
 """
@@ -68,4 +69,9 @@ def load(spec: Spec, device: str, precision: str) -> TinyEncoder:
     where = spec.hub.rpartition("/")[2]
     if where == "load":
         stick()
+    if where == "slow":
+        begun = Path(os.environ["STUCK"])
+        begun.touch()
+        while not begun.with_name("pressed").exists():
+            time.sleep(0.02)
     return StuckEncoder(where)

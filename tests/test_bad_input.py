@@ -105,7 +105,7 @@ def test_an_empty_folder_is_fine_and_holds_nothing(library: Library, tmp_path: P
     (tmp_path / "empty").mkdir()
     report = library.index([tmp_path / "empty"])
     assert (report.added, report.failed, report.problems) == (0, 0, ())
-    assert library._catalog.models() == []
+    assert len(library.status().models) == 1  # the one that was named
     assert library.query("a dog") == []
 
 

@@ -155,11 +155,40 @@ def test_without_a_command_help_is_shown(clipsearch: Run) -> None:
     assert "Usage:" in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_is_printed_for_a_shell(clipsearch: Run, shell: str) -> None:
-    done = clipsearch("--show-completion", shell)
-    assert done.returncode == 0
-    assert "COMPLETE" in done.stdout
+@pytest.mark.parametrize(
+    ("shell", "begin"),
+    [("bash", "_clipsearch_completion()"), ("zsh", "#compdef clipsearch"), ("fish", "complete ")],
+)
+def test_completion_is_printed_for_the_shell_that_is_named(
+    clipsearch: Run, shell: str, begin: str
+) -> None:
+    for words in (["--show-completion", shell], [f"--show-completion={shell}"]):
+        done = clipsearch(*words)
+        assert done.returncode == 0
+        assert done.stdout.startswith(begin)
+        assert "COMPLETE" in done.stdout
+
+
+def test_completion_for_a_shell_that_is_none_is_an_error(clipsearch: Run, home: Path) -> None:
+    done = clipsearch("--install-completion", "foo")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "'foo' is not one of 'bash', 'zsh'" in done.stderr
+    assert list(home.iterdir()) == []
+    done = clipsearch("install-completion")
+    assert "that is: clipsearch --install-completion" in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes end otherwise there")
+@pytest.mark.parametrize("words", ["query -h", "--help", "models", "--version"])
+def test_a_pipe_that_nobody_reads_ends_what_prints_alike(words: str) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run(
+        [sys.executable, "-m", "clipsearch", *words.split()], stdout=writes, stderr=subprocess.PIPE,
+        check=False, restore_signals=True,
+    )  # fmt: skip
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
 
 
 def test_models_are_listed(clipsearch: Run) -> None:

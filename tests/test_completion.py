@@ -52,6 +52,7 @@ def test_what_the_index_holds_is_completed(taken: Path, index: Path) -> None:
     assert completed(index, "clipsearch query --folder ") == ([str(taken)], "")
     assert completed(index, f"clipsearch forget {str(taken)[:-2]}") == ([str(taken)], "")
     assert completed(index, "clipsearch models remove ") == (["pocket"], "")
+    assert completed(index, "clipsearch query --model po") == (["pocket"], "")
     elsewhere = f"clipsearch query --index {index} --camera N"
     assert completed(index.parent / "none", elsewhere) == (["NIKON\\ D90"], "")
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from conftest import picture
+from conftest import all_of, picture
 from tiny import TinyEncoder, open_tiny
 
 from clipsearch import Library
@@ -54,11 +56,13 @@ class Place:
         }
 
     @contextmanager
-    def running(self, *words: str | Path) -> Iterator[subprocess.Popen[str]]:
+    def running(
+        self, *words: str | Path, stderr: int = subprocess.PIPE
+    ) -> Iterator[subprocess.Popen[str]]:
         command = [sys.executable, "-m", "clipsearch", *map(str, words)]
         process = subprocess.Popen(
             command, env=self._environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=stderr, start_new_session=True,
         )  # fmt: skip
         try:
             yield process
@@ -113,11 +117,14 @@ def end_at_once(process: subprocess.Popen[str], number: int = signal.SIGINT) -> 
         return process.poll() is not None
 
     until(ended)
-    said_at_the_end(process, but_for=[-number])  # where it came after the command's end
+    said = said_at_the_end(process, but_for=[-number])  # where it came after the command's end
+    if process.stderr:  # where the first was enough it says more
+        assert said.splitlines()[-1].startswith("clipsearch: stopped")
 
 
 def said_at_the_end(process: subprocess.Popen[str], but_for: Sequence[int] = ()) -> str:
-    _, said = process.communicate(timeout=DEADLINE)
+    _, told = process.communicate(timeout=DEADLINE)
+    said = told or ""  # which a terminal has
     assert "Traceback" not in said
     assert "a fault of clipsearch" not in said
     assert "Warning" not in said
@@ -149,6 +156,75 @@ def test_twice_ends_what_indexes_in_every_phase(
     with Library.open(place.index, model=model, encoder=TinyEncoder()) as library:
         report = library.index()
         assert (report.added, report.unchanged, report.failed) == (1, 12, 0)
+
+
+STUCK_MODULE = """
+import os, pathlib, time
+pathlib.Path(os.environ["STUCK"]).touch()
+while True:
+    try:
+        time.sleep(1e6)
+    except BaseException as error:
+        raise ImportError("this is not what happened") from error
+"""
+
+
+@pytest.mark.parametrize("command", ["caption", "finetune"])
+def test_once_ends_what_has_nothing_to_keep_yet(
+    command: str, place: Place, photos: Path, tmp_path: Path
+) -> None:
+    index_with(place.index, "stuck:a/none", photos)
+    for library in ("transformers", "open_clip"):
+        folder = place.index.parent / "start" / library
+        folder.mkdir()
+        (folder / "__init__.py").write_text(STUCK_MODULE)
+    (tmp_path / "pairs.csv").write_text(f"image,caption\n{photos / '00.jpg'},a wall\n" * 4)
+    words: dict[str, list[str | Path]] = {
+        "caption": ["--model", photos],
+        "finetune": [tmp_path / "pairs.csv", "--out", tmp_path / "out", "--model", "fast"],
+    }
+    with place.running(command, *words[command]) as process:
+        place.wait_until_stuck(process)
+        assert end(process).splitlines()[-1] == "clipsearch: stopped"
+    with Library.open(place.index, model="stuck:a/none", encoder=TinyEncoder()) as kept:
+        assert kept.count() == 12
+
+
+def test_watch_that_waits_for_changes_speaks_of_no_batch(place: Place, photos: Path) -> None:
+    with place.running("watch", photos, "--model", "stuck:a/none") as process:
+        assert process.stdout
+        assert "12 added" in process.stdout.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=DEADLINE)
+        assert (process.returncode, said) == (0, "clipsearch: stopping\n")
+
+
+def test_twice_leaves_no_bar_on_a_terminal(place: Place, photos: Path) -> None:
+    ours, theirs = pty.openpty()
+    with (
+        ThreadPoolExecutor() as reader,
+        place.running("index", photos, "--model", "stuck:a/images", stderr=theirs) as process,
+    ):
+        os.close(theirs)
+        reading = reader.submit(all_of, ours)
+        place.wait_until_stuck(process)
+        end_at_once(process)
+        shown = reading.result(DEADLINE)
+    assert shown.endswith(b"\r\x1b[2K\x1b[?25hclipsearch: stopped\r\n")
+
+
+@pytest.mark.parametrize("command", ["index", "watch"])
+def test_once_in_a_first_run_that_has_nothing_yet_leaves_no_index(
+    command: str, place: Place, photos: Path
+) -> None:
+    with place.running(command, photos, "--model", "stuck:a/slow") as process:
+        place.wait_until_stuck(process)
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.stderr.readline() if process.stderr else ""
+        place.begun.with_name("pressed").touch()
+        process.communicate(timeout=DEADLINE)
+        assert process.returncode == (130 if command == "index" else 0), said
+    assert not place.index.exists()
 
 
 @pytest.mark.parametrize("words", [("query", "a dog"), ("label",)])

@@ -107,3 +107,19 @@ def test_the_aliases_are_in_the_models_table() -> None:
         row = next(line for line in text.splitlines() if line.startswith(f"| `{alias.name}` |"))
         assert f"`{alias.spec}`" in row
         assert f"| {alias.resolution} | {alias.dim} |" in row
+
+
+def test_how_large_things_are_is_said_once_and_as_it_is() -> None:
+    readme = PAGES[0].read_text("utf-8")
+    (default,) = re.findall(r"`default`, a CLIP of (\d+) MB", readme)
+    assert int(default) == ALIASES["default"].download_mb
+    # How large an install is was measured, and stands where one installs.
+    size = re.compile(r"GB (?:to download|on the disk)|install[^.|\n]{0,60}\bGB\b")
+    assert [page.name for page in PAGES if size.search(page.read_text("utf-8"))] == ["README.md"]
+    sizes = re.search(r"([\d.]+) GB to download, and ([\d.]+) GB on\s+the disk", readme)
+    small = re.search(r"with ([\d.]+) GB and ([\d.]+) GB", readme)
+    assert sizes
+    assert small
+    download, disk, small_download, small_disk = map(float, sizes.groups() + small.groups())
+    assert small_download < small_disk < download < disk
+    assert "https://download.pytorch.org/whl/cpu" in readme[small.end() :][:100]

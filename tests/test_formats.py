@@ -271,6 +271,7 @@ def test_their_names_are_photos(name: str) -> None:
     ("content", "said"),
     [
         (bytes(5000), "zero bytes"),
+        (b"", "is empty"),
         (b"\n<!DOCTYPE html><html>404</html>", "web page"),
         (b"<html><body>", "web page"),
         (b'<?xml version="1.0"?>\n<svg xmlns="x">', "SVG"),

@@ -15,7 +15,7 @@ import pytest
 from conftest import Run, picture
 from tiny import open_tiny
 
-from clipsearch import Hit, InvalidInput, Library
+from clipsearch import Hit, InvalidInput, Library, Nothing, Question
 from clipsearch.search import hybrid
 from clipsearch.search.filtering.filters import Filters
 from clipsearch.store.database import FILE_NAME
@@ -178,8 +178,8 @@ def facts(hits: list[Hit]) -> list[dict[str, object]]:
 @pytest.mark.parametrize(
     "text",
     [
-        "zebra", "a red boat + 2*sea - fence", 'a "zebra" here', '"!!" boat', "- fence", "a", "…",
-        '"horse + sea" - "ox"', "写真", '"no such words" - "nor these"',
+        "zebra", "a red boat + 2*sea - fence", '"!!" boat', "- fence", "a", "…", "写真",
+        'horse + sea - "ox"', 'no such words - "nor these"',
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("options", [{}, {"since": "2001"}, {"relevant": True}])
@@ -207,12 +207,23 @@ def test_what_all_words_are_written_about_stands_out(library: Library) -> None:
     assert hits[0].written == 1
 
 
-def test_quotes_need_not_be_written_where_nothing_in_them_is(library: Library) -> None:
-    assert len(library.query('"birthday" - "candles"', None, hybrid=None)) == 1
-    # Of "zebra" nothing is written, so that it is looked for in pictures.
-    hits = library.query('"zebra" candles', None, hybrid=None)
-    assert len(hits) == 27
-    assert [hit.path.name for hit in hits if hit.written] == ["cake.jpg"]
+@pytest.mark.parametrize("hybrid", [None, True])
+def test_what_is_in_quotes_must_be_written_however_it_is_asked(
+    library: Library, hybrid: bool | None
+) -> None:
+    assert len(library.query('"birthday" - "candles"', None, hybrid=hybrid)) == 1
+    for text, options, reason, nowhere in [
+        ('"zebra" candles', {}, "quotes", ("zebra",)),
+        ('"zebra" + "zoe"', {}, "quotes", ("zebra",)),
+        ('"zoe" "birthday"', {}, "quotes", ()),
+        ('"zoe"', {"has": ["title"]}, "quotes", ()),
+        ('"birthday" cake - "birthday"', {}, "minus", ()),
+        ('"zebra"', {"camera": "Leica"}, "filters", ()),
+    ]:
+        assert library.query(text, None, hybrid=hybrid, **options) == []
+        asked = Question(text, filters=Filters(**options), hybrid=hybrid)
+        assert library.why_nothing(asked) == Nothing(reason, nowhere)
+    assert len(library.query('"zebra" candles', None, hybrid=False)) == 27
 
 
 def test_pages_follow_each_other(library: Library) -> None:
@@ -471,9 +482,17 @@ def test_the_command(clipsearch: Run, photos: Path) -> None:
     assert {it["written"] for it in json.loads(alone)} == {0.0}
     both = clipsearch("query", "birthday", "--hybrid", "--no-hybrid")
     assert (both.returncode, both.stdout) == (2, "")
-    none = clipsearch("query", '"wedding" cake', "--hybrid")
-    assert (none.returncode, none.stdout) == (1, "")
-    assert "in quotes must occur" in none.stderr
+    for options in [(), ("--hybrid",), ("--relevant",), ("--json",)]:
+        none = clipsearch("query", '"wedding" + "birthday"', *options)
+        assert (none.returncode, none.stdout.strip("[]\n")) == (1, "")
+        assert none.stderr == (
+            'clipsearch: no photo has all the words in quotes: "wedding" is in no path, title,'
+            " caption or keyword; what is not in quotes is looked for in pictures too\n"
+        )
+    together = clipsearch("query", '"trip" "birthday"', "--type", "jpeg").stderr
+    assert "no photo within the filters has all the words in quotes; what is not in" in together
+    alone = clipsearch("query", '"wedding" cake', "--no-hybrid")
+    assert (alone.returncode, alone.stderr) == (0, "")
     wrong = clipsearch("query", "--image", photos / "00.jpg", "--hybrid")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "ask with some" in wrong.stderr

@@ -250,6 +250,30 @@ def test_what_stands_out_is_told_apart(page: Any) -> None:
     expect(page.get_by_role("heading", name="Less certain")).to_be_hidden()
 
 
+OPACITY = """tiles => tiles.map((tile) => {
+    let seen = 1;
+    for (let it = tile.querySelector("img"); it; it = it.parentElement) {
+        const { opacity, filter } = getComputedStyle(it);
+        seen *= Number(opacity) * (filter === "none" ? 1 : 0);
+    }
+    return seen;
+})"""
+
+
+@pytest.mark.parametrize("words", ["a cat", "a submarine under water", "old town", ""])
+def test_no_photo_is_faded(page: Any, words: str) -> None:
+    page.fill("#words", words)
+    if words:
+        expect(page).to_have_title(f"{words} · clipsearch")
+    expect(page.locator("#photos")).not_to_have_attribute("aria-busy", "true")
+    expect(page.locator(".tile.loaded").first).to_be_visible()
+    # Each fades in, once its picture is there.
+    page.wait_for_function(f"""() => {{
+        const tiles = [...document.querySelectorAll(".tile.loaded")];
+        return tiles.length > 0 && ({OPACITY})(tiles).every((seen) => seen === 1);
+    }}""")
+
+
 def test_numbers_are_shown_where_they_are_wanted(page: Any) -> None:
     page.fill("#words", "a cat")
     expect_first(page, "cat.png")
@@ -434,6 +458,29 @@ def test_a_dropped_file_that_is_no_picture_says_so(page: Any, tmp_path: Path) ->
     expect(page.locator("#toast")).to_have_text("“notes.txt” is no picture")
     expect(page.locator(".example")).to_have_count(0)
     assert "pictures" not in parameters(page)
+
+
+def test_a_picture_that_cannot_be_read_leaves_the_question(
+    page: Any, folder: Path, tmp_path: Path, complaints: list[str]
+) -> None:
+    junk = tmp_path / "junk.jpg"
+    junk.write_bytes(b"no picture at all" * 100)
+    page.fill("#words", "a cup")
+    expect_first(page, "coffee.png")
+    drop(page, junk)
+    expect(page.locator("#toast")).to_contain_text("junk.jpg")
+    expect(page.locator(".example")).to_have_count(0)
+    expect_first(page, "coffee.png")
+    expect(page.locator("#error")).to_be_hidden()
+    assert "pictures" not in parameters(page)
+    page.set_input_files("#file", [junk, folder / "rocket.jpg", junk])
+    expect(page.locator(".example")).to_have_count(1)
+    page.fill("#words", "")
+    expect_first(page, "rocket.jpg")
+    expect(page.locator("#error")).to_be_hidden()
+    assert len(complaints) == 3  # of the server's answers, each by the browser
+    assert all("400" in it for it in complaints)
+    complaints.clear()
 
 
 def test_a_picked_picture_goes_together_with_words(page: Any, folder: Path) -> None:
@@ -983,6 +1030,38 @@ def test_no_photo_passes_is_said(page: Any) -> None:
     expect(page.locator("#no-match")).to_contain_text("No photo passes these filters")
     page.get_by_role("button", name="Remove the filters").click()
     expect(page.locator("#summary")).to_have_text(f"{18 + MADE} photos")
+
+
+def test_a_photo_that_is_found_by_what_is_written_says_so(page: Any) -> None:
+    page.fill("#words", "old town")
+    tile = page.locator(".tile[data-marks='written']").first
+    expect(tile).to_be_visible()
+    shown = tile.evaluate("it => getComputedStyle(it, '::before').content")
+    assert shown == '"written"'
+    expect(tile.locator("a")).to_have_attribute("aria-label", re.compile(", written$"))
+    page.fill("#words", '"old town"')
+    expect(page.locator(".tile[data-marks='written']")).to_have_count(2)
+    page.fill("#words", "a cat")  # the same photos in another answer
+    expect_first(page, "cat.png")
+    expect(page.locator(".tile[data-marks='written']")).to_have_count(1)  # of cat.png
+    page.fill("#words", "a cat zebra")
+    expect(page.locator(".tile[data-marks='partly written'] a").first).to_have_attribute(
+        "aria-label", re.compile(", partly written$")
+    )
+
+
+def test_words_in_quotes_that_no_photo_has_are_named(page: Any) -> None:
+    page.fill("#words", '"coffee" "zebra"')
+    notice = page.locator("#no-match")
+    expect(notice).to_contain_text("No photo has all the words in quotes")
+    expect(notice).to_contain_text("“zebra” is in no name, title, caption or keyword")
+    page.fill("#words", '"coffee" "rocket"')
+    expect(notice).to_contain_text("not all about one of your photos")
+    expect(notice.get_by_role("button", name="Remove the filters")).to_be_hidden()
+    notice.get_by_role("button", name="Search without quotes").click()
+    expect(page.locator(".tile").first).to_be_visible()
+    expect(notice).to_be_hidden()
+    assert parameters(page)["q"] == ["coffee rocket"]
 
 
 # The page itself

@@ -33,6 +33,8 @@ from tiny import TinyEncoder, open_tiny
 from clipsearch import Library
 from clipsearch.photos.decoding.isolated import Processes
 from clipsearch.photos.decoding.thumbnail_cache import Thumbnails
+from clipsearch.photos.facts.facts import Facts
+from clipsearch.search.results import RELEVANT, Hit, stands_out
 from clipsearch.store.lock import write_lock
 from clipsearch.store.running import telling
 from clipsearch.web.app import Access, create_app
@@ -122,6 +124,48 @@ def test_words_are_looked_for_in_names_too_if_that_is_asked(served: Served) -> N
     wrong = served.client.get("/api/search", params={"q": '"!"', "hybrid": True})
     assert wrong.status_code == 400
     assert "in the quotes" in wrong.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("relevance", "is_kept"), [(0.4996, True), (0.5, True), (0.4994, False), (None, False)]
+)
+def test_what_is_kept_is_decided_by_the_number_that_is_told(
+    relevance: float | None, is_kept: bool
+) -> None:
+    hit = Hit(Path("a.jpg"), 0.2, 1, Facts(), relevance)
+    told = hit.as_dict(1)["relevance"]
+    assert stands_out(hit) == is_kept == (told is not None and told >= RELEVANT)
+
+
+def test_a_wrong_value_of_several_is_told_by_its_name(served: Served) -> None:
+    wrong = served.client.get("/api/zip", params={"id": "abc"})
+    assert wrong.status_code == 422
+    assert wrong.json()["error"].startswith("id: ")
+
+
+def test_which_of_several_pictures_is_at_fault_is_told(served: Served, photos: Path) -> None:
+    sent = [("image", ("a.jpg", (photos / "00.jpg").read_bytes())), ("image", ("b.jpg", b"junk"))]
+    answer = served.client.post("/api/search", files=sent)
+    assert answer.status_code == 400
+    told = answer.json()
+    assert told["image"] == 1
+    assert "b.jpg" in told["error"]
+    assert "image" not in served.client.get("/api/search", params={"q": "+"}).json()
+
+
+def test_why_nothing_is_found_is_told(served: Served) -> None:
+    def why(**question: Any) -> Any:
+        found = served.get("/api/search", **question)
+        assert (found["hits"], found["total"] == 0) == ([], not question.get("relevant"))
+        return found["nothing"]
+
+    assert why(q='"trip" "zebra"') == {"reason": "quotes", "nowhere": ["zebra"]}
+    assert why(q='"trip" "00"') == {"reason": "quotes", "nowhere": []}
+    assert why(q="boat", camera="Leica") == {"reason": "filters", "nowhere": []}
+    assert served.get("/api/search", q="boat")["nothing"] is None
+    assert served.get("/api/search", q="boat", offset=100)["nothing"] is None
+    sent = served.client.post("/api/search", data={"q": '"zebra"'}).json()
+    assert sent["nothing"] == {"reason": "quotes", "nowhere": ["zebra"]}
 
 
 def test_words_that_are_written_are_found_unless_that_is_not_wanted(served: Served) -> None:
@@ -245,7 +289,10 @@ def test_the_status_tells_how_far_the_run_of_another_process_is(served: Served) 
 def test_an_index_without_photos_answers(index: Path, photos: Path) -> None:
     open_tiny(index).close()
     with serving(index, photos) as empty:
-        assert empty.get("/api/search", q="boat") == {"hits": [], "total": 0, "offset": 0, "k": 50}
+        assert empty.get("/api/search", q="boat") == {
+            "hits": [], "total": 0, "offset": 0, "k": 50,
+            "nothing": {"reason": "empty", "nowhere": []},
+        }  # fmt: skip
         assert empty.get("/api/search")["hits"] == []
         assert empty.get("/api/status")["model"] is None
         assert empty.get("/api/tags") == {"labels": []}

@@ -12,9 +12,11 @@ from conftest import Run, picture
 from tiny import BlindEncoder, open_tiny
 
 from clipsearch import InvalidInput, Library
+from clipsearch.encoders.aliases import ALIASES
 from clipsearch.store.catalog import Catalog
 
 NOWHERE = "cuda:63"  # a device that no machine has
+FAST = ALIASES["fast"].spec
 
 
 class Other(BlindEncoder):
@@ -37,11 +39,18 @@ def test_what_cannot_be_indexed_makes_no_index(clipsearch: Run, photos: Path, in
         ([photos / "00.jpg"], "is a file"),
         ([photos, "--device", NOWHERE], f"the device '{NOWHERE}' is not available here"),
         ([photos, "--model", "pockt"], "did you mean 'pocket'?"),
+        ([photos, "--model", "fast"], "are not on this machine"),
     ]:
         done = clipsearch("index", *wrong)
         assert (done.returncode, done.stdout) == (2, "")
         assert said in done.stderr
         assert not index.exists()
+    index.mkdir()  # which is a person's, and no index
+    assert clipsearch("watch", photos, "--model", "fast").returncode == 2
+    assert list(index.iterdir()) == []
+    open_tiny(index).close()  # and this one was there
+    assert clipsearch("index", photos, "--model", "fast").returncode == 2
+    assert clipsearch("status").returncode == 0
 
 
 def test_a_device_that_is_not_there_is_an_error_also_where_nothing_is_computed(
@@ -78,6 +87,44 @@ def test_a_device_that_is_none_is_told_what_may_be_meant(
     done = clipsearch("query", "dog", "--device", typed)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
+
+
+@pytest.mark.parametrize("typed", ["cpu:1", "cpu:x"])
+def test_a_processor_is_one_device(indexed: Path, clipsearch: Run, typed: str) -> None:
+    done = clipsearch("query", "dog", "--device", typed)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"'{typed}' is not available here: all processors are one device, cpu" in done.stderr
+    assert "did you mean" not in done.stderr
+
+
+@pytest.mark.parametrize("had_photos", [False, True])
+def test_a_model_that_is_named_is_taken_where_there_are_no_photos(
+    index: Path, tmp_path: Path, clipsearch: Run, had_photos: bool
+) -> None:
+    (folder := tmp_path / "folder").mkdir()
+    photo = folder / "1.jpg"
+    with open_tiny(index) as library:
+        if had_photos:
+            picture(1).save(photo)
+            library.index([folder])
+            photo.unlink()
+        library.index([folder], prune=True)
+        assert [model.spec for model in library.status().models] == ["pocket"]
+        library._catalog.set_note(1, "pocket was taken because")
+    done = clipsearch("index", "--model", "fast")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "are not on this machine" in done.stderr
+    with Library.open(index, model="fast", encoder=Other()) as library:
+        assert library.index().note is None
+        assert [(it.spec, it.note) for it in library.status().models] == [(FAST, None)]
+        picture(1).save(photo)
+        assert library.index().embedded == 1
+    with open_tiny(index) as library:  # where there are photos the main one stays
+        assert library.index().embedded == 1
+        assert [(it.spec, it.vectors) for it in library.status().models] == [
+            (FAST, 1),
+            ("pocket", 1),
+        ]
 
 
 def test_copies_explain_why_there_are_fewer_embeddings(

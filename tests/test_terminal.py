@@ -54,6 +54,40 @@ def lines_of(shown: str) -> list[str]:
 # Lines
 
 
+def test_a_photo_that_is_found_by_what_is_written_says_so(
+    screen: Screen, clipsearch: Run, photos: Path, tmp_path: Path
+) -> None:
+    (photos / "03.jpg").rename(photos / "Zoë's party.jpg")
+    assert clipsearch("index", photos, "--model", "pocket").returncode == 0
+    told = {
+        line.partition("/photos/")[2].replace("…", ""): line
+        for line in lines_of(screen("query", "Zoë", "at a party", "-k", "all", columns=1000))
+    }
+    assert [name for name in told if "written" in name] == ["Zoë's party.jpg  (written)"]
+    (line,) = (it for it in lines_of(screen("query", "zoe zebra", columns=1000)) if "Zoë" in it)
+    assert line.endswith("Zoë's party.jpg  (partly written)")
+    assert "written" not in clipsearch("query", "zoe").stdout  # what is no terminal gets paths
+    sheet = tmp_path / "sheet.html"
+    assert clipsearch("query", "zoe", "--sheet", sheet).returncode == 0
+    assert sheet.read_text("utf-8").count("· written<") == 1
+
+
+def test_a_question_of_what_is_left_out_alone_is_told(
+    screen: Screen, clipsearch: Run, photos: Path
+) -> None:
+    assert clipsearch("index", photos, "--model", "pocket").returncode == 0
+    for words in (["-", "dog"], ["--minus", "dog"]):
+        shown = screen("query", *words, columns=200)
+        assert "only left out; first come photos that are least like it" in shown
+    assert "left out" not in screen("query", "- dog + wall", columns=200)
+
+
+def test_a_run_is_told_in_a_line(screen: Screen, photos: Path) -> None:
+    shown = lines_of(screen("index", photos, "--model", "pocket"))
+    (line,) = (it for it in shown if it.startswith("12 added; "))
+    assert re.fullmatch(r"12 added; \d+\.\d s, \d+\.\d images/s", line)
+
+
 def test_messages_break_between_words(screen: Screen, clipsearch: Run) -> None:
     said = clipsearch("query", "--model", "nosuch", "a dog").stderr
     lines = lines_of(screen("query", "--model", "nosuch", "a dog", columns=40))
@@ -81,8 +115,8 @@ def test_a_path_with_spaces_is_not_broken(indexed: Path, tmp_path: Path, screen:
 def test_results_break_between_words_too(photos: Path, index: Path, screen: Screen) -> None:
     with open_other(index) as library:
         library.index([photos])
-    shown = "\n".join(lines_of(screen("index", columns=40)))
-    assert "0 added, 0 updated, 0 moved, 0 removed,\n12 unchanged, 0 failed; " in shown
+    shown = "\n".join(lines_of(screen("index", columns=22)))
+    assert re.search(r"^12 unchanged; \d+\.\d s,\n0\.0 images/s$", shown, re.MULTILINE)
 
 
 # Tables
@@ -179,6 +213,31 @@ def test_doctor_fits_a_screen(indexed: Path, screen: Screen) -> None:
     assert {line.split()[0] for line in lines if line[:1] != " "} == {
         "devices", "packages", "decoders", "caches", "hub", "index", "clipsearch:"
     }  # fmt: skip
+
+
+def test_doctor_fits_a_screen_also_where_much_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from clipsearch.cli.commands import doctor
+
+    names = ("captions", "chinese", "finetune", "heic", "mcp", "milvus", "pocket", "preview")
+    found = [Finding("devices", "cpu", OK, "bf16, since the processor has amx_bf16")]
+    found += [Finding("packages", "needed", BROKEN, "numpy is not here", "pip install clipsearch")]
+    found += [
+        Finding("packages", name, ABSENT, f"lacks {name}", f"pip install 'clipsearch[{name}]'")
+        for name in (*names, "ray", "raw", "urls", "watch", "web")
+    ]
+    found += [
+        Finding(area, what, ABSENT, "is not there", "clipsearch index FOLDER makes it")
+        for area, what in (("caches", "hub"), ("caches", "clipsearch"), ("hub", "address"),
+                           ("index", "catalog"))
+    ]  # fmt: skip
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    doctor._print(found)
+    lines = lines_of(capsys.readouterr().out)
+    assert len(lines) + 1 <= 24, lines  # and a line of how many are broken
+    assert sum("broken" in line for line in lines) == 1
 
 
 def test_what_lacks_is_installed_by_one_line() -> None:

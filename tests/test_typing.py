@@ -151,6 +151,25 @@ def test_a_slip_is_told_with_what_is_nearest(
 
 
 @pytest.mark.parametrize(
+    "typed",
+    [
+        ["index", "--store", "milvus"], ["store", "move", "milvus"],
+        ["query", "a", "--model", "onnx"], ["index", "--model", "alpha-clip"],
+        ["query", "a", "--device", "cpu:x"],
+        ["index", "--model", "hf-hub:"], ["query", "a", "--has", "gps:"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_was_typed_is_not_told_back_as_what_may_be_meant(
+    asked: Path, clipsearch: Run, typed: list[str]
+) -> None:
+    done = clipsearch(*typed)
+    assert (done.returncode, done.stdout) == (2, "")
+    told = done.stderr.partition("did you mean ")[2].partition("?")[0]
+    assert f"'{typed[-1]}'" not in told
+
+
+@pytest.mark.parametrize(
     ("question", "said"),
     [
         (["dog", "photos/"], "for photos below it: clipsearch query dog --folder photos/"),

@@ -22,6 +22,7 @@ from clipsearch.photos.decoding.decode import decode
 from clipsearch.photos.decoding.jpeg import as_jpeg
 from clipsearch.photos.files.opening import read_below
 from clipsearch.photos.files.urls import is_url, photo_path
+from clipsearch.search.answers import Question
 from clipsearch.search.filtering.filters import Filters
 from clipsearch.search.pictures import MOST_BYTES
 from clipsearch.search.results import Hit, Photo
@@ -57,6 +58,7 @@ class Hits(TypedDict):
     """Photos that answer a question, best first, with the keys of `query --json`."""
 
     hits: list[dict[str, Any]]
+    nothing: dict[str, Any] | None  # why, where there are none: the keys of `Nothing`
 
 
 class Listing(TypedDict):
@@ -92,8 +94,8 @@ class Tools:
             Field(
                 description="Look for the words in file names, titles, captions and keywords too,"
                 " as for names of people and places; words in double quotes must occur there."
-                " That is done anyway where they are written anywhere; false for pictures alone,"
-                " true to find nothing where quoted words are written nowhere."
+                " That is done anyway; false for pictures alone, true to be told where there are no"
+                " words."
             ),
         ] = None,
         k: Count = 10,
@@ -112,8 +114,9 @@ class Tools:
         """
         images: list[str | PIL.Image.Image] = [self._checked(path) for path in pictures or ()]
         images += [self._decoded(text) for text in pictures_base64 or ()]
-        hits = self._engine.ask(
-            lambda library: library.query(
+
+        def ask(library: Library) -> Hits:
+            hits = library.query(
                 query,
                 offset + k,
                 images=images,
@@ -123,8 +126,10 @@ class Tools:
                 allow_url=self._allow_url,
                 hybrid=hybrid,
             )
-        )
-        return {"hits": _page(hits, offset)}
+            asked = Question(query, minus or (), filters=filters, hybrid=hybrid)
+            return _found(library, asked, hits, offset)
+
+        return self._engine.ask(ask)
 
     @with_filters
     def similar(
@@ -147,13 +152,14 @@ class Tools:
         if (id is None) == (path is None):
             raise InvalidInput("give an id or a path, one of them")
 
-        def ask(library: Library) -> list[Hit]:
+        def ask(library: Library) -> Hits:
             image = self._checked(path) if path is not None else library.photo(id or 0).path
-            return library.similar(
+            hits = library.similar(
                 image, offset + k, region=region, filters=filters, allow_url=self._allow_url
             )
+            return _found(library, Question(filters=filters), hits, offset)
 
-        return {"hits": _page(self._engine.ask(ask), offset)}
+        return self._engine.ask(ask)
 
     @with_filters
     def list_photos(self, k: Count = 50, offset: Offset = 0, *, filters: Filters) -> Listing:
@@ -226,6 +232,12 @@ class Tools:
             raise InvalidInput("a picture is not in base64") from error
         except PhotoError as error:
             raise InvalidInput(f"a picture in base64 cannot be used: {error}") from error
+
+
+def _found(library: Library, asked: Question, hits: Sequence[Hit], offset: int) -> Hits:
+    """What comes after the first `offset` hits, or why there are none at all."""
+    nothing = None if hits else asdict(library.why_nothing(asked))
+    return {"hits": _page(hits, offset), "nothing": nothing}
 
 
 def _page(photos: Sequence[Hit | Photo], offset: int) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import importlib
 import io
+import itertools
 import logging
 import os
 import sys
@@ -63,6 +64,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
+        end_with_the_reader()
         typer.echo(f"clipsearch {version('clipsearch')}")
         raise typer.Exit
 
@@ -84,6 +86,7 @@ def main() -> None:
     arguments, debug = _take_debug(sys.argv[1:])
     if arguments[:1] == ["help"]:
         arguments = [*arguments[1:], "--help"]
+    _name_shell(arguments)
     _stand_in_for_closed_streams()
     _print_any_name()
     _log_to_stderr()
@@ -106,6 +109,17 @@ def main() -> None:
         _fail(_disk_trouble(error), debug)
     except Exception as error:
         _fail(_unexpected(error), debug)
+
+
+def _name_shell(arguments: list[str]) -> None:
+    """Have the shell that is named beside an option for completion be the one that is meant.
+
+    Typer takes a name only where it is kept from looking for the shell that it is started by.
+    """
+    words = [part for word in arguments for part in word.split("=", 1)]
+    for word, named in itertools.pairwise(words):
+        if word in ("--install-completion", "--show-completion") and not named.startswith("-"):
+            os.environ["_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION"] = "1"
 
 
 def _unexpected(error: Exception) -> str:

@@ -8,14 +8,14 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Event
 from types import FrameType
 from typing import NoReturn
 
 from clipsearch.cli.output import note
-from clipsearch.ending import STOPPED, Askings, end_now
+from clipsearch.ending import Askings, end_now
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 # Linux tells when a signal came (SO_TIMESTAMP). Two that are heard at the same moment, when a
@@ -23,7 +23,9 @@ _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 _STAMPED = 29
 _STAMP = struct.Struct("@ll")
 _ROOM = 64  # bytes, for such a stamp
-_SHOW_CURSOR = b"\x1b[?25h\n"  # which a progress bar hides
+_BAR_AWAY = b"\r\x1b[2K\x1b[?25h"  # the line of a progress bar, and the cursor that it hides
+
+_nothing_kept = Event()  # while there is nothing yet that a stop would have to wait for
 
 
 def heed_signals() -> None:
@@ -52,7 +54,7 @@ def _hear(heard: socket.socket) -> None:
     askings = Askings()
     while True:
         number, told, *_ = heard.recvmsg(1, _ROOM)
-        if number[0] in _NUMBERS and askings.is_second(_moment(told)):
+        if number[0] in _NUMBERS and (askings.is_second(_moment(told)) or _nothing_kept.is_set()):
             end_at_once()
 
 
@@ -66,31 +68,38 @@ def _moment(told: Sequence[tuple[int, int, bytes]]) -> float | None:
 
 
 def end_at_once() -> NoReturn:
-    """End the process, and leave the terminal as it was."""
-    if sys.stderr.isatty():
-        os.write(2, _SHOW_CURSOR)
+    """End the process, say so, and leave the terminal as it was."""
+    _say_stopped()
     end_now()
 
 
 def end_stopped() -> NoReturn:
     """End the process after a first Ctrl-C; what a thread of it is doing is not waited for."""
     with suppress(OSError):
-        print("clipsearch: stopped", file=sys.stderr)
         sys.stdout.flush()
-    end_now(STOPPED)
+    end_at_once()
+
+
+def _say_stopped() -> None:
+    with suppress(OSError):
+        os.write(2, _BAR_AWAY * os.isatty(2) + b"clipsearch: stopped\n")
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[Event]:
-    """Give an event that the first Ctrl-C or SIGTERM sets; the second one stops at once."""
+def stop_on_signals(is_busy: Callable[[], bool] = lambda: True) -> Iterator[Event]:
+    """Give an event that the first Ctrl-C or SIGTERM sets; the second one stops at once.
+
+    `is_busy` tells whether there is a batch in work, which is brought to its end.
+    """
     stop, askings = Event(), Askings()
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if askings.is_second():
+        if askings.is_second() or _nothing_kept.is_set():
             end_at_once()
         if not stop.is_set():
             stop.set()
-            note("stopping after the current batch; once more stops at once")
+            batch = " after the current batch; once more stops at once" if is_busy() else ""
+            note(f"stopping{batch}")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -98,3 +107,13 @@ def stop_on_signals() -> Iterator[Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def stopped_at_once() -> Iterator[Callable[[], None]]:
+    """Have the first Ctrl-C end the process, until what is given is called: work has begun then."""
+    _nothing_kept.set()
+    try:
+        yield _nothing_kept.clear
+    finally:
+        _nothing_kept.clear()

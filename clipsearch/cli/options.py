@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -12,7 +13,7 @@ import typer
 
 from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import ASKING, EXPERTS, FILTERS, OUTPUT
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import ClipsearchError, InvalidInput
 
 if TYPE_CHECKING:
     from clipsearch.library import Library
@@ -131,10 +132,13 @@ AllowUrl = Annotated[
 ]
 
 
+@contextmanager
 def open_to_index(
     index: Path | None, paths: list[str] | None, model: str | None, device: str
-) -> Library:
-    """The index, made first if there is none and it can begin with these folders.
+) -> Iterator[Library]:
+    """Give the index, made first if there is none and it can begin with these folders.
+
+    One that was made is removed again where an error or a stop leaves nothing indexed in it.
 
     Raises:
         As `Library.open`, and InvalidInput: there is no index, and no folder to begin it with.
@@ -145,9 +149,17 @@ def open_to_index(
     from clipsearch.store.folder import default_folder, expanded
 
     folder = default_folder() if index is None else expanded(index)
-    if not (folder / FILE_NAME).exists():
+    is_new, had_folder = not (folder / FILE_NAME).exists(), folder.exists()
+    if is_new:
         check_first(paths or [])
-    return Library.open(index, model=model, device=device)
+    with Library.open(index, model=model, device=device) as library:
+        try:
+            yield library
+        except BaseException:  # also what Ctrl-C raises
+            with suppress(ClipsearchError):
+                if is_new and library.discard() and not had_folder:
+                    folder.rmdir()
+            raise
 
 
 def folders_of(mounted: list[str] | None) -> dict[str, str]:

@@ -86,19 +86,18 @@ def answer(
     title: str,
     nothing: str,
     table: Table | None = None,
-    by_sight: bool = True,
 ) -> None:
     """Show the photos that answer a question, its `title`, in every way asked for.
 
     None at all is exit code 1; `nothing` is then said on stderr. A `table` is shown in place of
-    ranks, scores and paths. That no photo stands out is said of those found `by_sight` alone.
+    ranks, scores and paths.
     """
     if output.sheet and photos:
         # Before anything is printed: a reader that has seen enough ends this process.
         from clipsearch.cli.sheet import write_sheet
 
         write_sheet(output.sheet, title, photos)
-    _print(photos, output, table, by_sight)
+    _print(photos, output, table)
     sys.stdout.flush()
     if not photos:
         note(nothing)
@@ -110,7 +109,10 @@ def answer(
 
 
 def answer_each(
-    photos: Iterator[P], output: Output, nothing: str, row: Callable[[P], Sequence[str]]
+    photos: Iterator[P],
+    output: Output,
+    nothing: Callable[[], str],
+    row: Callable[[P], Sequence[str]],
 ) -> None:
     """As `answer`, of what `is_printed_alone`: each photo is printed as it comes.
 
@@ -122,11 +124,11 @@ def answer_each(
     _write(some, output, lambda _, photo: row(photo))
     sys.stdout.flush()
     if first is None:
-        note(nothing)
+        note(nothing())
         raise typer.Exit(1)
 
 
-def _print(photos: Sequence[Photo], output: Output, table: Table | None, by_sight: bool) -> None:
+def _print(photos: Sequence[Photo], output: Output, table: Table | None) -> None:
     end_with_the_reader()
     if output.preview:
         from clipsearch.cli.preview import show
@@ -144,8 +146,7 @@ def _print(photos: Sequence[Photo], output: Output, table: Table | None, by_sigh
         from clipsearch.cli.table import print_photos
 
         print_photos(photos)
-        if by_sight:
-            _warn_of_strangers(photos)
+        _warn_of_strangers(photos)
 
 
 def _write(photos: Iterable[P], output: Output, line: Callable[[int, P], Sequence[str]]) -> None:
@@ -165,13 +166,13 @@ def _write(photos: Iterable[P], output: Output, line: Callable[[int, P], Sequenc
 
 def _warn_of_strangers(photos: Sequence[Photo]) -> None:
     """Say it if a question has answers and none that fits."""
-    from clipsearch.search.results import NOTHING, Hit, stands_out
+    from clipsearch.search.results import DIGITS, NOTHING, Hit, stands_out
 
     hits = [it for it in photos if isinstance(it, Hit)]
     told = [hit.relevance for hit in hits if hit.relevance is not None]
     if not told or len(told) < len(photos) or any(map(stands_out, hits)):
         return
-    if max(told) < NOTHING:
+    if round(max(told), DIGITS) < NOTHING:
         note("nothing seems to fit; these come nearest, and another question may find more")
     else:
         note("no photo fits for certain; these may")

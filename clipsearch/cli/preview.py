@@ -8,7 +8,7 @@ from typing import Any
 
 from clipsearch.cli.table import shortened
 from clipsearch.cli.terminal import is_decorated, link_to
-from clipsearch.cli.wording import Photo, fit_of, printable, score_of
+from clipsearch.cli.wording import Photo, fit_of, printable, score_of, written_of
 from clipsearch.errors import InvalidInput, PhotoError
 
 _CELLS = 34  # the least width of a picture, and about twice its height
@@ -68,7 +68,7 @@ def _caption(rank: int, photo: Photo, width: int) -> Any:
     from rich.style import Style
     from rich.text import Text
 
-    numbers = "  ".join((str(rank), *score_of(photo, 3), *fit_of(photo), ""))
+    numbers = "  ".join((str(rank), *score_of(photo, 3), *fit_of(photo), *written_of(photo), ""))
     name = shortened(printable(photo.path.name), width - len(numbers))
     link = Style(link=link_to(photo.path)) if is_decorated() else Style()
     return Text.assemble((numbers, "dim"), (name, link), no_wrap=True)

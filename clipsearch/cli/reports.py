@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -34,8 +35,10 @@ def as_dict(report: IndexReport) -> dict[str, Any]:
 
 
 def summary(report: IndexReport) -> str:
-    """What a run did, in one line."""
-    counts = ", ".join(f"{getattr(report, name)} {name}" for name in COUNTS)
+    """What a run did, in one line; a terminal has no room for what it did not do."""
+    some = [name for name in COUNTS if getattr(report, name)] or ["unchanged"]
+    names = some if sys.stdout.isatty() else COUNTS
+    counts = ", ".join(f"{getattr(report, name)} {name}" for name in names)
     with_pocket = " (with the pocket model: see clipsearch status)" if report.note else ""
     speed = f"{report.seconds:.1f} s, {report.embedded_per_second:.1f} images/s"
     again = report.embedded - report.added - report.updated

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from threading import Lock
 
-from clipsearch.cli.wording import Photo, fit_of, printable, score_of
+from clipsearch.cli.wording import Photo, fit_of, printable, score_of, written_of
 from clipsearch.errors import InvalidInput, PhotoError
 from clipsearch.notation import counted
 from clipsearch.replacing import replacing
@@ -141,7 +141,7 @@ def _figure(photo: Photo, turn: Lock) -> str:
             f'<a class="photo" href="{photo.path.as_uri()}">'
             f'<img alt="{name}" src="data:image/jpeg;base64,{data}"></a>'
         )
-    numbers = " · ".join(score_of(photo, 3) + fit_of(photo))
+    numbers = " · ".join(score_of(photo, 3) + fit_of(photo) + written_of(photo))
     score = f'<span class="score">{numbers}</span>' if numbers else ""
     return (
         f'<figure style="--ratio:{ratio:.3f}">{shown}<figcaption>{score}'

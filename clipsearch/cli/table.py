@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from clipsearch.cli.terminal import broken, cells, is_decorated, linked, styled, width_of
-from clipsearch.cli.wording import Photo, away_of, fit_of, printable, score_of
+from clipsearch.cli.wording import Photo, away_of, fit_of, printable, score_of, written_of
 
 if TYPE_CHECKING:
     from clipsearch.photos.files.urls import PhotoPath
@@ -32,7 +32,8 @@ def print_photos(photos: Sequence[Photo]) -> None:
         for rank, photo in enumerate(photos, 1)
     ]
     paths = [photo.path for photo in photos]
-    print_table((*columns, "path"), rows, paths, [away_of(photo) for photo in photos])
+    marks = ["".join(f"  ({it})" for it in written_of(photo)) + away_of(photo) for photo in photos]
+    print_table((*columns, "path"), rows, paths, marks)
 
 
 def print_paths(photos: Sequence[Photo]) -> None:

@@ -6,10 +6,10 @@ import re
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from clipsearch.library import Library
     from clipsearch.photos.files.urls import PhotoPath
     from clipsearch.photos.scanning.rules import ScanRules
     from clipsearch.search.filtering.filters import Filters
+    from clipsearch.search.results import Nothing
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -34,7 +34,17 @@ def score_of(photo: Photo, digits: int) -> tuple[str, ...]:
 def fit_of(photo: Photo) -> tuple[str, ...]:
     """How far a photo stands out as an answer, in percent; nothing for one without."""
     relevance: float | None = getattr(photo, "relevance", None)
-    return () if relevance is None else (f"{relevance:.0%}",)
+    if relevance is None:
+        return ()
+    percent = round(100 * relevance)
+    # What is left out by --relevant is not shown as what is kept.
+    return (f"{percent - (percent == 50 and round(relevance, 3) < 0.5)}%",)
+
+
+def written_of(photo: Photo) -> tuple[str, ...]:
+    """Whether a photo is found by what is written about it; nothing of others."""
+    written: float = getattr(photo, "written", 0.0)
+    return ("written" if written == 1 else "partly written",) if written else ()
 
 
 def away_of(photo: Photo) -> str:
@@ -50,21 +60,25 @@ def printable(path: str) -> str:
     return "".join(f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in shown)
 
 
-def nothing_found(
-    filters: Filters, relevant: bool = False, empty: str = "the index holds no photos"
-) -> str:
-    """Why no photo was found; `empty` is said where nothing was left out."""
-    if relevant:
-        within = " within the filters" if filters else ""
-        return f"no photo{within} fits for certain; without --relevant the nearest are shown"
-    return "no photo satisfies the filters" if filters else empty
-
-
-def without_answers(library: Library) -> str:
-    """Why an index finds nothing, where no filter keeps it from that."""
-    if library.status().photos:
-        return "no photo of the index is embedded yet; go on with: clipsearch index"
-    return "the index holds no photos"
+def nothing_found(why: Nothing, filters: Filters | None) -> str:
+    """Why no photo was found, and what to do."""
+    among = " within the filters" if filters else ""
+    nowhere = " and ".join(f'"{printable(it)}"' for it in why.nowhere)
+    quotes = (
+        f": {nowhere} {'are' if len(why.nowhere) > 1 else 'is'} in no path, title, caption or"
+        " keyword; what is not in quotes is looked for in pictures too"
+        if nowhere
+        else "; what is not in quotes need not be written"
+    )
+    return {
+        "empty": "the index holds no photos",
+        "filters": "no photo satisfies the filters",
+        "quotes": f"no photo{among} has all the words in quotes{quotes}",
+        "minus": f"every photo{among} that is left has words in quotes after a minus",
+        "unembedded": f"no photo{among} is embedded yet; go on with: clipsearch index",
+        "relevance": f"no photo{among} fits for certain; without --relevant the nearest are shown",
+        "itself": f"the index holds no other photos{among}",
+    }[why.reason]
 
 
 def options_of(rules: ScanRules) -> str:

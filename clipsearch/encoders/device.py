@@ -27,7 +27,8 @@ def pick_device(wanted: str) -> str:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise _not_here(wanted) from error
-    if device.type == "meta":  # torch's own, which computes nothing
+    # Of torch's own devices one computes nothing; and all names of a processor mean the same one.
+    if device.type == "meta" or (device.type == "cpu" and device.index):
         raise _not_here(wanted)
     return str(device)
 
@@ -37,6 +38,8 @@ def _not_here(wanted: str) -> InvalidInput:
     kind = wanted.partition(":")[0]
     if kind == "cuda" and (cards := torch.cuda.device_count()):
         why = "there is cuda:0 alone" if cards == 1 else f"there are cuda:0 to cuda:{cards - 1}"
+    elif kind == "cpu":
+        why = "all processors are one device, cpu"
     elif kind == "gpu":
         why = f"a GPU is called {' or '.join(', '.join(_GPUS).rsplit(', ', 1))}"
     elif kind in _GPUS:

@@ -258,6 +258,8 @@ class Runs:
                 counts.seconds += further.seconds
                 counts.embedded += further.embedded
                 counts.complete = further.complete
+        if counts.complete:
+            self._models.take_asked(self._folder.path)
         self._catalog.expire()
         note = next((model.note for model in self._catalog.models()), None)
         return _report(counts, plan, time.monotonic() - started, note), plan

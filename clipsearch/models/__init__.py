@@ -30,7 +30,6 @@ from clipsearch.models.precision import (
     in_onnx,
     is_spoilt,
     reader_of,
-    remove_int8,
     take_int8,
     warn_of_processor,
 )
@@ -207,6 +206,21 @@ class Models:
         """Take a model that is asked for by its name as chosen, whatever brought it here."""
         if self._wanted and (model := self._known(self._wanted)) and model.note:
             self._catalog.set_note(model.id, None)
+
+    def take_asked(self, folder: Path) -> None:
+        """Take a model that is asked for by its name also where there are no photos yet.
+
+        Those that never embedded any make room for it. The caller holds the lock of the index in
+        `folder`.
+
+        Raises:
+            ModelError: it cannot be used.
+        """
+        if not self._wanted or self._known(self._wanted) or self._catalog.count_photos():
+            return
+        from clipsearch.models.removal import make_room
+
+        make_room(self._catalog, self.add(), folder)
 
     def at_once(self, model: Model, count: int) -> encoders.Encoder | None:
         """What was exported of a model, where torch is to index `count` pictures and not here."""
@@ -462,23 +476,9 @@ class Models:
         Raises:
             InvalidInput: the index has no such model, or no other.
         """
-        from clipsearch.store.moving import remove
+        from clipsearch.models.removal import remove
 
-        held = self._catalog.models()
-        model = next((model for model in held if is_named(spec, model)), None)
-        if model is None:
-            has = ", ".join(other.spec for other in held) or "none yet"
-            raise InvalidInput(f"the index holds no embeddings of {spec}; it has those of: {has}")
-        if len(held) == 1:
-            raise InvalidInput(
-                f"{spec} is the index's only model, and without one nothing can be found; add"
-                " another first: clipsearch index --model SPEC"
-            )
-        count, _ = self._catalog.fingerprint(model.id)
-        remove(folder, self._catalog, model)
-        self._catalog.remove_model(model.id)
-        remove_int8(folder, model)
-        return count
+        return remove(self._catalog, spec, folder)
 
     def spec_of(self, model: Model) -> Spec:
         """The name of a model, taken apart; the one that was asked for, where it has several.

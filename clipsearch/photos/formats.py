@@ -325,6 +325,8 @@ def _brands(content: bytes) -> set[bytes]:
 
 def _what_it_is(content: bytes, brands: set[bytes]) -> str:
     start = content[:512].lstrip().lower()
+    if not content:
+        return "is empty"
     if not content.strip(b"\0"):
         return "holds nothing but zero bytes"
     webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"

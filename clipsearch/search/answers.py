@@ -32,7 +32,7 @@ from clipsearch.search.nearest import (
 )
 from clipsearch.search.neutral import NEUTRAL
 from clipsearch.search.question import Term, combine, parse_question, parse_term
-from clipsearch.search.results import Hit, stands_out
+from clipsearch.search.results import Hit, Nothing, stands_out
 from clipsearch.store.catalog import Catalog, Model, StoredPhoto
 from clipsearch.store.conditions import EVERYTHING, Condition
 from clipsearch.store.folder import StrPath, expanded
@@ -104,7 +104,6 @@ class Wanted:
     relevant: bool = False
     exact: bool = False
     written: Written | None = None  # what is looked for in words
-    must_be_written: bool = False  # what stands in quotes, also where it is written nowhere
 
     def __post_init__(self) -> None:
         check_k(self.k)
@@ -121,11 +120,11 @@ class Wanted:
 
         if hybrid is None:
             return replace(self, written=words_of(self.terms))
-        return replace(self._unquoted(), written=read_written(self.terms), must_be_written=True)
+        return replace(self._unquoted(), written=read_written(self.terms))
 
     def where_written(self, catalog: Catalog) -> Wanted:
-        """The same, where quotes are those of the plain question if nothing in them is written."""
-        if self.written is None or self.must_be_written:
+        """The same, where quotes that ask for nothing are those of the plain question."""
+        if self.written is None:
             return self
         written = self.written.where_written(catalog)
         return replace(self._unquoted() if written.quotes else self, written=written)
@@ -317,6 +316,27 @@ class Answers:
             it if isinstance(it, InvalidInput) else Answer(it.hits, space.count(it.selection))
             for it in found
         ]
+
+    def why_nothing(self, question: Question, spec: str | None) -> Nothing:
+        """Why a question found nothing; its pictures count for nothing."""
+        catalog = self._catalog
+        chosen = (select(question.filters, catalog) if question.filters else None) or EVERYTHING
+        if not catalog.count_photos():
+            return Nothing("empty")
+        if not catalog.count_selected(chosen):
+            return Nothing("filters")
+        if question.hybrid is not False and (question.text.strip() or question.minus):
+            from clipsearch.search.hybrid import words_of
+
+            written = words_of(replace(question, pictures=(), minus_pictures=()).terms())
+            for reason, part in (("quotes", replace(written, none=())), ("minus", written)):
+                chosen = part.narrowed(chosen) or chosen
+                if not catalog.count_selected(chosen):
+                    return Nothing(reason, part.nowhere(catalog))
+        model = self._models.chosen(spec)
+        if model is None or not len(catalog.selected_vector_ids(model.id, chosen)):
+            return Nothing("unembedded")
+        return Nothing("relevance" if question.relevant else "itself")
 
     def embed(
         self,

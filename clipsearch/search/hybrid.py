@@ -80,10 +80,12 @@ class Written:
         return All(tuple(parts)) if parts else None
 
     def where_written(self, catalog: Catalog) -> Written:
-        """The same without what must occur, unless all of it does, or must not and does nowhere."""
-        all_are = all(map(catalog.is_written, self.all))
-        none = tuple(filter(catalog.is_written, self.none))
-        return replace(self, all=self.all if all_are else (), none=none)
+        """The same without what must not occur and does nowhere."""
+        return replace(self, none=tuple(filter(catalog.is_written, self.none)))
+
+    def nowhere(self, catalog: Catalog) -> tuple[str, ...]:
+        """What must occur and is written about no photo at all."""
+        return tuple(it for it in self.all if not catalog.is_written(it))
 
     def lifts(self, space: Space) -> Lifts | None:
         """What lifts photos that some of it is written about; None where nothing is."""

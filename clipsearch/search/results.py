@@ -8,6 +8,7 @@ from typing import Any
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.urls import PhotoPath
 
+DIGITS = 3  # of a relevance, where it is told; what is decided by it is by what is told
 RELEVANT = 0.5  # from here on an answer is more likely to fit than not
 NOTHING = 0.3  # where the best answer to words is below, nothing fits
 
@@ -51,7 +52,7 @@ class Hit:
         return {
             "rank": rank,
             "score": round(self.score, 6),
-            "relevance": None if self.relevance is None else round(self.relevance, 3),
+            "relevance": None if self.relevance is None else round(self.relevance, DIGITS),
             "path": str(self.path),
             "id": self.id,
             **asdict(self.facts),
@@ -60,6 +61,23 @@ class Hit:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """Why a question found no photo.
+
+    `reason` is the first of these that is so: "empty", the index holds no photos; "filters", none
+    satisfies them; "quotes", none of those has all that stands in quotes; "minus", all that are
+    left have some of what stands in quotes after a minus; "unembedded", none is embedded by the
+    model yet; "relevance", none stands out; "itself", there is no other photo than the one that
+    was asked with.
+    """
+
+    reason: str
+    nowhere: tuple[str, ...] = ()  # what stands in quotes and is written about no photo at all
+
+
 def stands_out(hit: Hit) -> bool:
     """Whether a hit is more likely to fit the question than not, or has all its words written."""
-    return hit.written == 1 or (hit.relevance is not None and hit.relevance >= RELEVANT)
+    if hit.written == 1:
+        return True
+    return hit.relevance is not None and round(hit.relevance, DIGITS) >= RELEVANT

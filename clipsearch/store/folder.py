@@ -97,6 +97,11 @@ class IndexFolder:
                 self.check()
                 yield
 
+    def remove_lock(self) -> None:
+        """Remove what tells who writes, of an index that is no more."""
+        with suppress(OSError):
+            (self.path / "index.lock").unlink()
+
     def sizes(self) -> dict[str, int]:
         """The bytes that the "catalog", the "vectors" and the "models" take, and the "total"."""
         patterns = {"catalog": FILE_NAME + "*", "vectors": "vectors/*", "models": "models/*/*"}

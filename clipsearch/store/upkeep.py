@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from clipsearch.errors import InvalidInput
 from clipsearch.progress import Progress
 from clipsearch.store.catalog import Catalog
-from clipsearch.store.moving import to_write
+from clipsearch.store.database import FILE_NAME
+from clipsearch.store.moving import remove, to_write
 from clipsearch.store.vectors.approximate.building import Optimized, optimize, renew
 from clipsearch.store.vectors.store import FileStore
 from clipsearch.store.vectors.sync import bring_up, vector_file
@@ -41,3 +43,14 @@ def optimize_all(
         bring_up(catalog, model, vectors)
         done.append(optimize(model.spec, vectors, force, progress))
     return tuple(done)
+
+
+def discard(folder: Path, catalog: Catalog) -> None:
+    """Close a catalog and remove it with all that belongs to it; the caller holds the lock."""
+    for model in catalog.models():
+        remove(folder, catalog, model)
+    catalog.close()
+    for file in folder.glob(f"{FILE_NAME}*"):
+        file.unlink()
+    for derived in ("vectors", "models"):
+        shutil.rmtree(folder / derived, ignore_errors=True)

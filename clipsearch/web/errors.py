@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from clipsearch.errors import ClipsearchError, InvalidInput, PhotoError
 from clipsearch.web import forms
-from clipsearch.web.answers import error_answer
+from clipsearch.web.answers import error_answer, json_answer, one_line
 from clipsearch.web.asker import Busy
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -27,6 +27,18 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         503: "the model is being loaded, or the index is not there now",
     }.items()
 }
+
+
+class UnusablePicture(InvalidInput):
+    """A picture that was sent makes no sense; `number` counts those of the question from 0."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+async def _unusable(_: Request, error: UnusablePicture) -> Response:
+    return json_answer({"error": one_line(str(error)), "image": error.number}, 400)
 
 
 async def _expected(_: Request, error: ClipsearchError) -> Response:
@@ -45,7 +57,8 @@ async def _refused(_: Request, error: HTTPException) -> Response:
 
 async def _not_valid(_: Request, error: RequestValidationError) -> Response:
     first = error.errors()[0]
-    return error_answer(422, f"{first['loc'][-1]}: {first['msg']}")
+    name = [part for part in first["loc"] if isinstance(part, str)][-1]  # numbers are of its values
+    return error_answer(422, f"{name}: {first['msg']}")
 
 
 async def _unexpected(_: Request, error: Exception) -> Response:
@@ -53,6 +66,7 @@ async def _unexpected(_: Request, error: Exception) -> Response:
 
 
 HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+    UnusablePicture: _unusable,
     ClipsearchError: _expected,
     Busy: _busy,
     HTTPException: _refused,

@@ -58,8 +58,8 @@ class SearchForm(PageForm):
     minus: Texts = Field([], description="what the photos should not show")
     hybrid: bool | None = Field(
         None,
-        description="look in names, captions and keywords too; false for pictures alone, true also"
-        " where quoted words, which must occur there, do so nowhere",
+        description="look in names, captions and keywords too, where quoted words must occur; false"
+        " for pictures alone, true to be told where the question has no words",
     )
 
 
@@ -117,6 +117,15 @@ class Hit(Photo):
     written: float = Field(description="how much of what was asked is written about it, 0 to 1")
 
 
+class Nothing(BaseModel):
+    """Why a question found no photo."""
+
+    reason: str = Field(
+        description="empty, filters, quotes, minus, unembedded, relevance or itself"
+    )
+    nowhere: list[str] = Field(description="what stands in quotes and is written nowhere")
+
+
 class Found(BaseModel):
     """An answer."""
 
@@ -124,6 +133,7 @@ class Found(BaseModel):
     total: int = Field(description="photos that the filters leave")
     offset: int
     k: int
+    nothing: Nothing | None = Field(description="where a question found none at all: why")
 
 
 class OnePhoto(Photo):
@@ -232,6 +242,10 @@ class Error(BaseModel):
     """Why there is no answer."""
 
     error: str
+    image: int | None = Field(
+        None,
+        description="which of the question's pictures is at fault, from 0; not there otherwise",
+    )
 
 
 def size_schema() -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.interrupts import stop_on_signals
+from clipsearch.cli.interrupts import stop_on_signals, stopped_at_once
 from clipsearch.cli.options import Device, Index, Json
 from clipsearch.cli.output import note, print_json, print_rows, say
 from clipsearch.cli.parsing import completion
@@ -46,7 +46,7 @@ def caption(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Have a model write captions, which query --hybrid looks in.
+    """Have a model write captions, which questions in words look in.
 
     They are kept in the index; the photos' files are never changed.
     """
@@ -56,13 +56,23 @@ def caption(
         if show is not None:
             _show(library, show, json)
             return
-        with stop_on_signals() as stop, progress("loading the model", "captioning") as bar:
+        with (
+            stop_on_signals() as stop,
+            stopped_at_once() as begun,
+            progress("loading the model", "captioning") as bar,
+        ):
+
+            def tell(done: int, total: int) -> None:
+                begun()  # with the model loaded
+                if bar:
+                    bar(done, total)
+
             report = library.write_captions(
                 paths or (),
                 model=model,
                 batch_size=batch_size,
                 isolated=True,
-                progress=bar,
+                progress=tell,
                 stopping=stop.is_set,
             )
     if json:

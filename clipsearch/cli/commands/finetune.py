@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.interrupts import stop_on_signals
+from clipsearch.cli.interrupts import stop_on_signals, stopped_at_once
 from clipsearch.cli.options import Device, ImagesFolder, Json, Pairs, Workers
 from clipsearch.cli.output import end_with_the_reader, note, print_json, say
 from clipsearch.cli.parsing import completion
@@ -227,5 +227,12 @@ def _quoted(spec: str | None) -> str:
 @contextmanager
 def _bar() -> Iterator[Callable[[str, int, int], None]]:
     """What draws a bar with rate and time left, if stderr is a terminal."""
-    with progress("loading") as show:
-        yield lambda what, done, total: show(done, total, what) if show else None
+    with stopped_at_once() as begun, progress("loading") as show:
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what.startswith("epoch"):  # before that nothing was learned that could be kept
+                begun()
+            if show:
+                show(done, total, what)
+
+        yield tell

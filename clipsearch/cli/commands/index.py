@@ -162,10 +162,10 @@ def index(
             else:
                 end_with_the_reader()
                 say(summary(report))
-    if report.failed:
-        note(FAILED)
-    if report.passed_over:
-        note(passed_over(report))
-    if not report.complete:
-        note("stopped; what is done is kept. The same command goes on from there.")
-        raise typer.Exit(STOPPED)
+        if report.failed:
+            note(FAILED)
+        if report.passed_over:
+            note(passed_over(report))
+        if not report.complete:
+            note("stopped; what is done is kept. The same command goes on from there.")
+            raise typer.Exit(STOPPED)

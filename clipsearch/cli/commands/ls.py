@@ -26,14 +26,20 @@ def ls(
 ) -> None:
     """List indexed photos, the latest taken first."""
     from clipsearch.library import Library
+    from clipsearch.search.results import Nothing
 
     with Library.open(index, create=False, mounted=folders_of(mounted)) as library:
+
+        def nothing() -> str:
+            return nothing_found(Nothing("filters" if library.count() else "empty"), None)
+
         if k is None and output.is_printed_alone:
-            answer_each(library.each_photo(filters), output, nothing_found(filters), _row)
+            answer_each(library.each_photo(filters), output, nothing, _row)
             return
         photos = library.photos(filters, k)
+        why = "" if photos else nothing()
     table = Table(COLUMNS, [_row(photo) for photo in photos])
-    answer(photos, output, "photos", nothing_found(filters), table)
+    answer(photos, output, "photos", why, table)
 
 
 def _row(photo: Photo) -> tuple[str, ...]:

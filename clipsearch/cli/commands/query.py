@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,13 +21,14 @@ from clipsearch.cli.options import (
     Relevant,
     folders_of,
 )
-from clipsearch.cli.output import Output, answer
+from clipsearch.cli.output import Output, answer, note
 from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import EXPERTS
-from clipsearch.cli.wording import nothing_found, printable, without_answers
+from clipsearch.cli.wording import nothing_found, printable
 from clipsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from clipsearch.library import Library
     from clipsearch.search.filtering.filters import Filters
 
 
@@ -44,7 +46,8 @@ def query(
         bool,
         typer.Option(
             "--hybrid",
-            help="What is in quotes must be written: in names, captions or keywords.",
+            help="Look in names, captions and keywords too, as is done anyway; refuse no words.",
+            rich_help_panel=EXPERTS,
         ),
     ] = False,
     image: Annotated[
@@ -115,16 +118,29 @@ def query(
             rerank=rerank,
             isolated=True,
         )
-        # Only where it is said: the status of an index is looked for on the disk.
-        empty = "" if hits or filters or relevant else without_answers(library)
-    parts = [text, *(image or ()), *(f"- {part}" for part in minus or ())]
-    if hybrid and '"' in "".join(parts):
-        nothing = nothing_found(filters, relevant, "no photo has these words")
-        nothing += "; what is in quotes must occur in a photo's path, title, captions or keywords"
-    else:
-        nothing = nothing_found(filters, relevant, empty)
-    title = " + ".join(filter(None, parts))
-    answer(hits, output, title, nothing, by_sight=not hybrid)
+        nothing = "" if hits else _nothing(library, text, minus or (), filters, relevant, no_hybrid)
+    if hits and sys.stdout.isatty() and not image and _is_against(text, minus or ()):
+        note("nothing is asked for but only left out; first come photos that are least like it")
+    title = " + ".join(filter(None, [text, *(image or ()), *(f"- {it}" for it in minus or ())]))
+    answer(hits, output, title, nothing)
+
+
+def _nothing(
+    library: Library, text: str, minus: Sequence[str], filters: Filters, relevant: bool,
+    no_hybrid: bool,
+) -> str:  # fmt: skip
+    from clipsearch.search.answers import Question
+
+    hybrid = False if no_hybrid else None
+    asked = Question(text, minus, filters=filters, relevant=relevant, hybrid=hybrid)
+    return nothing_found(library.why_nothing(asked), filters)
+
+
+def _is_against(text: str, minus: Sequence[str]) -> bool:
+    """Whether a question has nothing but parts that count against, as `clipsearch query - dog`."""
+    from clipsearch.search.question import read_terms
+
+    return all(term.weight < 0 for term in read_terms(text, (), 1.0, minus))
 
 
 def _joined(words: Sequence[str]) -> str:

@@ -58,6 +58,7 @@ def similar(
     """Find photos that look like a picture, or like a part of it."""
     from clipsearch.library import Library
     from clipsearch.photos.decoding.decode import take_over_pillow
+    from clipsearch.search.answers import Question
 
     take_over_pillow()
     check_no_word(image)
@@ -74,5 +75,6 @@ def similar(
             exact=exact,
             relevant=relevant,
         )
-    nothing = nothing_found(filters, relevant, "the index holds no other photos")
+        asked = Question(filters=filters, relevant=relevant)
+        nothing = "" if hits else nothing_found(library.why_nothing(asked), filters)
     answer(hits, output, f"like {Path(image).name}", nothing)

@@ -36,21 +36,27 @@ def watch(
 
     Folders on a network, and those that the system cannot watch, are looked at every 30 seconds.
     """
+    is_working = True  # on photos, which are brought to the end of a batch
     with (
         open_to_index(index, paths, model, device) as library,
-        stop_on_signals() as stop,
+        stop_on_signals(lambda: is_working) as stop,
         ExitStack() as first_look,
     ):
         show = first_look.enter_context(progress())
         is_first = True
+        has_looked = False  # at all there is
 
         def show_first(done: int, total: int) -> None:
+            nonlocal is_working
+            is_working = True
             if show and is_first:
                 show(done, total)
 
         def tell(report: IndexReport) -> None:
-            nonlocal is_first
+            nonlocal is_first, has_looked, is_working
+            is_working = False
             first_look.close()
+            has_looked = has_looked or report.complete
             if not stop.is_set():
                 report = prepared(library, report)
             try:
@@ -72,6 +78,8 @@ def watch(
         library.watch(
             paths or (), stop=stop, poll=poll, isolated=True, on_run=tell, progress=show_first
         )
+        if not has_looked:
+            raise typer.Exit
 
 
 def _line(report: IndexReport) -> str:

@@ -15,6 +15,8 @@ _MEANT = {
     "remove": "forget", "rm": "forget", "delete": "forget",
     "backup": "copy", "train": "finetune", "download": "models download",
     "check": "doctor", "version": "--version",
+    "completion": "--install-completion", "completions": "--install-completion",
+    "install-completion": "--install-completion", "show-completion": "--show-completion",
 }  # fmt: skip
 # What other programs call an option, where a command has the one that is meant.
 _OPTIONS_MEANT = {

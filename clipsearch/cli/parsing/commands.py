@@ -8,6 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from clipsearch.cli.output import end_with_the_reader
 from clipsearch.cli.parsing.advice import no_command
 from clipsearch.cli.terminal import broken
 
@@ -51,6 +52,11 @@ def also_called(command: str) -> str | None:
 class Command(TyperCommand):
     """A command whose help has its options in groups."""
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help, after which nothing is left to be done."""
+        end_with_the_reader()
+        super().format_help(ctx, formatter)
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments and options, a section a group."""
         _write(formatter, _sections(self.get_params(ctx), ctx))
@@ -65,6 +71,11 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise typer.Abort from None
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help, after which nothing is left to be done."""
+        end_with_the_reader()
+        super().format_help(ctx, formatter)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """A command, also by another name; None if there is none."""

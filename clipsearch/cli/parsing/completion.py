@@ -161,7 +161,8 @@ def _opened(ctx: typer.Context) -> Iterator[Library | None]:
 
 
 def _typed(names: Iterable[str]) -> list[str]:
-    """The names as they are typed; only Bash leaves it to us to escape what means something."""
+    """The names, each once, as they are typed: Bash alone leaves it to us to escape them."""
+    names = dict.fromkeys(names)
     if not os.environ.get("_CLIPSEARCH_COMPLETE", "").endswith("bash"):
         return list(names)
     return [re.sub(r"([^\w@%+=:,./~-])", r"\\\1", name) for name in names]

@@ -36,7 +36,8 @@ def pick_provider(device: str, available: Sequence[str]) -> tuple[str, dict[str,
     kind, _, number = device.partition(":")
     wanted = _BEST if device == "auto" else _PROVIDERS.get(kind, ())
     name = next((name for name in wanted if name in available), None)
-    if name is None or not (number.isdigit() or device in ("auto", kind)):
+    is_one = device in ("auto", kind) or (number.isdigit() and (kind != "cpu" or int(number) == 0))
+    if name is None or not is_one:
         hint = did_you_mean(kind, ("auto", *_PROVIDERS)) if not wanted else ""
         raise InvalidInput(
             f"the device {device!r} is not available to ONNX Runtime here, which has"

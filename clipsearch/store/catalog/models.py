@@ -16,6 +16,15 @@ class Models(Connection):
             Model(*row) for row in self._db.execute(f"SELECT {columns} FROM models ORDER BY id")
         ]
 
+    def unused_models(self) -> list[Model]:
+        """Those that embedded no photo there is, nor, where somebody chose them, one that left."""
+        now, left = (
+            {id for (id,) in self._db.execute(f"SELECT DISTINCT model_id FROM {table}")}
+            for table in ("vectors", "departed_vectors")
+        )
+        held = self.models()
+        return [it for it in held if it.id not in now and (it.note or it.id not in left)]
+
     def add_model(
         self, spec: str, weights: str, preprocess: str, dim: int, note: str | None
     ) -> Model:

@@ -32,6 +32,11 @@ class Photos(Roots):
         (count,) = self._db.execute(f"SELECT count(*) FROM photos {where}", arguments).fetchone()
         return int(count)
 
+    def holds_anything(self) -> bool:
+        """Whether it tells of any photo, or of a file that is none."""
+        held = "EXISTS (SELECT 1 FROM photos) OR EXISTS (SELECT 1 FROM failures)"
+        return bool(self._db.execute(f"SELECT {held}").fetchone()[0])
+
     def count_contents(self) -> int:
         """How many different contents the photos have; copies are one."""
         (count,) = self._db.execute("SELECT count(DISTINCT digest) FROM photos").fetchone()

@@ -56,7 +56,7 @@ async def similar(id: Id, asked: Annotated[forms.SimilarForm, Query()], backend:
         filters=asked.filters(), relevant=asked.relevant,
         leave_out=id if asked.region is None else None,
     )  # fmt: skip
-    return hits_answer(asked, await backend.asker.ask(question, asked.model))
+    return await hits_answer(asked, question, backend)
 
 
 @router.get(

@@ -14,7 +14,7 @@ from clipsearch.search.answers import Question
 from clipsearch.web import forms
 from clipsearch.web.answers import hits_answer, page_answer
 from clipsearch.web.backend import Backend, OfApp
-from clipsearch.web.errors import RESPONSES
+from clipsearch.web.errors import RESPONSES, UnusablePicture
 
 router = APIRouter(responses=RESPONSES)
 
@@ -28,7 +28,7 @@ async def search(asked: Annotated[forms.SearchForm, Query()], backend: OfApp) ->
         asked.q, asked.minus, k=asked.offset + asked.k, filters=asked.filters(),
         relevant=asked.relevant, hybrid=asked.hybrid,
     )  # fmt: skip
-    return hits_answer(asked, await backend.asker.ask(question, asked.model))
+    return await hits_answer(asked, question, backend)
 
 
 @router.post("/api/search", response_model=forms.Found)
@@ -44,15 +44,24 @@ async def search_by_pictures(
         return await _listed(backend, asked)
     regions = [asked.region, *[None] * forms.MOST_PICTURES]
     rows = [
-        await _embedded(backend, sent, asked.model, part)
-        for sent, part in zip(image, regions, strict=False)
+        await _of_question(backend, sent, number, asked.model, part)
+        for number, (sent, part) in enumerate(zip(image, regions, strict=False))
     ]
     minus = [await _embedded(backend, minus_image, asked.model)] if minus_image else []
     question = Question(
         asked.q, asked.minus, _known(rows), _known(minus), asked.offset + asked.k,
         asked.filters(), relevant=asked.relevant, hybrid=asked.hybrid,
     )  # fmt: skip
-    return hits_answer(asked, await backend.asker.ask(question, asked.model))
+    return await hits_answer(asked, question, backend)
+
+
+async def _of_question(
+    backend: Backend, sent: UploadFile, number: int, model: str | None, region: str | None
+) -> np.ndarray | None:
+    try:
+        return await _embedded(backend, sent, model, region)
+    except InvalidInput as error:
+        raise UnusablePicture(str(error), number) from error
 
 
 async def _embedded(

@@ -25,6 +25,7 @@ export class Answers {
    */
   certain = null;
   nothing = false; // whether no photo seems to fit
+  none = null; // why a question found no photo at all: {reason, nowhere}
   scroll = 0; // where the page was when it was left
 
   #ids = new Set();
@@ -68,6 +69,7 @@ export class Answers {
     const page = await api.search(this.question, this.pictures, { offset: this.#offset, k, signal });
     this.#offset += page.hits.length;
     this.total = page.total;
+    this.none = page.nothing ?? null;
     this.complete = page.hits.length < k || (page.total !== null && this.#offset >= page.total);
     // The library may have changed between two pages, so that a photo comes twice.
     for (const hit of page.hits) {

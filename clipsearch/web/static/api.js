@@ -2,8 +2,13 @@
 
 import { filterParameters, isAsked } from "./question.js";
 
-/** An error that the server told in a line; `status` is 0 where there is no server. */
+/**
+ * An error that the server told in a line; `status` is 0 where there is no server, and `picture`
+ * is the number of the picture that is at fault, or null.
+ */
 export class ApiError extends Error {
+  picture = null;
+
   constructor(message, status) {
     super(message);
     this.status = status;
@@ -20,7 +25,9 @@ async function ask(path, options = {}) {
   }
   const body = await response.json().catch(() => null);
   if (response.ok && body) return body;
-  throw new ApiError(body?.error ?? `the server said ${response.status}`, response.status);
+  const error = new ApiError(body?.error ?? `the server said ${response.status}`, response.status);
+  error.picture = body?.image ?? null;
+  throw error;
 }
 
 /** The server's state: photos, model, and an index run if one is going on. */
@@ -82,7 +89,13 @@ async function searchWithPictures(question, pictures, parameters, signal) {
     if (question.region) form.append("region", question.region);
   }
   for (const picture of pictures) form.append("image", picture, picture.name || "picture");
-  return ask("/api/search", { method: "POST", body: form, signal });
+  try {
+    return await ask("/api/search", { method: "POST", body: form, signal });
+  } catch (error) {
+    if (error.status === 413) error.picture = pictures.length - 1; // the last is one too many
+    else if (error.picture !== null) error.picture -= form.getAll("image").length - pictures.length;
+    throw error;
+  }
 }
 
 /** A photo of the library as a picture to search with: far larger than a model looks at. */

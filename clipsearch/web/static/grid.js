@@ -179,8 +179,7 @@ export class Grid {
     tile.querySelector("a").href = this.#tell.address(hit);
     tile.style.width = `${width}px`;
     this.#markTile(tile, hit.id);
-    const number = tile.querySelector(".number");
-    number.textContent = numbersOf(hit);
+    tellAnswer(tile, hit);
     const image = tile.querySelector("img");
     const size = Math.max(width, height) * devicePixelRatio > 370 ? 640 : 320;
     if (!image.src || Number(image.dataset.size) < size) {
@@ -337,14 +336,25 @@ function numbersOf(hit) {
   return parts.filter(Boolean).join(" · ");
 }
 
+/** Say on a tile what differs from one answer to the next: the same photo may be in many. */
+function tellAnswer(tile, hit) {
+  const date = hit.taken_at ? longDay(clock(hit.taken_at)) : "";
+  const away = hit.present === false;
+  const written = hit.written === 1 ? "written" : hit.written > 0 ? "partly written" : "";
+  const marks = [written, away && "away"].filter(Boolean);
+  tile.classList.toggle("away", away);
+  tile.dataset.marks = marks.join(", ");
+  tile.title = written ? "What was asked for is written in its name, folders, title, caption or keywords" : "";
+  tile.querySelector("a").ariaLabel = [photoName(hit), date, written, away && "not there now"].filter(Boolean).join(", ");
+  tile.querySelector(".number").textContent = numbersOf(hit);
+}
+
 function makeTile(hit) {
   const name = photoName(hit);
-  const date = hit.taken_at ? `, ${longDay(clock(hit.taken_at))}` : "";
-  const away = hit.present === false ? ", not there now" : "";
   const image = el("img", { alt: "", decoding: "async", loading: "lazy", draggable: false });
   const tile = el(
-    "div", { role: "gridcell", className: hit.present === false ? "tile away" : "tile", ariaLabel: name },
-    el("a", { tabIndex: -1, ariaLabel: name + date + away }, image),
+    "div", { role: "gridcell", className: "tile", ariaLabel: name },
+    el("a", { tabIndex: -1 }, image),
     el("span", { className: "number", ariaHidden: "true" }),
     el("button", {
       type: "button", className: "check", tabIndex: -1, title: "Select (X)", ariaLabel: `Select ${name}`,

@@ -18,7 +18,7 @@ import { Timeline } from "./timeline.js";
 import { Viewer } from "./viewer.js";
 import { Waiting } from "./waiting.js";
 import { Ways } from "./ways.js";
-import { count, photoName } from "./words.js";
+import { count, noneName, photoName, unquoted } from "./words.js";
 
 const PAUSE = 140; // milliseconds without a key before what was typed is asked
 const COMPLAINT = 1500; // milliseconds until it is said that what was typed makes no sense
@@ -132,6 +132,7 @@ async function fetched(mine) {
   } catch (error) {
     if (error.name === "AbortError" || asked !== mine) return false;
     if (!(error instanceof api.ApiError)) throw error;
+    if (withoutPicture(mine.question, error)) return false;
     // Who is typing may be about to make sense.
     if (typing && error.status === 400) complaint = setTimeout(() => complain(error), COMPLAINT);
     else complain(error);
@@ -139,6 +140,18 @@ async function fetched(mine) {
   } finally {
     if (asked === mine) byId("photos").removeAttribute("aria-busy");
   }
+}
+
+/** Go on without a picture that the server cannot use, with what it says; whether it is one. */
+function withoutPicture({ pictures: keys }, error) {
+  const key = keys.filter(pictures.isHeld)[error.picture ?? -1];
+  if (key === undefined) return false;
+  pictures.drop(key);
+  toast(sentence(error.message), 6000);
+  const next = changed(question, { pictures: keys.filter((other) => other !== key) });
+  history.replaceState(history.state, "", address(next));
+  show(next, { stay: true });
+  return true;
 }
 
 function complain(error) {
@@ -210,14 +223,16 @@ function showAnswers({ fresh, stay = false }) {
   if (fresh) byId("announcer").textContent = summary;
 }
 
-function showNotices({ hits, nothing }) {
+function showNotices({ hits, nothing, none }) {
   byId("nothing").hidden = !(isWords(question) && nothing);
   byId("nothing-asked").textContent = question.q.trim();
   const narrows = isAsked(question) || isFiltered(question); // of no photos at all, server.js tells
   byId("no-match").hidden = hits.length > 0 || server.isEmpty || !narrows;
-  byId("no-match-text").textContent = isFiltered(question)
-    ? "No photo passes these filters." : "There is nothing to compare with.";
+  const { title, text } = noneName(none ?? { reason: "filters" }, isFiltered(question));
+  byId("no-match-text").textContent = title;
+  byId("no-match-more").textContent = text;
   byId("no-match-clear").hidden = !isFiltered(question);
+  byId("no-match-unquote").hidden = none?.reason !== "quotes";
   ways.show(!isAsked(question) && hits.length > 0);
 }
 
@@ -265,8 +280,10 @@ function tellError(error) {
   box.hidden = false;
   box.textContent = error.status === 401
     ? "This page needs its token: open the link that clipsearch serve has printed."
-    : `${error.message[0].toUpperCase()}${error.message.slice(1)}.`.replace(/\.\.$/, ".");
+    : sentence(error.message);
 }
+
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`.replace(/\.\.$/, ".");
 
 async function copyPaths(hits) {
   await copyText(hits.map(({ path }) => path).join("\n"));
@@ -410,6 +427,7 @@ byId("home").addEventListener("click", (event) => {
   scrollTo(0, 0);
 });
 byId("no-match-clear").addEventListener("click", () => ask(unfiltered(question)));
+byId("no-match-unquote").addEventListener("click", () => ask({ q: unquoted(question.q) }));
 
 addEventListener("keydown", (event) => {
   const writing = event.target.closest?.("input, select, textarea, [contenteditable]");

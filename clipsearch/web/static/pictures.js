@@ -15,6 +15,12 @@ export const urlOf = (key) => held.get(key).url;
 /** Whether a picture is still held; after the page was loaded anew it is not. */
 export const isHeld = (key) => held.has(key);
 
+/** Hold a picture no more. */
+export function drop(key) {
+  URL.revokeObjectURL(urlOf(key));
+  held.delete(key);
+}
+
 /**
  * Take pictures in by every way there is.
  * @param {(keys: string[]) => void} take gets the keys of new ones

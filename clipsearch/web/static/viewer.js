@@ -259,9 +259,9 @@ export class Viewer {
     return names.length ? { name: "Size", symbol: "size", values: [names.join(" · ")] } : null;
   }
 
-  #numbersFact({ relevance, score }) {
+  #numbersFact({ relevance, score, written }) {
     if (typeof score !== "number" || !document.documentElement.classList.contains("numbers")) return null;
-    const parts = [typeof relevance === "number" ? `relevance ${relevance.toFixed(2)}` : null, `score ${score.toFixed(3)}`];
+    const parts = [typeof relevance === "number" ? `relevance ${relevance.toFixed(2)}` : null, `score ${score.toFixed(3)}`, written ? `written ${written.toFixed(2)}` : null];
     return { name: "Answer", symbol: "numbers", values: [parts.filter(Boolean).join(", ")] };
   }
 

@@ -108,3 +108,25 @@ export function photoName(photo) {
 
 /** A question for photos about which just these words are written. */
 export const quoted = (words) => `"${words.replaceAll('"', " ").trim()}"`;
+
+/** The same words with no quotes among them. */
+export const unquoted = (words) => words.replaceAll('"', " ").replace(/\s+/g, " ").trim();
+
+/** Why a question found no photo, as `{title, text}`. */
+export function noneName({ reason, nowhere }, isFiltered) {
+  const these = isFiltered ? "these photos" : "your photos";
+  const unwritten = (nowhere ?? []).map((words) => `“${words}”`).join(" and ");
+  const plural = nowhere?.length > 1;
+  return {
+    quotes: {
+      title: "No photo has all the words in quotes.",
+      text: unwritten
+        ? `${unwritten} ${plural ? "are" : "is"} in no name, title, caption or keyword. Without quotes words are looked for in pictures too.`
+        : `Each is written somewhere, and not all about one of ${these}.`,
+    },
+    minus: { title: "Every photo that is left has words in quotes after a minus.", text: "" },
+    unembedded: { title: `None of ${these} was looked at yet.`, text: "clipsearch index does that." },
+    relevance: { title: "No photo fits for certain.", text: "Without “Only what stands out” the nearest are shown." },
+    itself: { title: "There is no other photo to compare with.", text: "" },
+  }[reason] ?? { title: "No photo passes these filters.", text: "" };
+}
