@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
 import subprocess
 import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import captioners
 import numpy as np
+import playwright.sync_api as playwright
 import pytest
+import test_page
 import torch
 from captioners import SIDE, wall
 from conftest import Run
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from PIL import Image, ImageDraw
+from test_page import free_port, serve, stop
 from torch.nn import functional as F
 
 from clipsearch import InvalidInput, ModelError, describe
@@ -267,3 +275,81 @@ def test_a_mistake_is_one_line(
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+# The server and its page
+
+
+browser = test_page.browser  # a fixture
+
+
+@pytest.fixture
+def served(two: Path, blip: Path, index: Path, clipsearch: Run) -> Iterator[str]:
+    """The address of a server that describes, over an index of one photo."""
+    clipsearch("index", two.parent, "--model", "pocket")
+    port = free_port()
+    server = serve(port, os.environ | {"CLIPSEARCH_INDEX": str(index)}, "--describe", str(blip))
+    yield f"http://127.0.0.1:{port}"
+    stop(server)
+
+
+def answer_of(address: str) -> dict[str, Any]:
+    with urllib.request.urlopen(address) as response:
+        return dict(json.loads(response.read()))
+
+
+def test_a_server_describes_parts_of_photos_and_its_page_offers_it(
+    served: str, blip: Path, browser: Any
+) -> None:
+    assert answer_of(f"{served}/api/status")["describes"] == str(blip)
+    (photo,) = answer_of(f"{served}/api/search")["hits"]
+    where = f"{served}/api/photos/{photo['id']}/description"
+    assert answer_of(where) == {"model": str(blip), "text": "a red wall"}
+    part = "?region=60%25,30%25,30%25,40%25"
+    assert answer_of(where + part)["text"] == "a blue wall"
+    for wrong, status in (("?region=1,2", 400), ("?region=0,0,9999,1", 400), ("?part=1", 422)):
+        with pytest.raises(urllib.error.HTTPError) as error:
+            answer_of(where + wrong)
+        assert error.value.code == status
+    page = browser.new_page()
+    page.goto(served)
+    page.locator(".tile a").first.click()
+    page.locator("#large").wait_for()
+    page.keyboard.press("r")
+    page.get_by_role("button", name="Describe it").click()
+    said = page.locator("#region-said")
+    playwright.expect(said).to_have_text(re.compile("a (red|blue) wall"))
+    page.locator("#stage").focus()
+    page.keyboard.press("ArrowLeft")  # another part, of which nothing was said
+    playwright.expect(said).to_be_hidden()
+    page.close()
+
+
+def test_a_server_that_was_told_no_model_says_so(two: Path, index: Path, clipsearch: Run) -> None:
+    clipsearch("index", two.parent, "--model", "pocket")
+    port = free_port()
+    server = serve(port, os.environ | {"CLIPSEARCH_INDEX": str(index)})
+    try:
+        assert answer_of(f"http://127.0.0.1:{port}/api/status")["describes"] is None
+        with pytest.raises(urllib.error.HTTPError) as error:
+            answer_of(f"http://127.0.0.1:{port}/api/photos/1/description")
+        assert error.value.code == 404
+        assert b"--describe" in error.value.read()
+    finally:
+        stop(server)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--alpha", "x.pth"], "--describe llava:FOLDER"),
+        (["--describe", "bilp"], "did you mean 'blip'?"),
+    ],
+)
+def test_serve_says_what_cannot_describe(
+    two: Path, index: Path, clipsearch: Run, options: list[str], said: str
+) -> None:
+    clipsearch("index", two.parent, "--model", "pocket")
+    done = clipsearch("serve", "--port", "0", *options)
+    assert done.returncode == 2
+    assert said in done.stderr
