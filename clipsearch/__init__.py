@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clipsearch.describing import Describer, describe
     from clipsearch.encoders import Encoder
     from clipsearch.errors import (
         ClipsearchError,
@@ -59,6 +60,7 @@ __all__ = [
     "ClipsearchError",
     "ClusterError",
     "Copied",
+    "Describer",
     "Duplicate",
     "Encoder",
     "Facets",
@@ -102,6 +104,7 @@ __all__ = [
     "StrPath",
     "WeightsUnavailable",
     "__version__",
+    "describe",
     "score",
 ]
 
@@ -111,6 +114,7 @@ _HOMES = {
     "Answer": "clipsearch.search.answers",
     "CaptionReport": "clipsearch.indexing.captions",
     "Copied": "clipsearch.store.copying",
+    "Describer": "clipsearch.describing",
     "Duplicate": "clipsearch.search.duplicates.groups",
     "Encoder": "clipsearch.encoders",
     "Facets": "clipsearch.search.filtering.facets",
@@ -144,6 +148,7 @@ _HOMES = {
     "Status": "clipsearch.store.status",
     "StoredPhoto": "clipsearch.store.catalog",
     "StrPath": "clipsearch.store.folder",
+    "describe": "clipsearch.describing",
     "score": "clipsearch.scores",
 }
 

@@ -149,3 +149,46 @@ def _without_types(texts: Any) -> dict[str, torch.Tensor]:
 def _save(folder: Path, *parts: Any) -> None:
     for part in parts:
         part.save_pretrained(folder)
+
+
+LLAVA_WORDS = ["[PAD]", "<image>", "USER", ":", "Describe", "picture", "ASSISTANT", "</s>"]
+
+
+def make_llava(folder: Path, patch: int = 8, width: int = 32) -> None:
+    """A LLaVA with two layers in each tower, untrained."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import (
+        CLIPImageProcessor,
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        PreTrainedTokenizerFast,
+    )
+
+    torch.manual_seed(0)
+    words = {word: at for at, word in enumerate([*LLAVA_WORDS, *(f"w{n}" for n in range(60))])}
+    vision = CLIPVisionConfig(
+        image_size=SIDE, patch_size=patch, hidden_size=width, num_hidden_layers=2,
+        num_attention_heads=max(1, width // 64), intermediate_size=4 * width,
+    )  # fmt: skip
+    text = LlamaConfig(
+        vocab_size=len(words), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=64, initializer_range=0.5, pad_token_id=0, eos_token_id=7,
+        bos_token_id=None,
+    )  # fmt: skip
+    config = LlavaConfig(vision_config=vision, text_config=text, image_token_id=1)
+    model = LlavaForConditionalGeneration(config)
+    model.generation_config.eos_token_id = 7
+    inner = Tokenizer(models.WordLevel(words, unk_token="[PAD]"))
+    inner.pre_tokenizer = pre_tokenizers.Split("<image>", "isolated")
+    inner.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split("<image>", "isolated"), pre_tokenizers.WhitespaceSplit()]
+    )
+    tokens = PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="[PAD]", eos_token="</s>",
+        additional_special_tokens=["<image>"],
+    )  # fmt: skip
+    size = {"shortest_edge": SIDE}
+    processor = CLIPImageProcessor(size=size, crop_size={"height": SIDE, "width": SIDE})
+    _save(folder, model, tokens, processor)

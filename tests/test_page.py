@@ -113,9 +113,9 @@ def free_port() -> int:
         return port
 
 
-def serve(port: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+def serve(port: int, environment: dict[str, str], *options: str) -> subprocess.Popen[bytes]:
     """A server that answers, with its model ready."""
-    command = [sys.executable, "-m", "clipsearch", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "clipsearch", "serve", "--port", str(port), *options]
     server = subprocess.Popen(
         command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )

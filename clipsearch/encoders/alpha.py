@@ -59,13 +59,19 @@ class AlphaEncoder(OpenClipEncoder):
         return super().encode_images(with_all(batch))
 
 
-class _Patches(torch.nn.Module):
+class Patches(torch.nn.Module):
     """Patches of four channels, in the place of CLIP's own convolution of three."""
 
     def __init__(self, colours: Any, kernel: torch.Tensor) -> None:
         super().__init__()
         self.colours = colours
         self.kernel = torch.nn.Parameter(kernel)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """That of the colours, which transformers asks for the precision."""
+        weight: torch.Tensor = self.colours.weight
+        return weight
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """(n, 4, r, r) pixels to (n, width, r / patch, r / patch)."""
@@ -109,7 +115,7 @@ def download(spec: Spec) -> Path:
 
 
 def _model(file: Path) -> Any:
-    state = _state(file)
+    state = state_in(file)
     kernel = state.pop(VISUAL + ALPHA, None)
     if kernel is None:
         raise ModelError(
@@ -128,7 +134,7 @@ def _model(file: Path) -> Any:
     colours = model.visual.conv1
     if kernel.shape != (colours.out_channels, 1, *colours.kernel_size):
         raise ModelError(f"the {ALPHA} in {file} is not of the size of its other weights")
-    model.visual.conv1 = _Patches(colours, kernel)
+    model.visual.conv1 = Patches(colours, kernel)
     side = model.visual.image_size
     model.visual.preprocess_cfg = {
         "size": side, "mode": "RGB", "mean": MEAN, "std": STD, "interpolation": "bicubic",
@@ -137,7 +143,7 @@ def _model(file: Path) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def _state(file: Path) -> State:
+def state_in(file: Path) -> State:
     """The tensors of a checkpoint in float32, named as CLIP names them."""
     try:
         found = load_state_dict(str(file))
@@ -164,5 +170,5 @@ def _openai(file: Path, state: State) -> State:
             f"{file} has no text tower, and its image tower is not of a size that OpenAI's CLIP"
             f" has: {', '.join(_TOWERS.values())}"
         ) from error
-    whole = _state(resolve(Spec("open_clip", name, tag="openai")).checkpoint)
+    whole = state_in(resolve(Spec("open_clip", name, tag="openai")).checkpoint)
     return {name: tensor for name, tensor in whole.items() if not name.startswith(VISUAL)}

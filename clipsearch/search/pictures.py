@@ -262,7 +262,7 @@ def encode_picture(
     try:
         if not isinstance(content, bytes):
             image = to_rgb(content)
-            view = _seen(image, encoder.prepare, part)
+            view = seen(image, encoder.prepare, part)
         elif processes is None:
             view = view_of(content, encoder.prepare, encoder.resolution, part)
         else:
@@ -284,11 +284,13 @@ def view_of(
     resolution: int,
     part: Part | None,
     turn: AbstractContextManager[Any] | None = None,
+    margin: float | None = None,
 ) -> np.ndarray:
     """What a model sees of a file's bytes, (resolution, resolution, 3 or 4) uint8.
 
-    The fourth channel is the mask of the part, for a model that sees the whole picture with it.
-    `turn` is as in `decode`.
+    The fourth channel is the mask of the part, for a model that sees the whole picture with it. Any
+    other sees the part cut out; with a `margin`, so much of its longer side around it, and of a
+    mask what lies around what is white. `turn` is as in `decode`.
 
     Raises:
         PhotoError: they are no picture.
@@ -296,15 +298,37 @@ def view_of(
     """
     # A part of a picture is looked at as closely as the file allows.
     image = decode(content, None if part else resolution, turn=turn).image
-    return _seen(image, prepare, part)
+    return seen(image, prepare, part, margin)
 
 
-def _seen(image: Image.Image, prepare: View, part: Part | None) -> np.ndarray:
+def seen(
+    image: Image.Image, prepare: View, part: Part | None, margin: float | None = None
+) -> np.ndarray:
+    """What a model sees of an RGB picture, as `view_of` says.
+
+    Raises:
+        InvalidInput: the part is not in it.
+    """
     if part is None:
         return prepare(image)
     if isinstance(prepare, MaskedView):
         return prepare.with_mask(image, part.mask(image.size))
-    return prepare(part.cut(image))
+    return prepare(part.cut(image) if margin is None else image.crop(_around(part, image, margin)))
+
+
+def _around(part: Part, image: Image.Image, margin: float) -> tuple[int, int, int, int]:
+    """The rectangle of a part with a margin, a share of its longer side, within the picture."""
+    box = part.mask(image.size).getbbox()
+    assert box is not None  # a part has a pixel
+    left, top, right, bottom = box
+    more = round(margin * max(right - left, bottom - top))
+    width, height = image.size
+    return (
+        max(left - more, 0),
+        max(top - more, 0),
+        min(right + more, width),
+        min(bottom + more, height),
+    )
 
 
 class AskedPictures:

@@ -12,6 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from clipsearch.describing import Describer
 from clipsearch.library import Library
 from clipsearch.web.backend import Backend
 from clipsearch.web.errors import HANDLERS
@@ -34,16 +35,18 @@ def create_app(
     access: Access = Access(),
     watching: Event | None = None,
     offered: str | None = None,
+    describer: Describer | None = None,
 ) -> ASGIApp:
     """The application over the index that `open` opens; an ASGI server runs it.
 
     `watching` is set while the index follows its folders. `offered` is a folder that its page
-    offers to index while the index holds no photos.
+    offers to index while the index holds no photos. `describer` says what photos show, and parts
+    of them, where that is wanted.
 
     Raises:
         ClipsearchError: what `open` raises.
     """
-    backend = Backend(open, watching or Event(), offered)
+    backend = Backend(open, watching or Event(), offered, describer)
     api = _routed(backend)
     app: ASGIApp = Guard(Measured(api, backend.metrics), access.host, access.token, access.origins)
     if access.origins:

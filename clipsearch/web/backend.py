@@ -14,6 +14,7 @@ from fastapi import Depends, FastAPI, Request
 from starlette.exceptions import HTTPException
 
 from clipsearch.cache import cache_folder
+from clipsearch.describing import Describer
 from clipsearch.errors import ClipsearchError
 from clipsearch.library import Library
 from clipsearch.photos.decoding.isolated import Processes
@@ -67,13 +68,19 @@ class Backend:
     """An index, what searches it and what makes thumbnails of it, from the start to the end."""
 
     def __init__(
-        self, open: Callable[[], Library], watching: Event, offered: str | None = None
+        self,
+        open: Callable[[], Library],
+        watching: Event,
+        offered: str | None = None,
+        describer: Describer | None = None,
     ) -> None:
         self.offer = Offer(open, offered) if offered else None
         self.libraries = Libraries(open)
         self.watching = watching
         self.metrics = Metrics()
         self.labelling = asyncio.Lock()  # it takes all cores, and is done once
+        self.describer = describer
+        self.describing = asyncio.Lock()  # one at a time takes all cores
         self.asker = Asker(self.libraries, self.metrics.batches)
         cores = os.cpu_count() or 1
         self.processes = Processes(cores)

@@ -77,6 +77,14 @@ class SimilarForm(PageForm):
     region: Text | None = Field(None, description="x,y,width,height in pixels or percent")
 
 
+class PartForm(BaseModel):
+    """Which part of a photo is meant."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    region: Text | None = Field(None, description="x,y,width,height in pixels or percent")
+
+
 class ZipForm(BaseModel):
     """Which photos are wanted."""
 
@@ -153,6 +161,13 @@ class Exposure(BaseModel):
     focal_length_35mm: float | None = Field(description="what shows as much on 35 mm film")
 
 
+class Description(BaseModel):
+    """What a model wrote about a photo, or a part of it."""
+
+    model: str
+    text: str = Field(description="a sentence; it may be empty")
+
+
 class FolderCount(BaseModel):
     """A folder."""
 
@@ -219,6 +234,7 @@ class Status(BaseModel):
     indexing: Indexing | None
     watching: bool
     offer: Offered | None = Field(description="while the index holds no photos")
+    describes: str | None = Field(description="the model that describes photos; null for none")
     folders: list[FolderCount]
 
 

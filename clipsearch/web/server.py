@@ -15,6 +15,7 @@ from types import FrameType
 
 import uvicorn
 
+from clipsearch.describing import Describer
 from clipsearch.ending import Askings, end_now
 from clipsearch.errors import ClipsearchError, InvalidInput, arg
 from clipsearch.library import Library
@@ -103,10 +104,12 @@ def run(
     watch: bool = False,
     ready: Callable[[], None] | None = None,
     offered: str | None = None,
+    describer: Describer | None = None,
 ) -> None:
     """Serve until Ctrl-C or SIGTERM; `ready` is called when requests are answered.
 
-    With `watch` the index follows its folders meanwhile. `offered` is as in `create_app`.
+    With `watch` the index follows its folders meanwhile. `offered` and `describer` are as in
+    `create_app`.
 
     Raises:
         ClipsearchError: what `open` raises.
@@ -114,7 +117,7 @@ def run(
     # It tells of each broken upload, to which the client gets an answer.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     watching = threading.Event()
-    app = create_app(open, access, watching, offered)
+    app = create_app(open, access, watching, offered, describer)
     server = _Server(
         uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, lifespan="on",

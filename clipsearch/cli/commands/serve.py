@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from clipsearch.cli.options import Device, Index, ModelSpec, Mounted, folders_of
 from clipsearch.cli.output import note
 from clipsearch.cli.wording import printable
 from clipsearch.errors import InvalidInput, check_number
+
+if TYPE_CHECKING:
+    from clipsearch.describing import Describer
 
 
 def serve(
@@ -29,6 +32,16 @@ def serve(
         list[str] | None,
         typer.Option(metavar="URL", help="Another site whose pages may ask. Repeatable."),
     ] = None,
+    describe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="Offer to describe parts of photos: blip, coca, llava:FOLDER..."
+        ),
+    ] = None,
+    alpha: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="With --describe llava: a checkpoint of Alpha-CLIP."),
+    ] = None,
     open: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     index: Index = None,
     mounted: Mounted = None,
@@ -37,6 +50,8 @@ def serve(
 ) -> None:
     """Show the photos on a page, and answer programs over HTTP."""
     check_number("--port", port, 0, 65535)
+    if alpha and not describe:
+        raise InvalidInput("--alpha goes with --describe llava:FOLDER")
     try:
         from clipsearch.web import server
     except ImportError as error:
@@ -57,6 +72,7 @@ def serve(
     listening = server.listen(host, port)
     address = server.address_of(listening, access)
     with listening:
+        describer = _describer(describe, alpha, device)
         with open_library(offered is not None) as library:  # before anything else is said
             offers = offered is not None and not library.count()
             if watch:
@@ -69,4 +85,15 @@ def serve(
             if open:
                 typer.launch(address)
 
-        server.run(open_library, listening, access, watch, ready, offered)
+        server.run(open_library, listening, access, watch, ready, offered, describer)
+
+
+def _describer(model: str | None, alpha: str | None, device: str) -> Describer | None:
+    """What describes photos, its weights loaded; None where that is not wanted."""
+    if model is None:
+        return None
+    from clipsearch.cli.progress import progress
+    from clipsearch.describing import Describer
+
+    with progress("loading the model that describes photos"):
+        return Describer(model, alpha, device)

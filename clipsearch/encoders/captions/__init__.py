@@ -1,6 +1,7 @@
 """Pictures to sentences, and how well a sentence fits a picture: what to load for which model.
 
-`blip` runs those of transformers, `coca` open_clip's. Torch is imported only when one is loaded.
+`blip` runs those of transformers, `llava` LLaVA, `coca` open_clip's. Torch is imported only when
+one is loaded.
 """
 
 from __future__ import annotations
@@ -10,21 +11,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from clipsearch.encoders.spec import parse_spec
-from clipsearch.errors import ModelError, did_you_mean
+from clipsearch.errors import ModelError, arg, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
 
     from clipsearch.photos.decoding.view import View
 
-# Models that write captions. What begins with "coca_" is open_clip's, all else is transformers'.
+# Models that write captions. What begins with "coca_" is open_clip's, all else is transformers';
+# what is asked in words of a model, "llava:".
 CAPTIONERS = {
     "blip": "Salesforce/blip-image-captioning-base",
     "blip-large": "Salesforce/blip-image-captioning-large",
     "vit-gpt2": "nlpconnect/vit-gpt2-image-captioning",
     "coca": "coca_ViT-B-32/mscoco_finetuned_laion2b_s13b_b90k",
     "coca-large": "coca_ViT-L-14/mscoco_finetuned_laion2b_s13b_b90k",
+    "llava": "llava:llava-hf/llava-1.5-7b-hf",
 }
+LLAVA = "llava:"
 
 # Models that say whether a text fits a picture.
 MATCHERS = {
@@ -36,11 +40,16 @@ MATCHERS = {
 class Captioner(Protocol):
     """Writes a sentence about a picture."""
 
-    prepare: View  # brings an RGB picture to what the model sees; for any thread or process
+    # Brings an RGB picture to what the model sees; for any thread or process. A MaskedView where
+    # it can be told a part of the picture.
+    prepare: View
     batch_size: int  # pictures at a time that suit the device
 
     def write(self, batch: np.ndarray) -> list[str]:
-        """A caption for each of (n, r, r, 3) uint8 views; it may be empty."""
+        """A caption for each of (n, r, r, 3) uint8 views; it may be empty.
+
+        Views of a model that can be told a part may have four channels, the last one its mask.
+        """
         ...
 
 
@@ -58,32 +67,43 @@ class Matcher(Protocol):
 def captioner_name(text: str) -> str:
     """The whole name of a captioning model, under which its captions are kept.
 
-    `text` is an alias, a repository of the hub, a folder that transformers wrote, or open_clip's
-    name of a CoCa model (NAME/PRETRAINED or NAME:FILE).
+    `text` is an alias, a repository of the hub, a folder that transformers wrote, "llava:" with one
+    of these two, or open_clip's name of a CoCa model (NAME/PRETRAINED or NAME:FILE).
 
     Raises:
         ModelError: it is none of these.
     """
+    if text.strip().startswith(LLAVA):
+        return LLAVA + _whole_name(text.strip().removeprefix(LLAVA), {})
     name = _whole_name(text, CAPTIONERS)
     return str(parse_spec(name)) if _is_coca(name) else name
 
 
-def load_captioner(name: str, device: str = "auto") -> Captioner:
+def load_captioner(name: str, device: str = "auto", alpha: Path | None = None) -> Captioner:
     """The model of a name that `captioner_name` gave, its weights loaded.
 
+    `alpha`, for LLaVA, is a checkpoint of Alpha-CLIP whose image tower takes the place of its own.
+
     Raises:
-        ModelError: it writes no captions, or what it needs is not installed.
+        ModelError: it writes no captions, or what it needs is not installed; or with `alpha`, it is
+            no LLaVA, or of another size.
         WeightsUnavailable: the weights are not here and could not be downloaded.
         InvalidInput: the device does not exist on this machine.
     """
     from clipsearch.encoders.device import pick_device
 
     device = pick_device(device)
+    if alpha is not None and not name.startswith(LLAVA):
+        raise ModelError(f"{arg('alpha')} goes with LLaVA: {arg('model')} llava:FOLDER")
     if _is_coca(name):
         from clipsearch.encoders.captions.coca import CocaCaptioner
 
         return CocaCaptioner(parse_spec(name), device)
     _check_transformers()
+    if name.startswith(LLAVA):
+        from clipsearch.encoders.captions.llava import LlavaCaptioner
+
+        return LlavaCaptioner(name.removeprefix(LLAVA), device, alpha)
     from clipsearch.encoders.captions.blip import SentenceCaptioner
 
     return SentenceCaptioner(name, device)

@@ -45,15 +45,16 @@ class SentenceCaptioner:
     def __init__(self, name: str, device: str) -> None:
         import transformers
 
-        config = _read(name, transformers.AutoConfig.from_pretrained)
+        config = read_part(name, transformers.AutoConfig.from_pretrained)
         if config.model_type not in _CAPTIONERS:
             raise ModelError(
                 f"{name} is a model of the type {config.model_type}, which writes no captions"
                 f" here; models of the types {' and '.join(_CAPTIONERS)} do"
             )
-        self._model = _model(name, getattr(transformers, _CAPTIONERS[config.model_type])).to(device)
-        self._tokenizer = _read(name, transformers.AutoTokenizer.from_pretrained)
-        processor = _read(name, transformers.AutoImageProcessor.from_pretrained)
+        kind = getattr(transformers, _CAPTIONERS[config.model_type])
+        self._model = read_model(name, kind).float().to(device)
+        self._tokenizer = read_part(name, transformers.AutoTokenizer.from_pretrained)
+        processor = read_part(name, transformers.AutoImageProcessor.from_pretrained)
         sight = _Sight(processor, name, device)
         self.prepare, self._pixels = sight.prepare, sight.pixels
         self.batch_size = 8 if torch.device(device).type == "cpu" else 64
@@ -79,9 +80,9 @@ class BlipMatcher:
     def __init__(self, name: str, device: str) -> None:
         from transformers import AutoImageProcessor, AutoTokenizer, BlipForImageTextRetrieval
 
-        self._model = _model(name, BlipForImageTextRetrieval).to(device)
-        self._tokenizer = _read(name, AutoTokenizer.from_pretrained)
-        sight = _Sight(_read(name, AutoImageProcessor.from_pretrained), name, device)
+        self._model = read_model(name, BlipForImageTextRetrieval).float().to(device)
+        self._tokenizer = read_part(name, AutoTokenizer.from_pretrained)
+        sight = _Sight(read_part(name, AutoImageProcessor.from_pretrained), name, device)
         self.prepare, self._pixels = sight.prepare, sight.pixels
         self._longest = int(self._model.config.text_config.max_position_embeddings)
         self.batch_size = 8 if torch.device(device).type == "cpu" else 64
@@ -105,8 +106,14 @@ class BlipMatcher:
         return fits
 
 
-def _model(name: str, kind: Any) -> Any:
-    model, found = _read(name, lambda *where, **how: kind.from_pretrained(
+def read_model(name: str, kind: Any) -> Any:
+    """The model of a name as one of transformers' classes, in the precision that it is kept in.
+
+    Raises:
+        ModelError: its weights are others, or cannot be read.
+        WeightsUnavailable: they are not here and could not be downloaded.
+    """
+    model, found = read_part(name, lambda *where, **how: kind.from_pretrained(
         *where, output_loading_info=True, **how
     ))  # fmt: skip
     # transformers fills with random numbers what it does not find; what no answer depends on may.
@@ -116,10 +123,15 @@ def _model(name: str, kind: Any) -> Any:
             f"the weights of {name} are not those of a {kind.__name__}: {absent[0]} is missing or"
             f" of a wrong size, as are {len(absent) - 1} others"
         )
-    return model.float().eval().requires_grad_(False)
+    return model.eval().requires_grad_(False)
 
 
-def _read(name: str, get: Callable[..., Any]) -> Any:
+def read_part(name: str, get: Callable[..., Any]) -> Any:
+    """What `get` reads of a model by its name: its tokenizer, say.
+
+    Raises:
+        ModelError, WeightsUnavailable: as `read_model`.
+    """
     if not Path(name).is_dir():
         return from_hub(name, lambda: _loaded(name, get), _WAYS_ON)
     try:

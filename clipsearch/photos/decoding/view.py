@@ -21,8 +21,9 @@ class View:
     """How a picture is brought to a model's square; holds no torch, so any process can have it.
 
     "shortest" fits the shorter side and crops the middle, "squash" stretches, "longest" fits the
-    longer side and fills the rest with `fill` grey. The sizes and offsets are those of open_clip
-    and torchvision, so the pixels are too, but for roundings (mean difference under 0.02 of 255).
+    longer side and fills the rest with `fill`, a grey or a colour. The sizes and offsets are those
+    of open_clip and torchvision, so the pixels are too, but for roundings (mean difference under
+    0.02 of 255).
 
     A model that learned from small compressed photos alone takes the sharpness of others for a
     trait: with `taught`, the side of these in pixels, a larger picture is first made such a square.
@@ -31,7 +32,7 @@ class View:
     size: int
     fit: Fit = "shortest"
     resample: Image.Resampling = Image.Resampling.BICUBIC
-    fill: int = 0
+    fill: int | tuple[int, ...] = 0
     taught: int = 0
 
     def __call__(self, image: Image.Image) -> np.ndarray:
@@ -68,7 +69,8 @@ class View:
         fitted = image.resize((scaled[0], scaled[1]), self.resample)
         left, top = ((self.size - side) // 2 for side in scaled)
         border = (left, top, self.size - scaled[0] - left, self.size - scaled[1] - top)
-        return ImageOps.expand(fitted, border, (self.fill, self.fill, self.fill))
+        fill = (self.fill,) * 3 if isinstance(self.fill, int) else self.fill
+        return ImageOps.expand(fitted, border, fill)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from starlette.exceptions import HTTPException
 
 from clipsearch.photos.decoding.exposure import exposure_of
 from clipsearch.photos.decoding.thumbnail_cache import SIZES
-from clipsearch.photos.files.opening import open_below
+from clipsearch.photos.files.opening import open_below, read_below
 from clipsearch.search.answers import Question
+from clipsearch.search.pictures import parse_part
 from clipsearch.web import forms
 from clipsearch.web.answers import hits_answer, json_answer
 from clipsearch.web.backend import OfApp
@@ -40,6 +41,24 @@ async def exposure(id: Id, backend: OfApp) -> Response:
     stored = await backend.stored(id)
     found = await backend.make(lambda: backend.processes.start(exposure_of, stored.place)())
     return json_answer(asdict(found))
+
+
+@router.get("/description", response_model=forms.Description)
+async def description(
+    id: Id, asked: Annotated[forms.PartForm, Query()], backend: OfApp
+) -> Response:
+    """Say in a sentence what a photo shows, or a region of it, if the server was told a model."""
+    if (describer := backend.describer) is None:
+        raise HTTPException(
+            404, "nothing is described here; start: clipsearch serve --describe blip"
+        )
+    part = parse_part(asked.region, None)
+    stored = await backend.stored(id)
+    async with backend.describing:
+        text = await backend.make(
+            lambda: describer.describe(read_below(stored.place), part, backend.processes)
+        )
+    return json_answer({"model": describer.model, "text": text})
 
 
 @router.get("/similar", response_model=forms.Found)

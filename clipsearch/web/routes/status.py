@@ -96,6 +96,7 @@ def _status(backend: Backend, library: Library) -> dict[str, Any]:
         "indexing": asdict(held.indexing) if held.indexing else None,
         "watching": backend.watching.is_set(),
         "offer": _offered(_offer(backend, library)),
+        "describes": backend.describer.model if backend.describer else None,
         "folders": [{"path": root.path, "photos": root.photos} for root in held.roots],
     }
 

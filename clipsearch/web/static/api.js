@@ -51,6 +51,10 @@ export const labels = () => ask("/api/tags");
 /** The same; found out now where that was not done before, which takes a minute or two. */
 export const makeLabels = () => ask("/api/tags", { method: "POST" });
 
+/** What a model writes about a part of a photo: `{model, text}`. */
+export const description = (id, region) =>
+  ask(`/api/photos/${id}/description?${new URLSearchParams({ region })}`);
+
 export const originalUrl = (id) => `/api/photos/${id}/original`;
 
 /** The files of several photos, as one zip. */

@@ -54,6 +54,7 @@ const viewer = new Viewer({
   like: (hit, region) => ask({ ...alone(), like: hit.id, region }),
   filter: (parts) => ask(parts),
   copy: (hit) => copyPaths([hit]),
+  describes: () => server.describes,
 });
 const filters = new Filters((parts) => ask(parts));
 const timeline = new Timeline((parts) => ask(parts));

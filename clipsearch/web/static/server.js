@@ -44,6 +44,11 @@ class Server {
     return this.#status?.pictures !== "loading";
   }
 
+  /** Whether there is a model that describes parts of photos. */
+  get describes() {
+    return Boolean(this.#status?.describes);
+  }
+
   /** A request has failed: look at once. */
   lost() {
     this.#well = false;

@@ -1,6 +1,6 @@
 /** One photo, large, with its facts. */
 
-import { ApiError, exposure, originalUrl, photo, thumbnailUrl } from "./api.js";
+import { ApiError, description, exposure, originalUrl, photo, thumbnailUrl } from "./api.js";
 import { byId, el, icon, keepFocus } from "./dom.js";
 import { Region } from "./region.js";
 import {
@@ -33,7 +33,7 @@ export class Viewer {
 
   /**
    * @param {{close: () => void, step: (by: number) => void, like: (hit, region) => void,
-   *   filter: (parts: object) => void, copy: (hit) => void}} tell
+   *   filter: (parts: object) => void, copy: (hit) => void, describes: () => boolean}} tell
    */
   constructor(tell) {
     this.#tell = tell;
@@ -47,6 +47,7 @@ export class Viewer {
     byId("more-like").addEventListener("click", () => tell.like(this.#hit, null));
     byId("draw").addEventListener("click", () => this.#toggleDrawing());
     byId("region-search").addEventListener("click", () => this.#searchRegion());
+    byId("region-describe").addEventListener("click", () => this.#describeRegion());
     byId("region-clear").addEventListener("click", () => this.#stopDrawing());
     byId("copy").addEventListener("click", () => tell.copy(this.#hit));
     this.#dialog.addEventListener("keydown", (event) => this.#press(event));
@@ -285,8 +286,10 @@ export class Viewer {
     keepFocus(() => {
       byId("region-bar").hidden = !there && !this.#region.drawing;
       byId("region-search").hidden = !there;
+      byId("region-describe").hidden = !there || !this.#tell.describes();
       byId("region-hint").hidden = there;
     }, this.#stage);
+    this.#sayOfRegion("");
     this.#dialog.classList.toggle("choosing", there);
   }
 
@@ -310,6 +313,22 @@ export class Viewer {
 
   #searchRegion() {
     this.#tell.like(this.#hit, this.#region.text);
+  }
+
+  async #describeRegion() {
+    const [hit, region] = [this.#hit, this.#region.text];
+    this.#sayOfRegion("Looking at this part\u2026");
+    const said = await description(hit.id, region).catch((error) => {
+      if (!(error instanceof ApiError)) throw error;
+      return { text: error.message };
+    });
+    if (this.#hit !== hit || this.#region.text !== region) return;
+    this.#sayOfRegion(said.text || "The model wrote nothing about this part");
+  }
+
+  #sayOfRegion(text) {
+    byId("region-said").hidden = !text;
+    byId("region-said").textContent = text;
   }
 
   // Keys and fingers
