@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = [
     "errors", "progress", "cache", "ending", "replacing", "notation", "textfile", "photos",
     "encoders", "store", "models", "exporting", "indexing", "search", "evaluation", "tuning",
-    "opened", "library", "scores", "doctor",
+    "opened", "library", "scores", "describing", "doctor",
 ]  # fmt: skip
 
 # The faces stand behind all rooms, side by side; a command may start the face that it names.
@@ -264,6 +264,7 @@ def test_the_public_names_are_these() -> None:
         "ClipsearchError",
         "ClusterError",
         "Copied",
+        "Describer",
         "Duplicate",
         "Encoder",
         "Facets",
@@ -307,6 +308,7 @@ def test_the_public_names_are_these() -> None:
         "StrPath",
         "WeightsUnavailable",
         "__version__",
+        "describe",
         "score",
     ]
     assert all(hasattr(clipsearch, name) for name in clipsearch.__all__)

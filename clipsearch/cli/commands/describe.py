@@ -49,8 +49,8 @@ def describe(
 ) -> None:
     """Say in a sentence what a picture shows, or a part of it.
 
-    A part is cut out with a little of what is around it; by LLaVA with Alpha-CLIP the whole picture
-    is seen with the part in it. Nothing is kept: caption writes sentences for the index.
+    A part is cut out with a little of what is around it; LLaVA with --alpha sees the whole picture
+    with the part in it. Nothing is kept: caption writes sentences for the index.
     """
     from clipsearch.describing import Describer
     from clipsearch.errors import InvalidInput, PhotoError
