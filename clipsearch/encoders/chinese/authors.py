@@ -7,6 +7,7 @@ none in transformers: it is put together here, with its parts named alike.
 from __future__ import annotations
 
 import io
+import json
 import math
 import re
 from dataclasses import dataclass
@@ -159,11 +160,12 @@ def described(told: dict[str, Any]) -> Shape:
 
     Raises:
         ModelError: it lacks something.
+        TypeError, ValueError: something is no number.
     """
     try:
         layers, width = told["vision_layers"], int(told["vision_width"])
         if isinstance(layers, str):
-            layers = [int(one) for one in re.findall(r"\d+", layers)]
+            layers = json.loads(layers)
         text = {
             name.removeprefix("text_"): value
             for name, value in told.items()
@@ -175,8 +177,8 @@ def described(told: dict[str, Any]) -> Shape:
             told.get("vision_patch_size"), int(told.get("vision_head_width", HEAD)),
             text | {"vocab_size": int(told["vocab_size"])},
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"it describes no Chinese-CLIP: {first_line(error)}") from error
+    except KeyError as error:
+        raise ModelError(f"it tells no {error}") from error
 
 
 def _shape(state: State) -> Shape:
@@ -215,7 +217,7 @@ def _renamed(state: State, shape: Shape) -> State:
     renamed: State = {}
     for name, tensor in state.items():
         if name == "text_projection":
-            renamed["text_projection.weight"] = tensor.T
+            renamed["text_projection.weight"] = tensor.T.contiguous()
         elif name.startswith(BERT):
             renamed["text_model." + name.removeprefix(BERT)] = tensor
         elif not name.startswith(VISUAL):
@@ -230,7 +232,7 @@ def _renamed(state: State, shape: Shape) -> State:
 def _of_vit(name: str, tensor: torch.Tensor) -> State:
     """A tensor of the authors' ViT by its name in transformers, where one of theirs is three."""
     if name == "proj":
-        return {"visual_projection.weight": tensor.T}
+        return {"visual_projection.weight": tensor.T.contiguous()}
     found = re.fullmatch(r"transformer\.resblocks\.(\d+)\.(.+)", name)
     if not found:
         return {"vision_model." + _exchanged(name, _PARTS): tensor}
