@@ -200,6 +200,25 @@ def test_the_authors_names_are_names_here(name: str) -> None:
     assert [it.spec for it in ALIASES.values()].count(f"chinese-clip:{repository}") == 1
 
 
+@pytest.mark.parametrize("small_file", ["RN50"], indirect=True)
+def test_a_repository_that_holds_the_authors_file_alone_is_read_from_the_cache(
+    small_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    repository, name = CHINESE["RN50"]
+    cached = tmp_path / f"models--{repository.replace('/', '--')}"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("abc")
+    shutil.copytree(small_file.parent, cached / "snapshots" / "abc")
+    (cached / "snapshots" / "abc" / small_file.name).rename(cached / "snapshots" / "abc" / name)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    encoder = load(parse_spec("chinese-rn50"), "cpu", "fp32")
+    expected = load(parse_spec(f"chinese-clip:{small_file}"), "cpu", "fp32")
+    assert (encoder.weights, encoder.preprocess) == (expected.weights, expected.preprocess)
+
+
 def test_the_vocabulary_that_is_here_is_the_authors_own() -> None:
     tokenizer = cn_clip.bert_tokenizer.FullTokenizer()
     ours = authors_tokenizer(Path(), len(tokenizer.vocab))

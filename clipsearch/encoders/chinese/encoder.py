@@ -205,7 +205,8 @@ def _fetch(repository: str) -> Path:
     # The weights last: if they are in the cache, so is all that was there beside them.
     for name in (CONFIG, PREPROCESSOR, PROCESSOR, "tokenizer_config.json", *VOCABULARIES):
         _fetched(repository, name)
-    names = (*TRANSFORMERS_FILES, *CHINESE_FILES.get(repository, ()))
+    own = CHINESE_FILES.get(repository)
+    names = (*TRANSFORMERS_FILES, own) if own else TRANSFORMERS_FILES
     for name in names:
         if weights := _fetched(repository, name):
             return weights
