@@ -146,7 +146,7 @@ def learner(model: str, course: Course, device: str = "auto") -> Learner:
     from clipsearch.encoders.spec import parse_spec
 
     family = "open_clip"
-    if not course.from_scratch or model.partition(":")[0] in ("pocket", "chinese-clip"):
+    if not course.from_scratch or model == "pocket" or model.startswith("chinese-clip:"):
         family = parse_spec(model).family
     if family not in LEARNERS:
         raise ModelError(

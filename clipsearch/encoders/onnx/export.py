@@ -204,9 +204,7 @@ def halve(plain: Path, smaller: Path) -> None:
             disable_shape_infer=True,
             op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_NOT_IN_FP16],
         )
-    onnx.save(
-        halved, smaller, save_as_external_data=True, location=f"{smaller.name}.data",
-    )  # fmt: skip
+    onnx.save(halved, smaller, save_as_external_data=True, location=f"{smaller.name}.data")
 
 
 # The squares of an embedding's numbers may be too large for it; and onnxruntime 1.32 ends the
@@ -286,9 +284,7 @@ def hashes_in(folder: Path) -> dict[str, str]:
 def _facts(folder: Path, spec: Spec, encoder: Encoder, precision: str = "fp32") -> Facts:
     files = hashes_in(folder)
     weights = encoder.weights
-    if (
-        precision == "int8"
-    ):  # what quantizing gives depends on who does it, so these very files are the model
+    if precision == "int8":  # what it gives depends on who does it: these very files are the model
         weights = hashlib.sha256("".join(files.values()).encode()).hexdigest()
     return Facts(
         FORMAT, str(spec), weights, encoder.preprocess, precision,
