@@ -2,12 +2,12 @@
 
     python scripts/bench_runtimes.py --model ViT-B-32-256:b32.safetensors
 
-The model is exported twice, in full and in 8 bits, and its image tower calibrated in 8 bits, as
-`clipsearch index --precision int8` does, on pictures made for it. Torch in fp32, torch in bf16,
-ONNX in fp32 and each in int8 then embed the same batches of views and captions, in turns, so that a
-slow minute of the machine is one for all of them. Told are medians, their ratio to torch in fp32,
-and the cosines with what that gave. Random weights have the speed of trained ones; their cosines
-say nothing about those of trained ones in 8 bits.
+The model is exported in full, in fp16 and in 8 bits, and its image tower calibrated in 8 bits, as
+`clipsearch index --precision int8` does, on pictures made for it. Torch in fp32 and in bf16, ONNX
+in fp32, in fp16 and each in int8 then embed the same batches of views and captions, in turns, so
+that a slow minute of the machine is one for all of them. Told are medians, their ratio to torch in
+fp32, and the cosines with what that gave. Random weights have the speed of trained ones; their
+cosines say nothing about those of trained ones in 8 bits.
 """
 
 from __future__ import annotations
@@ -46,14 +46,15 @@ def main() -> None:
     given = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
-        full, small = Path(folder) / "full", Path(folder) / "int8"
-        for place, int8 in ((full, False), (small, True)):
-            for tower in export_model(parse_spec(given.model), place, int8):
+        full, half, small = (Path(folder) / name for name in ("fp32", "fp16", "int8"))
+        for place in (full, half, small):
+            for tower in export_model(parse_spec(given.model), place, place.name):
                 print(f"{tower.name} {tower.precision}: least cosine {tower.cosine:.5f}")
         runners = {
             "torch fp32": load(parse_spec(given.model), "cpu", "fp32"),
             "torch bf16": load(parse_spec(given.model), "cpu", "bf16"),
             "ONNX fp32": load(parse_spec(f"onnx:{full}"), "cpu"),
+            "ONNX fp16": load(parse_spec(f"onnx:{half}"), "cpu"),
             "ONNX int8": load(parse_spec(f"onnx:{small}"), "cpu"),
         }
         calibrated = Path(folder) / "calibrated"
@@ -68,7 +69,7 @@ def main() -> None:
         views, texts = made_views(runners["torch fp32"], given.batch), captions(given.batch)
         print(f"\n{given.model}, batches of {given.batch}, medians of {given.rounds} rounds\n")
         # Texts as a process that stays reads them, which packs the weights once.
-        staying = {"ONNX fp32": full, "ONNX int8": small}
+        staying = {"ONNX fp32": full, "ONNX fp16": half, "ONNX int8": small}
         text_runners = {
             name: ExportedTexts(staying[name] / "text", stay=True) if name in staying else runner
             for name, runner in runners.items()
@@ -99,13 +100,13 @@ def table(what: str, calls: dict[str, Callable[[], np.ndarray]], given: argparse
             seconds[name].append(time.perf_counter() - begun)
     first, *_ = rows
     base = statistics.median(seconds[first])
-    print(f"| {what} | per second | times torch fp32 | least cosine | mean cosine |")
-    print("|---|---|---|---|---|")
+    print(f"| {what} | per second | seconds | times torch fp32 | least cosine | mean cosine |")
+    print("|---|---|---|---|---|---|")
     for name, found in rows.items():
         took = statistics.median(seconds[name])
         cosines = (found * rows[first]).sum(axis=1)
         print(
-            f"| {name} | {len(found) / took:.1f} | {base / took:.2f} |"
+            f"| {name} | {len(found) / took:.1f} | {took:.3f} | {base / took:.2f} |"
             f" {cosines.min():.5f} | {cosines.mean():.5f} |"
         )
     print()

@@ -145,6 +145,51 @@ def test_a_folder_that_crops_the_middle_is_taken_at_its_word(
     assert worst(ours, by_transformers(theirs, copied, views[:5])) >= 0.9999
 
 
+HxW = {"height": SIDE, "width": SIDE}
+NOT_NORMALIZED: dict[str, Any] = {"do_normalize": False}
+NOT_SCALED: dict[str, Any] = {"do_rescale": False, "image_mean": [120] * 3, "image_std": [60] * 3}
+
+
+@pytest.mark.parametrize(
+    ("told", "fit"),
+    [
+        ({"size": HxW, "crop_size": HxW, "do_center_crop": True}, "squash"),  # the hub's own
+        ({"size": HxW, "crop_size": {"height": 8, "width": 8}, "do_center_crop": False}, "squash"),
+        ({"size": {"shortest_edge": SIDE}, "crop_size": HxW, "do_center_crop": True}, "shortest"),
+        ({"size": SIDE, "crop_size": SIDE, "do_center_crop": True}, "shortest"),
+        ({"size": [SIDE, SIDE], "crop_size": [SIDE, SIDE], "do_center_crop": True}, "squash"),
+        ({"size": HxW, "crop_size": HxW, "resample": 2}, "squash"),
+        ({"size": HxW, "crop_size": HxW} | NOT_NORMALIZED, "squash"),
+        ({"size": HxW, "crop_size": HxW} | NOT_SCALED, "squash"),
+    ],
+)
+@pytest.mark.parametrize("is_newest", [False, True], ids=["preprocessor", "processor"])
+def test_every_form_in_which_preprocessing_was_written_is_read(
+    told: dict[str, Any], fit: str, is_newest: bool, copied: Path, theirs: Any, views: list[Any]
+) -> None:
+    written = {"image_processor_type": "ChineseCLIPImageProcessor"} | told
+    file = copied / "preprocessor_config.json"
+    file.write_text(json.dumps(written))
+    expected = by_transformers(theirs, copied, views[:5])
+    if is_newest:
+        whole = {"image_processor": written, "processor_class": "ChineseCLIPProcessor"}
+        file.with_name("processor_config.json").write_text(json.dumps(whole))
+        file.unlink()
+    encoder = load_from(copied)
+    assert encoder.prepare.fit == fit
+    assert worst(embedded(encoder, views[:5]), expected) >= 0.9999
+
+
+def test_what_the_processor_of_this_transformers_writes_is_read(
+    copied: Path, encoder: Encoder
+) -> None:
+    (copied / "preprocessor_config.json").unlink()
+    transformers.ChineseCLIPProcessor(
+        processor(size=HxW, crop_size=HxW), transformers.BertTokenizerFast.from_pretrained(copied)
+    ).save_pretrained(copied)
+    assert load_from(copied).preprocess == encoder.preprocess
+
+
 @torch.inference_mode()
 def test_texts_are_embedded_as_transformers_does(
     encoder: Encoder, theirs: Any, folder: Path
@@ -271,8 +316,23 @@ def test_weights_that_lack_a_part_are_not_filled_with_noise(copied: Path) -> Non
     assert "text_projection.weight" in refusal(copied)
 
 
-def test_preprocessing_that_no_square_view_can_be_is_refused(copied: Path) -> None:
-    processor(size={"shortest_edge": 64}, do_center_crop=False).save_pretrained(copied)
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"size": {"shortest_edge": SIDE}, "do_center_crop": False},  # no square comes of it
+        {"size": {"height": 64, "width": 64}, "do_center_crop": False},
+        {"size": HxW, "crop_size": {"height": 224, "width": 224}, "do_center_crop": True},
+        {"size": HxW, "crop_size": HxW, "do_resize": False},
+        {"size": "large"},
+        {"size": HxW, "crop_size": HxW, "image_mean": [0.5]},
+        {"size": HxW, "crop_size": HxW, "resample": 17},
+        {"size": HxW, "crop_size": HxW, "rescale_factor": 0},
+    ],
+)
+def test_preprocessing_that_no_square_view_can_be_is_refused(
+    told: dict[str, Any], copied: Path
+) -> None:
+    (copied / "preprocessor_config.json").write_text(json.dumps(told))
     assert "preprocessor_config.json" in refusal(copied)
 
 

@@ -19,7 +19,7 @@ from clipsearch.encoders.machine import Machine, seen
 PLAIN = Machine(
     torch="2.9.0", cuda=None, hip=None, cards=(), mps=False, xpu=(), cpu="AVX2",
     features=frozenset({"avx2", "fma3"}), drivers=frozenset(), onnxruntime="1.23.0",
-    providers=("CPUExecutionProvider",),
+    providers=("CPUExecutionProvider",), system="Linux", kind="riscv64",
 )  # fmt: skip
 
 
@@ -59,6 +59,32 @@ def test_other_cards_are_called_by_theirs() -> None:
     assert told(replace(PLAIN, mps=True))["mps"] == "Apple's GPU"
 
 
+INTEL = replace(PLAIN, kind="x86_64")
+NVIDIA = replace(PLAIN, cuda="12.8", cards=("NVIDIA H100",), drivers=frozenset({"nvidia"}))
+APPLE = replace(PLAIN, mps=True, system="Darwin", kind="arm64")
+
+
+@pytest.mark.parametrize(
+    ("machine", "name", "provider", "device", "package"),
+    [
+        (NVIDIA, "TensorRT", "Tensorrt", "tensorrt", "onnxruntime-gpu tensorrt"),
+        (INTEL, "OpenVINO", "OpenVINO", "openvino", "onnxruntime-openvino"),
+        (APPLE, "Core ML", "CoreML", "mps", "onnxruntime"),
+    ],
+)
+def test_what_runs_onnx_faster_is_named_with_the_way_to_it(
+    machine: Machine, name: str, provider: str, device: str, package: str
+) -> None:
+    assert "without it" in told(machine)[name]
+    (remedy,) = helped(machine)
+    assert remedy.startswith("pip uninstall onnxruntime; pip install ")
+    assert package in remedy
+    assert remedy.endswith(f"--device {device}")
+    has = replace(machine, providers=(f"{provider}ExecutionProvider", *machine.providers))
+    assert told(has)[name] == f"onnxruntime has it: --runtime onnx --device {device}"
+    assert helped(has) == []
+
+
 @pytest.mark.parametrize(
     ("driver", "builds", "said"),
     [
@@ -71,8 +97,9 @@ def test_a_card_that_torch_does_not_reach_is_told_of_with_a_remedy(
     driver: str, builds: dict[str, str], said: str
 ) -> None:
     machine = replace(PLAIN, drivers=frozenset({driver}), **builds)
-    assert said in told(machine)["GPU"]
-    assert len(helped(machine)) == 1
+    (gpu,) = (one for one in seen(machine) if one.name == "GPU")
+    assert said in gpu.what
+    assert gpu.remedy
 
 
 def test_what_makes_a_processor_fast_is_named() -> None:

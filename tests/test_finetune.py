@@ -437,7 +437,7 @@ def test_the_heads_of_the_pocket_model_learn_and_go_on(
         ({"lr": 0.0}, {}, "lr must be between 0 and 1"),
         ({"warmup": 2.0}, {}, "warmup is a share"),
         ({"unlock_groups": 1}, {}, "add lock_image"),
-        ({"precision": "int8"}, {}, "auto, bf16 or fp32"),
+        ({"precision": "int8"}, {}, "auto, bf16, fp16 or fp32"),
         ({"accumulate": 40}, {"split": "val", "val": "0"}, "a step needs at least 80"),
         ({}, {"patience": 0}, "patience must be at least 1"),
         ({}, {"val": "0.99"}, "from 0 to 0.9"),

@@ -141,6 +141,35 @@ def test_eight_bits_are_smaller_and_a_model_of_their_own(
     assert sizes[0] < 0.8 * sizes[1]
 
 
+def test_half_the_bits_are_half_the_size_and_the_same_model(
+    torch_spec: str, full: Exported, reference: Encoder, tmp_path: Path
+) -> None:
+    said = io.StringIO()
+    with redirect_stdout(said):
+        app(
+            ["onnx", "--model", torch_spec, "--out", str(tmp_path / "onnx"), "--fp16", "--json"],
+            standalone_mode=False,
+        )
+    towers = json.loads(said.getvalue())["towers"]
+    kept = {it["name"]: it for it in towers if it["precision"] == "fp16"}
+    encoder, batch = opened(tmp_path / "onnx"), views(reference, 5)
+    assert encoder.precision == "fp16"
+    assert (encoder.weights, encoder.preprocess) == (reference.weights, reference.preprocess)
+    assert cosines(encoder.encode_images(batch), reference.encode_images(batch)).min() >= 0.999
+    assert cosines(encoder.encode_texts(TEXTS), reference.encode_texts(TEXTS)).min() >= 0.999
+    for tower in full[1]:
+        assert kept[tower.name]["bytes"] < 0.7 * (tower.bytes or 0)
+
+
+def test_one_of_two_precisions_is_chosen(torch_spec: str, tmp_path: Path) -> None:
+    both = ["--int8", "--fp16"]
+    with pytest.raises(InvalidInput, match="name one of them"):
+        app(
+            ["onnx", "--model", torch_spec, "--out", str(tmp_path / "onnx"), *both],
+            standalone_mode=False,
+        )
+
+
 def test_no_file_is_for_its_writer_alone(small: Small) -> None:
     modes = {file.stat().st_mode & 0o777 for file in small[0].rglob("*.*")}
     assert len(modes) == 1

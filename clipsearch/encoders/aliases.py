@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 # open_clip asks a Hugging Face repository for these in turn and keeps the first that is there.
 OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+# The weights of a folder or repository of transformers', in the order in which they are looked for.
+TRANSFORMERS_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +100,42 @@ _OPENAI_L14_336 = Alias(
     note="OpenAI's largest CLIP, to match other tools that use it",
 )
 
-_CHINESE = Alias(
-    name="chinese",
-    spec="chinese-clip:OFA-Sys/chinese-clip-vit-base-patch16",
-    hub="OFA-Sys/chinese-clip-vit-base-patch16",
-    files=("model.safetensors", "pytorch_model.bin"),
-    parameters_m=188.3,
-    download_mb=753,
-    resolution=224,
-    dim=512,
-    languages="Chinese",
-    imagenet=None,  # published for Chinese class names alone
-    note="searches in Chinese",
+# The authors' own names of Chinese-CLIP's sizes, with the repository of each and its file there.
+CHINESE = {
+    "ViT-B-16": ("OFA-Sys/chinese-clip-vit-base-patch16", "clip_cn_vit-b-16.pt"),
+    "ViT-L-14": ("OFA-Sys/chinese-clip-vit-large-patch14", "clip_cn_vit-l-14.pt"),
+    "ViT-L-14-336": ("OFA-Sys/chinese-clip-vit-large-patch14-336px", "clip_cn_vit-l-14-336.pt"),
+    "ViT-H-14": ("OFA-Sys/chinese-clip-vit-huge-patch14", "clip_cn_vit-h-14.pt"),
+    "RN50": ("OFA-Sys/chinese-clip-rn50", "clip_cn_rn50.pt"),  # which transformers does not have
+}
+CHINESE_FILES = dict(CHINESE.values())
+
+
+def _chinese(
+    alias: str, size: str, parameters_m: float, resolution: int, dim: int, note: str
+) -> Alias:
+    repository, file = CHINESE[size]
+    return Alias(
+        name=alias,
+        spec=f"chinese-clip:{repository}",
+        hub=repository,
+        files=(*TRANSFORMERS_FILES, file),
+        parameters_m=parameters_m,
+        download_mb=round(4 * parameters_m),
+        resolution=resolution,
+        dim=dim,
+        languages="Chinese",
+        imagenet=None,  # published for Chinese class names alone
+        note=note,
+    )
+
+
+_CHINESE = (
+    _chinese("chinese", "ViT-B-16", 188.3, 224, 512, "searches in Chinese"),
+    _chinese("chinese-l14", "ViT-L-14", 406.2, 224, 768, "Chinese; finds more, slower"),
+    _chinese("chinese-l14-336", "ViT-L-14-336", 406.6, 336, 768, "Chinese, and finer detail"),
+    _chinese("chinese-h14", "ViT-H-14", 957.6, 224, 1024, "Chinese; finds the most; wants a GPU"),
+    _chinese("chinese-rn50", "RN50", 77.0, 224, 1024, "Chinese; small and quick, finds less"),
 )
 
 _POCKET = Alias(
@@ -126,6 +152,6 @@ _POCKET = Alias(
     note="works with no network; small and quick, finds less",
 )
 
-_ALL = (_DEFAULT, _BEST, _FAST, _MULTILINGUAL, _OPENAI_L14_336, _CHINESE, _POCKET)
+_ALL = (_DEFAULT, _BEST, _FAST, _MULTILINGUAL, _OPENAI_L14_336, *_CHINESE, _POCKET)
 
 ALIASES: dict[str, Alias] = {alias.name: alias for alias in _ALL}

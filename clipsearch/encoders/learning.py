@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 LEARNERS = {
     "open_clip": "clipsearch.encoders.openclip.learning",
     "pocket": "clipsearch.encoders.pocket.learning",
+    "chinese-clip": "clipsearch.encoders.chinese.learning",
 }
-PRECISIONS = ("auto", "bf16", "fp32")
+PRECISIONS = ("auto", "bf16", "fp16", "fp32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Course:
     lr: float | None = None
     warmup: float = 0.1  # share of all steps in which the rate rises
     weight_decay: float = 0.1
-    precision: str = "auto"  # "bf16" for autocast, "fp32", or "auto" for what pays
+    precision: str = "auto"  # "bf16" or "fp16" for autocast, "fp32", or "auto" for what pays
     grad_checkpointing: bool = False
     lock_image: bool = False
     unlock_groups: int = 0  # of a locked image tower, so many layer groups at its end learn
@@ -73,7 +74,7 @@ class Course:
         check_number(arg("weight_decay"), self.weight_decay, 0)
         check_number(arg("seed"), self.seed, 0, LARGEST)
         if self.precision not in PRECISIONS:
-            said = f"{arg('precision')} must be auto, bf16 or fp32, not {self.precision!r}"
+            said = f"{arg('precision')} must be auto, bf16, fp16 or fp32, not {self.precision!r}"
             raise InvalidInput(said + did_you_mean(self.precision, PRECISIONS))
 
 
@@ -145,11 +146,12 @@ def learner(model: str, course: Course, device: str = "auto") -> Learner:
     from clipsearch.encoders.spec import parse_spec
 
     family = "open_clip"
-    if not course.from_scratch or model == "pocket":
+    if not course.from_scratch or model == "pocket" or model.startswith("chinese-clip:"):
         family = parse_spec(model).family
     if family not in LEARNERS:
         raise ModelError(
-            f"models of the family {family} are not fine-tuned; those of open_clip are, and pocket"
+            f"models of the family {family} are not fine-tuned; those of open_clip are,"
+            " Chinese-CLIP and pocket"
         )
     made: Learner = importlib.import_module(LEARNERS[family]).learner(
         model, course, pick_device(device)
@@ -158,11 +160,12 @@ def learner(model: str, course: Course, device: str = "auto") -> Learner:
 
 
 def pick_precision(wanted: str, device: str) -> str:
-    """The precision to learn in: "bf16", with weights in float32, or "fp32"."""
+    """The precision to learn in, with weights in float32: one that was asked for, or what pays."""
     from clipsearch.encoders.device import pick_precision
 
-    fastest = pick_precision(device) if wanted == "auto" else wanted
-    return fastest if fastest == "bf16" else "fp32"
+    if wanted != "auto":
+        return wanted
+    return "bf16" if pick_precision(device) == "bf16" else "fp32"
 
 
 def seeded(*numbers: int) -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import platform
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipsearch.encoders.onnx.providers import pick_provider
+from clipsearch.encoders.onnx.providers import has_one_of, pick_provider
 from clipsearch.encoders.processor import DRIVERS
 
+# What models as ONNX can be run by: the name of the device, and the packages that bring it.
+_ACCELERATORS = {
+    "TensorRT": ("tensorrt", "onnxruntime-gpu tensorrt"),
+    "OpenVINO": ("openvino", "onnxruntime-openvino"),
+    "Core ML": ("mps", "--force-reinstall onnxruntime"),
+}
 _REINSTALL = "install the build of torch that pytorch.org names for it"
 
 
@@ -28,6 +35,8 @@ class Machine:
     drivers: frozenset[str]  # "nvidia", "amd": what the system has a driver of
     onnxruntime: str  # its version
     providers: tuple[str, ...]  # onnxruntime's, the first is preferred
+    system: str  # "Linux", "Darwin" or "Windows"
+    kind: str  # of processor, as "x86_64"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +68,8 @@ def this_machine() -> Machine:
         frozenset(name for name, file in DRIVERS.items() if Path(file).exists()),
         onnxruntime.__version__,
         tuple(onnxruntime.get_available_providers()),
+        platform.system(),
+        platform.machine().lower(),
     )
 
 
@@ -74,7 +85,26 @@ def seen(machine: Machine) -> list[Seen]:
         found += _unused(machine)
     taken, _ = pick_provider("auto", machine.providers)
     what = f"{machine.onnxruntime}, takes {taken} of {', '.join(machine.providers)}"
-    return [*found, Seen("onnxruntime", what)]
+    return [*found, Seen("onnxruntime", what), *_accelerators(machine)]
+
+
+def _accelerators(machine: Machine) -> list[Seen]:
+    """What makes the most of such a machine for models as ONNX, and how it is had."""
+    nvidia = machine.hip is None and (machine.cards or "nvidia" in machine.drivers)
+    suiting = {
+        "TensorRT": nvidia,
+        "OpenVINO": machine.kind in ("x86_64", "amd64"),
+        "Core ML": machine.system == "Darwin",
+    }
+    found = []
+    for name in (name for name, suits in suiting.items() if suits):
+        device, package = _ACCELERATORS[name]
+        if has_one_of(device, machine.providers):
+            found.append(Seen(name, f"onnxruntime has it: --runtime onnx --device {device}"))
+            continue
+        remedy = f"pip uninstall onnxruntime; pip install {package}; then --device {device}"
+        found.append(Seen(name, "this onnxruntime was built without it", remedy))
+    return found
 
 
 def _platform(machine: Machine) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clipsearch.encoders.aliases import ALIASES, OPEN_CLIP_FILES
+from clipsearch.encoders.aliases import ALIASES, CHINESE, OPEN_CLIP_FILES, TRANSFORMERS_FILES
 from clipsearch.errors import ModelError, did_you_mean
 
 HUB = "hf-hub:"
@@ -20,7 +20,7 @@ INT8 = "int8:"  # before a model's name: what was made of it in 8 bits on the ph
 FAMILIES = {
     "open_clip": "clipsearch.encoders.openclip.encoder",
     "pocket": "clipsearch.encoders.pocket.encoder",
-    "chinese-clip": "clipsearch.encoders.chinese",
+    "chinese-clip": "clipsearch.encoders.chinese.encoder",
     "alpha-clip": "clipsearch.encoders.alpha",
     "onnx": "clipsearch.encoders.onnx.encoder",
 }
@@ -35,9 +35,6 @@ _LOCAL = ("open_clip", "pocket")  # whose prefix stands before a path alone
 
 # Beside open_clip's weights: the architecture, and how pictures are prepared.
 OPEN_CLIP_CONFIG = "open_clip_config.json"
-
-# The weights of a folder that transformers wrote, in the order in which they are looked for.
-TRANSFORMERS_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +90,7 @@ def parse_spec(text: str) -> Spec:
     raise ModelError(
         f"{text!r} names no model{hint} Write one of the aliases {', '.join(ALIASES)}, or"
         " NAME/PRETRAINED (as ViT-B-32-256/datacomp_s34b_b86k), hf-hub:ORG/NAME, NAME:FILE,"
-        " open_clip:FOLDER, pocket:FILE, chinese-clip:ORG/NAME, alpha-clip:FILE or onnx:FOLDER."
+        " open_clip:FOLDER, pocket:FILE, chinese-clip:FILE, alpha-clip:FILE or onnx:FOLDER."
     )
 
 
@@ -101,6 +98,8 @@ def _of_family(family: str, where: str) -> Spec:
     path = Path(where).expanduser()
     if where and path.exists():
         return Spec(family, family, file=str(path.resolve()))
+    if family == "chinese-clip" and where in CHINESE:
+        where, _ = CHINESE[where]
     if family in _LOCAL:
         raise ModelError(f"there is no file or folder {where!r}")
     if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", where):

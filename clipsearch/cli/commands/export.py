@@ -15,6 +15,7 @@ from clipsearch.cli.parsing.commands import Command
 from clipsearch.cli.progress import counting
 from clipsearch.cli.retrieval import print_retrieval
 from clipsearch.cli.wording import printable
+from clipsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
     from clipsearch.encoders.onnx.export import Tower
@@ -51,6 +52,9 @@ def onnx(
     int8: Annotated[
         bool, typer.Option("--int8", help="Keep the weights in 8 bits: smaller, and less exact.")
     ] = False,
+    fp16: Annotated[
+        bool, typer.Option("--fp16", help="In half precision: half as large, fast on GPUs.")
+    ] = False,
     pairs: Annotated[
         Path | None,
         typer.Option(metavar="CSV", help="Compare what both find, on photos with captions."),
@@ -65,9 +69,12 @@ def onnx(
     from clipsearch.encoders.onnx.export import export_model
     from clipsearch.evaluation.pairs import read_pairs
 
+    if int8 and fp16:
+        raise InvalidInput("--int8 and --fp16 exclude each other: name one of them")
+    precision = "int8" if int8 else "fp16" if fp16 else "fp32"
     captioned = read_pairs(pairs) if pairs else None
     out = out.expanduser()
-    towers = export_model(parse_spec(model), out, int8)
+    towers = export_model(parse_spec(model), out, precision)
     report: RetrievalReport | None = None
     if captioned:
         from clipsearch.evaluation.embedding import candidates

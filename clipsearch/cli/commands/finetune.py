@@ -32,7 +32,7 @@ def finetune(
         typer.Option(
             "--model",
             metavar="SPEC",
-            help="What to begin with: a model of open_clip's, or pocket.",
+            help="What to begin with: a model of open_clip's, a Chinese-CLIP, or pocket.",
             autocompletion=completion.models,
         ),
     ],
@@ -86,7 +86,7 @@ def finetune(
         str,
         typer.Option(
             metavar="P",
-            help="bf16 (autocast), fp32, or auto: what pays.",
+            help="bf16 or fp16 (autocast), fp32, or auto: what pays.",
             autocompletion=completion.precisions_to_learn,
             rich_help_panel=EXPERTS,
         ),
@@ -113,7 +113,8 @@ def finetune(
         bool,
         typer.Option(
             "--from-scratch",
-            help="Begin with no weights: SPEC is an architecture, a JSON file of one, or pocket.",
+            help="Begin with no weights: SPEC is an architecture, a JSON file of one, pocket, or"
+            " chinese-clip: and a JSON file.",
         ),
     ] = False,
     patience: Annotated[

@@ -27,7 +27,7 @@ from clipsearch.encoders.onnx.folder import (
     view_as_json,
 )
 from clipsearch.encoders.onnx.text_export import export_texts, write_texts
-from clipsearch.encoders.onnx.tracing import check, least_cosine, trace
+from clipsearch.encoders.onnx.tracing import LEAST_IN_FP16, check, least_cosine, trace
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import Spec, sha256_of
 from clipsearch.errors import InvalidInput, ModelError, arg, first_line
@@ -47,16 +47,17 @@ class Tower:
     """One exported tower, and how far its embeddings agree with those of torch in fp32."""
 
     name: str  # "image" or "text"
-    precision: str  # "fp32" or "int8"
+    precision: str  # "fp32", "fp16" or "int8"
     cosine: float  # the least, over made pictures or probing texts
     bytes: int | None  # None for what was measured on the way and not kept
 
 
-def export_model(spec: Spec, folder: Path, int8: bool = False) -> tuple[Tower, ...]:
+def export_model(spec: Spec, folder: Path, precision: str = "fp32") -> tuple[Tower, ...]:
     """Write both towers of a model into a folder; gives how they agree with torch.
 
-    With `int8` the weights of its matrices are kept in 8 bits, and their inputs are quantized as
-    they come: a model of its own, whose embeddings are not those of the full one.
+    In "fp16" weights and arithmetic are of half the bits. In "int8" the weights of its matrices are
+    kept in 8 bits, and their inputs are quantized as they come: a model of its own, whose
+    embeddings are not those of the full one.
 
     Raises:
         InvalidInput: the folder holds something.
@@ -69,19 +70,22 @@ def export_model(spec: Spec, folder: Path, int8: bool = False) -> tuple[Tower, .
     with _scratch(folder) as scratch:
         (scratch / TEXTS).mkdir()
         cosines = {
-            "image": _write_images(scratch, encoder, int8),
-            "text": write_texts(scratch / TEXTS, encoder, quantize if int8 else None),
+            "image": _write_images(scratch, encoder, precision),
+            "text": write_texts(scratch / TEXTS, encoder, _SMALLER.get(precision)),
         }
-        facts = _facts(scratch, spec, encoder, int8)
+        if precision == "fp16":
+            for name, (_, least) in cosines.items():
+                check(name, least, LEAST_IN_FP16)
+        facts = _facts(scratch, spec, encoder, precision)
         (scratch / FACTS).write_text(json.dumps(asdict(facts), indent=2), "utf-8")
         for file in scratch.rglob("*.data"):  # which quantizing leaves to their owner alone
             shutil.copymode(scratch / FACTS, file)
         put_in_place(scratch, folder)
     sizes = {"image": _size(folder, IMAGES + "*"), "text": _size(folder / TEXTS, "tower*")}
     return tuple(
-        Tower(name, precision, cosine, sizes[name] if precision == facts.precision else None)
+        Tower(name, kept, cosine, sizes[name] if kept == precision else None)
         for name, found in cosines.items()
-        for precision, cosine in zip(("fp32", "int8"), found, strict=False)
+        for kept, cosine in zip(("fp32", precision), found, strict=False)
     )
 
 
@@ -106,7 +110,7 @@ def export_to_cache(spec: Spec, encoder: Encoder, device: str) -> OnnxEncoder:
 
     def write(folder: Path) -> Facts:
         _write_images(folder, encoder)
-        return _facts(folder, spec, encoder, int8=False)
+        return _facts(folder, spec, encoder)
 
     write_to_cache(*identity, write)
     exported = open_cached(*identity, device)
@@ -185,6 +189,30 @@ def quantize(plain: Path, smaller: Path) -> None:
         )
 
 
+def halve(plain: Path, smaller: Path) -> None:
+    """Write a tower in fp16; what goes in and what comes out are as they were."""
+    import onnx
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+
+    # Without the weights, since shapes cannot be inferred in 2 GB and more.
+    model = onnx.shape_inference.infer_shapes(onnx.load(plain, load_external_data=False))
+    onnx.load_external_data_for_model(model, str(plain.parent))
+    with quiet():
+        halved = convert_float_to_float16(
+            model,
+            keep_io_types=True,
+            disable_shape_infer=True,
+            op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_NOT_IN_FP16],
+        )
+    onnx.save(halved, smaller, save_as_external_data=True, location=f"{smaller.name}.data")
+
+
+# The squares of an embedding's numbers may be too large for it; and onnxruntime 1.32 ends the
+# process over a Gelu on a processor.
+_NOT_IN_FP16 = ("ReduceL2", "Gelu")
+_SMALLER = {"fp16": halve, "int8": quantize}
+
+
 def made_views(encoder: Encoder, count: int) -> np.ndarray:
     """Pictures made up for a check, as the model sees them: (count, r, r, channels) uint8.
 
@@ -207,8 +235,8 @@ def _loaded(spec: Spec) -> Encoder:
     return load(spec, "cpu", "fp32")
 
 
-def _write_images(folder: Path, encoder: Encoder, int8: bool = False) -> tuple[float, ...]:
-    """Write the image tower; gives its least cosine with torch's, and that in 8 bits."""
+def _write_images(folder: Path, encoder: Encoder, precision: str = "fp32") -> tuple[float, ...]:
+    """Write the image tower; gives its least cosine with torch's, and that of a smaller one."""
     import torch
 
     module = encoder.image_export()
@@ -222,10 +250,10 @@ def _write_images(folder: Path, encoder: Encoder, int8: bool = False) -> tuple[f
         trace(module.eval(), torch.tensor(views[:2]), "views", dims, file)
         least = [_measured(file, views, expected)]
         check("image", least[0])
-        if int8:
+        if make := _SMALLER.get(precision):
             # In a folder of its own, since the name of the file with its weights stands in it.
             with tempfile.TemporaryDirectory(dir=folder) as beside:
-                quantize(file, Path(beside) / IMAGES)
+                make(file, Path(beside) / IMAGES)
                 for smaller in Path(beside).iterdir():
                     smaller.replace(folder / smaller.name)
             least.append(_measured(file, views, expected))
@@ -253,13 +281,13 @@ def hashes_in(folder: Path) -> dict[str, str]:
     return {name: sha256_of(folder / name) for name in names}
 
 
-def _facts(folder: Path, spec: Spec, encoder: Encoder, int8: bool) -> Facts:
+def _facts(folder: Path, spec: Spec, encoder: Encoder, precision: str = "fp32") -> Facts:
     files = hashes_in(folder)
     weights = encoder.weights
-    if int8:  # what quantizing gives depends on who does it, so these very files are the model
+    if precision == "int8":  # what it gives depends on who does it: these very files are the model
         weights = hashlib.sha256("".join(files.values()).encode()).hexdigest()
     return Facts(
-        FORMAT, str(spec), weights, encoder.preprocess, "int8" if int8 else "fp32",
+        FORMAT, str(spec), weights, encoder.preprocess, precision,
         encoder.dim, encoder.resolution, encoder.context, encoder.logit_scale,
         encoder.logit_bias, view_as_json(encoder.prepare), files,
     )  # fmt: skip

@@ -26,9 +26,9 @@ class Facts:
 
     format: int
     spec: str  # the model that was exported
-    weights: str  # of the identity: torch's for fp32, and of these files for int8
+    weights: str  # of the identity: of these files for int8, and else torch's
     preprocess: str  # of the identity
-    precision: str  # "fp32" or "int8"
+    precision: str  # "fp32", "fp16" or "int8"
     dim: int
     resolution: int
     context: int

@@ -48,6 +48,11 @@ def pick_provider(device: str, available: Sequence[str]) -> tuple[str, dict[str,
     return name, options | ({"device_type": "GPU"} if kind == "xpu" else {})
 
 
+def has_one_of(device: str, available: Sequence[str]) -> bool:
+    """Whether among onnxruntime's execution providers there is one for a device."""
+    return any(name in available for name in _PROVIDERS[device])
+
+
 def check_device(device: str) -> None:
     """Raise InvalidInput unless torch or ONNX Runtime has such a device on this machine."""
     if device in ("auto", "cpu"):  # which all have, so that torch need not be asked

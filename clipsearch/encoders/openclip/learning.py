@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import open_clip
 import torch
 from open_clip.loss import ClipLoss, CoCaLoss, SigLipLoss
-from open_clip_train.precision import get_autocast
-from open_clip_train.scheduler import cosine_lr
-from open_clip_train.train import train_one_epoch
 
 from clipsearch.encoders.aliases import OPEN_CLIP_FILES
 from clipsearch.encoders.hub import from_hub
 from clipsearch.encoders.images import Pixels
 from clipsearch.encoders.learning import Course, Lessons, pick_precision, save_weights, seeded
 from clipsearch.encoders.openclip.encoder import OpenClipEncoder
+from clipsearch.encoders.openclip.loop import BATCH, Loop
 from clipsearch.encoders.openclip.recipe import (
     Recipe,
     architecture,
@@ -36,8 +32,6 @@ from clipsearch.errors import ModelError, arg
 from clipsearch.replacing import replacing
 
 LR, LR_FROM_SCRATCH = 1e-5, 1e-3
-BATCH = 64
-BETAS, EPS, CLIPPED = (0.9, 0.98), 1e-6, 1.0
 KEPT_OF_PREPROCESS = ("mean", "std", "interpolation", "resize_mode", "fill_color")
 
 
@@ -52,7 +46,6 @@ class OpenClipLearner:
             course, batch_size=course.batch_size or BATCH, lr=course.lr or lr,
             precision=pick_precision(course.precision, device),
         )  # fmt: skip
-        self._precision = "amp_bf16" if self.course.precision == "bf16" else "fp32"
         with quiet():
             seeded(course.seed)
             self._model = _fresh(recipe) if course.from_scratch else build(recipe)
@@ -62,30 +55,20 @@ class OpenClipLearner:
         self.prepare = self._encoder.prepare
         self.batch_size = self._encoder.batch_size
         self._model.output_dict = True
-        self._loss = _loss(self._model)
         if course.lock_image:
             _lock(self._model, course.unlock_groups)
         if course.grad_checkpointing:
             self._model.set_grad_checkpointing()
-        for part in (self._model.logit_scale, self._model.logit_bias):
-            if part is not None and course.accumulate > 1:
-                # open_clip goes back once for each batch, each time through the whole loss: what
-                # is no batch's own would get its gradient so many times.
-                part.register_hook(lambda gradient: gradient / course.accumulate)
-        self._optimizer = torch.optim.AdamW(
-            _groups(self._model, course.weight_decay), betas=BETAS, eps=EPS
-        )
+        self._loop = Loop(self._model, _loss(self._model), self._tensors, self.course, device)
 
     def begin(self, lessons: Lessons, state: dict[str, Any] | None) -> None:
         """Go on from a state, if there is one."""
-        if state:
-            self._model.load_state_dict(state["model"])
-            self._optimizer.load_state_dict(state["optimizer"])
+        self._loop.restore(state)
 
     def encode_images(self, batch: np.ndarray) -> np.ndarray:
         """Embed (n, r, r, 3) uint8 views with what is learnt so far: (n, dim) unit rows."""
         self._model.eval()
-        with get_autocast(self._precision, torch.device(self._device).type)():
+        with self._loop.autocast():
             return self._encoder.encode_images(batch)
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -95,31 +78,14 @@ class OpenClipLearner:
 
     def learn(self, epoch: int, lessons: Lessons) -> float:
         """Go through one epoch, counted from 1; gives the mean loss."""
-        course, losses = self.course, _Losses()
-        total = course.epochs * lessons.steps
-        schedule = cosine_lr(self._optimizer, course.lr, math.ceil(course.warmup * total), total)
-        # What open_clip's command line would be, with its defaults for a single machine.
-        arguments = SimpleNamespace(
-            device=self._device, precision=self._precision, accum_freq=course.accumulate,
-            grad_clip_norm=CLIPPED, batch_size=course.batch_size, log_every_n_steps=1,
-            skip_scheduler=False, distill=False, horovod=False, wandb=False, rank=0, world_size=1,
-        )  # fmt: skip
-        seeded(course.seed, epoch)
-        data = {"train": _Data(self, lessons, epoch)}
-        with quiet():
-            train_one_epoch(
-                self._model, data, self._loss, epoch - 1, self._optimizer, None, schedule, None,
-                arguments, losses,
-            )  # fmt: skip
-        return losses.mean()
-
-    def tensors(self, views: np.ndarray, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Views and texts as the model takes them."""
-        return self._pixels(views), self._encoder.tokenizer()(texts)
+        return self._loop.learn(epoch, lessons)
 
     def state(self) -> dict[str, Any]:
         """All that going on from here needs: the weights and the optimizer's moments."""
-        return {"model": self._model.state_dict(), "optimizer": self._optimizer.state_dict()}
+        return self._loop.state()
+
+    def _tensors(self, views: np.ndarray, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._pixels(views), self._encoder.tokenizer()(texts)
 
     def write(self, folder: Path) -> None:
         """Write all that open_clip reads of a model into a folder."""
@@ -140,42 +106,6 @@ class OpenClipLearner:
     def spec_in(self, folder: Path) -> str:
         """The model spec of what was written into a folder."""
         return f"open_clip:{folder.resolve()}"
-
-
-class _Data:
-    """An epoch as open_clip's training loop wants it: a data set and its loader in one."""
-
-    def __init__(self, learner: OpenClipLearner, lessons: Lessons, epoch: int) -> None:
-        self._learner, self._lessons, self._epoch = learner, lessons, epoch
-        self.num_samples = len(lessons.captions)
-        self.num_batches = lessons.steps * learner.course.accumulate
-
-    @property
-    def dataloader(self) -> _Data:
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Nothing: the epoch was told."""
-
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for views, texts in self._lessons.batches(self._epoch):
-            yield self._learner.tensors(views, texts)
-
-
-class _Losses:
-    """Takes what open_clip's training loop writes down of each step, and keeps the loss."""
-
-    def __init__(self) -> None:
-        self._all: list[float] = []
-
-    def add_scalar(self, name: str, value: float, step: int) -> None:
-        del step
-        if name == "train/loss":
-            self._all.append(value)
-
-    def mean(self) -> float:
-        """The mean of the steps' losses."""
-        return float(np.mean(self._all))
 
 
 def learner(model: str, course: Course, device: str) -> OpenClipLearner:
@@ -243,11 +173,3 @@ def _lock(model: Any, unlocked: int) -> None:
             + (f" ({error})" if str(error) else "")
             + f"; try without {arg('unlock_groups')}"
         ) from error
-
-
-def _groups(model: Any, decay: float) -> list[dict[str, Any]]:
-    """What learns, in two groups: matrices, and all else, which does not decay."""
-    named = [(name, part) for name, part in model.named_parameters() if part.requires_grad]
-    plain = [part for name, part in named if part.ndim < 2 or name.startswith("logit_")]
-    others = [part for name, part in named if part.ndim >= 2 and not name.startswith("logit_")]
-    return [{"params": others, "weight_decay": decay}, {"params": plain, "weight_decay": 0.0}]

@@ -50,6 +50,10 @@ class PocketLearner:
                 f"the towers of the pocket model never learn, so {arg('accumulate')},"
                 f" {arg('grad_checkpointing')} and {arg('lock_image')} are not for it"
             )
+        if course.precision == "fp16":
+            raise InvalidInput(
+                f"the pocket model learns in bf16 or fp32, not {arg('precision')} fp16"
+            )
         lr = LR_FROM_SCRATCH if course.from_scratch else LR
         self.course = replace(
             course, batch_size=course.batch_size or BATCH, lr=course.lr or lr,

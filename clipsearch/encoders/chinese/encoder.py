@@ -1,14 +1,12 @@
-"""Chinese-CLIP (Yang et al., 2022) as transformers runs it: photos, and words in Chinese.
-
-The image tower is a ViT, the text tower a RoBERTa whose first token's last state stands for the
-text. A model is a folder that transformers wrote, or a repository of the Hugging Face hub.
-"""
+"""Chinese-CLIP as an encoder: a folder that transformers wrote, or a file of the authors'."""
 
 from __future__ import annotations
 
 import copy
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,50 +15,61 @@ import torch
 from huggingface_hub import constants as hub_constants
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-from PIL import Image
 from tokenizers import Tokenizer
 
+from clipsearch.encoders.aliases import CHINESE_FILES, TRANSFORMERS_FILES
+from clipsearch.encoders.chinese.preprocessing import (
+    PREPROCESSOR,
+    PROCESSOR,
+    Preprocessing,
+    read_json,
+    told_in,
+)
 from clipsearch.encoders.hub import from_hub, weights_hash
 from clipsearch.encoders.images import DTYPES, ImageTower, batch_size, unit_rows
 from clipsearch.encoders.onnx.text_export import TextExport
 from clipsearch.encoders.onnx.texts import TokenRules
 from clipsearch.encoders.quiet import quiet
-from clipsearch.encoders.spec import TRANSFORMERS_FILES, Spec, weights_in
+from clipsearch.encoders.spec import Spec, weights_in
 from clipsearch.errors import ModelError, first_line
-from clipsearch.photos.decoding.view import Fit, View
 
 CONTEXT = 52  # tokens; all of the authors' models were trained with so many
-CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+CONFIG = "config.json"
 VOCABULARIES = ("tokenizer.json", "vocab.txt")  # one of them is enough
+OWN_VOCABULARY = Path(__file__).parent  # of Chinese BERT, which all of the authors' models have
+OWN_TOKENS = 21128
+LONGEST_WORD = 200  # letters of a word that the authors' tokenizer still takes apart
 
-# The authors' own preprocessing, for a folder that does not tell.
-_USUAL: dict[str, Any] = {
-    "image_mean": [0.48145466, 0.4578275, 0.40821073],
-    "image_std": [0.26862954, 0.26130258, 0.27577711],
-    "resample": int(Image.Resampling.BICUBIC),
-    "do_center_crop": False,
-}
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A model as torch has it, and what goes with it."""
+
+    model: Any  # transformers' ChineseCLIPModel, or what has its parts
+    tokenizer: Any  # transformers' BertTokenizerFast
+    preprocessing: Preprocessing
 
 
 class ChineseEncoder:
     """A Chinese-CLIP model as an `Encoder`."""
 
-    def __init__(self, folder: Path, weights: str, device: str, precision: str) -> None:
-        self._model = _model(folder).to(device)
-        self._tokenizer = _tokenizer(folder)
+    def __init__(self, parts: Parts, weights: str, device: str, precision: str) -> None:
+        self._model = parts.model.to(device)
+        self._tokenizer = parts.tokenizer
         config = self._model.config
         self.resolution = int(config.vision_config.image_size)
-        told = _USUAL | _json(folder / PREPROCESSOR)
-        fit = _fit(told, self.resolution, folder)
-        self.prepare = View(self.resolution, fit, Image.Resampling(told["resample"]))
-        mean, std = told["image_mean"], told["image_std"]
+        prepared = parts.preprocessing
+        self.prepare = prepared.view
         # Precision pays in the image tower alone, as with open_clip's models.
         for part in (self._model.vision_model, self._model.visual_projection):
             part.to(dtype=DTYPES[precision])
-        self._images = ImageTower(_Images(self._model), mean, std, device, precision)
+        self._images = ImageTower(
+            Images(self._model), prepared.mean, prepared.std, device, precision
+        )
         self.weights = weights
-        facts = {"size": self.resolution, "mean": mean, "std": std, "resize_mode": fit}
-        facts |= {"interpolation": self.prepare.resample.name.lower()}
+        facts = {"size": self.resolution, "mean": prepared.mean, "std": prepared.std}
+        facts |= {"resize_mode": prepared.view.fit}
+        facts |= {"interpolation": prepared.view.resample.name.lower()}
         facts |= {"activation": config.vision_config.hidden_act}
         self.preprocess = json.dumps(facts, sort_keys=True)
         self.dim = int(config.projection_dim)
@@ -79,10 +88,13 @@ class ChineseEncoder:
         """Embed texts: (n, dim) float32, unit rows. Tokens past `context` are cut."""
         if not texts:
             return np.empty((0, self.dim), np.float32)
+        return unit_rows(embedded(self._model, *self.tokens(texts)))
+
+    def tokens(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Texts as (n, longest) int64 tokens, cut after `context` of them, and 1 where they are."""
         limits = {"padding": True, "truncation": True, "max_length": self.context}
         told = self._tokenizer(list(texts), return_tensors="pt", **limits).to(self.device)
-        states = self._model.text_model(told["input_ids"], told["attention_mask"])
-        return unit_rows(self._model.text_projection(states.last_hidden_state[:, 0]))
+        return told["input_ids"], told["attention_mask"]
 
     def count_tokens(self, text: str) -> int:
         """How many tokens `text` has, start and end tokens included."""
@@ -100,7 +112,7 @@ class ChineseEncoder:
         return self._images.whole()
 
 
-class _Images(torch.nn.Module):
+class Images(torch.nn.Module):
     """The image tower and its projection: (n, 3, r, r) pixels to (n, dim) embeddings."""
 
     def __init__(self, model: Any) -> None:
@@ -109,8 +121,16 @@ class _Images(torch.nn.Module):
         self.tower, self.projection = model.vision_model, model.visual_projection
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Embed normalized pixels."""
         embeddings: torch.Tensor = self.projection(self.tower(pixel_values=pixels).pooler_output)
         return embeddings
+
+
+def embedded(model: Any, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """What the text tower makes of (n, t) int64 tokens where the mask is 1: (n, dim) embeddings."""
+    states = model.text_model(tokens, mask)
+    embeddings: torch.Tensor = model.text_projection(states.last_hidden_state[:, 0])
+    return embeddings
 
 
 class _JointText(torch.nn.Module):
@@ -136,7 +156,7 @@ def load(spec: Spec, device: str, precision: str) -> ChineseEncoder:
     """
     with quiet():
         weights = download(spec)
-        return ChineseEncoder(weights.parent, weights_hash(weights), device, precision)
+        return ChineseEncoder(read(weights), weights_hash(weights), device, precision)
 
 
 def download(spec: Spec) -> Path:
@@ -148,24 +168,49 @@ def download(spec: Spec) -> Path:
     """
     if spec.hub:
         return from_hub(str(spec), lambda: _fetch(spec.hub))
-    folder = Path(spec.file)
-    weights = weights_in(folder) if folder.is_dir() else None
-    if weights is None or not (folder / CONFIG).is_file():
+    path = Path(spec.file)
+    if path.is_file():
+        return path
+    weights = weights_in(path)
+    if weights is None or not (path / CONFIG).is_file():
         raise ModelError(
-            f"{folder} is no folder of a Chinese-CLIP model: it must hold {CONFIG},"
+            f"{path} is no folder of a Chinese-CLIP model: it must hold {CONFIG},"
             f" {' or '.join(TRANSFORMERS_FILES)}, and {' or '.join(VOCABULARIES)}"
         )
     return weights
 
 
+def read(weights: Path) -> Parts:
+    """What a weights file is of: one of the authors', or one in a folder of transformers'.
+
+    Raises:
+        ModelError: it is damaged, or what goes with it is, or is missing.
+    """
+    folder = weights.parent
+    is_transformers = weights.name in TRANSFORMERS_FILES
+    if is_transformers:
+        model, tokenizer = _model(folder), tokenizer_in(folder)
+        told, source = told_in(folder)
+    else:
+        _need_transformers()
+        from clipsearch.encoders.chinese import authors
+
+        model, told, source = authors.read(weights), {}, weights
+        tokenizer = authors_tokenizer(folder, model.config.text_config.vocab_size)
+    side = int(model.config.vision_config.image_size)
+    return Parts(model, tokenizer, Preprocessing.of(side, told, source))
+
+
 def _fetch(repository: str) -> Path:
     # The weights last: if they are in the cache, so is all that was there beside them.
-    for name in (CONFIG, PREPROCESSOR, "tokenizer_config.json", *VOCABULARIES):
+    for name in (CONFIG, PREPROCESSOR, PROCESSOR, "tokenizer_config.json", *VOCABULARIES):
         _fetched(repository, name)
-    for name in TRANSFORMERS_FILES:
+    own = CHINESE_FILES.get(repository)
+    names = (*TRANSFORMERS_FILES, own) if own else TRANSFORMERS_FILES
+    for name in names:
         if weights := _fetched(repository, name):
             return weights
-    raise OSError(f"{repository} has no {' and no '.join(TRANSFORMERS_FILES)}")
+    raise OSError(f"{repository} has no {' and no '.join(names)}")
 
 
 def _fetched(repository: str, name: str) -> Path | None:
@@ -180,15 +225,12 @@ def _fetched(repository: str, name: str) -> Path | None:
 
 
 def _model(folder: Path) -> Any:
-    try:
-        from transformers import ChineseCLIPModel
-        from transformers.utils.logging import disable_progress_bar
-    except ImportError as error:
-        raise ModelError("Chinese-CLIP needs: pip install 'clipsearch[chinese]'") from error
-    kind = _json(folder / CONFIG).get("model_type")
+    _need_transformers()
+    from transformers import ChineseCLIPModel
+
+    kind = read_json(folder / CONFIG).get("model_type")
     if kind != "chinese_clip":
         raise ModelError(f"{folder} holds a model of the type {kind!r}, not 'chinese_clip'")
-    disable_progress_bar()  # a second long, and not ours
     try:
         model, found = ChineseCLIPModel.from_pretrained(
             folder, local_files_only=True, output_loading_info=True
@@ -202,7 +244,38 @@ def _model(folder: Path) -> Any:
     return model.float().eval().requires_grad_(False)
 
 
-def _tokenizer(folder: Path) -> Any:
+def _need_transformers() -> None:
+    if find_spec("transformers") is None:
+        raise ModelError("Chinese-CLIP needs: pip install 'clipsearch[chinese]'")
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # a second long, and not ours
+
+
+def authors_tokenizer(folder: Path, tokens: int) -> Any:
+    """The tokenizer of one of the authors' models, which knows so many tokens.
+
+    Their vocabulary is here; of another there must be a file in the folder.
+
+    Raises:
+        ModelError: there is none, or one of another size.
+    """
+    source = OWN_VOCABULARY if tokens == OWN_TOKENS else folder
+    tokenizer = tokenizer_in(source)
+    if len(tokenizer) != tokens:
+        raise ModelError(
+            f"the model knows {tokens} tokens, and the vocabulary in {source} has {len(tokenizer)}"
+        )
+    tokenizer.backend_tokenizer.model.max_input_chars_per_word = LONGEST_WORD
+    return tokenizer
+
+
+def tokenizer_in(folder: Path) -> Any:
+    """The tokenizer of a folder's vocabulary.
+
+    Raises:
+        ModelError: it holds none, or a damaged one.
+    """
     from transformers import BertTokenizerFast
 
     if not any((folder / name).is_file() for name in VOCABULARIES):
@@ -213,34 +286,3 @@ def _tokenizer(folder: Path) -> Any:
         raise ModelError(
             f"the vocabulary in {folder} cannot be read: {first_line(error)}"
         ) from error
-
-
-def _json(file: Path) -> dict[str, Any]:
-    """What a JSON file of the folder tells; nothing if it is not there."""
-    if not file.is_file():
-        return {}
-    try:
-        told = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file} cannot be read: {first_line(error)}") from error
-    if not isinstance(told, dict):
-        raise ModelError(f"{file} is no configuration")
-    return told
-
-
-def _fit(told: dict[str, Any], side: int, folder: Path) -> Fit:
-    """How the preprocessing makes a square: the authors squash, a centre crop keeps the shape."""
-    square = {"height": side, "width": side}
-    size, crop = told.get("size", square), told.get("crop_size", square)
-    if not told["do_center_crop"] and size == square:
-        return "squash"
-    if (
-        told["do_center_crop"]
-        and size in (side, {"shortest_edge": side})
-        and crop in (side, square)
-    ):
-        return "shortest"
-    raise ModelError(
-        f"{folder / PREPROCESSOR} asks for size {size} and crop {crop}, which a model of"
-        f" {side}x{side} pixels cannot use"
-    )
