@@ -28,23 +28,43 @@ def ranks_of(questions: np.ndarray, answers: np.ndarray, right: np.ndarray) -> n
     return ranks
 
 
-def best_ranks_of(questions: np.ndarray, answers: np.ndarray, owners: np.ndarray) -> np.ndarray:
+def best_ranks_of(
+    questions: np.ndarray,
+    answers: np.ndarray,
+    owners: np.ndarray,
+    right: np.ndarray | None = None,
+) -> np.ndarray:
     """The rank of the best of each question's right answers: (n,) int64, from 1.
 
-    `owners` (m,) int64, ascending, says whose each of the `answers` (m, dim) is; each of the
+    `owners` (p,) int64, ascending, says whose each of the right answers is, and `right` (p,) int64
+    which of the `answers` (m, dim) it is: without it there are as many, in their order. Each of the
     `questions` (n, dim) has one at least.
     """
     starts = np.searchsorted(owners, np.arange(len(questions) + 1))
     ranks = np.empty(len(questions), np.int64)
     for block in _blocks(len(questions), len(answers)):
         scores = questions[block] @ answers.T
-        columns = np.arange(starts[block.start], starts[block.stop])
-        rows = owners[columns] - block.start
+        pairs = np.arange(starts[block.start], starts[block.stop])
+        columns = pairs if right is None else right[pairs]
+        rows = owners[pairs] - block.start
         own = scores[rows, columns]
-        best = np.maximum.reduceat(own, starts[block] - columns[0])
+        best = np.maximum.reduceat(own, starts[block] - pairs[0])
         scores[rows, columns] = -np.inf  # none of them stands before the best
         ranks[block] = 1 + (~(scores < best[:, None])).sum(1)
     return ranks
+
+
+def nearest(questions: np.ndarray, answers: np.ndarray, k: int) -> np.ndarray:
+    """The numbers of each question's k nearest answers, best first: (m, at most k) int64.
+
+    `questions` (m, dim) and `answers` (n, dim) are float32 unit rows. Of a tie the first comes
+    first.
+    """
+    found = np.empty((len(questions), min(k, len(answers))), np.int64)
+    for block in _blocks(len(questions), len(answers)):
+        scores = questions[block] @ answers.T
+        found[block] = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return found
 
 
 def _blocks(rows: int, columns: int) -> Iterator[slice]:

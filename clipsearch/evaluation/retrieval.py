@@ -2,7 +2,8 @@
 
 Every caption is looked for among all images, and every image's captions among all captions. As
 with Karpathy and Fei-Fei's splits (https://arxiv.org/abs/1412.2306), a caption is a hit at k if its
-own image is among the first k, and an image if any of its captions is.
+own image is among the first k, and an image if any of its captions is. Where a text has several
+images (`cnclip`), it is a hit if any of them is.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, arg
 from clipsearch.evaluation.bootstrap import Estimate, RankEstimates, estimate_ranks
+from clipsearch.evaluation.cnclip import Judged, write_answers
 from clipsearch.evaluation.embedding import Candidates, Embedder, LeftOut
 from clipsearch.evaluation.pairs import Pairs
 from clipsearch.evaluation.ranks import best_ranks_of, ranks_of
 from clipsearch.indexing.loading import Loaders
 from clipsearch.progress import Progress
+from clipsearch.store.folder import StrPath
 
 KS = (1, 5, 10)
 
@@ -60,9 +63,10 @@ class RetrievalReport:
 
 
 def evaluate_retrieval(
-    pairs: Pairs,
+    pairs: Pairs | Judged,
     models: Candidates,
     *,
+    answers: StrPath | None = None,
     isolated: bool = False,
     progress: Progress | None = None,
 ) -> RetrievalReport:
@@ -70,11 +74,19 @@ def evaluate_retrieval(
 
     Images that cannot be read are left out, with their captions, for all models alike. `progress`
     gets the number of images and texts done and their total; `isolated` is as in `Library.index`.
+    `answers` is a folder for what one model finds of texts and images in `cnclip`'s form; if no
+    right answers are known of these, there are no figures.
 
     Raises:
-        InvalidInput: fewer than two images can be read.
+        InvalidInput: fewer than two images can be read; or answers are wanted of several models, or
+            of texts and images without ids.
         ModelError: a model cannot be loaded.
     """
+    if answers is not None and not (isinstance(pairs, Judged) and len(models) == 1):
+        raise InvalidInput(
+            f"{arg('answers')} are those of one model, to texts and images in the form of"
+            " Chinese-CLIP: SPLIT_texts.jsonl"
+        )
     total = len(models) * (len(pairs.images) + len(pairs.captions))
     found = []
     with Loaders(isolated=isolated) as loaders:
@@ -87,7 +99,13 @@ def evaluate_retrieval(
             if len(kept) < len(pairs.images):
                 pairs = pairs.only(kept)
             texts = embedder.texts(pairs.captions, encoder)
-            found.append(figures(name, images, texts, pairs.owners))
+            if isinstance(pairs, Judged):
+                if answers is not None:
+                    write_answers(answers, pairs, images, texts)
+                if len(pairs.texts):
+                    found.append(judged_figures(name, images, texts, pairs))
+            else:
+                found.append(figures(name, images, texts, pairs.owners))
     return RetrievalReport(
         len(pairs.images), len(pairs.captions), tuple(embedder.left_out), tuple(found)
     )
@@ -107,6 +125,28 @@ def figures(
         estimate_ranks(to_image, owners, KS),
         estimate_ranks(to_text, np.arange(len(images)), KS),
     )
+
+
+def judged_figures(
+    name: str, images: np.ndarray, texts: np.ndarray, judged: Judged
+) -> RetrievalFigures:
+    """The same of texts and images of which any may have several or none, as answers alone."""
+    to_image = _ranks(texts, images, judged.texts, judged.shown)
+    order = np.argsort(judged.shown, kind="stable")
+    to_text = _ranks(images, texts, judged.shown[order], judged.texts[order])
+    return RetrievalFigures(
+        name,
+        estimate_ranks(to_image, np.arange(len(to_image)), KS),
+        estimate_ranks(to_text, np.arange(len(to_text)), KS),
+    )
+
+
+def _ranks(
+    questions: np.ndarray, answers: np.ndarray, asked: np.ndarray, right: np.ndarray
+) -> np.ndarray:
+    """The best rank of each of the questions that are among those `asked`."""
+    numbers, owners = np.unique(asked, return_inverse=True)
+    return best_ranks_of(questions[numbers], answers, owners, right)
 
 
 def _as_dict(found: RankEstimates) -> dict[str, Any]:

@@ -60,6 +60,12 @@ def retrieval(
             help="Only rows with it in the column split, or images listed in NAME.txt beside it.",
         ),
     ] = None,
+    answers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Also write what is found, and the embeddings, as cn_clip does."
+        ),
+    ] = None,
     device: Device = "auto",
     precision: Precision = "fp32",
     json: Json = False,
@@ -68,16 +74,20 @@ def retrieval(
 
     Prints recall in percent at 1, 5 and 10, and the median rank, with 95% intervals.
     """
-    from clipsearch.evaluation.pairs import read_pairs
+    from clipsearch.evaluation.cnclip import read_asked
     from clipsearch.evaluation.retrieval import evaluate_retrieval
 
-    captioned = read_pairs(pairs, images, split)
+    captioned = read_asked(pairs, images, split)
     with _embedding(models, device, precision) as (chosen, progress):
-        report = evaluate_retrieval(captioned, chosen, isolated=True, progress=progress)
+        report = evaluate_retrieval(
+            captioned, chosen, answers=answers, isolated=True, progress=progress
+        )
     if json:
         print_json(report.as_dict())
-    else:
+    elif report.models:
         print_retrieval(report)
+    else:
+        note(f"no right answer is known of these texts; what was found is in {answers}")
 
 
 @app.command(cls=Command)
