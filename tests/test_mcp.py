@@ -184,6 +184,16 @@ def test_filters_select_and_pages_follow_each_other(place: Place, call: Call) ->
     assert [hit["rank"] for hit in second.structured_content["hits"]] == [3, 4]
 
 
+def test_why_there_are_no_hits_is_told(place: Place, call: Call) -> None:
+    def nothing(**asked: Any) -> Any:
+        return call("search", **asked).structured_content["nothing"]
+
+    assert nothing(query="a cat") is None
+    unwritten = nothing(query='a "zeppelin" and a "rocket"')
+    assert (unwritten["reason"], list(unwritten["nowhere"])) == ("quotes", ["zeppelin"])
+    assert nothing(query="a cat", camera="nobody's")["reason"] == "filters"
+
+
 def test_numbers_that_make_no_sense_are_refused_in_a_line(
     place: Place, client: Any, call: Call
 ) -> None:
