@@ -72,7 +72,7 @@ def test_what_the_index_holds_is_completed(taken: Path, index: Path) -> None:
         ("index --device cu", ["cuda"]),
         ("index --store f", ["faiss"]),
         ("eval retrieval x.csv --precision b", ["bf16"]),
-        ("finetune x.csv --precision f", ["fp32"]),
+        ("finetune x.csv --precision f", ["fp16", "fp32"]),
         ("index --precision i", ["int8"]),
         ("label --labels imag", ["imagenet"]),
         ("store move f", ["faiss"]),

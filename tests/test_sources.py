@@ -86,6 +86,7 @@ def alpha_state() -> dict[str, Any]:
     return dict(clip.state_dict()) | {"visual.conv1_alpha.weight": kernel}
 
 
+@pytest.mark.thorough
 def test_every_command_of_the_page_does_what_it_is_there_for(
     place: Path, models: dict[str, str], cache: Path
 ) -> None:

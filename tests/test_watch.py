@@ -673,7 +673,11 @@ def test_the_command_watches_until_it_is_told_to_end(
         process.send_signal(ending)
         rest, errors = process.communicate(timeout=DEADLINE)
         assert (process.returncode, rest) == (0, "")
-        assert errors == "clipsearch: stopping after the current batch; once more stops at once\n"
+        # What it heard of the last change may still be in work.
+        assert errors in (
+            "clipsearch: stopping\n",
+            "clipsearch: stopping after the current batch; once more stops at once\n",
+        )
         if options:
             assert json.loads(first).keys() == documented("watch")
             assert [json.loads(line)["added"] for line in (first, second, third)] == [0, 1, 0]
