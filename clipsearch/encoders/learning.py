@@ -58,6 +58,7 @@ class Course:
     unlock_groups: int = 0  # of a locked image tower, so many layer groups at its end learn
     from_scratch: bool = False
     seed: int = 0
+    teacher: str | None = None  # the spec of a model whose answers are learnt too
 
     def __post_init__(self) -> None:
         if not self.lock_image and self.unlock_groups:
@@ -67,6 +68,11 @@ class Course:
         counts = (("epochs", 1), ("batch_size", 2), ("accumulate", 1), ("unlock_groups", 0))
         for name, least in counts:
             check_number(arg(name), getattr(self, name), least)
+        if self.teacher is not None and self.accumulate > 1:
+            raise InvalidInput(
+                f"{arg('teacher')} goes with no {arg('accumulate')}; take a larger"
+                f" {arg('batch_size')}"
+            )
         if self.lr is not None and not 0 < self.lr < 1:
             raise InvalidInput(f"{arg('lr')} must be between 0 and 1")
         if not 0 <= self.warmup <= 1:

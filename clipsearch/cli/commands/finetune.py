@@ -117,6 +117,14 @@ def finetune(
             " chinese-clip: and a JSON file.",
         ),
     ] = False,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC",
+            help="A model whose answers are learnt beside the captions (distillation).",
+            autocompletion=completion.models,
+        ),
+    ] = None,
     patience: Annotated[
         int | None,
         typer.Option(
@@ -159,6 +167,7 @@ def finetune(
         unlock_groups=unlock_groups,
         from_scratch=from_scratch,
         seed=seed,
+        teacher=teacher,
     )
     with stop_on_signals() as stop, _bar() as show:
         outcome = run(

@@ -38,6 +38,7 @@ from clipsearch.encoders.chinese.preprocessing import (
 from clipsearch.encoders.images import Pixels
 from clipsearch.encoders.learning import Course, Lessons, pick_precision, save_weights, seeded
 from clipsearch.encoders.openclip.loop import BATCH, Loop
+from clipsearch.encoders.openclip.teacher import LikenessLoss
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import ModelError, arg, first_line
@@ -69,7 +70,8 @@ class ChineseLearner:
             _checkpoint(self._model)
         pad = parts.tokenizer.pad_token_id
         self._both = _Both(self._model, pad, course.lock_image)
-        self._loop = Loop(self._both, ClipLoss(), self._tensors, self.course, device)
+        loss = LikenessLoss() if course.teacher else ClipLoss()
+        self._loop = Loop(self._both, loss, self._tensors, self.course, device)
 
     def begin(self, lessons: Lessons, state: dict[str, Any] | None) -> None:
         """Go on from a state, if there is one."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
-from open_clip.loss import ClipLoss, CoCaLoss, SigLipLoss
+from open_clip.loss import ClipLoss, CoCaLoss, DistillClipLoss, SigLipLoss
 
 from clipsearch.encoders.aliases import OPEN_CLIP_FILES
 from clipsearch.encoders.hub import from_hub
@@ -59,7 +59,8 @@ class OpenClipLearner:
             _lock(self._model, course.unlock_groups)
         if course.grad_checkpointing:
             self._model.set_grad_checkpointing()
-        self._loop = Loop(self._model, _loss(self._model), self._tensors, self.course, device)
+        loss = _loss(self._model, course.teacher is not None)
+        self._loop = Loop(self._model, loss, self._tensors, self.course, device)
 
     def begin(self, lessons: Lessons, state: dict[str, Any] | None) -> None:
         """Go on from a state, if there is one."""
@@ -158,7 +159,13 @@ def _fresh(recipe: Recipe) -> Any:
         ) from error
 
 
-def _loss(model: Any) -> Any:
+def _loss(model: Any, taught: bool) -> Any:
+    if taught:
+        if isinstance(model, open_clip.CoCa) or model.logit_bias is not None:
+            raise ModelError(
+                f"{arg('teacher')} is for models with the loss of CLIP, and not for SigLIP and CoCa"
+            )
+        return DistillClipLoss()
     if isinstance(model, open_clip.CoCa):
         return CoCaLoss(caption_loss_weight=2.0, clip_loss_weight=1.0)
     return ClipLoss() if model.logit_bias is None else SigLipLoss()

@@ -15,6 +15,7 @@ from open_clip_train.scheduler import cosine_lr
 from open_clip_train.train import train_one_epoch
 
 from clipsearch.encoders.learning import Course, Lessons, seeded
+from clipsearch.encoders.openclip.teacher import Teacher
 from clipsearch.encoders.quiet import quiet
 
 BATCH = 64
@@ -33,8 +34,13 @@ class Loop:
     ) -> None:
         """`model` gives of pictures and texts what `loss` takes, and has a `logit_scale`.
 
-        `course` is one with a batch size, a rate and a precision.
+        `course` is one with a batch size, a rate and a precision. With a teacher in it the loss
+        takes what that one gives too, by names that begin with "dist_".
+
+        Raises:
+            ModelError, WeightsUnavailable: the teacher cannot be had.
         """
+        self._teacher = Teacher(course.teacher, device) if course.teacher else None
         self.model, self._loss, self.tensors = model, loss, tensors
         self.course, self._device = course, device
         self._precision = _PRECISIONS[course.precision]
@@ -76,16 +82,22 @@ class Loop:
         arguments = SimpleNamespace(
             device=self._device, precision=self._precision, accum_freq=course.accumulate,
             grad_clip_norm=CLIPPED, batch_size=course.batch_size, log_every_n_steps=1,
-            skip_scheduler=False, distill=False, horovod=False, wandb=False, rank=0, world_size=1,
+            skip_scheduler=False, distill=self._teacher is not None, horovod=False, wandb=False,
+            rank=0, world_size=1,
         )  # fmt: skip
         seeded(course.seed, epoch)
         data = {"train": _Data(self, lessons, epoch)}
         with quiet():
             train_one_epoch(
                 self.model, data, self._loss, epoch - 1, self._optimizer, self._scaler, schedule,
-                None, arguments, losses,
+                self._teacher, arguments, losses,
             )  # fmt: skip
         return losses.mean()
+
+    def show(self, views: np.ndarray, texts: list[str]) -> None:
+        """Show a batch to the teacher, if there is one, before it is learnt."""
+        if self._teacher:
+            self._teacher.show(views, texts)
 
     @property
     def _kind(self) -> str:
@@ -109,6 +121,7 @@ class _Data:
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for views, texts in self._lessons.batches(self._epoch):
+            self._loop.show(views, texts)
             yield self._loop.tensors(views, texts)
 
 

@@ -50,6 +50,11 @@ class PocketLearner:
                 f"the towers of the pocket model never learn, so {arg('accumulate')},"
                 f" {arg('grad_checkpointing')} and {arg('lock_image')} are not for it"
             )
+        if course.teacher is not None:
+            raise InvalidInput(
+                f"the heads of the pocket model learn by a recipe of their own; {arg('teacher')} is"
+                " for models of open_clip's and Chinese-CLIP"
+            )
         if course.precision == "fp16":
             raise InvalidInput(
                 f"the pocket model learns in bf16 or fp32, not {arg('precision')} fp16"
