@@ -75,7 +75,8 @@ def nothing_found(why: Nothing, filters: Filters | None) -> str:
         "filters": "no photo satisfies the filters",
         "quotes": f"no photo{among} has all the words in quotes{quotes}",
         "minus": f"every photo{among} that is left has words in quotes after a minus",
-        "unembedded": f"no photo{among} is embedded yet; go on with: clipsearch index",
+        "unembedded": f"no photo{among or ' of the index'} is embedded yet; go on with: clipsearch"
+        " index",
         "relevance": f"no photo{among} fits for certain; without --relevant the nearest are shown",
         "itself": f"the index holds no other photos{among}",
     }[why.reason]
