@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipsearch.encoders.captions import captioner_name, load_captioner
-from clipsearch.errors import InvalidInput, ModelError, PhotoError, arg
+from clipsearch.errors import ModelError, arg
 from clipsearch.photos.decoding.decode import to_rgb
 from clipsearch.photos.decoding.isolated import Turn
-from clipsearch.search.pictures import Part, parse_part, read_picture, seen, view_of
+from clipsearch.search.pictures import Part, asked_with, parse_part, read_picture, seen, view_of
 from clipsearch.store.folder import StrPath
 
 if TYPE_CHECKING:
@@ -90,7 +90,6 @@ def describe(
     """
     part = parse_part(region, mask)
     picture = read_picture(image, allow_url)
-    try:
-        return Describer(model, alpha, device).describe(picture.content, part)
-    except PhotoError as error:
-        raise InvalidInput(f"{picture.name} cannot be used as a picture: {error}") from error
+    describer = Describer(model, alpha, device)
+    with asked_with(picture.name):
+        return describer.describe(picture.content, part)

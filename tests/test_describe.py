@@ -208,6 +208,16 @@ def test_alpha_clip_in_llava_sees_the_whole_picture_and_the_part(
     assert everything == said  # without a part all is meant
 
 
+def test_of_a_checkpoint_with_both_towers_the_image_tower_is_taken(
+    llava: Path, alpha: Path, clip: Any, kernel: torch.Tensor, tmp_path: Path
+) -> None:
+    torch.save(clip.state_dict() | {"visual.conv1_alpha.weight": kernel}, tmp_path / "both.pth")
+    asked = {"region": "8,16,16,16", "model": f"llava:{llava}"}
+    image = wall("green", 3)
+    said = describe(image, alpha=tmp_path / "both.pth", **asked)  # type: ignore[arg-type]
+    assert said == describe(image, alpha=alpha, **asked)  # type: ignore[arg-type]
+
+
 def test_a_picture_that_is_no_square_is_seen_whole(
     llava: Path, alpha: Path, clip: Any, kernel: torch.Tensor
 ) -> None:

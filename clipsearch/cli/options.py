@@ -124,6 +124,16 @@ Relevant = Annotated[
         "--relevant", help="Only photos that stand out; there may be none.", rich_help_panel=ASKING
     ),
 ]
+AnyImage = Annotated[
+    str,
+    typer.Argument(metavar="IMAGE", help="Any picture, indexed or not; - for stdin, or a URL."),
+]
+Region = Annotated[
+    str | None,
+    typer.Option(
+        metavar="X,Y,W,H", help="Only this part of it: pixels, or percent as 50%,0%,50%,100%."
+    ),
+]
 AllowUrl = Annotated[
     bool,
     typer.Option(

@@ -6,7 +6,8 @@ import hashlib
 import os
 import re
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -184,8 +185,19 @@ def read_picture(source: str | os.PathLike[str] | Image.Image, allow_url: bool =
         raise InvalidInput(f"{name} is {where}, and nothing is fetched without {arg('allow_url')}")
     if re.match(r"https?://", name):
         return Picture(_fetch(name), name)
-    try:
+    with asked_with(name):
         return Picture(read_file(os.path.expanduser(name)), name)
+
+
+@contextmanager
+def asked_with(name: str) -> Iterator[None]:
+    """What is done inside is done with a picture of that name.
+
+    Raises:
+        InvalidInput: it is no picture, or cannot be read.
+    """
+    try:
+        yield
     except PhotoError as error:
         raise InvalidInput(f"{name} cannot be used as a picture: {error}") from error
 
@@ -259,7 +271,7 @@ def encode_picture(
         InvalidInput: it is no picture, or the part is not in it.
     """
     content, name = picture
-    try:
+    with asked_with(name):
         if not isinstance(content, bytes):
             image = to_rgb(content)
             view = seen(image, encoder.prepare, part)
@@ -270,8 +282,6 @@ def encode_picture(
 
             seen_as = encoder.prepare, encoder.resolution, part, Turn()
             view = processes.start(view_of, content, *seen_as)()
-    except PhotoError as error:
-        raise InvalidInput(f"{name} cannot be used as a picture: {error}") from error
     rows = np.asarray(encoder.encode_images(view[None]))
     if not are_units(rows).all():
         raise InvalidInput(f"{name} cannot be used as a picture: {UNUSABLE}")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clipsearch.cli.options import AllowUrl, Device, Json
+from clipsearch.cli.options import AllowUrl, AnyImage, Device, Json, Region
 from clipsearch.cli.output import note, print_json, say
 from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.advice import check_no_word
@@ -15,16 +15,8 @@ from clipsearch.cli.wording import printable
 
 
 def describe(
-    image: Annotated[
-        str,
-        typer.Argument(metavar="IMAGE", help="Any picture, indexed or not; - for stdin, or a URL."),
-    ],
-    region: Annotated[
-        str | None,
-        typer.Option(
-            metavar="X,Y,W,H", help="Only this part of it: pixels, or percent as 50%,0%,50%,100%."
-        ),
-    ] = None,
+    image: AnyImage,
+    region: Region = None,
     mask: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Only the part that is white in this picture."),
@@ -53,9 +45,8 @@ def describe(
     with the part in it. Nothing is kept: caption writes sentences for the index.
     """
     from clipsearch.describing import Describer
-    from clipsearch.errors import InvalidInput, PhotoError
     from clipsearch.photos.decoding.decode import take_over_pillow
-    from clipsearch.search.pictures import parse_part, read_picture
+    from clipsearch.search.pictures import asked_with, parse_part, read_picture
 
     take_over_pillow()
     check_no_word(image)
@@ -63,10 +54,8 @@ def describe(
     picture = read_picture(image, allow_url)
     with progress("loading the model", "describing"):
         describer = Describer(model, alpha, device)
-    try:
+    with asked_with(picture.name):
         text = describer.describe(picture.content, part)
-    except PhotoError as error:
-        raise InvalidInput(f"{picture.name} cannot be used as a picture: {error}") from error
     if json:
         facts = {"image": image, "region": region, "mask": mask, "model": describer.model}
         print_json(facts | {"text": text})

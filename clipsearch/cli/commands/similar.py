@@ -9,12 +9,14 @@ import typer
 
 from clipsearch.cli.options import (
     AllowUrl,
+    AnyImage,
     Count,
     Device,
     Exact,
     Index,
     ModelSpec,
     Mounted,
+    Region,
     Relevant,
     folders_of,
 )
@@ -27,16 +29,8 @@ if TYPE_CHECKING:
 
 
 def similar(
-    image: Annotated[
-        str,
-        typer.Argument(metavar="IMAGE", help="Any picture, indexed or not; - for stdin, or a URL."),
-    ],
-    region: Annotated[
-        str | None,
-        typer.Option(
-            metavar="X,Y,W,H", help="Only this part of it: pixels, or percent as 50%,0%,50%,100%."
-        ),
-    ] = None,
+    image: AnyImage,
+    region: Region = None,
     mask: Annotated[
         str | None,
         typer.Option(

@@ -7,6 +7,7 @@ size: it sees the whole picture, and the mask of the part in a fourth channel (S
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from PIL import Image
 from clipsearch.encoders import alpha
 from clipsearch.encoders.captions.blip import read_model, read_part
 from clipsearch.encoders.images import DTYPES, Pixels, in_halves
+from clipsearch.encoders.openai_vit import as_transformers
 from clipsearch.encoders.quiet import quiet
 from clipsearch.errors import ModelError
 from clipsearch.photos.decoding.view import MaskedView, View, with_all
@@ -30,21 +32,6 @@ _WHITE = 252  # of 255, from which on the authors' mask counts after it was scal
 
 # LLaVA-1.5's way to ask, where a model brings none of its own.
 _PROMPT = "USER: {image}\n{asked} ASSISTANT:"
-
-# The parts of CLIP's image tower by the names that transformers gives them.
-_TOWER = {
-    "class_embedding": "embeddings.class_embedding",
-    "conv1.weight": "embeddings.patch_embedding.weight",
-    "positional_embedding": "embeddings.position_embedding.weight",
-    "ln_pre.": "pre_layrnorm.",
-    "ln_post.": "post_layernorm.",
-    "transformer.resblocks.": "encoder.layers.",
-    ".attn.": ".self_attn.",
-    ".ln_1.": ".layer_norm1.",
-    ".ln_2.": ".layer_norm2.",
-    ".c_fc.": ".fc1.",
-    ".c_proj.": ".fc2.",
-}
 
 
 class LlavaCaptioner:
@@ -164,18 +151,11 @@ def _put_in(file: Path, model: Any) -> None:
 
 def _as_transformers(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """An image tower of OpenAI's CLIP by the names that transformers gives its parts."""
-    named = {}
+    named: dict[str, torch.Tensor] = {}
     for name, value in state.items():
-        if not name.startswith(alpha.VISUAL):
-            continue
-        own = name.removeprefix(alpha.VISUAL)
-        for part, other in _TOWER.items():
-            own = own.replace(part, other)
-        if ".in_proj_" in own:  # queries, keys and values in one
-            for one, third in zip("qkv", value.chunk(3), strict=True):
-                named[own.replace("in_proj_", f"{one}_proj.")] = third
-        else:
-            named[own] = value
+        if name.startswith(alpha.VISUAL):
+            with suppress(KeyError):  # what is no part of it, as its projection
+                named |= as_transformers(name.removeprefix(alpha.VISUAL), value)
     return named
 
 

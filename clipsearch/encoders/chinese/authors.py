@@ -20,6 +20,7 @@ from open_clip.factory import load_state_dict
 from open_clip.modified_resnet import ModifiedResNet
 from transformers import ChineseCLIPConfig, ChineseCLIPModel, ChineseCLIPTextModel
 
+from clipsearch.encoders.openai_vit import as_transformers
 from clipsearch.errors import ModelError, first_line
 
 HEAD = 64  # numbers that a head of attention has, but for the widest image tower
@@ -27,16 +28,6 @@ _HEAD_OF = {1280: 80}
 
 VISUAL, BERT = "visual.", "bert."
 _RESNET = "visual.layer1.0.conv1.weight"
-_PARTS = {
-    "conv1.weight": "embeddings.patch_embedding.weight",
-    "class_embedding": "embeddings.class_embedding",
-    "positional_embedding": "embeddings.position_embedding.weight",
-    "ln_pre": "pre_layrnorm", "ln_post": "post_layernorm",
-}  # fmt: skip
-_LAYER_PARTS = {
-    "ln_1": "layer_norm1", "ln_2": "layer_norm2", "attn.out_proj": "self_attn.out_proj",
-    "mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2",
-}  # fmt: skip
 
 State = dict[str, torch.Tensor]
 
@@ -233,18 +224,4 @@ def _of_vit(name: str, tensor: torch.Tensor) -> State:
     """A tensor of the authors' ViT by its name in transformers, where one of theirs is three."""
     if name == "proj":
         return {"visual_projection.weight": tensor.T.contiguous()}
-    found = re.fullmatch(r"transformer\.resblocks\.(\d+)\.(.+)", name)
-    if not found:
-        return {"vision_model." + _exchanged(name, _PARTS): tensor}
-    layer, part = f"vision_model.encoder.layers.{found[1]}.", found[2]
-    if joint := re.fullmatch(r"attn\.in_proj_(weight|bias)", part):
-        thirds = zip("qkv", tensor.chunk(3), strict=True)
-        return {f"{layer}self_attn.{which}_proj.{joint[1]}": third for which, third in thirds}
-    return {layer + _exchanged(part, _LAYER_PARTS): tensor}
-
-
-def _exchanged(name: str, names: dict[str, str]) -> str:
-    for theirs, ours in names.items():
-        if name == theirs or name.startswith(theirs + "."):
-            return ours + name.removeprefix(theirs)
-    raise KeyError(name)
+    return {f"vision_model.{ours}": part for ours, part in as_transformers(name, tensor).items()}
