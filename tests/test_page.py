@@ -185,7 +185,7 @@ def held_back(page: Any, what: str) -> list[Any]:
     page.route("**/icon.svg?handed", lambda route: (handed.append(route), route.fulfill(body="")))
     # A page that is there already hands its requests over a moment later, and later still on a
     # busy machine; until then they go to the server.
-    while not handed:
+    while not handed and page.url != "about:blank":
         page.evaluate("fetch('/static/icon.svg?handed').then((answer) => answer.text())")
     return held
 
