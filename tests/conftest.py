@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,13 +15,12 @@ import pytest
 from PIL import Image
 from tiny import open_tiny
 
-# What takes a quarter of a minute and more, and is a variation of what is tested without it.
-THOROUGH = os.environ.get("CLIPSEARCH_TEST_THOROUGH") == "1"
-
-# Nothing that a test does may reach a network, except the tests marked `hub` when asked for.
-WITH_HUB = os.environ.get("CLIPSEARCH_TEST_HUB") == "1"
-if not WITH_HUB:
-    os.environ["HF_HUB_OFFLINE"] = "1"
+# Tests that are skipped unless `-m MARK` or the variable asks for them, and why.
+WHEN_ASKED = {
+    "hub": ("CLIPSEARCH_TEST_HUB", "downloads weights"),
+    # A quarter of a minute and more, and a variation of what is tested without it.
+    "thorough": ("CLIPSEARCH_TEST_THOROUGH", "takes long"),
+}
 
 # The smallest architecture of open_clip's: 43 M parameters, 224 pixels, 256 dimensions.
 SMALL = "ViT-S-32-alt"
@@ -33,13 +32,25 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def asked_for(mark: str) -> bool:
+    return os.environ.get(WHEN_ASKED[mark][0]) == "1"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Nothing that a test does may reach a network, except those marked `hub` when asked for."""
+    if config.option.markexpr in WHEN_ASKED:
+        os.environ[WHEN_ASKED[config.option.markexpr][0]] = "1"
+    if not asked_for("hub"):
+        os.environ["HF_HUB_OFFLINE"] = "1"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip the tests that are run only when asked for."""
-    for item in items:
-        if item.get_closest_marker("hub") and not WITH_HUB:
-            item.add_marker(pytest.mark.skip(reason="downloads weights: CLIPSEARCH_TEST_HUB=1"))
-        if item.get_closest_marker("thorough") and not THOROUGH:
-            item.add_marker(pytest.mark.skip(reason="takes long: CLIPSEARCH_TEST_THOROUGH=1"))
+    for mark, (variable, reason) in WHEN_ASKED.items():
+        if not asked_for(mark):
+            for item in items:
+                if item.get_closest_marker(mark):
+                    item.add_marker(pytest.mark.skip(reason=f"{reason}: -m {mark}, {variable}=1"))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -104,7 +115,7 @@ def indexed(photos: Path, index: Path) -> Path:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
+def home(tmp_path: Path) -> Path:
     """An empty home folder."""
     folder = tmp_path / "home"
     folder.mkdir()

@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import THOROUGH, picture
+from conftest import asked_for, picture
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
@@ -320,7 +320,7 @@ def digest_of(file: Path) -> str:
 
 
 Year.TestCase.settings = settings(
-    max_examples=40 if THOROUGH else 5,
+    max_examples=40 if asked_for("thorough") else 5,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,
