@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 from tiny import open_tiny
 
@@ -53,13 +54,45 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                     item.add_marker(pytest.mark.skip(reason=f"{reason}: -m {mark}, {variable}=1"))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where text towers are exported to, once for all tests and all of pytest's processes."""
+@pytest.fixture(scope="session")
+def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all of pytest's processes."""
     base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
-    os.environ["CLIPSEARCH_CACHE"] = str(folder)
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(common: Path) -> Path:
+    """Where text towers are exported to, once for all tests and all of pytest's processes."""
+    os.environ["CLIPSEARCH_CACHE"] = str(common / "cache")
+    return common / "cache"
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """The folder, which the first of pytest's processes that asks for it fills."""
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            begun = folder.with_suffix(".begun")
+            begun.mkdir()
+            make(begun)
+            begun.rename(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def blip(common: Path) -> Path:
+    """A BLIP that says of each wall "a red wall", or green, or blue."""
+    from captioners import make_blip
+
+    return made_once(common / "blip", make_blip)
+
+
+@pytest.fixture(scope="session")
+def matcher(common: Path) -> Path:
+    """A BLIP that says whether "a red wall" fits a wall."""
+    from captioners import make_matcher
+
+    return made_once(common / "matcher", make_matcher)
 
 
 @pytest.fixture(scope="session")

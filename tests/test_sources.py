@@ -57,21 +57,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def models(
-    place: Path, spec: str, chinese: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, str]:
+def models(place: Path, spec: str, chinese: Path, blip: Path, matcher: Path) -> dict[str, str]:
     """What stands in a command in the place of each model that the page names."""
-    made = {name: tmp_path_factory.mktemp(name) for name in ("blip", "matcher")}
-    captioners.make_blip(made["blip"])
-    captioners.make_matcher(made["matcher"])
     captioners.make_llava(place / "llava", PATCH, WIDTH)
     torch.save(alpha_state(), place / "alpha.pt")
     return {
         "--model ViT-B-32/openai": f"--model {spec}",
         "--model ViT-B-32:weights.safetensors": f"--model {spec}",
         "--model chinese": f"--model chinese-clip:{chinese}",
-        "--model blip": f"--model {made['blip']}",
-        "--rerank blip": f"--rerank {made['matcher']}",
+        "--model blip": f"--model {blip}",
+        "--rerank blip": f"--rerank {matcher}",
     }
 
 

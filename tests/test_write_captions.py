@@ -25,20 +25,6 @@ from clipsearch.search.filtering.filters import Filters
 from clipsearch.store.database import FILE_NAME
 
 
-@pytest.fixture(scope="module")
-def blip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("blip")
-    captioners.make_blip(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def matcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("matcher")
-    captioners.make_matcher(folder)
-    return folder
-
-
 @pytest.fixture
 def walls(tmp_path: Path) -> Path:
     """Seven walls of three colours, and a copy of one; their names do not tell."""
