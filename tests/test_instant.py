@@ -418,6 +418,18 @@ def test_pocket_needs_no_torch_from_its_first_run_on(
     assert len(run("query", "a dog", "-k", "5").splitlines()) == 5
 
 
+def test_that_weights_cannot_be_had_is_known_before_torch_is_loaded(
+    run: Callable[..., str], start: Start, photos: Path, index: Path
+) -> None:
+    process = start("index", photos, "--model", "fast")
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert "are not on this machine and could not be downloaded" in said
+    assert not index.exists()
+    assert run("index", photos).startswith("12 added")  # with pocket, as it says
+    assert len(run("query", "a dog", "-k", "5").splitlines()) == 5
+
+
 def test_commands_that_look_at_pictures_need_no_torch(
     model: str, run: Callable[..., str], photos: Path, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from clipsearch.encoders.aliases import Alias
+from clipsearch.encoders.aliases import ALIASES, Alias
 from clipsearch.encoders.spec import FAMILIES, LIGHT, WITHOUT_TORCH, Spec, parse_spec
 from clipsearch.errors import ModelError, WeightsUnavailable
 
@@ -134,6 +134,7 @@ def load(spec: Spec, device: str = "auto", precision: str = "auto") -> Encoder:
             f"{spec} was calibrated on the photos of an index and lies there: ask that index, or"
             " write a model in 8 bits for use elsewhere: clipsearch export onnx --int8"
         )
+    _see_that_it_can_be_had(spec)
     if spec.family not in WITHOUT_TORCH:  # onnx asks onnxruntime what devices there are
         from clipsearch.encoders.device import pick_device, pick_precision
 
@@ -142,6 +143,19 @@ def load(spec: Spec, device: str = "auto", precision: str = "auto") -> Encoder:
     family = importlib.import_module(FAMILIES[spec.family])
     encoder: Encoder = family.load(spec, device, precision)
     return encoder
+
+
+def _see_that_it_can_be_had(spec: Spec) -> None:
+    """Of a model that is well known, before torch takes its seconds to be loaded.
+
+    Raises:
+        WeightsUnavailable: its weights are not here, and nobody can be asked for them.
+    """
+    alias = next((it for it in ALIASES.values() if it.hub and it.spec == str(spec)), None)
+    if alias and not is_here(alias):
+        from clipsearch.encoders.hub import see_hub
+
+        see_hub(str(spec))
 
 
 def load_light(spec: Spec, device: str = "auto") -> Encoder | None:

@@ -52,6 +52,20 @@ def _tell_once(what: str) -> None:
     log.info("asking %s for %s", hub_constants.ENDPOINT, what)
 
 
+def see_hub(what: str) -> None:
+    """See that the hub can be asked for weights that are not here.
+
+    Raises:
+        WeightsUnavailable: it cannot.
+    """
+    if hub_constants.HF_HUB_OFFLINE:
+        raise _no_weights(what, "HF_HUB_OFFLINE is set", "")
+    try:
+        reach_hub()
+    except OSError as error:
+        raise _no_weights(what, first_line(error), "") from error
+
+
 def reach_hub(patience: float = 5) -> str:
     """See within so many seconds that the hub answers; gives its address.
 
