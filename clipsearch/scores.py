@@ -42,7 +42,7 @@ def score(
         with Library.open(index, model=model, device=device, create=False) as library:
             return library.score(images, texts)
     wanted = parse_spec(model) if model is not None else None
-    encoder = cache(lambda: encoders.load_first(wanted, device)[1])
+    encoder = cache(lambda: encoders.load_first(wanted, device, light=True)[1])
     return score_pictures(
         images, texts, lambda image: encode_picture(read_picture(image), encoder()), encoder
     )

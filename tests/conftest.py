@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
 from tiny import open_tiny
+from warm import Warm
 
 # Tests that are skipped unless `-m MARK` or the variable asks for them, and why.
 WHEN_ASKED = {
@@ -155,18 +156,23 @@ def home(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """What runs the command line without loading torch each time."""
+    started = Warm()
+    yield started
+    started.stop()
+
+
 @pytest.fixture
-def clipsearch(index: Path, home: Path, cache: Path) -> Run:
+def clipsearch(index: Path, home: Path, cache: Path, warm: Warm) -> Run:
     """Run the real command line in a process of its own: `clipsearch("query", "a dog")`."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "CLIPSEARCH"))}
     environment |= {"HOME": str(home), "CLIPSEARCH_INDEX": str(index)}
     environment |= {"CLIPSEARCH_CACHE": str(cache)}
 
-    def run(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "clipsearch", *map(str, arguments)]
-        return subprocess.run(  # type: ignore[call-overload,no-any-return]
-            command, env=environment, capture_output=True, text=True, timeout=300, **options
-        )
+    def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        return warm.run([*map(str, arguments)], environment, **options)
 
     return run
 

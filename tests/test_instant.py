@@ -414,6 +414,8 @@ def test_pocket_needs_no_torch_from_its_first_run_on(
     run: Callable[..., str], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "empty"))
+    compared = run("score", photos / "00.jpg", "--text", "a dog", "--text", "a cat")
+    assert len(compared.splitlines()) == 2
     assert run("index", photos, "--model", "pocket").startswith("12 added")
     assert len(run("query", "a dog", "-k", "5").splitlines()) == 5
 
