@@ -18,7 +18,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from clipsearch.cli.interrupts import end_stopped, heed_signals
+from clipsearch.cli.interrupts import end_stopped, heed_signals, ignore_signals
 from clipsearch.cli.options import with_groups
 from clipsearch.cli.output import end_with_the_reader, note
 from clipsearch.cli.parsing.advice import wrong_usage
@@ -218,6 +218,8 @@ def _print_any_name() -> None:
 
 
 def _fail(message: str, debug: bool) -> None:
+    if launched():  # where another process failed torchrun ends this one
+        ignore_signals()
     if has_word():
         if debug:
             traceback.print_exc()

@@ -88,8 +88,8 @@ def end_telling(why: str, code: int = STOPPED) -> NoReturn:
     end_now(code)
 
 
-def leave_signals_to_the_first() -> None:
-    """Have this process go on at Ctrl-C and SIGTERM: the first one stops, and all with it."""
+def ignore_signals() -> None:
+    """Have this process go on at Ctrl-C and SIGTERM."""
     for number in _NUMBERS:
         signal.signal(number, signal.SIG_IGN)
 

@@ -1,12 +1,8 @@
-"""The command line in processes that torchrun started: they act together, and one of them speaks."""
+"""The command line in processes that torchrun started: one of them speaks."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from clipsearch.encoders.joint.world import World
 
 
 def launched() -> bool:

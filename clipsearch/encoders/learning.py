@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from clipsearch.photos.decoding.view import View
 
-# The module of each family that can be taught: its `learner(model, course, device, world)` gives one.
+# The module of each family that can be taught: its `learner`, with the arguments of the one below,
+# gives one.
 LEARNERS = {
     "open_clip": "clipsearch.encoders.openclip.learning",
     "pocket": "clipsearch.encoders.pocket.learning",
@@ -48,7 +49,9 @@ class Course:
     """
 
     epochs: int = 5
-    batch_size: int | None = None  # photos whose gradients are in memory at a time, of all processes
+    batch_size: int | None = (
+        None  # photos whose gradients are in memory at a time, of all processes
+    )
     accumulate: int = 1  # batches that make one step, as one large batch
     lr: float | None = None
     warmup: float = 0.1  # share of all steps in which the rate rises
@@ -141,9 +144,7 @@ class Learner(Protocol):
         ...
 
 
-def learner(
-    model: str, course: Course, device: str = "auto", world: World = ALONE
-) -> Learner:
+def learner(model: str, course: Course, device: str = "auto", world: World = ALONE) -> Learner:
     """What teaches the model that a spec names, or, from scratch, an architecture.
 
     `world` are the processes that teach it together.

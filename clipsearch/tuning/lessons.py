@@ -15,7 +15,7 @@ from PIL import Image
 
 from clipsearch.encoders.joint.world import ALONE, World
 from clipsearch.encoders.learning import Course
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, arg
 from clipsearch.indexing.loading import Loaded, Loaders, Unread
 from clipsearch.notation import counted
 from clipsearch.photos.decoding.view import View
@@ -106,6 +106,26 @@ class PhotoReader:
             raise Stopped
 
 
+def check_enough(photos: Sequence[Captioned], course: Course, world: World) -> None:
+    """Raise InvalidInput unless a batch has a photo for each process, and a step has two."""
+    count, batches = len(photos), course.accumulate
+    if count < 2 * batches:
+        raise InvalidInput(
+            f"{counted(count, 'photo')} to learn from is too little; a step needs at least"
+            f" {2 * batches}"
+        )
+    if count < _steps(count, course) * batches * world.size:
+        raise InvalidInput(
+            f"with batches of {course.batch_size} some hold fewer photos than there are processes"
+            f" ({world.size}); {arg('batch_size')} is of all of them together"
+        )
+
+
+def _steps(photos: int, course: Course) -> int:
+    assert course.batch_size is not None
+    return math.ceil(photos / (course.batch_size * course.accumulate))
+
+
 class PhotoLessons:
     """The photos to learn from, as a `Learner` wants them.
 
@@ -125,33 +145,22 @@ class PhotoLessons:
         stopping: Callable[[], bool],
         world: World = ALONE,
     ) -> None:
-        assert course.batch_size is not None
-        if len(photos) < 2 * course.accumulate:
-            raise InvalidInput(
-                f"{counted(len(photos), 'photo')} to learn from is too little; a step needs at"
-                f" least {2 * course.accumulate}"
-            )
         self.captions: Sequence[Sequence[str]] = [photo.captions for photo in photos]
         self.folder = folder
-        self.batch_size = course.batch_size
         self._paths = [photo.path for photo in photos]
         self._view, self._course, self._reader = view, course, reader
         self._progress, self._stopping, self._world = progress, stopping, world
-        if len(photos) < self.steps * course.accumulate * world.size:
-            raise InvalidInput(
-                f"with batches of {self.batch_size} some hold fewer photos than there are processes"
-                f" ({world.size}); {arg('batch_size')} is of all of them together"
-            )
 
     @property
     def steps(self) -> int:
         """How many steps an epoch has; each is `accumulate` batches."""
-        return math.ceil(len(self._paths) / (self.batch_size * self._course.accumulate))
+        return _steps(len(self._paths), self._course)
 
     def batches(self, epoch: int) -> Iterator[tuple[np.ndarray, list[str]]]:
         """An epoch's photos with a caption each: (n, r, r, 3) uint8 views and n texts.
 
-        Of several processes this one's share of each batch. The order is told by seed and epoch alone, and so is what is cropped of each photo.
+        Of several processes this one's share of each batch. The order is told by seed and epoch
+                alone, and so is what is cropped of each photo.
         """
         whole = self._shuffled(epoch)
         batches = [self._world.share(batch) for batch in whole]

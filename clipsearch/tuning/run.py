@@ -27,7 +27,7 @@ from clipsearch.errors import InvalidInput, ModelError, arg, check_number
 from clipsearch.indexing.loading import Loaders, usual_workers
 from clipsearch.notation import as_json, counted
 from clipsearch.replacing import clear_unfinished, is_unfinished, replacing
-from clipsearch.tuning.lessons import PhotoLessons, PhotoReader, Stopped
+from clipsearch.tuning.lessons import PhotoLessons, PhotoReader, Stopped, check_enough
 from clipsearch.tuning.photos import Captioned, divided, fingerprint
 from clipsearch.tuning.recall import Recall, recall
 
@@ -125,6 +125,7 @@ def finetune(
     progress("loading the model", 0, 0)
     with world.in_turn():  # or all would download it
         taught = learner(model, course, device, world)
+    check_enough(training, taught.course, world)
     options = world.by_first(
         lambda: {
             "pairs": fingerprint(training),

@@ -12,7 +12,7 @@ import typer
 
 from clipsearch.cli.interrupts import (
     end_telling,
-    leave_signals_to_the_first,
+    ignore_signals,
     stop_on_signals,
     stopped_at_once,
 )
@@ -228,7 +228,7 @@ def _together(device: str) -> Iterator[tuple[World, str]]:
     own = device_of(device)
     world = joined(own, _end_without)
     if not world.is_first:
-        leave_signals_to_the_first()
+        ignore_signals()  # the first one stops, and all with it
     with world.ended_by_others():
         yield world, own
 

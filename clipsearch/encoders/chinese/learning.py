@@ -55,9 +55,7 @@ _QUOTES = str.maketrans("“”", '""')
 class ChineseLearner:
     """A Chinese-CLIP while it learns; a `Learner`."""
 
-    def __init__(
-        self, parts: Parts, course: Course, device: str, world: World
-    ) -> None:
+    def __init__(self, parts: Parts, course: Course, device: str, world: World) -> None:
         lr = LR_FROM_SCRATCH if course.from_scratch else LR
         self.course = replace(
             course, batch_size=course.batch_size or BATCH, lr=course.lr or lr,
@@ -158,9 +156,7 @@ class _Both(torch.nn.Module):
         return self
 
 
-def learner(
-    model: str, course: Course, device: str, world: World = ALONE
-) -> ChineseLearner:
+def learner(model: str, course: Course, device: str, world: World = ALONE) -> ChineseLearner:
     """What teaches a Chinese-CLIP; from scratch `model` names a file, or folder, that describes it.
 
     Raises:

@@ -42,24 +42,21 @@ def _gathered(share: Tensor, sizes: list[int]) -> Tensor:
     """All processes' rows, of which each has so many; only as many from each can be gathered."""
     lacking = max(sizes) - len(share)
     padded = torch.nn.functional.pad(share, (0, 0) * (share.ndim - 1) + (0, lacking))
-    parts = all_gather(padded)
+    parts = all_gather(padded)  # type: ignore[no-untyped-call]
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
 
-def joint(model: Any, world: World, device: str, locked: bool) -> Any:
-    """A model whose gradients are the mean of all processes'; its weights are the first one's.
-
-    Raises:
-        ModelError: it cannot learn in several processes here.
-    """
-    if world.size == 1:
-        return model
-    on_gpu = torch.device(device).type == "cuda"
-    if on_gpu:
-        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    elif not locked and any(isinstance(part, _BatchNorm) for part in model.modules()):
+def check_shareable(model: Any, device: str) -> None:
+    """Raise ModelError for a model that learns otherwise of shares of a batch than of all of it."""
+    learns = any(isinstance(part, _BatchNorm) for part in model.modules())
+    if learns and torch.device(device).type != "cuda":
         raise ModelError(
             "a ResNet counts all pictures of a batch (batch norm), which several processes do on"
             f" GPUs alone: start it without torchrun, or add {arg('lock_image')}"
         )
-    return DistributedDataParallel(model, static_graph=True)
+
+
+def joint(model: Any) -> Any:
+    """A model whose gradients are the mean of all processes'; its weights are the first one's."""
+    synchronized: Any = torch.nn.SyncBatchNorm.convert_sync_batchnorm  # where it has batch norms
+    return DistributedDataParallel(synchronized(model), static_graph=True)

@@ -13,12 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from threading import Thread
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from clipsearch.errors import InvalidInput, arg
-
-if TYPE_CHECKING:
-    from torch.distributed import Store
 
 T = TypeVar("T")
 
@@ -42,9 +39,9 @@ def take_word() -> bool:
         return _number("LOCAL_RANK") == 0
 
 
-def _store() -> Store:
+def _store() -> Any:
     """What all processes can read and write, which torchrun holds."""
-    from torch.distributed import PrefixStore, TCPStore
+    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
     by_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     store = TCPStore(

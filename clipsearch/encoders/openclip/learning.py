@@ -117,9 +117,7 @@ class OpenClipLearner:
         return f"open_clip:{folder.resolve()}"
 
 
-def learner(
-    model: str, course: Course, device: str, world: World = ALONE
-) -> OpenClipLearner:
+def learner(model: str, course: Course, device: str, world: World = ALONE) -> OpenClipLearner:
     """What teaches an open_clip model; from scratch `model` is an architecture, or a file of one.
 
     Raises:
@@ -135,7 +133,9 @@ def learner(
         with quiet():
             recipe = resolve(spec)
             config = open_clip.get_model_config(recipe.architecture)
-    return OpenClipLearner(recipe, config | {"quick_gelu": recipe.quick_gelu}, course, device, world)
+    return OpenClipLearner(
+        recipe, config | {"quick_gelu": recipe.quick_gelu}, course, device, world
+    )
 
 
 def _described(file: Path) -> str:

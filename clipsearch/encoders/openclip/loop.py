@@ -14,7 +14,7 @@ from open_clip_train.precision import get_autocast
 from open_clip_train.scheduler import cosine_lr
 from open_clip_train.train import train_one_epoch
 
-from clipsearch.encoders.joint.loss import JointLoss, joint
+from clipsearch.encoders.joint.loss import JointLoss, check_shareable, joint
 from clipsearch.encoders.joint.world import World
 from clipsearch.encoders.learning import Course, Lessons, seeded
 from clipsearch.encoders.openclip.teacher import Teacher
@@ -46,8 +46,11 @@ class Loop:
         takes what that one gives too, by names that begin with "dist_".
 
         Raises:
+            ModelError: it cannot learn in several processes here.
             ModelError, WeightsUnavailable: the teacher cannot be had.
         """
+        if world.size > 1 and not course.lock_image:
+            check_shareable(model, device)
         self._teacher = Teacher(course.teacher, device) if course.teacher else None
         self.model, self._joint, self.tensors = model, model, tensors
         self._loss = JointLoss(loss, world) if world.size > 1 else loss
@@ -64,17 +67,14 @@ class Loop:
         self._scaler = torch.amp.GradScaler(self._kind) if course.precision == "fp16" else None
 
     def restore(self, state: dict[str, Any] | None) -> None:
-        """Go on from a state, if there is one, together with the other processes, if there are.
-
-        Raises:
-            ModelError: it cannot learn in several processes here.
-        """
+        """Go on from a state, if there is one, together with the other processes, if there are."""
         if state:
             self.model.load_state_dict(state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
             if self._scaler:
                 self._scaler.load_state_dict(state["scaler"])
-        self._joint = joint(self.model, self._world, self._device, self.course.lock_image)
+        if self._world.size > 1:
+            self._joint = joint(self.model)
 
     def state(self) -> dict[str, Any]:
         """All that going on from here needs: the weights, and what the optimizer remembers."""

@@ -160,9 +160,7 @@ class PocketLearner:
         return features([photos], texts, list(map(len, captions)), prompts, (weight, bias))
 
 
-def learner(
-    model: str, course: Course, device: str, world: World = ALONE
-) -> PocketLearner:
+def learner(model: str, course: Course, device: str, world: World = ALONE) -> PocketLearner:
     """What teaches the pocket model's heads, or from scratch new ones.
 
     Raises:
