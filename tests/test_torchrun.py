@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from test_finetune import ARCHITECTURE, COURSE, SIGMOID, WEIGHTS, plain
 from clipsearch import InvalidInput, ModelError
 from clipsearch.encoders.joint.world import World
 from clipsearch.encoders.learning import Course, learner
+from clipsearch.tuning.photos import Captioned, check_seen
 from clipsearch.tuning.run import CHECKPOINT, REPORT, finetune
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="torchrun with gloo, and signals")
@@ -305,6 +307,12 @@ def test_shares_hold_all_and_differ_by_one_at_most() -> None:
         shares = [World(rank, 4).share(range(count)) for rank in range(4)]
         assert [it for share in shares for it in share] == list(range(count))
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_a_machine_that_does_not_see_the_photos_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=rf"a\.jpg is not there on {socket.gethostname()};"):
+        check_seen([Captioned(tmp_path / "a.jpg", ("a cat",))])
+    check_seen([Captioned(tmp_path, ("a cat",))])
 
 
 def test_a_resnet_is_taught_by_several_processes_on_gpus_alone() -> None:

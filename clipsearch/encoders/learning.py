@@ -49,9 +49,7 @@ class Course:
     """
 
     epochs: int = 5
-    batch_size: int | None = (
-        None  # photos whose gradients are in memory at a time, of all processes
-    )
+    batch_size: int | None = None  # photos at a time with gradients in memory, of all processes
     accumulate: int = 1  # batches that make one step, as one large batch
     lr: float | None = None
     warmup: float = 0.1  # share of all steps in which the rate rises

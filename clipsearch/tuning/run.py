@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -28,7 +27,7 @@ from clipsearch.indexing.loading import Loaders, usual_workers
 from clipsearch.notation import as_json, counted
 from clipsearch.replacing import clear_unfinished, is_unfinished, replacing
 from clipsearch.tuning.lessons import PhotoLessons, PhotoReader, Stopped, check_enough
-from clipsearch.tuning.photos import Captioned, divided, fingerprint
+from clipsearch.tuning.photos import Captioned, check_seen, divided, fingerprint
 from clipsearch.tuning.recall import Recall, recall
 
 log = logging.getLogger("clipsearch")
@@ -116,7 +115,7 @@ def finetune(
     progress("reading the table", 0, 0)
     training, validation = world.by_first(lambda: divided(pairs, images, split, val, course.seed))
     if not world.is_first:
-        _check_seen(training)
+        check_seen(training)
     captions = sum(len(photo.captions) for photo in training)
     log.info(
         "learning from %s with %s, validating with %s", counted(len(training), "photo"),
@@ -310,15 +309,6 @@ def _look_at(out: Path, resume: bool) -> dict[str, Any] | None:
     if resume:
         log.warning("%s holds no finished epoch to go on from; beginning", out)
     return None
-
-
-def _check_seen(photos: Sequence[Captioned]) -> None:
-    """Raise InvalidInput where photos that the first process sees are not on this machine."""
-    if photos and not photos[0].path.exists():
-        raise InvalidInput(
-            f"{photos[0].path} is not there on {socket.gethostname()}; photos must lie at the same"
-            " place on all machines"
-        )
 
 
 def _check_same(before: dict[str, Any], now: dict[str, Any], out: Path) -> None:

@@ -21,8 +21,10 @@ T = TypeVar("T")
 
 log = logging.getLogger("clipsearch")
 
-# One waits for another as long as that one's work takes; that it is gone is known by other means.
-_LONG = timedelta(days=30)
+_EVER = timedelta(days=365)
+_LONG = timedelta(
+    hours=6
+)  # that one waits for what another one does alone; that it is gone is seen
 _SOON = timedelta(seconds=10)
 _PATIENCE = 5  # seconds, until what a failure came of is known
 
@@ -175,7 +177,7 @@ def joined(device: str, lost: Callable[[int], NoReturn]) -> World:
     distributed.init_process_group(
         "nccl" if on_gpus else "gloo", store=_store(), rank=rank, world_size=size
     )
-    control, ring = (distributed.new_group(backend="gloo", timeout=_LONG) for _ in range(2))
+    control, ring = (distributed.new_group(backend="gloo", timeout=it) for it in (_LONG, _EVER))
     return World(
         rank, size, _number("LOCAL_RANK"), _number("LOCAL_WORLD_SIZE"), control,
         _Watch(rank, size, ring, lost), _one_voice(rank),
