@@ -124,7 +124,6 @@ def finetune(
     progress("loading the model", 0, 0)
     with world.in_turn():  # or all would download it
         taught = learner(model, course, device, world)
-    check_enough(training, taught.course, world)
     options = world.by_first(
         lambda: {
             "pairs": fingerprint(training),
@@ -136,6 +135,7 @@ def finetune(
     options |= asdict(taught.course)
     if kept:
         _check_same(kept["identity"], options, out)
+    check_enough(training, taught.course, world)
     if world.is_first:
         out.mkdir(parents=True, exist_ok=True)
         clear_unfinished(out)
