@@ -20,7 +20,7 @@ from captioners import COLOURS, SIDE, wall
 from PIL import Image
 
 PAGE = Path(__file__).parent.parent / "docs" / "sources.md"
-COMMANDS = re.findall(r"`(clipsearch [^`]+)`", PAGE.read_text("utf-8"))
+COMMANDS = re.findall(r"`((?:torchrun [^`]+ )?clipsearch [^`]+)`", PAGE.read_text("utf-8"))
 PATCH, WIDTH = 8, 64
 
 chinese = test_chinese.folder  # a fixture
@@ -94,6 +94,7 @@ def test_every_command_of_the_page_does_what_it_is_there_for(
         command = shown
         for name, small in models.items():
             command = re.sub(rf"{re.escape(name)}(?![\w-])", small, command)
+        command = command.replace("torchrun", "torch.distributed.run")
         arguments = [sys.executable, "-m", *shlex.split(command)]
         done = subprocess.run(
             arguments, cwd=place, env=environment, capture_output=True, text=True, timeout=600
@@ -101,4 +102,6 @@ def test_every_command_of_the_page_does_what_it_is_there_for(
         assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), (shown, done.stderr)
         assert done.stdout.strip(), shown
     assert len(list((place / "found").iterdir())) == 4
-    assert {"tuned", "tuned-words", "chinese-onnx"} <= {it.name for it in place.iterdir()}
+    assert {"tuned", "tuned-words", "tuned-by-two", "chinese-onnx"} <= {
+        it.name for it in place.iterdir()
+    }

@@ -14,11 +14,11 @@ import os
 import sys
 import traceback
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from clipsearch.cli.interrupts import end_stopped, heed_signals
+from clipsearch.cli.interrupts import end_stopped, heed_signals, ignore_signals
 from clipsearch.cli.options import with_groups
 from clipsearch.cli.output import end_with_the_reader, note
 from clipsearch.cli.parsing.advice import wrong_usage
@@ -30,6 +30,8 @@ from clipsearch.cli.parsing.commands import (
     Commands,
     also_called,
 )
+from clipsearch.cli.torchrun import has_word, launched
+from clipsearch.ending import end_now
 from clipsearch.errors import ClipsearchError, option
 
 # What a wrong option or argument raises; Typer has a public name for its subclass alone.
@@ -95,7 +97,7 @@ def main() -> None:
         asked = next((word for word in arguments if not word.startswith("-")), "")
         status = _app(ALIASES.get(asked, asked))(arguments, "clipsearch", standalone_mode=False)
         _flush()
-        sys.exit(status)
+        _exit(status or 0)
     except (KeyboardInterrupt, typer.Abort):
         end_stopped()
     except ClipsearchError as error:
@@ -216,10 +218,13 @@ def _print_any_name() -> None:
 
 
 def _fail(message: str, debug: bool) -> None:
-    if debug:
-        traceback.print_exc()
-    with suppress(OSError, ValueError):  # who cannot be told gets the exit code
-        note(message, "red")
+    if launched():  # where another process failed torchrun ends this one
+        ignore_signals()
+    if has_word():
+        if debug:
+            traceback.print_exc()
+        with suppress(OSError, ValueError):  # who cannot be told gets the exit code
+            note(message, "red")
     # What could not be written would be tried again at exit, and complained of in Python's words.
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
@@ -228,7 +233,13 @@ def _fail(message: str, debug: bool) -> None:
             except (OSError, ValueError):
                 with suppress(OSError, ValueError):
                     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    sys.exit(2)
+    _exit(2)
+
+
+def _exit(status: int) -> NoReturn:
+    if launched() and status:  # what waits for the others would not hear of an end in order
+        end_now(status)
+    sys.exit(status)
 
 
 class _Told(logging.Handler):

@@ -15,7 +15,8 @@ from types import FrameType
 from typing import NoReturn
 
 from clipsearch.cli.output import note
-from clipsearch.ending import Askings, end_now
+from clipsearch.cli.torchrun import has_word, is_first, launched
+from clipsearch.ending import STOPPED, Askings, end_now
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 # Linux tells when a signal came (SO_TIMESTAMP). Two that are heard at the same moment, when a
@@ -69,8 +70,7 @@ def _moment(told: Sequence[tuple[int, int, bytes]]) -> float | None:
 
 def end_at_once() -> NoReturn:
     """End the process, say so, and leave the terminal as it was."""
-    _say_stopped()
-    end_now()
+    end_telling("stopped")
 
 
 def end_stopped() -> NoReturn:
@@ -80,9 +80,18 @@ def end_stopped() -> NoReturn:
     end_at_once()
 
 
-def _say_stopped() -> None:
-    with suppress(OSError):
-        os.write(2, _BAR_AWAY * os.isatty(2) + b"clipsearch: stopped\n")
+def end_telling(why: str, code: int = STOPPED) -> NoReturn:
+    """End the process from any thread of it, in a line that says why, unless another said one."""
+    if has_word():
+        with suppress(OSError):
+            os.write(2, _BAR_AWAY * os.isatty(2) + f"clipsearch: {why}\n".encode())
+    end_now(code)
+
+
+def ignore_signals() -> None:
+    """Have this process go on at Ctrl-C and SIGTERM."""
+    for number in _NUMBERS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
@@ -98,8 +107,10 @@ def stop_on_signals(is_busy: Callable[[], bool] = lambda: True) -> Iterator[Even
             end_at_once()
         if not stop.is_set():
             stop.set()
-            batch = " after the current batch; once more stops at once" if is_busy() else ""
-            note(f"stopping{batch}")
+            # torchrun sends SIGTERM where another process ended, which says why.
+            if is_first() and not (launched() and number == signal.SIGTERM):
+                batch = " after the current batch; once more stops at once" if is_busy() else ""
+                note(f"stopping{batch}")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

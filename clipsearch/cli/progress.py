@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from clipsearch.cli.torchrun import is_first
+
 if TYPE_CHECKING:
     from clipsearch.progress import Progress
 
@@ -37,7 +39,7 @@ def progress(
     What it gives takes what is done, the total, or 0 where that is not known, and, where that is
     not `then`, what is being done. Until it is told of that again, what is not begun is `first`.
     """
-    if not sys.stderr.isatty():
+    if not (sys.stderr.isatty() and is_first()):
         yield None
         return
     from rich.console import Console

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from clipsearch.encoders.joint.world import ALONE, World
 from clipsearch.errors import (
     LARGEST,
     InvalidInput,
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
     from clipsearch.photos.decoding.view import View
 
-# The module of each family that can be taught: its `learner(model, course, device)` gives one.
+# The module of each family that can be taught: its `learner`, with the arguments of the one below,
+# gives one.
 LEARNERS = {
     "open_clip": "clipsearch.encoders.openclip.learning",
     "pocket": "clipsearch.encoders.pocket.learning",
@@ -47,7 +49,7 @@ class Course:
     """
 
     epochs: int = 5
-    batch_size: int | None = None  # photos whose gradients are in memory at a time
+    batch_size: int | None = None  # photos at a time with gradients in memory, of all processes
     accumulate: int = 1  # batches that make one step, as one large batch
     lr: float | None = None
     warmup: float = 0.1  # share of all steps in which the rate rises
@@ -140,8 +142,10 @@ class Learner(Protocol):
         ...
 
 
-def learner(model: str, course: Course, device: str = "auto") -> Learner:
+def learner(model: str, course: Course, device: str = "auto", world: World = ALONE) -> Learner:
     """What teaches the model that a spec names, or, from scratch, an architecture.
+
+    `world` are the processes that teach it together.
 
     Raises:
         ModelError: no such model, or one that is not taught.
@@ -160,7 +164,7 @@ def learner(model: str, course: Course, device: str = "auto") -> Learner:
             " Chinese-CLIP and pocket"
         )
     made: Learner = importlib.import_module(LEARNERS[family]).learner(
-        model, course, pick_device(device)
+        model, course, pick_device(device), world
     )
     return made
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from clipsearch.encoders.joint.world import ALONE, World
 from clipsearch.encoders.learning import Course
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, arg
 from clipsearch.indexing.loading import Loaded, Loaders, Unread
 from clipsearch.notation import counted
 from clipsearch.photos.decoding.view import View
@@ -105,11 +106,32 @@ class PhotoReader:
             raise Stopped
 
 
+def check_enough(photos: Sequence[Captioned], course: Course, world: World) -> None:
+    """Raise InvalidInput unless a batch has a photo for each process, and a step has two."""
+    count, batches = len(photos), course.accumulate
+    if count < 2 * batches:
+        raise InvalidInput(
+            f"{counted(count, 'photo')} to learn from is too little; a step needs at least"
+            f" {2 * batches}"
+        )
+    if count < _steps(count, course) * batches * world.size:
+        raise InvalidInput(
+            f"with batches of {course.batch_size} some hold fewer photos than there are processes"
+            f" ({world.size}); {arg('batch_size')} is of all of them together"
+        )
+
+
+def _steps(photos: int, course: Course) -> int:
+    assert course.batch_size is not None
+    return math.ceil(photos / (course.batch_size * course.accumulate))
+
+
 class PhotoLessons:
     """The photos to learn from, as a `Learner` wants them.
 
     An epoch shows each photo once, with one of its captions, the next one in the next epoch, so
-    that no batch holds a photo twice and calls one of its own captions wrong.
+    that no batch holds a photo twice and calls one of its own captions wrong. Of several processes
+    each gets its share of every batch.
     """
 
     def __init__(
@@ -121,36 +143,32 @@ class PhotoLessons:
         folder: Path,
         progress: Callable[..., None],
         stopping: Callable[[], bool],
+        world: World = ALONE,
     ) -> None:
-        assert course.batch_size is not None
-        if len(photos) < 2 * course.accumulate:
-            raise InvalidInput(
-                f"{counted(len(photos), 'photo')} to learn from is too little; a step needs at"
-                f" least {2 * course.accumulate}"
-            )
         self.captions: Sequence[Sequence[str]] = [photo.captions for photo in photos]
         self.folder = folder
-        self.batch_size = course.batch_size
         self._paths = [photo.path for photo in photos]
         self._view, self._course, self._reader = view, course, reader
-        self._progress, self._stopping = progress, stopping
+        self._progress, self._stopping, self._world = progress, stopping, world
 
     @property
     def steps(self) -> int:
         """How many steps an epoch has; each is `accumulate` batches."""
-        return math.ceil(len(self._paths) / (self.batch_size * self._course.accumulate))
+        return _steps(len(self._paths), self._course)
 
     def batches(self, epoch: int) -> Iterator[tuple[np.ndarray, list[str]]]:
         """An epoch's photos with a caption each: (n, r, r, 3) uint8 views and n texts.
 
-        The order is told by seed and epoch alone, and so is what is cropped of each photo.
+        Of several processes this one's share of each batch. The order is told by seed and epoch
+                alone, and so is what is cropped of each photo.
         """
-        batches = self._shuffled(epoch)
+        whole = self._shuffled(epoch)
+        batches = [self._world.share(batch) for batch in whole]
         views = self._reader.read(
             (self._paths[photo], self._cropped(epoch, photo)) for some in batches for photo in some
         )
         done = 0
-        for some in batches:
+        for batch, some in zip(whole, batches, strict=True):
             self._progress(done, len(self._paths))
             shown = [(photo, view) for photo, view in zip(some, views, strict=False)]
             kept = [(photo, view) for photo, view in shown if view is not None]
@@ -158,7 +176,7 @@ class PhotoLessons:
                 raise InvalidInput("none of the photos of a batch can be read")
             texts = [self._caption(epoch, photo) for photo, _ in kept]
             yield np.stack([view for _, view in kept]), texts
-            done += len(some)
+            done += len(batch)
         self._progress(done, len(self._paths))
 
     def photos(self) -> Iterator[tuple[list[int], np.ndarray]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,15 @@ def fingerprint(photos: Sequence[Captioned]) -> str:
         facts = (os.fspath(photo.path), photo.captions, status.st_size, status.st_mtime_ns)
         found.update(repr(facts).encode("utf-8", "surrogatepass"))
     return found.hexdigest()
+
+
+def check_seen(photos: Sequence[Captioned]) -> None:
+    """Raise InvalidInput where photos that another machine sees are not on this one."""
+    if photos and not photos[0].path.exists():
+        raise InvalidInput(
+            f"{photos[0].path} is not there on {socket.gethostname()}; photos must lie at the same"
+            " place on all machines"
+        )
 
 
 def _captioned(pairs: Pairs, table: Path) -> list[Captioned]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from clipsearch.encoders.joint.world import ALONE, World
 from clipsearch.encoders.learning import (
     Course,
     Learner,
@@ -22,11 +23,11 @@ from clipsearch.encoders.learning import (
 )
 from clipsearch.encoders.onnx.providers import check_device
 from clipsearch.errors import InvalidInput, ModelError, arg, check_number
-from clipsearch.indexing.loading import Loaders
+from clipsearch.indexing.loading import Loaders, usual_workers
 from clipsearch.notation import as_json, counted
 from clipsearch.replacing import clear_unfinished, is_unfinished, replacing
-from clipsearch.tuning.lessons import PhotoLessons, PhotoReader, Stopped
-from clipsearch.tuning.photos import Captioned, divided, fingerprint
+from clipsearch.tuning.lessons import PhotoLessons, PhotoReader, Stopped, check_enough
+from clipsearch.tuning.photos import Captioned, check_seen, divided, fingerprint
 from clipsearch.tuning.recall import Recall, recall
 
 log = logging.getLogger("clipsearch")
@@ -89,6 +90,7 @@ def finetune(
     device: str = "auto",
     workers: int | None = None,
     isolated: bool = False,
+    world: World = ALONE,
     progress: NamedProgress = lambda what, done, total: None,
     after_epoch: Callable[[Epoch], None] = lambda epoch: None,
     stopping: Callable[[], bool] = lambda: False,
@@ -97,40 +99,51 @@ def finetune(
 
     `images`, `split` and `val` say which photos, as `divided` takes them. With `patience` it ends
     when so many epochs in a row brought nothing better. After each epoch all is kept that `resume`
-    needs to go on as if nothing had been; `stopping` is asked between batches.
+    needs to go on as if nothing had been; `stopping` is asked between batches. `world` are the
+    processes that do this together; the first of them alone looks at the table and at `out`.
 
     Raises:
-        InvalidInput: the pairs cannot be used, or `out` holds something else.
+        InvalidInput: the pairs cannot be used, or `out` holds something else, or a machine does not
+            see the photos.
         ModelError: no such model, or one that is not taught.
         WeightsUnavailable: its weights are not here and could not be downloaded.
     """
     check_number(arg("patience"), patience, 1)
     check_number(arg("workers"), workers, 1)
     check_device(device)
-    kept = _look_at(out, resume)
+    kept = world.by_first(lambda: _look_at(out, resume))
     progress("reading the table", 0, 0)
-    training, validation = divided(pairs, images, split, val, course.seed)
+    training, validation = world.by_first(lambda: divided(pairs, images, split, val, course.seed))
+    if not world.is_first:
+        check_seen(training)
     captions = sum(len(photo.captions) for photo in training)
     log.info(
         "learning from %s with %s, validating with %s", counted(len(training), "photo"),
         counted(captions, "caption"), counted(len(validation), "photo"),
     )  # fmt: skip
-    options = {
-        "pairs": fingerprint(training),
-        "val": fingerprint(validation),
-        "model": model,
-        "patience": patience,
-    }
     progress("loading the model", 0, 0)
-    taught = learner(model, course, device)
+    with world.in_turn():  # or all would download it
+        taught = learner(model, course, device, world)
+    options = world.by_first(
+        lambda: {
+            "pairs": fingerprint(training),
+            "val": fingerprint(validation),
+            "model": model,
+            "patience": patience,
+        }
+    )
     options |= asdict(taught.course)
     if kept:
         _check_same(kept["identity"], options, out)
-    out.mkdir(parents=True, exist_ok=True)
-    clear_unfinished(out)
+    check_enough(training, taught.course, world)
+    if world.is_first:
+        out.mkdir(parents=True, exist_ok=True)
+        clear_unfinished(out)
+    if workers is None:
+        workers = max(1, usual_workers() // world.local_size)
     with Loaders(workers, isolated) as loaders:
         reader = PhotoReader(loaders, 4 * taught.batch_size, stopping)
-        run = _Run(taught, training, validation, out, patience, reader, progress, stopping)
+        run = _Run(taught, training, validation, out, patience, reader, progress, stopping, world)
         return run.all(options, kept, after_epoch)
 
 
@@ -147,8 +160,10 @@ class _Run:
         reader: PhotoReader,
         progress: NamedProgress,
         stopping: Callable[[], bool],
+        world: World,
     ) -> None:
         self._taught, self._out, self._patience = taught, out, patience
+        self._world = world
         self._training, self._validation = training, validation
         self._reader, self._progress = reader, progress
         self._doing = "looking at the photos"
@@ -156,6 +171,7 @@ class _Run:
         self._lessons = PhotoLessons(
             training, taught.prepare, taught.course, reader, out,
             lambda done, total, what="": progress(what or self._doing, done, total), stopping,
+            world,
         )  # fmt: skip
 
     def all(
@@ -169,11 +185,10 @@ class _Run:
             self._taught.begin(self._lessons, kept["state"] if kept else None)
             if kept:
                 self._epochs = [_epoch_from(facts) for facts in kept["epochs"]]
-                if self._is_best():  # it may have been stopped just before this
-                    self._taught.write(self._out)
+                self._write_if_best()  # it may have been stopped just before this
             else:
                 began = time.monotonic()
-                self._epochs = [Epoch(0, None, self._validate(), time.monotonic() - began)]
+                self._epochs = [Epoch(0, None, self._validated(), time.monotonic() - began)]
                 after_epoch(self._epochs[0])
             while not self._is_done():
                 self._learn()
@@ -182,11 +197,15 @@ class _Run:
         except Stopped:
             return self._outcome(complete=False)
         outcome = self._outcome(complete=True)
+        if self._world.is_first:
+            self._report(options, outcome)
+        return outcome
+
+    def _report(self, options: dict[str, Any], outcome: Outcome) -> None:
         text = as_json({"options": options} | outcome.as_dict(), 2)
         with replacing(self._out / REPORT) as fresh:
             fresh.write_text(text + "\n", "utf-8")
         (self._out / CHECKPOINT).unlink(missing_ok=True)
-        return outcome
 
     def _learn(self) -> None:
         began, number = time.monotonic(), len(self._epochs)
@@ -196,7 +215,11 @@ class _Run:
             raise ModelError(
                 f"the loss is no number any more; begin anew with a smaller {arg('lr')}"
             )
-        self._epochs.append(Epoch(number, loss, self._validate(), time.monotonic() - began))
+        self._epochs.append(Epoch(number, loss, self._validated(), time.monotonic() - began))
+
+    def _validated(self) -> Recall | None:
+        # The weights are the same in all processes; the others wait.
+        return self._world.by_first(self._validate)
 
     def _validate(self) -> Recall | None:
         """How well the model finds the photos that it does not learn from."""
@@ -222,13 +245,18 @@ class _Run:
 
     def _keep(self, options: dict[str, Any]) -> None:
         """Write all that going on needs, and the model if none was better."""
+        if not self._world.is_first:
+            return
         checkpoint = {
             "identity": options,
             "epochs": [asdict(epoch) for epoch in self._epochs],
             "state": self._taught.state(),
         }
         save_checkpoint(self._out / CHECKPOINT, checkpoint)
-        if self._is_best():
+        self._write_if_best()
+
+    def _write_if_best(self) -> None:
+        if self._world.is_first and self._is_best():
             self._taught.write(self._out)
 
     def _best(self) -> int:

@@ -6,21 +6,28 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from clipsearch.cli.interrupts import stop_on_signals, stopped_at_once
+from clipsearch.cli.interrupts import (
+    end_telling,
+    ignore_signals,
+    stop_on_signals,
+    stopped_at_once,
+)
 from clipsearch.cli.options import Device, ImagesFolder, Json, Pairs, Workers
 from clipsearch.cli.output import end_with_the_reader, note, print_json, say
 from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.progress import progress
 from clipsearch.cli.terminal import fitted
+from clipsearch.cli.torchrun import has_word, is_first, launched
 from clipsearch.ending import STOPPED
 from clipsearch.notation import counted
 
 if TYPE_CHECKING:
+    from clipsearch.encoders.joint.world import World
     from clipsearch.tuning.recall import Recall
     from clipsearch.tuning.run import Epoch, Outcome
 
@@ -59,7 +66,10 @@ def finetune(
     epochs: Annotated[int, typer.Option(metavar="N", help="Passes over all photos.")] = 5,
     batch_size: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Photos at a time. Default: 64; for pocket 500."),
+        typer.Option(
+            metavar="N",
+            help="Photos at a time, of all processes together. Default: 64; for pocket 500.",
+        ),
     ] = None,
     accumulate: Annotated[
         int,
@@ -147,7 +157,8 @@ def finetune(
     """Teach a model your photos and captions.
 
     The result is a model for clipsearch index --model. After each epoch all is kept that --resume
-    needs; so Ctrl-C loses one epoch at most.
+    needs; so Ctrl-C loses one epoch at most. On several GPUs: torchrun --nproc-per-node N -m
+    clipsearch finetune, and the rest.
     """
     from clipsearch.encoders.learning import Course
     from clipsearch.photos.decoding.decode import take_over_pillow
@@ -169,7 +180,7 @@ def finetune(
         seed=seed,
         teacher=teacher,
     )
-    with stop_on_signals() as stop, _bar() as show:
+    with stop_on_signals() as stop, _bar() as show, _together(device) as (world, own_device):
         outcome = run(
             pairs,
             out,
@@ -180,25 +191,60 @@ def finetune(
             val=val,
             patience=patience,
             resume=resume,
-            device=device,
+            device=own_device,
             workers=workers,
             isolated=True,
+            world=world,
             progress=show,
             after_epoch=lambda epoch: _tell(epoch, epochs),
             stopping=stop.is_set,
         )
+        if outcome.complete:
+            world.leave()
+    if world.is_first:
+        _say(outcome, json)
+
+
+def _say(outcome: Outcome, json: bool) -> None:
     if json:
         print_json(outcome.as_dict())
     elif outcome.complete:
         _summarize(outcome)
     if not outcome.complete:
         kept = f"{counted(len(outcome.epochs) - 1, 'epoch')} kept" if outcome.best else "none kept"
-        note(f"stopped; {kept}. To go on: the same command with --resume")
+        if has_word():
+            note(f"stopped; {kept}. To go on: the same command with --resume")
         raise typer.Exit(STOPPED)
+
+
+@contextmanager
+def _together(device: str) -> Iterator[tuple[World, str]]:
+    """Meet the processes that torchrun started, if it did; gives also the device of this one."""
+    from clipsearch.encoders.joint.world import ALONE, device_of, joined
+
+    if not launched():
+        yield ALONE, device
+        return
+    own = device_of(device)
+    world = joined(own, _end_without)
+    if not world.is_first:
+        ignore_signals()  # the first one stops, and all with it
+    with world.ended_by_others():
+        yield world, own
+
+
+def _end_without(rank: int) -> NoReturn:
+    end_telling(
+        f"process {rank} of those that torchrun started ended before its time, and with it all;"
+        " finished epochs are kept. To go on: the same command with --resume",
+        2,
+    )
 
 
 def _tell(epoch: Epoch, of: int) -> None:
     """One line an epoch, on stderr."""
+    if not is_first():
+        return
     name = f"epoch {epoch.number}/{of}" if epoch.number else "before"
     loss = "" if epoch.loss is None else f"loss {epoch.loss:.3f}; "
     found = "" if epoch.recall is None else f"{_recalls(epoch.recall)}; "

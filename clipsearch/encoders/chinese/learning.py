@@ -36,6 +36,7 @@ from clipsearch.encoders.chinese.preprocessing import (
     told_in,
 )
 from clipsearch.encoders.images import Pixels
+from clipsearch.encoders.joint.world import ALONE, World
 from clipsearch.encoders.learning import Course, Lessons, pick_precision, save_weights, seeded
 from clipsearch.encoders.openclip.loop import BATCH, Loop
 from clipsearch.encoders.openclip.teacher import LikenessLoss
@@ -54,7 +55,7 @@ _QUOTES = str.maketrans("“”", '""')
 class ChineseLearner:
     """A Chinese-CLIP while it learns; a `Learner`."""
 
-    def __init__(self, parts: Parts, course: Course, device: str) -> None:
+    def __init__(self, parts: Parts, course: Course, device: str, world: World) -> None:
         lr = LR_FROM_SCRATCH if course.from_scratch else LR
         self.course = replace(
             course, batch_size=course.batch_size or BATCH, lr=course.lr or lr,
@@ -71,7 +72,7 @@ class ChineseLearner:
         pad = parts.tokenizer.pad_token_id
         self._both = _Both(self._model, pad, course.lock_image)
         loss = LikenessLoss() if course.teacher else ClipLoss()
-        self._loop = Loop(self._both, loss, self._tensors, self.course, device)
+        self._loop = Loop(self._both, loss, self._tensors, self.course, device, world)
 
     def begin(self, lessons: Lessons, state: dict[str, Any] | None) -> None:
         """Go on from a state, if there is one."""
@@ -155,7 +156,7 @@ class _Both(torch.nn.Module):
         return self
 
 
-def learner(model: str, course: Course, device: str) -> ChineseLearner:
+def learner(model: str, course: Course, device: str, world: World = ALONE) -> ChineseLearner:
     """What teaches a Chinese-CLIP; from scratch `model` names a file, or folder, that describes it.
 
     Raises:
@@ -166,7 +167,7 @@ def learner(model: str, course: Course, device: str) -> ChineseLearner:
     with quiet():
         seeded(course.seed)
         parts = _fresh(Path(spec.file)) if course.from_scratch else read(download(spec))
-        return ChineseLearner(parts, course, device)
+        return ChineseLearner(parts, course, device, world)
 
 
 def _fresh(file: Path) -> Parts:

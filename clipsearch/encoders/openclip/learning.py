@@ -16,6 +16,7 @@ from open_clip.loss import ClipLoss, CoCaLoss, DistillClipLoss, SigLipLoss
 from clipsearch.encoders.aliases import OPEN_CLIP_FILES
 from clipsearch.encoders.hub import from_hub
 from clipsearch.encoders.images import Pixels
+from clipsearch.encoders.joint.world import ALONE, World
 from clipsearch.encoders.learning import Course, Lessons, pick_precision, save_weights, seeded
 from clipsearch.encoders.openclip.encoder import OpenClipEncoder
 from clipsearch.encoders.openclip.loop import BATCH, Loop
@@ -38,7 +39,14 @@ KEPT_OF_PREPROCESS = ("mean", "std", "interpolation", "resize_mode", "fill_color
 class OpenClipLearner:
     """An open_clip model while it learns; a `Learner`."""
 
-    def __init__(self, recipe: Recipe, config: dict[str, Any], course: Course, device: str) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        config: dict[str, Any],
+        course: Course,
+        device: str,
+        world: World,
+    ) -> None:
         """`config` is the architecture, in open_clip's form."""
         self._config, self._device = config, device
         lr = LR_FROM_SCRATCH if course.from_scratch else LR
@@ -60,7 +68,7 @@ class OpenClipLearner:
         if course.grad_checkpointing:
             self._model.set_grad_checkpointing()
         loss = _loss(self._model, course.teacher is not None)
-        self._loop = Loop(self._model, loss, self._tensors, self.course, device)
+        self._loop = Loop(self._model, loss, self._tensors, self.course, device, world)
 
     def begin(self, lessons: Lessons, state: dict[str, Any] | None) -> None:
         """Go on from a state, if there is one."""
@@ -109,7 +117,7 @@ class OpenClipLearner:
         return f"open_clip:{folder.resolve()}"
 
 
-def learner(model: str, course: Course, device: str) -> OpenClipLearner:
+def learner(model: str, course: Course, device: str, world: World = ALONE) -> OpenClipLearner:
     """What teaches an open_clip model; from scratch `model` is an architecture, or a file of one.
 
     Raises:
@@ -125,7 +133,9 @@ def learner(model: str, course: Course, device: str) -> OpenClipLearner:
         with quiet():
             recipe = resolve(spec)
             config = open_clip.get_model_config(recipe.architecture)
-    return OpenClipLearner(recipe, config | {"quick_gelu": recipe.quick_gelu}, course, device)
+    return OpenClipLearner(
+        recipe, config | {"quick_gelu": recipe.quick_gelu}, course, device, world
+    )
 
 
 def _described(file: Path) -> str:

@@ -14,6 +14,8 @@ from open_clip_train.precision import get_autocast
 from open_clip_train.scheduler import cosine_lr
 from open_clip_train.train import train_one_epoch
 
+from clipsearch.encoders.joint.loss import JointLoss, check_shareable, joint
+from clipsearch.encoders.joint.world import World
 from clipsearch.encoders.learning import Course, Lessons, seeded
 from clipsearch.encoders.openclip.teacher import Teacher
 from clipsearch.encoders.quiet import quiet
@@ -30,7 +32,13 @@ class Loop:
     """A model that learns, with its optimizer."""
 
     def __init__(
-        self, model: Any, loss: Any, tensors: ToTensors, course: Course, device: str
+        self,
+        model: Any,
+        loss: Any,
+        tensors: ToTensors,
+        course: Course,
+        device: str,
+        world: World,
     ) -> None:
         """`model` gives of pictures and texts what `loss` takes, and has a `logit_scale`.
 
@@ -38,11 +46,15 @@ class Loop:
         takes what that one gives too, by names that begin with "dist_".
 
         Raises:
+            ModelError: it cannot learn in several processes here.
             ModelError, WeightsUnavailable: the teacher cannot be had.
         """
+        if world.size > 1 and not course.lock_image:
+            check_shareable(model, device)
         self._teacher = Teacher(course.teacher, device) if course.teacher else None
-        self.model, self._loss, self.tensors = model, loss, tensors
-        self.course, self._device = course, device
+        self.model, self._joint, self.tensors = model, model, tensors
+        self._loss = JointLoss(loss, world) if world.size > 1 else loss
+        self.course, self._device, self._world = course, device, world
         self._precision = _PRECISIONS[course.precision]
         for part in (model.logit_scale, getattr(model, "logit_bias", None)):
             if part is not None and course.accumulate > 1:
@@ -55,12 +67,14 @@ class Loop:
         self._scaler = torch.amp.GradScaler(self._kind) if course.precision == "fp16" else None
 
     def restore(self, state: dict[str, Any] | None) -> None:
-        """Go on from a state, if there is one."""
+        """Go on from a state, if there is one, together with the other processes, if there are."""
         if state:
             self.model.load_state_dict(state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
             if self._scaler:
                 self._scaler.load_state_dict(state["scaler"])
+        if self._world.size > 1:
+            self._joint = joint(self.model)
 
     def state(self) -> dict[str, Any]:
         """All that going on from here needs: the weights, and what the optimizer remembers."""
@@ -78,18 +92,20 @@ class Loop:
         assert course.lr is not None
         total = course.epochs * lessons.steps
         schedule = cosine_lr(self._optimizer, course.lr, math.ceil(course.warmup * total), total)
-        # What open_clip's command line would be, with its defaults for a single machine.
+        # What open_clip's command line would be, with its defaults for a single process, whose loss
+        # is told: that of several is the same in each.
         arguments = SimpleNamespace(
             device=self._device, precision=self._precision, accum_freq=course.accumulate,
             grad_clip_norm=CLIPPED, batch_size=course.batch_size, log_every_n_steps=1,
             skip_scheduler=False, distill=self._teacher is not None, horovod=False, wandb=False,
             rank=0, world_size=1,
         )  # fmt: skip
-        seeded(course.seed, epoch)
+        # What is dropped at random of one's share is not what the others drop.
+        seeded(course.seed, epoch, *filter(None, [self._world.rank]))
         data = {"train": _Data(self, lessons, epoch)}
         with quiet():
             train_one_epoch(
-                self.model, data, self._loss, epoch - 1, self._optimizer, self._scaler, schedule,
+                self._joint, data, self._loss, epoch - 1, self._optimizer, self._scaler, schedule,
                 self._teacher, arguments, losses,
             )  # fmt: skip
         return losses.mean()

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from clipsearch.encoders.joint.world import ALONE, World
 from clipsearch.encoders.learning import Course, Lessons, pick_precision, save_weights, seeded
 from clipsearch.encoders.pocket.encoder import load
 from clipsearch.encoders.pocket.features import (
@@ -159,11 +160,15 @@ class PocketLearner:
         return features([photos], texts, list(map(len, captions)), prompts, (weight, bias))
 
 
-def learner(model: str, course: Course, device: str) -> PocketLearner:
+def learner(model: str, course: Course, device: str, world: World = ALONE) -> PocketLearner:
     """What teaches the pocket model's heads, or from scratch new ones.
 
     Raises:
         ModelError: the packages of the towers are missing, or a file holds no heads.
-        InvalidInput: an option that makes no sense for it.
+        InvalidInput: an option that makes no sense for it, or several processes.
     """
+    if world.size > 1:
+        raise InvalidInput(
+            "the heads of the pocket model learn in one process; start it without torchrun"
+        )
     return PocketLearner(parse_spec(model), course, device)
