@@ -15,6 +15,7 @@ import pytest
 from conftest import picture
 from tiny import open_tiny
 
+from clipsearch import LibraryError
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.store.catalog import Catalog, Changes, Model, NewPhoto
 from clipsearch.store.vectors.file import VectorFile
@@ -563,3 +564,27 @@ def test_an_open_library_answers_as_before_whatever_becomes_of_its_files(
         for file in sorted((indexed / "vectors").iterdir()):
             harm(file, tmp_path / "other" / "vectors" / file.name)
         assert [(hit.id, hit.score) for hit in library.query("a dog", 12)] == expected
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_an_open_library_asks_the_index_that_has_its_name_and_leaves_it_as_it_is(
+    indexed: Path, photos: Path, tmp_path: Path, is_there: bool
+) -> None:
+    for photo in photos.glob("*.jpg"):
+        picture(int(photo.stem) + 100).save(photo)
+    with open_tiny(other := tmp_path / "other") as library:
+        library.index([photos])
+        expected = [hit.score for hit in library.query("a dog", 12)]
+    with open_tiny(indexed) as library:
+        assert [hit.score for hit in library.query("a dog", 12)] != expected
+        indexed.rename(tmp_path / "before")
+        if is_there:
+            other.rename(indexed)
+            files = {it: it.read_bytes() for it in (indexed / "vectors").iterdir()}
+            assert [hit.score for hit in library.query("a dog", 12)] == expected
+            assert {it: it.read_bytes() for it in (indexed / "vectors").iterdir()} == files
+        else:
+            for ask in (lambda: library.query("a dog"), lambda: library.index([photos])):
+                with pytest.raises(LibraryError, match="holds no index"):
+                    ask()
+            assert not indexed.exists()

@@ -42,6 +42,7 @@ class Connection:
 
     def _take(self, reading: Reading) -> None:
         self._reading, self._db = reading, reading.connection
+        self._columns = None
         self._opening = object()
         add_functions(self._db)
         self.origin: Origin | None = file.origin(self._db)
@@ -120,6 +121,7 @@ class Connection:
         Raises:
             LibraryError: it is a copy, or its roots are elsewhere here.
         """
+        self._renew()
         self.check_writable()
         if self._far is None:
             return
@@ -260,14 +262,14 @@ class Connection:
         state have the same.
         """
         try:
-            (state,) = self._db.execute("SELECT state FROM library").fetchone()
+            state: Hashable = self._db.execute("SELECT id, state FROM library").fetchone()
         except sqlite3.OperationalError as error:
             if "no such column" not in str(error):
                 raise
             # A catalog of an older clipsearch that may not be written to: anything that changes.
             (others,) = self._db.execute("PRAGMA data_version").fetchone()
             return self._opening, int(others), self._db.total_changes
-        return int(state)
+        return state
 
     def check(self) -> list[str]:
         """What SQLite finds wrong with the file, a line each; the whole of it is read."""
