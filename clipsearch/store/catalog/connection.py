@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from clipsearch.errors import LibraryError
+from clipsearch.photos.files.inode import inode_of
 from clipsearch.photos.files.mounts import network_type
 from clipsearch.store.catalog.selection import Selection, add_functions
 from clipsearch.store.conditions import Condition, Is
@@ -42,7 +43,7 @@ class Connection:
 
     def _take(self, reading: Reading) -> None:
         self._reading, self._db = reading, reading.connection
-        self._columns = None
+        self._inode = inode_of(os.fspath(reading.file))
         self._opening = object()
         add_functions(self._db)
         self.origin: Origin | None = file.origin(self._db)
@@ -80,6 +81,11 @@ class Connection:
     def folder(self) -> Path:
         """The folder of the index."""
         return self._reading.file.parent
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether another index, or none, has its name by now: nothing is to be written there."""
+        return inode_of(os.fspath(self._reading.file)) != self._inode
 
     @property
     def index_id(self) -> str:
@@ -121,7 +127,6 @@ class Connection:
         Raises:
             LibraryError: it is a copy, or its roots are elsewhere here.
         """
-        self._renew()
         self.check_writable()
         if self._far is None:
             return
@@ -262,14 +267,14 @@ class Connection:
         state have the same.
         """
         try:
-            state: Hashable = self._db.execute("SELECT id, state FROM library").fetchone()
+            (state,) = self._db.execute("SELECT state FROM library").fetchone()
         except sqlite3.OperationalError as error:
             if "no such column" not in str(error):
                 raise
             # A catalog of an older clipsearch that may not be written to: anything that changes.
             (others,) = self._db.execute("PRAGMA data_version").fetchone()
             return self._opening, int(others), self._db.total_changes
-        return state
+        return int(state)
 
     def check(self) -> list[str]:
         """What SQLite finds wrong with the file, a line each; the whole of it is read."""

@@ -16,7 +16,7 @@ import os
 import sqlite3
 import threading
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +25,6 @@ from weakref import WeakValueDictionary, finalize
 
 from clipsearch.ending import Scratch
 from clipsearch.errors import LibraryError
-from clipsearch.photos.files.inode import Inode, inode_of
 
 log = logging.getLogger("clipsearch")
 
@@ -63,20 +62,11 @@ class Reading:
     connection: sqlite3.Connection
     state: State | None = None  # of what is read; None where SQLite sees itself what is written
     copy: _Copy | None = None
-    inode: Inode | None = field(init=False)  # of the file that has the name
-
-    def __post_init__(self) -> None:
-        self.inode = inode_of(os.fspath(self.file))
 
     @property
     def is_outdated(self) -> bool:
-        """Whether something was written since, which the connection does not see.
-
-        Or another file has the name, or none.
-        """
-        if self.state is None:
-            return self.inode != inode_of(os.fspath(self.file))
-        return self.state != state_of(self.file)
+        """Whether something was written since, which the connection does not see."""
+        return self.state is not None and self.state != state_of(self.file)
 
     @property
     def is_torn(self) -> bool:
