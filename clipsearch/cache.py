@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from clipsearch.replacing import draft_folder, is_unfinished, put_in_place, remove, unfinished
+
+TRIED = "tried"  # a file that says of a folder that what belongs there cannot be made
+LEAST_ROOM = 200_000_000  # bytes; the towers of a small model
+
+_LONG = 86_400  # seconds, in which what is being written is done
+_PIECE = 10_000_000  # bytes
 
 
 def cache_folder() -> Path:
@@ -14,3 +26,72 @@ def cache_folder() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("clipsearch", appauthor=False)
+
+
+def is_settled(folder: Path, last: str) -> bool:
+    """Whether what a folder of the cache is for was made, with `last` in it, or cannot be made.
+
+    A folder alone says nothing: who clears caches may leave it, or some of its files.
+    """
+    return (folder / last).is_file() or (folder / TRIED).is_file()
+
+
+def give_up(folder: Path) -> None:
+    """Note that what a folder of the cache is for cannot be made; where that can be noted."""
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / TRIED).touch()
+
+
+@contextmanager
+def made_in_cache(folder: Path, last: str) -> Iterator[Path]:
+    """A draft that takes the place of a folder of the cache when it holds the file `last`.
+
+    Where another process was quicker, what that made stays, which others may have open by now.
+
+    Raises:
+        OSError: the disk is full or read-only.
+    """
+    place = folder.parent
+    _clear_killed(place)
+    with draft_folder(place) as draft:
+        yield draft
+        if not (draft / last).is_file() or (folder / last).is_file():
+            return
+        remove(folder)  # what was cleared in part, or something else
+        try:
+            put_in_place(draft, folder)
+        except OSError:
+            if not (folder / last).is_file():
+                raise
+
+
+def has_room() -> bool:
+    """Whether something can be written to the cache, of the size of a small model."""
+    try:
+        with draft_folder(cache_folder()) as draft:
+            return shutil.disk_usage(draft).free > LEAST_ROOM
+    except OSError:
+        return False
+
+
+def check_takes_more(folder: Path) -> None:
+    """Raise OSError where no more can be written, for who was told of that in another way.
+
+    By writing: what a disk has free is not what a person may take of it.
+    """
+    probe = unfinished(folder)
+    try:
+        with probe.open("wb") as file:
+            for _ in range(LEAST_ROOM // _PIECE):
+                file.write(bytes(_PIECE))
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _clear_killed(place: Path) -> None:
+    """Remove the drafts of processes that were killed, long ago."""
+    with suppress(OSError):
+        for path in place.iterdir():
+            if is_unfinished(path.name) and time.time() - path.stat().st_mtime > _LONG:
+                remove(path)

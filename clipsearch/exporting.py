@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from clipsearch.cache import cache_folder, has_room, is_settled
 from clipsearch.encoders import load_light
 from clipsearch.encoders.spec import WITHOUT_TORCH, family_of
 from clipsearch.errors import ModelError, ModelMismatch
@@ -29,18 +30,27 @@ def export_towers(
 
     `texts` that every question will need are embedded, so that the first one finds them.
     """
+    bare = [it for it in catalog.models() if _lacks_towers(catalog, models, it)]
+    if bare and not has_room():
+        log.warning(
+            "%s cannot be written to, or is full: questions and few pictures take some seconds"
+            " more, since PyTorch is loaded for them; CLIPSEARCH_CACHE can name another folder",
+            cache_folder(),
+        )
+        bare = []
     lacking = [
         model
         for model in catalog.models()
-        if not has_texts(catalog.folder, model)
-        or len(catalog.answered(model.id, texts)) < len(texts)
-        or _lacks_images(models, model)
+        if model in bare or len(catalog.answered(model.id, texts)) < len(texts)
     ]
     for number, model in enumerate(lacking):
         steps = itertools.count(_STEPS * number)
         step = partial(_step, steps, _STEPS * len(lacking), progress)
         try:
-            _export(catalog, models, model, texts, step)
+            if model in bare:
+                _export(catalog, models, model, texts, step)
+            else:
+                models.embed_neutral(model, texts)
         except (ModelError, ModelMismatch) as error:  # queries will say so
             log.debug("%s", error)
         progress(_STEPS * (number + 1), _STEPS * len(lacking))
@@ -50,8 +60,7 @@ def _export(
     catalog: Catalog, models: Models, model: Model, texts: Sequence[str], step: Callable[[], None]
 ) -> None:
     step()
-    if not has_texts(catalog.folder, model) or _lacks_images(models, model):
-        load_light(models.spec_of(model), "cpu")  # which writes both, where their graphs ship
+    load_light(models.spec_of(model), "cpu")  # which writes both, where their graphs ship
     if not has_texts(catalog.folder, model):
         models.export_texts(model, step)
     models.embed_neutral(model, texts)
@@ -62,14 +71,19 @@ def _export(
         try_export(models.spec_of(model), models.encoder(model))
 
 
+def _lacks_towers(catalog: Catalog, models: Models, model: Model) -> bool:
+    """Whether there is a tower of which the export was not tried yet."""
+    return not has_texts(catalog.folder, model) or _lacks_images(models, model)
+
+
 def _lacks_images(models: Models, model: Model) -> bool:
     """Whether few pictures would be embedded by an image tower whose export was not tried yet."""
-    from clipsearch.encoders.onnx.folder import cached_folder
+    from clipsearch.encoders.onnx.folder import FACTS, cached_folder
 
     if model.runtime != "auto" or family_of(model.spec) in WITHOUT_TORCH:
         return False
     is_wanted = models.choice(model, 1).runtime == "onnx"
-    return is_wanted and not cached_folder(model.weights, model.preprocess).is_dir()
+    return is_wanted and not is_settled(cached_folder(model.weights, model.preprocess), FACTS)
 
 
 def _step(steps: Iterator[int], total: int, progress: Progress) -> None:

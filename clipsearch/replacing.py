@@ -105,12 +105,16 @@ def draft_folder(place: Path) -> Iterator[Path]:
 def clear_unfinished(folder: Path) -> None:
     """Remove what was not finished in a folder that nobody else is writing to now."""
     for path in folder.iterdir():
-        if not is_unfinished(path.name):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        if is_unfinished(path.name):
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder with all that it holds, as far as that can be."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def is_unfinished(name: str) -> bool:

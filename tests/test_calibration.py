@@ -261,10 +261,12 @@ def test_what_finds_others_stays_in_fp32(clipsearch: Run, index: Path, tmp_path:
 
 
 def test_few_photos_stay_in_fp32(clipsearch: Run, index: Path, photos: Path) -> None:
+    (left := index / ".clipsearch-0123456789abcdef.new").mkdir(parents=True)  # by a kill
     done = clipsearch("index", photos, "--model", "pocket", "--precision", "int8")
     assert done.returncode == 0, done.stderr
     assert "pocket stays in fp32: 8 bits take 50 photos" in done.stderr
     assert "12 could be read" in done.stderr
+    assert not left.exists()
     with OpenIndex.open(index) as library:
         assert [model.spec for model in library.status().models] == ["pocket"]
 

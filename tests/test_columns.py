@@ -81,12 +81,13 @@ class Made:
         changes.vectors.extend((photo.digest, row(photo.digest)) for photo in photos)
         self.catalog.write(model.id, changes)
 
-    def conditions(self) -> list[tuple[int, list[list[int]]]]:
+    def conditions(self, catalog: Catalog | None = None) -> list[tuple[int, list[list[int]]]]:
         """What some conditions select now: how many photos, and which vectors of each model."""
+        catalog = catalog or self.catalog
         some: list[Condition] = [
             Below(self.roots[0].id, "a"), Is("camera", "==", "Ricoh GR"), Has("title"), Has("date"),
         ]  # fmt: skip
-        catalog, models = self.catalog, (self.model, self.other)
+        models = self.model, self.other
         return [
             (
                 catalog.count_selected(it),
@@ -135,6 +136,12 @@ def see_with_another(made: Made, photo: NewPhoto) -> None:
     made.catalog.write(made.other.id, Changes(vectors=[(photo.digest, row("other"))]))
 
 
+def lose_its_vector(made: Made, photo: NewPhoto) -> None:
+    with closing(sqlite3.connect(made.index / "catalog.db")) as plain, plain:
+        plain.execute("UPDATE vectors SET vector = x'00' WHERE digest = ?", (photo.digest,))
+    made.catalog.remove_damaged_vectors()
+
+
 def renew_a_model(made: Made, photo: NewPhoto) -> None:
     see_with_another(made, photo)
     made.conditions()
@@ -145,6 +152,7 @@ def renew_a_model(made: Made, photo: NewPhoto) -> None:
 CHANGES: dict[str, Callable[[Made, NewPhoto], None]] = {
     "leaves": leave, "moves": move, "is told of otherwise": tell_otherwise,
     "is replaced": replace_by_name, "comes": come, "is seen by another model": see_with_another,
+    "loses its embedding": lose_its_vector,
     "is seen by no such model": renew_a_model,
 }  # fmt: skip
 
@@ -302,7 +310,8 @@ def test_what_a_photo_becomes_is_seen_at_once(
         change(made, photo)
         now = made.conditions()
         made.catalog.keep_columns(anew=True)
-        assert made.conditions() == now
+        with closing(Catalog.open(made.index)) as afresh:  # which remembers nothing
+            assert made.conditions(afresh) == now
 
 
 @pytest.mark.parametrize(

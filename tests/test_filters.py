@@ -436,6 +436,11 @@ def test_filters_give_the_right_photographs_whatever_the_words(real: Library, wo
         assert names(real.query(words, filters=filters)) == expected
 
 
+def test_a_camera_may_be_asked_for_by_what_is_no_text(library: Library) -> None:
+    assert library.photos(camera="\udcff") == []
+    assert library.count(Filters(camera="\udcff")) == 0
+
+
 def test_words_and_pictures_add_and_subtract(real: Library) -> None:
     albums: Path = real.folder_of_photos  # type: ignore[attr-defined]
     rocket = albums / "space" / "rocket.jpg"

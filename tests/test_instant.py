@@ -27,8 +27,8 @@ from clipsearch import Library
 from clipsearch.encoders import load, load_light, parse_spec
 from clipsearch.encoders.aliases import ALIASES
 from clipsearch.encoders.choice import FEW, choose
-from clipsearch.encoders.onnx.export import made_views
-from clipsearch.encoders.onnx.folder import cached_folder
+from clipsearch.encoders.onnx.export import made_views, write_to_cache
+from clipsearch.encoders.onnx.folder import Facts, cached_folder
 from clipsearch.encoders.onnx.text_export import PROBES, export_texts
 from clipsearch.encoders.openclip.graphs import KNOWN, graph_file
 from clipsearch.encoders.pocket.parts import HEADS
@@ -146,14 +146,85 @@ def test_a_damaged_cache_is_written_anew(own_cache: Path) -> None:
     assert again.encode_images(made_views(again, 1)).shape == (1, again.dim)
 
 
-def test_where_the_cache_cannot_be_written_torch_answers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: Path, index: Path
+def _without_files(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink()
+
+
+def _without_the_first_file(folder: Path) -> None:
+    for name in ("model.json", "rules.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _a_file_in_its_place(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_bytes(b"")
+
+
+@pytest.mark.parametrize("harm", [_without_files, _without_the_first_file, _a_file_in_its_place])
+def test_a_cache_that_was_cleared_in_part_is_written_anew(
+    own_cache: Path, harm: Callable[[Path], None]
 ) -> None:
+    assert load_light(parse_spec("pocket"))
+    for folder in own_cache.glob("*/*"):
+        harm(folder)
+    again = load_light(parse_spec("pocket"))
+    assert again is not None
+    assert again.encode_images(made_views(again, 1)).shape == (1, again.dim)
+    assert again.encode_texts(["a dog"]).shape == (1, again.dim)
+
+
+def test_what_a_killed_export_left_goes_with_a_later_one(own_cache: Path) -> None:
+    left = own_cache / "onnx" / ".clipsearch-0123456789abcdef.new"
+    of_another = own_cache / "text" / ".clipsearch-fedcba9876543210.new"
+    for draft in (left, of_another):
+        draft.mkdir(parents=True)
+    os.utime(left, (1, 1))
+    for folder in own_cache.glob("*/[0-9a-f]*"):
+        shutil.rmtree(folder)
+    assert load_light(parse_spec("pocket"))
+    assert (left.exists(), of_another.exists()) == (False, True)
+    of_another.rmdir()
+
+
+def test_of_two_that_export_at_once_the_first_stays(own_cache: Path) -> None:
+    first = load_light(parse_spec("pocket"))
+    assert first is not None
+    folder = cached_folder(first.weights, first.preprocess)
+
+    def write(draft: Path) -> Facts:
+        (draft / "images.onnx").write_bytes(b"of a process that began when there was none")
+        return first.facts
+
+    before = (folder / "images.onnx").stat()
+    write_to_cache(first.weights, first.preprocess, write)
+    assert (folder / "images.onnx").stat() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit there")
+def test_a_disk_that_takes_no_more_is_no_fault_and_tried_again(own_cache: Path) -> None:
+    shutil.rmtree(own_cache)
+    limited = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, 20_000_000))
+from clipsearch.encoders import load_light, parse_spec
+assert load_light(parse_spec("pocket")) is None
+"""
+    subprocess.run([sys.executable, "-c", limited], check=True, timeout=300)
+    assert load_light(parse_spec("pocket"))
+
+
+def test_where_the_cache_cannot_be_written_torch_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: Path, index: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "file"))
     assert load_light(parse_spec("pocket")) is None
     with Library.open(index, model="pocket") as library:
         assert library.index([photos]).added == 12
+        library.export_texts()
+    assert f"{tmp_path / 'file'} cannot be written to, or is full" in caplog.text
 
 
 # Models of open_clip whose graphs ship
@@ -522,6 +593,14 @@ def test_many_are_for_onnx_runtime_from_the_first_run_on_where_it_is_the_faster_
             assert library.index([photos]).added == 12
         assert "images are embedded by ONNX Runtime" in caplog.text
         assert len(library.similar(photos / "00.jpg", k=5)) == 5
+
+
+def test_debug_says_what_embeds_photos_and_why(clipsearch: Run, photos: Path) -> None:
+    said = clipsearch("index", photos, "--model", "pocket", "--debug").stderr
+    assert "pictures are embedded by ONNX Runtime" in said
+    said = clipsearch("similar", photos / "00.jpg", "--region", "0,0,9,9", "--debug").stderr
+    assert "for few pictures it is not worth importing PyTorch" in said
+    assert not clipsearch("similar", photos / "00.jpg", "--region", "0,0,9,9").stderr
 
 
 def test_an_index_of_before_leaves_the_choice_to_the_machine(

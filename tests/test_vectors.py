@@ -12,7 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import picture
+from tiny import open_tiny
 
+from clipsearch import LibraryError
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.store.catalog import Catalog, Changes, Model, NewPhoto
 from clipsearch.store.vectors.file import VectorFile
@@ -526,3 +529,60 @@ def test_a_catalog_of_many_vectors_is_brought_up_whole(tmp_path: Path) -> None:
     assert kept.opened().rows.tobytes() == unit_rows(count).tobytes()
     assert kept.opened().ids.tolist() == list(range(1, count + 1))
     kept.catalog.close()
+
+
+# Changed while they are open
+
+
+def _cut(file: Path, other: Path) -> None:
+    os.truncate(file, 0)
+
+
+def _overwritten(file: Path, other: Path) -> None:
+    shutil.copyfile(other, file)
+
+
+def _zeroed(file: Path, other: Path) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[:ROWS_START].ljust(len(content), b"\0"))
+
+
+def _gone(file: Path, other: Path) -> None:
+    file.unlink()
+
+
+@pytest.mark.parametrize("harm", [_cut, _overwritten, _zeroed, _gone])
+def test_an_open_library_answers_as_before_whatever_becomes_of_its_files(
+    indexed: Path, photos: Path, tmp_path: Path, harm: Callable[[Path, Path], None]
+) -> None:
+    for photo in photos.glob("*.jpg"):
+        picture(int(photo.stem) + 100).save(photo)
+    with open_tiny(tmp_path / "other") as other:
+        other.index([photos])
+    with open_tiny(indexed) as library:
+        expected = [(hit.id, hit.score) for hit in library.query("a dog", 12)]
+        for file in sorted((indexed / "vectors").iterdir()):
+            harm(file, tmp_path / "other" / "vectors" / file.name)
+        assert [(hit.id, hit.score) for hit in library.query("a dog", 12)] == expected
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_an_open_library_writes_nothing_where_another_index_or_none_has_its_name(
+    indexed: Path, photos: Path, tmp_path: Path, is_there: bool
+) -> None:
+    for photo in photos.glob("*.jpg"):
+        picture(int(photo.stem) + 100).save(photo)
+    with open_tiny(other := tmp_path / "other") as library:
+        library.index([photos])
+    with open_tiny(indexed) as library:
+        before = [hit.score for hit in library.query("a dog", 12)]
+        indexed.rename(tmp_path / "before")
+        if is_there:
+            other.rename(indexed)
+        files = {it: it.read_bytes() for it in indexed.glob("*/*")}
+        after = [hit.score for hit in library.query("a dog", 12)]
+        assert after == pytest.approx(before, abs=1e-5)
+        with pytest.raises(LibraryError, match="another index, or none"):
+            library.index([photos])
+        assert {it: it.read_bytes() for it in indexed.glob("*/*")} == files
+        assert indexed.exists() == is_there

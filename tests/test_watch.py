@@ -23,6 +23,7 @@ from test_docs import documented
 from tiny import TinyEncoder, open_other, open_tiny
 
 from clipsearch import ClipsearchError, IndexReport, InvalidInput
+from clipsearch.cache import give_up
 from clipsearch.encoders.onnx.texts import folder_of
 from clipsearch.indexing.watching.arrivals import is_open_for_writing
 from clipsearch.photos.files.mounts import network_type
@@ -656,7 +657,7 @@ def test_the_command_watches_until_it_is_told_to_end(
 ) -> None:
     with open_other(index) as library:  # so that no model need be loaded
         library.index([photos])
-    folder_of(TinyEncoder.weights, TinyEncoder.preprocess).mkdir(parents=True, exist_ok=True)
+    give_up(folder_of(TinyEncoder.weights, TinyEncoder.preprocess))
     environment = os.environ | {"HOME": str(home), "CLIPSEARCH_INDEX": str(index)}
     command = [sys.executable, "-m", "clipsearch", "watch"]
     for options, ending in (["--json"], signal.SIGTERM), ([], signal.SIGINT):

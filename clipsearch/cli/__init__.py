@@ -77,7 +77,10 @@ def _options(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show a traceback when something goes wrong.")
+        bool,
+        typer.Option(
+            "--debug", help="Say what runs models and why; show where something goes wrong."
+        ),
     ] = False,
 ) -> None:
     """Options of every command."""
@@ -91,7 +94,7 @@ def main() -> None:
     _name_shell(arguments)
     _stand_in_for_closed_streams()
     _print_any_name()
-    _log_to_stderr()
+    _log_to_stderr(debug)
     try:
         heed_signals()
         asked = next((word for word in arguments if not word.startswith("-")), "")
@@ -251,8 +254,8 @@ class _Told(logging.Handler):
             note(self.format(record), "yellow" if record.levelno >= logging.WARNING else None)
 
 
-def _log_to_stderr() -> None:
+def _log_to_stderr(debug: bool) -> None:
     logger = logging.getLogger("clipsearch")
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.DEBUG if debug else logging.INFO)
     logger.addHandler(_Told())
     logger.propagate = False

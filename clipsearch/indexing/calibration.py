@@ -36,7 +36,7 @@ from clipsearch.errors import ModelError, WeightsUnavailable, first_line
 from clipsearch.indexing.loading import Loaded, Loaders, Unread, load_ahead
 from clipsearch.models import Models
 from clipsearch.progress import Progress
-from clipsearch.replacing import draft_folder, put_in_place
+from clipsearch.replacing import clear_unfinished, draft_folder, put_in_place
 
 log = logging.getLogger("clipsearch")
 
@@ -67,10 +67,13 @@ class Making:
 def calibrate(models: Models, making: Making) -> None:
     """Have the model that is meant embed in 8 bits from here on, if that is near enough.
 
+    The caller holds the lock of the index.
+
     Raises:
         ModelError, InvalidInput: the model in full cannot be had.
         Stopped: `stopping` said so.
     """
+    clear_unfinished(making.folder)  # of a calibration that was killed
     try:
         spec, full = models.exact()
     except WeightsUnavailable:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clipsearch.cache import is_settled
 from clipsearch.encoders import Encoder
 from clipsearch.encoders.spec import Spec
 from clipsearch.errors import InvalidInput, ModelError, arg, did_you_mean
@@ -85,10 +86,10 @@ def reader_of(index: Path, model: Model) -> Model:
 
 def has_texts(index: Path, model: Model) -> bool:
     """Whether it was tried to export what embeds words for a model, or cannot be."""
-    from clipsearch.encoders.onnx.texts import folder_of
+    from clipsearch.encoders.onnx.texts import RULES, folder_of
 
     try:
-        return folder_of(*identity_of(reader_of(index, model))).is_dir()
+        return is_settled(folder_of(*identity_of(reader_of(index, model))), RULES)
     except ModelError as error:
         log.debug("%s", error)
         return True

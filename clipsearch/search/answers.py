@@ -334,10 +334,7 @@ class Answers:
                 if not catalog.count_selected(chosen):
                     return Nothing(reason, part.nowhere(catalog))
         model = self._models.chosen(spec)
-        # Of embeddings that are gone, columns may still tell.
-        if model is None or not catalog.fingerprint(model.id)[0]:
-            return Nothing("unembedded")
-        if not len(catalog.selected_vector_ids(model.id, chosen)):
+        if model is None or not len(catalog.selected_vector_ids(model.id, chosen)):
             return Nothing("unembedded")
         return Nothing("relevance" if question.relevant else "itself")
 

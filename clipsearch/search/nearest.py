@@ -76,7 +76,7 @@ class Space:
 
 
 class Spaces:
-    """The spaces of a catalog's models, opened again only when photos were written since."""
+    """The spaces of a catalog's models, opened again only when photos or files were written."""
 
     def __init__(self, folder: Path, catalog: Catalog) -> None:
         self._folder = folder
@@ -89,10 +89,11 @@ class Spaces:
         version = self._catalog.version()  # before the file is opened, so that nothing is missed
         if version != self._version:
             self._spaces, self._version = {}, version
-        if model.id not in self._spaces:
+        space = self._spaces.get(model.id)
+        if space is None or not space.vectors.is_current():
             vectors = to_search(self._folder, self._catalog, model)
-            self._spaces[model.id] = Space(self._catalog, model, vectors)
-        return self._spaces[model.id]
+            space = self._spaces[model.id] = Space(self._catalog, model, vectors)
+        return space
 
 
 def nearest_photos(

@@ -92,6 +92,7 @@ class IndexFolder:
             LibraryError: it may not be written, or is replaced.
         """
         with explained(self.path):
+            self.check()  # before there is a lock in a folder that is no index any more
             self._catalog.open_to_write()
             with write_lock(self.path, wait):
                 self.check()

@@ -9,12 +9,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from clipsearch.cache import check_takes_more, give_up, is_settled, made_in_cache
 from clipsearch.encoders import Encoder, load
 from clipsearch.encoders.onnx.encoder import OnnxEncoder, open_cached
 from clipsearch.encoders.onnx.folder import (
@@ -67,7 +68,7 @@ def export_model(spec: Spec, folder: Path, precision: str = "fp32") -> tuple[Tow
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidInput(f"{folder} is there already and not an empty folder; name another")
     encoder = _loaded(spec)
-    with _scratch(folder) as scratch:
+    with _writing(folder), draft_folder(folder.parent) as scratch:
         (scratch / TEXTS).mkdir()
         cosines = {
             "image": _write_images(scratch, encoder, precision),
@@ -126,7 +127,7 @@ def try_export(spec: Spec, encoder: Encoder) -> Encoder:
     is where its kind has no export.
     """
     folder = cached_folder(encoder.weights, encoder.preprocess)
-    if isinstance(encoder, OnnxEncoder) or folder.is_dir():
+    if isinstance(encoder, OnnxEncoder) or is_settled(folder, FACTS):
         return encoder
     try:
         if module := encoder.image_export():
@@ -137,8 +138,9 @@ def try_export(spec: Spec, encoder: Encoder) -> Encoder:
             "PyTorch embeds pictures with %s, also where they are few, which takes some seconds"
             " more: %s", spec, first_line(error),
         )  # fmt: skip
-    with suppress(OSError):  # an empty folder says that it was tried
-        folder.mkdir(parents=True, exist_ok=True)
+        if isinstance(error, InvalidInput):  # no room, or no right to write: that passes
+            return encoder
+    give_up(folder)
     return encoder
 
 
@@ -146,27 +148,26 @@ def check_room(size: int, folder: Path) -> None:
     """Refuse an image tower of so many bytes that is not to be written to a folder.
 
     Raises:
-        ModelError: it is too large, or the disk has no room.
+        ModelError: it is too large.
+        InvalidInput: the disk has no room.
     """
     if size > MOST_BYTES:
         raise ModelError(f"its image tower of {size / 1e9:.1f} GB is too large to be kept twice")
     there = next(parent for parent in folder.parents if parent.exists())
     if shutil.disk_usage(there).free < 3 * size:
-        raise ModelError(f"{there} has no room for {size / 1e6:.0f} MB more")
+        raise InvalidInput(f"{there} has no room for {size / 1e6:.0f} MB more")
 
 
 def write_to_cache(weights: str, preprocess: str, write: Callable[[Path], Facts]) -> None:
-    """Have a model's image tower written to the cache, in the place of one that is there.
+    """Have a model's image tower written to the cache, unless another process was quicker.
 
     Raises:
         InvalidInput: the cache cannot be written.
         ClipsearchError: what `write` raises, which is given an empty folder.
     """
     folder = cached_folder(weights, preprocess)
-    with _scratch(folder) as scratch:
+    with _writing(folder), made_in_cache(folder, FACTS) as scratch:
         (scratch / FACTS).write_text(json.dumps(asdict(write(scratch))), "utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        put_in_place(scratch, folder)
 
 
 def quantize(plain: Path, smaller: Path) -> None:
@@ -260,6 +261,7 @@ def _write_images(folder: Path, encoder: Encoder, precision: str = "fp32") -> tu
     except (OSError, ModelError):
         raise
     except Exception as error:  # an operator that ONNX lacks
+        check_takes_more(folder)
         raise ModelError(f"the image tower cannot be exported: {first_line(error)}") from error
     return tuple(least)
 
@@ -298,10 +300,8 @@ def _size(folder: Path, pattern: str) -> int:
 
 
 @contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    """A folder beside the one that it is to become; taken away if it does not."""
+def _writing(folder: Path) -> Iterator[None]:
     try:
-        with draft_folder(folder.parent) as draft:
-            yield draft
+        yield
     except OSError as error:
         raise InvalidInput(f"{folder} cannot be written: {error.strerror or error}") from error

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clipsearch.cache import check_takes_more, give_up, is_settled, made_in_cache
 from clipsearch.encoders.onnx.texts import (
     RULES,
     TOKENIZER,
@@ -20,7 +21,6 @@ from clipsearch.encoders.onnx.texts import (
 )
 from clipsearch.encoders.onnx.tracing import check, least_cosine, trace
 from clipsearch.errors import ClipsearchError, ModelError, first_line
-from clipsearch.replacing import draft_folder, put_in_place
 
 if TYPE_CHECKING:
     import torch
@@ -72,21 +72,15 @@ def keep_texts(weights: str, preprocess: str, write: Callable[[Path], None]) -> 
     `write` is given an empty folder. What it raises of this library's says that there will be none.
     """
     folder = folder_of(weights, preprocess)
-    if folder.is_dir():
-        return (folder / RULES).is_file()
-    try:
-        with draft_folder(folder.parent) as scratch:
-            try:
+    if not is_settled(folder, RULES):
+        try:
+            with made_in_cache(folder, RULES) as scratch:
                 write(scratch)
-            except ClipsearchError as error:
-                log.debug("%s", error)
-                # An empty folder says that it was tried, and need not be again.
-                for file in scratch.iterdir():
-                    file.unlink()
-            put_in_place(scratch, folder)
-    except OSError as error:
-        # A full or read-only disk: queries take longer, no more. Or another process was quicker.
-        log.debug("no text tower was exported: %s", error)
+        except ClipsearchError as error:
+            log.debug("%s", error)
+            give_up(folder)
+        except OSError as error:  # a full or read-only disk: queries take longer, no more
+            log.debug("no text tower was exported: %s", error)
     return (folder / RULES).is_file()
 
 
@@ -131,6 +125,7 @@ def write_texts(
     except (OSError, ClipsearchError):
         raise
     except Exception as error:  # an operator that ONNX lacks, a tokenizer of another kind
+        check_takes_more(folder)
         raise ModelError(f"the text tower cannot be exported: {first_line(error)}") from error
     for file in (*folder.glob("plain.*"), *folder.glob("smaller.*")):
         file.unlink()
@@ -153,6 +148,10 @@ def optimize(plain: Path | bytes, optimized: Path, how: str = "extended") -> Non
     """Have onnxruntime merge operators once, with the weights beside it to be memory-mapped.
 
     `plain` is a file, or what stands in one. With "basic" it is ONNX still.
+
+    Raises:
+        OSError: the disk is full.
+        ModelError: it cannot be done.
     """
     import onnxruntime
 
@@ -166,4 +165,8 @@ def optimize(plain: Path | bytes, optimized: Path, how: str = "extended") -> Non
         "session.optimized_model_external_initializers_file_name", optimized.name + ".data"
     )
     options.add_session_config_entry("session.disable_prepacking", "1")
-    onnxruntime.InferenceSession(plain, options, providers=["CPUExecutionProvider"])
+    try:
+        onnxruntime.InferenceSession(plain, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # what onnxruntime raises has no common base
+        check_takes_more(optimized.parent)
+        raise ModelError(f"onnxruntime cannot write {optimized}: {first_line(error)}") from error

@@ -215,7 +215,9 @@ def _camera(name: str | None) -> Condition | None:
         return None
     if not name.strip():
         raise InvalidInput(f"{arg('camera')} is empty; give a part of its name, such as 'canon'")
-    return Is("camera", "contains", folded(name.strip()))
+    # Where bytes are no text, a camera's name has what stands for them, as SQLite wants it.
+    text = name.strip().encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    return Is("camera", "contains", folded(text))
 
 
 def _near(near: str | None, within: str | None) -> Condition | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from clipsearch.errors import LibraryError
+from clipsearch.photos.files.inode import inode_of
 from clipsearch.photos.files.mounts import network_type
 from clipsearch.store.catalog.selection import Selection, add_functions
 from clipsearch.store.conditions import Condition, Is
@@ -42,6 +43,7 @@ class Connection:
 
     def _take(self, reading: Reading) -> None:
         self._reading, self._db = reading, reading.connection
+        self._inode = inode_of(os.fspath(reading.file))
         self._opening = object()
         add_functions(self._db)
         self.origin: Origin | None = file.origin(self._db)
@@ -79,6 +81,11 @@ class Connection:
     def folder(self) -> Path:
         """The folder of the index."""
         return self._reading.file.parent
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether another index, or none, has its name by now: nothing is to be written there."""
+        return inode_of(os.fspath(self._reading.file)) != self._inode
 
     @property
     def index_id(self) -> str:

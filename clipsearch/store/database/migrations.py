@@ -305,3 +305,17 @@ def m015_folders(db: Database) -> None:
         )
         """
     )
+
+
+@migrations()
+def m016_columns_of_vectors_that_go(db: Database) -> None:
+    """The column of a model's vectors is made anew where one goes while its photo stays."""
+    db.executescript(
+        """
+        DELETE FROM columns WHERE name LIKE 'vector %';
+        CREATE TRIGGER column_of_vector_gone AFTER DELETE ON vectors BEGIN
+            DELETE FROM columns WHERE name = 'vector ' || OLD.model_id
+                AND block IN (SELECT id / 4096 FROM photos WHERE digest = OLD.digest);
+        END;
+        """
+    )

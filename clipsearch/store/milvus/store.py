@@ -67,6 +67,10 @@ class MilvusStore:
 
     # Searching
 
+    def is_current(self) -> bool:
+        """Always: the engine is asked each time."""
+        return True
+
     def search(
         self, query: np.ndarray, k: int, within: Within | None = None, exact: bool = False
     ) -> Matches:

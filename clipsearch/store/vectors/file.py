@@ -101,6 +101,10 @@ class VectorFile:
         except OSError:
             return False
 
+    def looks(self) -> tuple[object, ...]:
+        """What the files are like on the disk now; another value once somebody changed them."""
+        return tuple(map(_look, (self.rows_path, self.ids_path, self.ann_path)))
+
     def add(self, ids: Ids, rows: np.ndarray, seal: Seal | None = None) -> None:
         """Append (n, dim) float16 rows; ids must ascend, and be above those already there.
 
@@ -356,6 +360,14 @@ class VectorFile:
         self.ids, self.seal, self.is_whole = ids, known.seal, there == known.count
         self.pair, self._header = known.pair, header
         return True
+
+
+def _look(path: Path) -> tuple[int, ...] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _sync(file: BinaryIO) -> None:

@@ -48,7 +48,7 @@ def write_label_rows(path: Path, made_with: str, known: LabelRows) -> None:
     Raises:
         OSError: the disk is full or read-only.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)  # and not that of an index that is gone
     with replacing(path) as fresh, fresh.open("wb") as file:
         np.savez(
             file,

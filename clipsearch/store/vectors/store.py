@@ -53,6 +53,12 @@ class Followed(Protocol):
 class VectorStore(Followed, Protocol):
     """The vectors of one model, brought up to the catalog when they were opened."""
 
+    def is_current(self) -> bool:
+        """Whether what is searched is what was opened; else it is to be opened again.
+
+        It is asked before a question, where the catalog is as it was then.
+        """
+
     def search(
         self, query: np.ndarray, k: int, within: Within | None = None, exact: bool = False
     ) -> Matches:
@@ -101,6 +107,14 @@ class FileStore:
         self._catalog = catalog
         self._model = model
         self.rows_of, self.spread, self.blocks = file.rows_of, file.spread, file.blocks
+        self._looks = file.looks()
+
+    def is_current(self) -> bool:
+        """Whether nobody changed the files, which are mapped.
+
+        Of one that was cut, reading ends the process; of one written over, others would be found.
+        """
+        return self.file.looks() == self._looks
 
     def search(
         self, query: np.ndarray, k: int, within: Within | None = None, exact: bool = False

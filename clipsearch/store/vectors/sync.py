@@ -39,7 +39,7 @@ def vector_file(folder: Path, model: Model) -> VectorFile:
 def file_to_search(folder: Path, catalog: Catalog, model: Model) -> VectorFile:
     """A model's vectors, brought up to the catalog on disk if possible, else in memory."""
     vectors = vector_file(folder, model)
-    if catalog.is_read_only:
+    if catalog.is_read_only or catalog.is_replaced:
         hold_missing(catalog, model, vectors)
     elif is_behind(catalog, model, vectors):
         try:
