@@ -22,9 +22,8 @@ T = TypeVar("T")
 log = logging.getLogger("clipsearch")
 
 _EVER = timedelta(days=365)
-_LONG = timedelta(
-    hours=6
-)  # that one waits for what another one does alone; that it is gone is seen
+# That one waits for what another one does alone; if that one is gone, it is seen before.
+_LONG = timedelta(hours=6)
 _SOON = timedelta(seconds=10)
 _PATIENCE = 5  # seconds, until what a failure came of is known
 
