@@ -9,7 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from clipsearch.replacing import draft_folder, is_unfinished, put_in_place, remove, unfinished
+from clipsearch.replacing import (
+    draft_folder,
+    is_unfinished,
+    make_private,
+    put_in_place,
+    remove,
+    unfinished,
+)
 
 TRIED = "tried"  # a file that says of a folder that what belongs there cannot be made
 LEAST_ROOM = 200_000_000  # bytes; the towers of a small model
@@ -39,6 +46,7 @@ def is_settled(folder: Path, last: str) -> bool:
 def give_up(folder: Path) -> None:
     """Note that what a folder of the cache is for cannot be made; where that can be noted."""
     with suppress(OSError):
+        make_private(cache_folder())
         folder.mkdir(parents=True, exist_ok=True)
         (folder / TRIED).touch()
 
@@ -53,6 +61,7 @@ def made_in_cache(folder: Path, last: str) -> Iterator[Path]:
         OSError: the disk is full or read-only.
     """
     place = folder.parent
+    make_private(cache_folder())
     _clear_killed(place)
     with draft_folder(place) as draft:
         yield draft
@@ -69,6 +78,7 @@ def made_in_cache(folder: Path, last: str) -> Iterator[Path]:
 def has_room() -> bool:
     """Whether something can be written to the cache, of the size of a small model."""
     try:
+        make_private(cache_folder())
         with draft_folder(cache_folder()) as draft:
             return shutil.disk_usage(draft).free > LEAST_ROOM
     except OSError:

@@ -102,6 +102,16 @@ def draft_folder(place: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder that is for its owner alone, unless it is there.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
 def clear_unfinished(folder: Path) -> None:
     """Remove what was not finished in a folder that nobody else is writing to now."""
     for path in folder.iterdir():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -407,3 +408,37 @@ def test_a_file_of_many_gigabytes_is_not_read(tmp_path: Path) -> None:
         file.truncate(MAX_BYTES * 3)
     with pytest.raises(PhotoError, match=r"6\.0 GB is above the limit of 2 GB"):
         read_file(tmp_path / "x.tif")
+
+
+# What names do to a terminal
+
+ESCAPES = "\x1b]0;owned\x07\x9b31m\u202egpj.exe"
+
+
+def test_no_name_reaches_a_terminal_raw(tmp_path: Path, index: Path, clipsearch: Run) -> None:
+    (folder := tmp_path / f"photos {ESCAPES}").mkdir()
+    picture(0).save(folder / f"{ESCAPES}.jpg")
+    (folder / f"broken {ESCAPES}.jpg").write_bytes(b"no picture")
+    for command in (
+        ["index", folder, "--model", "pocket"], ["ls"], ["query", "a dog"], ["status"],
+        ["status", "--failures"], ["dupes"], ["ls", folder / "nowhere"], ["index", folder / "no"],
+        ["query", ESCAPES], ["similar", folder / f"broken {ESCAPES}.jpg"],
+        ["forget", folder / "nowhere"], ["label", folder / f"broken {ESCAPES}.jpg"],
+    ):  # fmt: skip
+        done = clipsearch(*command)
+        said = done.stdout + done.stderr
+        assert said, command
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", said), (command, said)
+
+
+def test_folders_of_an_index_and_of_caches_are_for_their_owner_alone(
+    photos: Path, index: Path, clipsearch: Run, tmp_path: Path, cache: Path
+) -> None:
+    before = os.umask(0o022)
+    try:
+        assert clipsearch("index", photos, "--model", "pocket", "--index", index).returncode == 0
+        assert clipsearch("copy", tmp_path / "copy", "--index", index).returncode == 0
+    finally:
+        os.umask(before)
+    for folder in (index, tmp_path / "copy", cache):
+        assert folder.stat().st_mode & 0o077 == 0, folder

@@ -171,6 +171,20 @@ def test_csv_joins_the_keywords(tmp_path: Path, index: Path) -> None:
     assert row["keywords"] == "sea; red sky"
 
 
+def test_no_cell_is_a_formula_of_a_spreadsheet(tmp_path: Path, index: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    exif = Image.Exif()
+    exif[0x010F] = exif[0x0110] = '=HYPERLINK("http://evil.example")'
+    picture(0).save(tmp_path / "photos" / ASKED)
+    picture(1).save(tmp_path / "photos" / "1.jpg", exif=exif)
+    with open_tiny(index) as library:
+        library.index([tmp_path / "photos"])
+    shown = ask(Place(index, tmp_path / "photos"), "--csv").stdout.decode()
+    (row,) = csv.DictReader(io.StringIO(shown))
+    assert row["camera"].startswith("'=HYPERLINK")
+    assert float(row["score"]) <= 1  # a number is one, also below 0
+
+
 def test_print0_gives_the_very_names(place: Place) -> None:
     for option in ("--print0", "-0"):
         *paths, end = ask(place, option).stdout.split(b"\0")

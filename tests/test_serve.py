@@ -13,17 +13,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from http.client import HTTPException
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import HTTPError
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 from urllib.request import Request, urlopen
 from zipfile import ZipFile
 
+import numpy as np
 import pytest
 from conftest import picture
 from PIL import Image
@@ -63,9 +65,11 @@ class Served(NamedTuple):
 
 
 @contextlib.contextmanager
-def serving(index: Path, photos: Path, **access: Any) -> Iterator[Served]:
+def serving(
+    index: Path, photos: Path, encoder: type[TinyEncoder] = TinyEncoder, **access: Any
+) -> Iterator[Served]:
     def open_index() -> Library:
-        return Library.open(index, model="pocket", encoder=TinyEncoder(), create=False)
+        return Library.open(index, model="pocket", encoder=encoder(), create=False)
 
     app = create_app(open_index, Access(**access))
     with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 5)) as client:
@@ -649,6 +653,57 @@ def test_what_a_page_of_another_site_sends_is_refused(
     assert served.client.post("/api/search", headers=own, **sent).status_code == 200  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_page_of_another_site_may_lead_to_the_page_and_get_nothing_else(
+    served: Served, site: str
+) -> None:
+    followed = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
+    assert served.client.get("/", headers=followed).status_code == 200
+    assert served.client.get("/", headers=followed | {"Sec-Fetch-Mode": "cors"}).status_code == 403
+    for path in set(ROUTES) - {"/"}:
+        assert served.client.get(path, headers=followed).status_code == 403, path
+    own = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}
+    assert served.client.get("/api/status", headers=own).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "others", ['state={"a":1,"b":[2]}', "a=" + '"' * 60_000, "=;;=;", "clipsearch-token=an-old-one"]
+)
+def test_cookies_of_other_programs_lock_nobody_out(
+    indexed: Path, photos: Path, others: str
+) -> None:
+    with serving(indexed, photos, token=TOKEN) as served:
+        right = f"clipsearch-token={TOKEN}"
+        both = [(f"{others}; {right}", 200), (f"{right}; {others}", 200)]
+        for cookies, status in [*both, (others, 401)]:
+            answer = served.client.get("/api/status", headers={"Cookie": cookies})
+            assert answer.status_code == status
+
+
+class Poisoned(TinyEncoder):
+    """Fails on texts with one word, once many ask."""
+
+    waiting = threading.Barrier(24)
+
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        if any("poison" in text for text in texts):
+            raise OverflowError("int too large")
+        return super().encode_texts(texts)
+
+
+def test_what_fails_on_one_question_answers_the_others(indexed: Path, photos: Path) -> None:
+    with serving(indexed, photos, Poisoned) as served:
+
+        def ask(number: int) -> int:
+            words = "poison" if number % 6 == 0 else f"dog {number}"
+            Poisoned.waiting.wait(DEADLINE)  # so that several are answered together
+            return served.client.get("/api/search", params={"q": words, "k": 3}).status_code
+
+        with ThreadPoolExecutor(24) as clients:
+            answers = list(clients.map(ask, range(24)))
+    assert answers == [500 if number % 6 == 0 else 200 for number in range(24)]
+
+
 def test_another_site_may_ask_where_that_was_allowed(indexed: Path, photos: Path) -> None:
     origin = "https://photos.example"
     with serving(indexed, photos, origins=(origin,)) as served:
@@ -812,6 +867,51 @@ def test_beyond_this_machine_a_token_is_made_and_needed(index: Path, serve: Serv
         urlopen(f"{address}/api/status")
     request = Request(f"{address}/api/status", headers={"Authorization": f"Bearer {token}"})
     assert urlopen(request).status == 200
+
+
+@pytest.mark.parametrize("place", ["variable", "file"])
+def test_a_token_need_not_stand_in_the_command_line(
+    index: Path, serve: Serve, tmp_path: Path, place: str
+) -> None:
+    Library.open(index).close()
+    (file := tmp_path / "token").write_text(f"{TOKEN}\n")
+    command = [sys.executable, "-m", "clipsearch", "serve", "--index", index, "--port", "0"]
+    if place == "variable":
+        server = serve(*command, CLIPSEARCH_TOKEN=TOKEN)
+    else:
+        server = serve(*command, "--token-file", file)
+    assert server.address.endswith(f"/?token={TOKEN}")
+
+
+def test_a_browser_is_opened_without_the_token_in_its_arguments(
+    index: Path, serve: Serve, tmp_path: Path
+) -> None:
+    Library.open(index).close()
+    for name in ("xdg-open", "open"):
+        told = tmp_path / "told"
+        script = f'#!/bin/sh\nprintf %s "$1" > "{told}"\nmv "{told}" "{tmp_path}/opened"\n'
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
+    command = [sys.executable, "-m", "clipsearch", "serve", "--index", index, "--port", "0"]
+    server = serve(
+        *command, "--open", CLIPSEARCH_TOKEN=TOKEN, PATH=f"{tmp_path}:{os.environ['PATH']}"
+    )
+    soon((tmp_path / "opened").exists)
+    opened = (tmp_path / "opened").read_text()
+    assert TOKEN not in opened
+    file = Path(urlsplit(opened).path)
+    assert server.address in file.read_text()
+    assert file.parent.stat().st_mode & 0o077 == 0
+
+
+def test_a_token_file_that_is_none_is_told(
+    indexed: Path, clipsearch: Callable[..., Any], tmp_path: Path
+) -> None:
+    done = clipsearch("serve", "--port", "0", "--token-file", tmp_path / "nowhere")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "--token-file" in done.stderr
+    done = clipsearch("serve", "--port", "0", "--token-file", "x", "--token", TOKEN)
+    assert "exclude each other" in done.stderr
 
 
 def test_a_short_token_is_refused(indexed: Path, clipsearch: Callable[..., Any]) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import typer
 
 from clipsearch.cli.terminal import Colour, coloured, fitted
-from clipsearch.cli.wording import Photo, printable, score_of
+from clipsearch.cli.wording import Photo, harmless, printable, score_of
 from clipsearch.errors import InvalidInput
 from clipsearch.notation import as_json
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Files = Sequence[PhotoPath]
 
 _NAME = "clipsearch: "
+_COMPUTED = ("=", "+", "-", "@", "\t", "\r")  # OWASP's page on CSV injection
 P = TypeVar("P", bound=Photo)
 
 
@@ -203,7 +204,13 @@ def _print_csv(photos: Iterable[Photo]) -> None:
         facts = photo.as_dict(rank)
         if rank == 1:
             rows.writerow(facts)
-        rows.writerow("; ".join(it) if isinstance(it, tuple) else it for it in facts.values())
+        rows.writerow(map(_cell, facts.values()))
+
+
+def _cell(value: Any) -> Any:
+    """A value of a CSV. A text that a spreadsheet would compute has an apostrophe before it."""
+    text = "; ".join(value) if isinstance(value, tuple) else value
+    return f"'{text}" if isinstance(text, str) and text.startswith(_COMPUTED) else text
 
 
 def _write_paths(photos: Iterable[Photo], end: bytes) -> None:
@@ -225,7 +232,7 @@ def end_with_the_reader() -> None:
 
 def note(text: str, colour: Colour | None = None) -> None:
     """Tell a person something beside the results; a colour says what kind of thing it is."""
-    said = fitted(f"{_NAME}{text}", sys.stderr)
+    said = fitted(f"{_NAME}{harmless(text)}", sys.stderr)
     if colour:
         said = coloured(_NAME.strip(), colour, sys.stderr) + said.removeprefix(_NAME.strip())
     print(said, file=sys.stderr, flush=True)

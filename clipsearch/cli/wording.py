@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from clipsearch.search.filtering.filters import Filters
     from clipsearch.search.results import Nothing
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# What moves a terminal's cursor, ends a line, or has text run the other way.
+_UNSEEN = r"\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+_CONTROL = re.compile(rf"[\x00-\x1f{_UNSEEN}]")
+_CONTROL_IN_LINES = re.compile(rf"[\x00-\x08\x0b-\x1f{_UNSEEN}]")
 
 
 class Photo(Protocol):
@@ -56,8 +59,18 @@ def printable(path: str) -> str:
     """A path on one line: control characters and bytes that are no text are shown as \\x.."""
     if path.isprintable():
         return path
-    shown = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", path)
+    shown = _CONTROL.sub(_escaped, path)
     return "".join(f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in shown)
+
+
+def harmless(text: str) -> str:
+    """Lines of text that do to a terminal nothing but stand there, whatever names are in them."""
+    return _CONTROL_IN_LINES.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    number = ord(found[0])
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
 
 
 def nothing_found(why: Nothing, filters: Filters | None) -> str:

@@ -13,7 +13,7 @@ from itertools import groupby
 
 from prometheus_client import Histogram
 
-from clipsearch.errors import ClipsearchError
+from clipsearch.errors import ClipsearchError, InvalidInput
 from clipsearch.search.answers import Answer, Question
 from clipsearch.web.libraries import Libraries
 
@@ -152,8 +152,12 @@ class Asker:
             with self._libraries.lent() as library:
                 answers = library.answer([it.question for it in batch], model)
             return list(zip(batch, answers, strict=True))
-        except Exception as error:  # whatever it is, each of them must hear of it
-            return [(it, error) for it in batch]
+        except Exception as error:  # whatever it is, who asked must hear of it
+            is_of_all = isinstance(error, ClipsearchError) and not isinstance(error, InvalidInput)
+            if is_of_all or len(batch) == 1:
+                return [(it, error) for it in batch]
+        # One of them is at fault, and the others are not to pay for it.
+        return [answer for it in batch for answer in self._answers([it], model)]
 
 
 def _model(waiting: _Waiting) -> str:

@@ -6,8 +6,7 @@ import asyncio
 import hmac
 import ipaddress
 import socket
-from collections.abc import Sequence
-from http.cookies import CookieError, SimpleCookie
+from collections.abc import Iterator, Sequence
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -44,7 +43,7 @@ class Guard:
     """Lets through only what may be asked, and adds the headers that keep answers private.
 
     A page of another site that has its own name lead to this machine (DNS rebinding) is known by
-    the Host header; one that sends something here, by Origin and Sec-Fetch-Site.
+    the Host header; one that sends or asks something here, by Origin and Sec-Fetch-Site.
     """
 
     def __init__(
@@ -85,7 +84,7 @@ class Guard:
         host = headers.get("host", "")
         if not self._is_known(_name(host)):
             raise Refused(400, f"this server does not go by the name {_name(host)[:100]!r}")
-        if scope["method"] not in _READING and not self._is_own(headers, host):
+        if not (_opens_the_page(scope, headers) or self._is_own(scope, headers, host)):
             raise Refused(403, "requests from other sites are not answered")
         if self._token is not None and not self._has_token(scope, headers):
             raise Refused(401, "a token is needed: open the address that clipsearch serve printed")
@@ -101,20 +100,16 @@ class Guard:
         own = socket.gethostname().lower()
         return _is_address(name) or name in (own, own.partition(".")[0] + ".local")
 
-    def _is_own(self, headers: Headers, host: str) -> bool:
+    def _is_own(self, scope: Scope, headers: Headers, host: str) -> bool:
         origin = headers.get("origin")
-        if origin is not None:
+        if origin is not None and (scope["method"] not in _READING or origin in self._origins):
             return urlsplit(origin).netloc == host or origin in self._origins
         return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
 
     def _has_token(self, scope: Scope, headers: Headers) -> bool:
         kind, _, bearer = headers.get("authorization", "").partition(" ")
         given = [bearer.strip()] if kind.lower() == "bearer" else []
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            cookie = None
-        given += [cookie.value] if cookie else []
+        given += _tokens_in_cookies(headers)
         given += _token_in_address(scope)
         return any([self._is_token(one) for one in given])  # noqa: C419  all are compared
 
@@ -129,6 +124,27 @@ class Guard:
         answer = RedirectResponse("/", 303)
         answer.set_cookie(COOKIE, self._token, httponly=True, samesite="strict")
         return answer
+
+
+def _opens_the_page(scope: Scope, headers: Headers) -> bool:
+    """Whether a link to the page was followed, wherever it stands."""
+    return (
+        scope["method"] in _READING
+        and scope["path"] == "/"
+        and headers.get("sec-fetch-mode", "navigate") == "navigate"
+    )
+
+
+def _tokens_in_cookies(headers: Headers) -> Iterator[str]:
+    """What cookies of our name hold; the others are any program's of this machine, and of any form.
+
+    Reading all of them, as Python's library does, takes seconds for a long one.
+    """
+    for line in headers.getlist("cookie"):
+        for cookie in line.split(";"):
+            name, _, value = cookie.strip().partition("=")
+            if name == COOKIE:
+                yield value.strip('"')
 
 
 def _token_in_address(scope: Scope) -> list[str]:

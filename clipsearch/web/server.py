@@ -11,12 +11,13 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
 from clipsearch.describing import Describer
-from clipsearch.ending import Askings, end_now
+from clipsearch.ending import Askings, Scratch, end_now
 from clipsearch.errors import ClipsearchError, InvalidInput, arg
 from clipsearch.library import Library
 from clipsearch.photos.scanning.listing import holds_photos
@@ -95,6 +96,19 @@ def address_of(listening: socket.socket, access: Access) -> str:
     host = "localhost" if access.host in ("0.0.0.0", "::", "") else access.host
     name = f"[{host}]" if ":" in host else host
     return f"http://{name}:{port}/" + (f"?token={access.token}" if access.token else "")
+
+
+def opened_by(address: str, access: Access, scratch: Scratch) -> str:
+    """What a browser is started with to open the page.
+
+    With a token it is a file in `scratch` that leads there: what a program is started with, every
+    user of the machine can see.
+    """
+    if access.token is None:
+        return address
+    file = Path(scratch.name) / "open.html"  # in a folder that is its owner's alone
+    file.write_text(f'<meta http-equiv="refresh" content="0; url={address}">')
+    return file.as_uri()
 
 
 def run(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,7 +11,7 @@ import typer
 from clipsearch.cli.options import Device, Index, ModelSpec, Mounted, folders_of
 from clipsearch.cli.output import note
 from clipsearch.cli.wording import printable
-from clipsearch.errors import InvalidInput, check_number
+from clipsearch.errors import InvalidInput, check_number, first_line
 
 if TYPE_CHECKING:
     from clipsearch.describing import Describer
@@ -26,7 +28,15 @@ def serve(
         int, typer.Option(metavar="PORT", help="Of 1 to 65535; 0 takes any that is free.")
     ] = 7700,
     token: Annotated[
-        str | None, typer.Option(metavar="TOKEN", help="What who asks must know. Default: made.")
+        str | None,
+        typer.Option(
+            metavar="TOKEN",
+            help="What who asks must know. Other users of this computer see it here:"
+            " $CLIPSEARCH_TOKEN and --token-file are hidden. Default: made.",
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A file with the token in its first line.")
     ] = None,
     allow_origin: Annotated[
         list[str] | None,
@@ -56,6 +66,7 @@ def serve(
         from clipsearch.web import server
     except ImportError as error:
         raise InvalidInput("serve needs: pip install 'clipsearch[web]'") from error
+    from clipsearch.ending import Scratch
     from clipsearch.library import Library
     from clipsearch.photos.decoding.decode import take_over_pillow
 
@@ -68,9 +79,10 @@ def serve(
     def open_library(create: bool = False) -> Library:
         return Library.open(index, model=model, device=device, create=create, mounted=folders)
 
-    access = server.check_access(host, token, allow_origin or [])
+    access = server.check_access(host, _token(token, token_file), allow_origin or [])
     listening = server.listen(host, port)
     address = server.address_of(listening, access)
+    scratch = Scratch()
     with listening:
         describer = _describer(describe, alpha, device)
         with open_library(offered is not None) as library:  # before anything else is said
@@ -83,9 +95,25 @@ def serve(
             if offers:
                 note(f"there are no photos yet; the page offers to index {printable(str(offered))}")
             if open:
-                typer.launch(address)
+                typer.launch(server.opened_by(address, access, scratch))
 
         server.run(open_library, listening, access, watch, ready, offered, describer)
+
+
+def _token(given: str | None, file: Path | None) -> str | None:
+    """The token that was chosen, wherever it stands.
+
+    Raises:
+        InvalidInput: it stands in two places, or its file cannot be read.
+    """
+    if given is not None and file is not None:
+        raise InvalidInput("--token and --token-file exclude each other; choose one")
+    if file is None:
+        return given if given is not None else os.environ.get("CLIPSEARCH_TOKEN") or None
+    try:
+        return file.expanduser().read_text().partition("\n")[0].strip()
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"--token-file {file} cannot be read ({first_line(error)})") from error
 
 
 def _describer(model: str | None, alpha: str | None, device: str) -> Describer | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from clipsearch.photos.decoding.decode import decode
 from clipsearch.photos.decoding.isolated import Processes, Turn, untimed
 from clipsearch.photos.files.opening import Place, read_below
-from clipsearch.replacing import is_unfinished, replacing
+from clipsearch.replacing import is_unfinished, make_private, replacing
 
 log = logging.getLogger("clipsearch")
 
@@ -64,7 +64,9 @@ class Thumbnails:
 
     def _keep(self, file: Path, content: bytes) -> None:
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            make_private(self._folder.parent)
+            make_private(self._folder)  # photos may be private where the cache is not
+            file.parent.mkdir(exist_ok=True)
             with replacing(file, lasting=False) as fresh:
                 fresh.write_bytes(content)
         except OSError as error:  # it was made, and is shown; it will be made again
