@@ -26,6 +26,8 @@ from clipsearch.search.question import Term, combine, parse_question
         ("horse + 2*stripes - fence", [Term("horse"), Term("stripes", 2), Term("fence", -1)]),
         ("- people + beach", [Term("people", -1), Term("beach")]),
         ("+ beach", [Term("beach")]),
+        ("  + beach  \t -  people ", [Term("beach"), Term("people", -1)]),
+        ("a" + " " * 200_000 + "b", [Term("a" + " " * 200_000 + "b")]),  # which took minutes
         ("beach - 0.5 * people", [Term("beach"), Term("people", -0.5)]),
         ("a t-shirt with C++ on it", [Term("a t-shirt with C++ on it")]),
         (

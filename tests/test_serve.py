@@ -396,6 +396,14 @@ def test_metrics_count_requests_by_route(served: Served) -> None:
     assert 'route="/api/photos/{id}",status="404"' in text
 
 
+def test_methods_that_clients_invent_are_counted_together(served: Served) -> None:
+    for number in range(30):
+        served.client.request(f"FETCH{number}", "/api/status")
+    text = served.client.get("/metrics").text
+    assert "FETCH" not in text
+    assert 'method="other",route="/api/status",status="405"} 30.0' in text
+
+
 # Files
 
 
@@ -462,6 +470,19 @@ def test_the_original_is_sent_whole_and_in_parts(served: Served) -> None:
     assert part("bytes=9-").content == content[9:]
     assert part(f"bytes={len(content)}-").status_code == 416
     assert part("bytes=nonsense").content == content
+
+
+def test_a_photo_whose_path_is_a_folder_now_costs_no_descriptor(served: Served) -> None:
+    path = f"/api/photos/{served.id_of('01.jpg')}"
+    (served.photos / "01.jpg").unlink()
+    (served.photos / "01.jpg").mkdir()
+    before = None
+    for _ in range(5):
+        for what in ("original", "thumbnail", "exposure"):
+            assert served.client.get(f"{path}/{what}").status_code == 404, what
+        open_now = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+        before = before or open_now
+    assert open_now == before
 
 
 def zip_of(served: Served, *ids: int) -> ZipFile:
@@ -564,6 +585,14 @@ def test_behind_a_link_that_was_meant_only_the_indexed_file_is_served(
         assert served.client.get(path).status_code == 200
         (outside / "linked.jpg").write_text("a letter")
         assert served.client.get(path).status_code == 404
+
+
+def test_a_question_that_asks_nothing_is_refused_where_one_is_sent(served: Served) -> None:
+    answer = served.client.post("/api/search", data={"q": " ", "k": "3"})
+    assert answer.status_code == 400
+    assert "nothing was asked" in answer.json()["error"]
+    listed = served.client.post("/api/search", data={"folder": str(served.photos / "trip")})
+    assert listed.json()["total"] == 4
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\xff\xd8\xff\xe0 broken"])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 # Where one term ends and the next begins: a sign between spaces, so that "t-shirt" is one word.
-_SIGN = re.compile(r"(?:^|\s+)([+-])(?=\s|$)")
+_SIGN = re.compile(r"(?:^|\s)([+-])(?=\s|$)")
 _FACTOR = re.compile(r"([^\s*\"]+)\s*\*\s*(.*)", re.DOTALL)
 _PATH_OR_URL = re.compile(r"(\.{0,2}|~[^/\\\s]*|[A-Za-z]:)[/\\]|[A-Za-z][\w+.-]+://")
 
@@ -54,7 +54,7 @@ def parse_question(text: str) -> list[Term]:
     # Of the same length, so that what stands somewhere in it stands there in the text.
     unquoted = re.sub(r'"[^"]*"', lambda quoted: "x" * len(quoted[0]), text)
     signs = list(_SIGN.finditer(unquoted))
-    begins_with_sign = bool(signs) and signs[0].start() == 0
+    begins_with_sign = bool(signs) and not text[: signs[0].start()].strip()
     starts = [sign.end() for sign in signs]
     ends = [sign.start() for sign in signs[begins_with_sign:]] + [len(text)]
     factors = [-1.0 if sign[1] == "-" else 1.0 for sign in signs]

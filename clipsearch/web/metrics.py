@@ -45,6 +45,10 @@ class Metrics:
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
 
+# What clients invent beside these is counted together, or they would fill the memory.
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
 class Measured:
     """An application whose requests are counted and timed, by route and not by path."""
 
@@ -76,5 +80,6 @@ class Measured:
             )  # fmt: skip
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self._metrics.requests.labels(route, scope["method"], status).inc()
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self._metrics.requests.labels(route, method, status).inc()
             self._metrics.seconds.labels(route).observe(time.perf_counter() - started)

@@ -61,12 +61,12 @@ def open_below(place: Place) -> OpenFile:
         if error.errno == errno.ENXIO:
             raise PhotoError("not a plain file") from error
         raise FileUnreadable(error.strerror or str(error)) from error
-    file = os.fdopen(descriptor, "rb")
     try:
         found = os.fstat(descriptor)
-        _check(place, found)
+        _check(place, found)  # before: of a folder no file is made
+        file = os.fdopen(descriptor, "rb")
     except BaseException:
-        file.close()
+        os.close(descriptor)
         raise
     return OpenFile(file, found.st_size, found.st_mtime_ns)
 

@@ -41,6 +41,8 @@ async def search_by_pictures(
     """
     image, minus_image = asked.image, asked.minus_image
     if not (asked.q.strip() or asked.minus or image or minus_image):
+        if asked.filters() is None:
+            raise InvalidInput("nothing was asked; send words as q, pictures as image, or both")
         return await _listed(backend, asked)
     regions = [asked.region, *[None] * forms.MOST_PICTURES]
     rows = [
