@@ -485,6 +485,37 @@ def test_a_photo_whose_path_is_a_folder_now_costs_no_descriptor(served: Served) 
     assert open_now == before
 
 
+def test_head_is_get_without_a_body_and_other_methods_are_told(served: Served) -> None:
+    path = f"/api/photos/{served.id_of('01.jpg')}"
+    for route in ("/", "/static/icon.svg", "/docs", "/api/status", "/api/search?k=2", path,
+                  f"{path}/original", f"{path}/thumbnail", "/api/photos/999"):  # fmt: skip
+        whole, head = served.client.get(route), served.client.head(route)
+        assert (head.status_code, head.content) == (whole.status_code, b""), route
+        for name in ("content-type", "etag", "content-security-policy"):
+            assert head.headers.get(name) == whole.headers.get(name), (route, name)
+        assert head.headers["content-length"] == str(len(whole.content)), route
+    for route, methods in [("/api/status", "GET, HEAD"), ("/api/search", "GET, HEAD, POST"),
+                           ("/api/index", "POST"), (path, "GET, HEAD")]:  # fmt: skip
+        refused = served.client.request("DELETE", route)
+        assert (refused.status_code, refused.headers.get("allow")) == (405, methods), route
+
+
+def test_what_is_known_is_not_sent_again(served: Served) -> None:
+    path = f"/api/photos/{served.id_of('01.jpg')}"
+    for route in (f"{path}/original", f"{path}/thumbnail"):
+        tag = served.client.get(route).headers["etag"]
+        for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+            answer = served.client.get(route, headers={"If-None-Match": known})
+            assert (answer.status_code, answer.content) == (304, b""), (route, known)
+        other = {"If-None-Match": '"other"', "If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"}
+        assert served.client.get(route, headers=other).status_code == 200  # the tag decides
+    original = f"{path}/original"
+    when = served.client.get(original).headers["last-modified"]
+    for since, status in [(when, 304), ("Thu, 01 Jan 1970 00:00:00 GMT", 200), ("nonsense", 200)]:
+        answer = served.client.get(original, headers={"If-Modified-Since": since})
+        assert answer.status_code == status, since
+
+
 def zip_of(served: Served, *ids: int) -> ZipFile:
     answer = served.client.get("/api/zip", params={"id": ids})
     assert answer.status_code == 200, answer.text

@@ -17,6 +17,7 @@ from clipsearch.library import Library
 from clipsearch.web.backend import Backend
 from clipsearch.web.errors import HANDLERS
 from clipsearch.web.guard import Guard
+from clipsearch.web.head import Headed
 from clipsearch.web.metrics import Measured
 from clipsearch.web.routes import download, pages, photos, search, status
 
@@ -48,7 +49,9 @@ def create_app(
     """
     backend = Backend(open, watching or Event(), offered, describer)
     api = _routed(backend)
-    app: ASGIApp = Guard(Measured(api, backend.metrics), access.host, access.token, access.origins)
+    app: ASGIApp = Guard(
+        Headed(Measured(api, backend.metrics)), access.host, access.token, access.origins
+    )
     if access.origins:
         app = CORSMiddleware(
             app, access.origins, allow_methods=["GET", "POST"], allow_headers=["Authorization"]

@@ -51,8 +51,16 @@ async def _busy(_: Request, error: Busy) -> Response:
     return error_answer(503, str(error))
 
 
-async def _refused(_: Request, error: HTTPException) -> Response:
-    return error_answer(error.status_code, str(error.detail))
+async def _refused(request: Request, error: HTTPException) -> Response:
+    headers = {"Allow": ", ".join(_methods(request))} if error.status_code == 405 else error.headers
+    return error_answer(error.status_code, str(error.detail), headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods of all routes that a request's path has, by what the API's description says."""
+    path = getattr(request.scope.get("route"), "path", None)
+    found = {it.upper() for it in request.app.openapi()["paths"].get(path, ("GET",))}
+    return sorted(found | ({"HEAD"} if "GET" in found else set()))
 
 
 async def _not_valid(_: Request, error: RequestValidationError) -> Response:

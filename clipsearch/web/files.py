@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 from collections.abc import Mapping
-from email.utils import formatdate
+from email.utils import formatdate, parsedate_to_datetime
 from urllib.parse import quote
 
 from starlette.responses import Response
@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from clipsearch.photos.facts.facts import NO_TIME
 from clipsearch.photos.files.opening import OpenFile
+from clipsearch.web.head import BODILESS
 
 _BLOCK = 1 << 18
 
@@ -46,7 +47,7 @@ class FileAnswer(Response):
         }
         if mtime_ns >= NO_TIME:
             own["Last-Modified"] = formatdate(mtime_ns // 1_000_000_000, usegmt=True)
-        status, self._start, self._length = _part(size, etag, headers)
+        status, self._start, self._length = _part(size, etag, mtime_ns, headers)
         if status in (206, 416):
             span = f"{self._start}-{self._start + self._length - 1}" if status == 206 else "*"
             own["Content-Range"] = f"bytes {span}/{size}"
@@ -63,7 +64,7 @@ class FileAnswer(Response):
             start = {"type": "http.response.start", "status": self.status_code}
             await send(start | {"headers": headers})
             await asyncio.to_thread(self._file.seek, self._start)
-            left = self._length
+            left = 0 if scope.get(BODILESS) else self._length
             while left:
                 content = await asyncio.to_thread(self._file.read, min(left, _BLOCK))
                 if not content:
@@ -75,9 +76,25 @@ class FileAnswer(Response):
             self._file.close()
 
 
-def _part(size: int, etag: str, headers: Mapping[str, str]) -> tuple[int, int, int]:
+def is_known(headers: Mapping[str, str], etag: str, mtime_ns: int | None = None) -> bool:
+    """Whether who asks has what it would get, by RFC 9110, 13.1.2 and 13.1.3.
+
+    `headers` are those of the request.
+    """
+    if (tags := headers.get("if-none-match")) is not None:
+        known = [tag.strip().removeprefix("W/") for tag in tags.split(",")]
+        return "*" in known or etag in known
+    if mtime_ns is None or (since := headers.get("if-modified-since")) is None:
+        return False
+    try:
+        return mtime_ns // 1_000_000_000 <= parsedate_to_datetime(since).timestamp()
+    except (ValueError, OverflowError):  # which is as if it were not there
+        return False
+
+
+def _part(size: int, etag: str, mtime_ns: int, headers: Mapping[str, str]) -> tuple[int, int, int]:
     """The status, and the first byte and the number of bytes that are to be sent."""
-    if headers.get("if-none-match") == etag:
+    if is_known(headers, etag, mtime_ns if mtime_ns >= NO_TIME else None):
         return 304, 0, 0
     asked = re.fullmatch(r"bytes=(\d{0,19})-(\d{0,19})", headers.get("range", "").strip())
     if asked is None or not (asked[1] or asked[2]) or headers.get("if-range", etag) != etag:

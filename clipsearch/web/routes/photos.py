@@ -19,7 +19,7 @@ from clipsearch.web import forms
 from clipsearch.web.answers import hits_answer, json_answer
 from clipsearch.web.backend import OfApp
 from clipsearch.web.errors import RESPONSES
-from clipsearch.web.files import FileAnswer
+from clipsearch.web.files import FileAnswer, is_known
 
 Id = Annotated[int, Path(ge=1, le=2**63 - 1, description="as answers name it")]
 
@@ -94,7 +94,7 @@ async def thumbnail(
     stored = await backend.stored(id)
     digest = stored.row.digest
     headers = {"ETag": f'"{digest}-{size}"', "Cache-Control": "private, max-age=300"}
-    if request.headers.get("if-none-match") == headers["ETag"]:
+    if is_known(request.headers, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     content = await backend.make(partial(backend.thumbnails.get, stored.place, digest, size))
     return Response(content, headers=headers, media_type="image/webp")
