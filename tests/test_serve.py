@@ -41,7 +41,7 @@ from clipsearch.store.lock import write_lock
 from clipsearch.store.running import telling
 from clipsearch.web.app import Access, create_app
 from clipsearch.web.guard import MOST_BYTES
-from clipsearch.web.zipped import zipped
+from clipsearch.web.sending.zipped import zipped
 
 TOKEN = "a-token-of-ours"
 DEADLINE = 300.0  # seconds; only a failing test waits so long

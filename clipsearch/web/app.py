@@ -17,9 +17,9 @@ from clipsearch.library import Library
 from clipsearch.web.backend import Backend
 from clipsearch.web.errors import HANDLERS
 from clipsearch.web.guard import Guard
-from clipsearch.web.head import Headed
 from clipsearch.web.metrics import Measured
 from clipsearch.web.routes import download, pages, photos, search, status
+from clipsearch.web.sending.head import Headed
 
 
 @dataclass(frozen=True, slots=True)

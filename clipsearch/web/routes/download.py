@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from clipsearch.web import forms
 from clipsearch.web.backend import OfApp
 from clipsearch.web.errors import RESPONSES
-from clipsearch.web.zipped import NAME, zipped
+from clipsearch.web.sending.zipped import NAME, zipped
 
 router = APIRouter(responses=RESPONSES)
 

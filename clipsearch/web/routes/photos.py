@@ -19,7 +19,7 @@ from clipsearch.web import forms
 from clipsearch.web.answers import hits_answer, json_answer
 from clipsearch.web.backend import OfApp
 from clipsearch.web.errors import RESPONSES
-from clipsearch.web.files import FileAnswer, is_known
+from clipsearch.web.sending.files import FileAnswer, is_known
 
 Id = Annotated[int, Path(ge=1, le=2**63 - 1, description="as answers name it")]
 

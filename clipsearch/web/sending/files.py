@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from clipsearch.photos.facts.facts import NO_TIME
 from clipsearch.photos.files.opening import OpenFile
-from clipsearch.web.head import BODILESS
+from clipsearch.web.sending.head import BODILESS
 
 _BLOCK = 1 << 18
 

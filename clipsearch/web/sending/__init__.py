@@ -1,0 +1,1 @@
+"""How files are sent: one, whole or in part; several in a zip; none, where HEAD asks."""
