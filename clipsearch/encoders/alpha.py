@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from open_clip.model import build_model_from_openai_state_dict
 
-from clipsearch.encoders.checkpoint import State, tensors_in
 from clipsearch.encoders.hub import weights_hash
+from clipsearch.encoders.openclip.checkpoint import State, tensors_in
 from clipsearch.encoders.openclip.encoder import OpenClipEncoder
 from clipsearch.encoders.openclip.recipe import Recipe, resolve
 from clipsearch.encoders.quiet import quiet

@@ -19,8 +19,8 @@ import torch
 from open_clip.modified_resnet import ModifiedResNet
 from transformers import ChineseCLIPConfig, ChineseCLIPModel, ChineseCLIPTextModel
 
-from clipsearch.encoders.checkpoint import State, tensors_in
 from clipsearch.encoders.openai_vit import as_transformers
+from clipsearch.encoders.openclip.checkpoint import State, tensors_in
 from clipsearch.errors import ModelError, first_line
 
 HEAD = 64  # numbers that a head of attention has, but for the widest image tower
