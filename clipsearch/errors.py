@@ -38,7 +38,8 @@ def arg(name: str) -> str:
 
 def first_line(error: BaseException) -> str:
     """What an error says, in a line."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return f"{line} is missing" if isinstance(error, KeyError) else line
 
 
 def nearest(name: str, names: Iterable[str], alike: float = 0.6) -> list[str]:

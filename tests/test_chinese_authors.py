@@ -234,7 +234,9 @@ def refusal(file: Path) -> str:
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {"visual.conv1.weight": torch.zeros(4, 3, 2, 2)}}, tmp_path / "a.pt")
-    assert "no Chinese-CLIP" in refusal(tmp_path / "a.pt")
+    said = refusal(tmp_path / "a.pt")
+    assert "no Chinese-CLIP" in said
+    assert said.endswith("is missing")
     (tmp_path / "b.pt").write_bytes(b"\0 no such thing")
     assert "cannot be read" in refusal(tmp_path / "b.pt")
 

@@ -483,6 +483,14 @@ def test_a_folder_that_holds_something_else_is_left_alone(
     assert os.listdir(folder) == ["thesis.txt"]
 
 
+def test_a_folder_that_cannot_be_made_is_told_before_a_model_is_loaded(
+    pairs: Path, tmp_path: Path
+) -> None:
+    (file := tmp_path / "notes.txt").write_text("")
+    with pytest.raises(InvalidInput, match=r"cannot be made, since .*notes\.txt is a file"):
+        finetune(pairs, file / "out", "no such model", COURSE)
+
+
 def test_a_folder_spec_needs_its_two_files(tmp_path: Path) -> None:
     spec = parse_spec(f"open_clip:{tmp_path}")
     assert str(spec) == f"open_clip:{tmp_path}"

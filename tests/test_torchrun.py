@@ -278,6 +278,22 @@ def test_an_error_is_said_once(pairs: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_another_command_is_refused_before_it_does_anything(tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    arguments = ("-m", "clipsearch", "add", tmp_path, "--index", index)
+    told, said = ended(process := started(*arguments))
+    assert (process.returncode, told) == (1, "")
+    (line,) = ours(said)
+    assert "start clipsearch index without it" in line
+    assert not index.exists()
+
+
+@pytest.mark.thorough
+def test_help_is_told_once() -> None:
+    told, _ = ended(started("-m", "clipsearch", "--help"))
+    assert told.count("Usage:") == 1
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     ("changed", "message"),

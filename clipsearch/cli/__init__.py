@@ -30,7 +30,7 @@ from clipsearch.cli.parsing.commands import (
     Commands,
     also_called,
 )
-from clipsearch.cli.torchrun import has_word, launched
+from clipsearch.cli.torchrun import check_together, has_word, is_first, launched
 from clipsearch.ending import end_now
 from clipsearch.errors import ClipsearchError, option
 
@@ -38,6 +38,7 @@ from clipsearch.errors import ClipsearchError, option
 UsageError: Any = typer.BadParameter.__base__
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_BARRED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
 
 def _app(asked: str) -> typer.Typer:
@@ -93,12 +94,17 @@ def main() -> None:
         arguments = [*arguments[1:], "--help"]
     _name_shell(arguments)
     _stand_in_for_closed_streams()
+    if not is_first():
+        _answer_nothing()
     _print_any_name()
     _log_to_stderr(debug)
     try:
         heed_signals()
         asked = next((word for word in arguments if not word.startswith("-")), "")
-        status = _app(ALIASES.get(asked, asked))(arguments, "clipsearch", standalone_mode=False)
+        command = ALIASES.get(asked, asked)
+        if command in COMMANDS:
+            check_together(command)
+        status = _app(command)(arguments, "clipsearch", standalone_mode=False)
         _flush()
         _exit(status or 0)
     except (KeyboardInterrupt, typer.Abort):
@@ -144,6 +150,8 @@ def _disk_trouble(error: OSError) -> str:
         return (
             f"the answer could not be written ({error.strerror}); make room, or send it elsewhere"
         )
+    if error.errno in _BARRED and error.filename:
+        return f"{error.filename} cannot be used ({error.strerror}); name another place"
     if error.errno not in _FULL:
         return _unexpected(error)
     file = error.filename or "a file, perhaps a temporary one,"
@@ -204,6 +212,13 @@ def _stand_in_for_closed_streams() -> None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
+def _answer_nothing() -> None:
+    """Have stdout be for another process, which gives the same answer."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
 
 
 def _print_any_name() -> None:

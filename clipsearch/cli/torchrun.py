@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import os
 
+from clipsearch.errors import InvalidInput
+
+TOGETHER = "finetune"  # the command that several processes do together
+
 
 def launched() -> bool:
     """Whether torchrun started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def check_together(command: str) -> None:
+    """Raise InvalidInput where several processes were started for what one does alone."""
+    if launched() and command != TOGETHER and int(os.environ["WORLD_SIZE"]) > 1:
+        raise InvalidInput(
+            f"torchrun starts several processes, which only clipsearch {TOGETHER} does its work"
+            f" in; start clipsearch {command} without it"
+        )
 
 
 def is_first() -> bool:

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from open_clip.factory import load_state_dict
 from open_clip.model import build_model_from_openai_state_dict
 
 from clipsearch.encoders.hub import weights_hash
+from clipsearch.encoders.openclip.checkpoint import State, tensors_in
 from clipsearch.encoders.openclip.encoder import OpenClipEncoder
 from clipsearch.encoders.openclip.recipe import Recipe, resolve
 from clipsearch.encoders.quiet import quiet
@@ -36,8 +36,6 @@ _TOWERS = {
     (14, 1024, 257): "ViT-L-14",
     (14, 1024, 577): "ViT-L-14-336",
 }
-
-State = dict[str, torch.Tensor]
 
 
 class AlphaEncoder(OpenClipEncoder):
@@ -145,11 +143,7 @@ def _model(file: Path) -> Any:
 
 def state_in(file: Path) -> State:
     """The tensors of a checkpoint in float32, named as CLIP names them."""
-    try:
-        found = load_state_dict(str(file))
-        state = {name: tensor.float() for name, tensor in found.items()}
-    except Exception as error:  # unpickling and unpacking damaged bytes raise nearly anything
-        raise ModelError(f"the weights in {file} cannot be read: {first_line(error)}") from error
+    state = {name: tensor.float() for name, tensor in tensors_in(file).items()}
     if ALPHA in state:  # the image tower alone
         state = {VISUAL + name: tensor for name, tensor in state.items()}
     # The authors' attention is a layer of its own, CLIP's a part of another.

@@ -294,6 +294,14 @@ def _look_at(out: Path, resume: bool) -> dict[str, Any] | None:
     """
     if out.exists() and not out.is_dir():
         raise InvalidInput(f"{arg('out')} {out} is a file; name a folder")
+    there = next(place for place in (out, *out.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise InvalidInput(f"{arg('out')} {out} cannot be made, since {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InvalidInput(
+            f"{arg('out')} {out} cannot be written, since you may not write in {there}; name"
+            " another folder"
+        )
     if (out / CHECKPOINT).is_file():
         if not resume:
             raise InvalidInput(

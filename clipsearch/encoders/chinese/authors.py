@@ -16,11 +16,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from open_clip.factory import load_state_dict
 from open_clip.modified_resnet import ModifiedResNet
 from transformers import ChineseCLIPConfig, ChineseCLIPModel, ChineseCLIPTextModel
 
 from clipsearch.encoders.openai_vit import as_transformers
+from clipsearch.encoders.openclip.checkpoint import State, tensors_in
 from clipsearch.errors import ModelError, first_line
 
 HEAD = 64  # numbers that a head of attention has, but for the widest image tower
@@ -28,8 +28,6 @@ _HEAD_OF = {1280: 80}
 
 VISUAL, BERT = "visual.", "bert."
 _RESNET = "visual.layer1.0.conv1.weight"
-
-State = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +93,11 @@ def read(file: Path) -> Any:
     Raises:
         ModelError: it is none, or damaged.
     """
-    try:
-        found = load_state_dict(str(file))
-        state = {
-            name: tensor.float() if tensor.is_floating_point() else tensor
-            for name, tensor in found.items()
-            if not name.startswith("bert.pooler")
-        }
-    except Exception as error:  # unpickling and unpacking damaged bytes raise nearly anything
-        raise ModelError(f"the weights in {file} cannot be read: {first_line(error)}") from error
+    state = {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in tensors_in(file).items()
+        if not name.startswith("bert.pooler")
+    }
     try:
         shape = _shape(state)
         model = _built(shape, _renamed(state, shape))
