@@ -10,6 +10,8 @@ import json
 import os
 import re
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
 from functools import cache
@@ -432,13 +434,14 @@ def test_no_name_reaches_a_terminal_raw(tmp_path: Path, index: Path, clipsearch:
 
 
 def test_folders_of_an_index_and_of_caches_are_for_their_owner_alone(
-    photos: Path, index: Path, clipsearch: Run, tmp_path: Path, cache: Path
+    photos: Path, tmp_path: Path
 ) -> None:
-    before = os.umask(0o022)
-    try:
-        assert clipsearch("index", photos, "--model", "pocket", "--index", index).returncode == 0
-        assert clipsearch("copy", tmp_path / "copy", "--index", index).returncode == 0
-    finally:
-        os.umask(before)
-    for folder in (index, tmp_path / "copy", cache):
+    index, copy, cache = (tmp_path / "new" / name for name in ("index", "copy", "cache"))
+    environment = os.environ | {"CLIPSEARCH_INDEX": str(index), "CLIPSEARCH_CACHE": str(cache)}
+    for command in (["index", photos, "--model", "pocket"], ["copy", copy]):
+        subprocess.run(
+            [sys.executable, "-m", "clipsearch", *command], env=environment, check=True,
+            capture_output=True, umask=0o022,
+        )  # fmt: skip
+    for folder in (index, copy, cache):
         assert folder.stat().st_mode & 0o077 == 0, folder
