@@ -60,6 +60,7 @@ def see_hub(what: str) -> None:
     """
     if hub_constants.HF_HUB_OFFLINE:
         raise _no_weights(what, "HF_HUB_OFFLINE is set", "")
+    _tell_once(what)
     try:
         reach_hub()
     except OSError as error:

@@ -28,7 +28,6 @@ from clipsearch.progress import Progress
 from clipsearch.replacing import (
     clear_unfinished,
     draft_folder,
-    make_private,
     put_in_place,
     sync,
 )
@@ -127,7 +126,7 @@ def _is_same(folder: Path, other: Path) -> bool:
 def _make_folder(folder: Path) -> None:
     is_new = not folder.exists()
     try:
-        make_private(folder)
+        folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
         raise LibraryError(
             f"{folder} cannot be made ({error.strerror}); name another folder"

@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clipsearch.errors import INDEX_FOLDER, LibraryError, arg
-from clipsearch.replacing import make_private
 from clipsearch.store.catalog import Catalog
 from clipsearch.store.database import FILE_NAME
 from clipsearch.store.faults import explained
@@ -43,7 +42,7 @@ def make_folder(folder: Path) -> None:
         LibraryError: it holds what is not an index's, or cannot be a folder.
     """
     try:
-        make_private(folder)
+        folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise LibraryError(
             f"{folder} is or lies in a file; name a folder with {arg(INDEX_FOLDER)}"
