@@ -36,12 +36,9 @@ def from_hub(what: str, get: Callable[[], T], ways_on: str = "") -> T:
             return get()
     except ModelError:
         raise
-    except Exception as cached:  # each loader wraps "not in the cache" in errors of its own
-        if hub_constants.HF_HUB_OFFLINE:
-            raise _no_weights(what, "HF_HUB_OFFLINE is set", ways_on) from cached
+    except Exception:  # each loader wraps "not in the cache" in errors of its own
+        see_hub(what, ways_on)
     try:
-        _tell_once(what)
-        reach_hub()
         return get()
     except (OSError, RuntimeError, ValueError) as error:
         raise _no_weights(what, first_line(error), ways_on) from error
@@ -52,19 +49,19 @@ def _tell_once(what: str) -> None:
     log.info("asking %s for %s", hub_constants.ENDPOINT, what)
 
 
-def see_hub(what: str) -> None:
-    """See that the hub can be asked for weights that are not here.
+def see_hub(what: str, ways_on: str = "") -> None:
+    """See that the hub can be asked for weights that are not here; `ways_on` is as in `from_hub`.
 
     Raises:
         WeightsUnavailable: it cannot.
     """
     if hub_constants.HF_HUB_OFFLINE:
-        raise _no_weights(what, "HF_HUB_OFFLINE is set", "")
+        raise _no_weights(what, "HF_HUB_OFFLINE is set", ways_on)
     _tell_once(what)
     try:
         reach_hub()
     except OSError as error:
-        raise _no_weights(what, first_line(error), "") from error
+        raise _no_weights(what, first_line(error), ways_on) from error
 
 
 def reach_hub(patience: float = 5) -> str:

@@ -25,12 +25,7 @@ from pathlib import Path
 
 from clipsearch.errors import InvalidInput, LibraryError
 from clipsearch.progress import Progress
-from clipsearch.replacing import (
-    clear_unfinished,
-    draft_folder,
-    put_in_place,
-    sync,
-)
+from clipsearch.replacing import clear_unfinished, draft_folder, put_in_place, sync
 from clipsearch.store.catalog import Catalog
 from clipsearch.store.database import FILE_NAME
 from clipsearch.store.faults import explained

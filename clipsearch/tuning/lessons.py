@@ -160,7 +160,7 @@ class PhotoLessons:
         """An epoch's photos with a caption each: (n, r, r, 3) uint8 views and n texts.
 
         Of several processes this one's share of each batch. The order is told by seed and epoch
-                alone, and so is what is cropped of each photo.
+        alone, and so is what is cropped of each photo.
         """
         whole = self._shuffled(epoch)
         batches = [self._world.share(batch) for batch in whole]

@@ -98,14 +98,11 @@ def address_of(listening: socket.socket, access: Access) -> str:
     return f"http://{name}:{port}/" + (f"?token={access.token}" if access.token else "")
 
 
-def opened_by(address: str, access: Access, scratch: Scratch) -> str:
-    """What a browser is started with to open the page.
+def leading_there(address: str, scratch: Scratch) -> str:
+    """The URL of a file in `scratch` that leads a browser to an address with a token.
 
-    With a token it is a file in `scratch` that leads there: what a program is started with, every
-    user of the machine can see.
+    What a program is started with, every user of the machine can see.
     """
-    if access.token is None:
-        return address
     file = Path(scratch.name) / "open.html"  # in a folder that is its owner's alone
     file.write_text(f'<meta http-equiv="refresh" content="0; url={address}">')
     return file.as_uri()

@@ -82,7 +82,7 @@ def serve(
     access = server.check_access(host, _token(token, token_file), allow_origin or [])
     listening = server.listen(host, port)
     address = server.address_of(listening, access)
-    scratch = Scratch()
+    scratch = Scratch() if open and access.token else None
     with listening:
         describer = _describer(describe, alpha, device)
         with open_library(offered is not None) as library:  # before anything else is said
@@ -95,7 +95,7 @@ def serve(
             if offers:
                 note(f"there are no photos yet; the page offers to index {printable(str(offered))}")
             if open:
-                typer.launch(server.opened_by(address, access, scratch))
+                typer.launch(server.leading_there(address, scratch) if scratch else address)
 
         server.run(open_library, listening, access, watch, ready, offered, describer)
 
