@@ -110,11 +110,12 @@ class FileStore:
         self._looks = file.looks()
 
     def is_current(self) -> bool:
-        """Whether nobody changed the files, which are mapped.
+        """Whether nobody changed the files, which are mapped; what is gone is mapped still.
 
         Of one that was cut, reading ends the process; of one written over, others would be found.
         """
-        return self.file.looks() == self._looks
+        looks = zip(self.file.looks(), self._looks, strict=True)
+        return all(now is None or now == then for now, then in looks)
 
     def search(
         self, query: np.ndarray, k: int, within: Within | None = None, exact: bool = False
