@@ -22,7 +22,7 @@ from clipsearch.errors import (
     check_number,
     did_you_mean,
 )
-from clipsearch.replacing import replacing
+from clipsearch.replacing import draft_folder, replacing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -221,7 +221,10 @@ def save_weights(
         if metadata and len(metadata) > 1:
             fresh.write_bytes(_in_order(save(tensors, metadata)))
         else:
-            save_file(tensors, fresh, metadata=metadata)
+            # It has a draft of its own beside its file, which a kill would leave for good.
+            with draft_folder(file.parent) as draft:
+                save_file(tensors, draft / file.name, metadata=metadata)
+                (draft / file.name).replace(fresh)
         fresh.chmod(0o644)  # save_file makes files for their owner alone
 
 
