@@ -639,8 +639,10 @@ def focused(page: Any) -> str:
 
 
 def pressed(page: Any, button: str) -> None:
-    """Press a button by the keyboard."""
+    """Press a button by the keyboard, once it is there to be pressed."""
+    expect(page.locator(button).first).to_be_visible()  # to focus what is hidden does nothing
     page.locator(button).focus()
+    expect(page.locator(button)).to_be_focused()
     page.keyboard.press("Enter")
 
 
