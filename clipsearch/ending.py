@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 STOPPED = 130  # the exit code of what Ctrl-C ended
 
+# What may lose what is in work, since the next run does it anew, goes on no longer than this.
+STOPPED_WITHIN = 4.5  # seconds after it was asked to stop
+
 _TOGETHER = 0.05  # seconds
 
 _scratch: set[str] = set()
+_last: list[Callable[[], None]] = []
 
 
 class Askings:
@@ -49,10 +55,30 @@ class Scratch:
         _scratch.discard(self.name)
 
 
+@contextmanager
+def last(act: Callable[[], None]) -> Iterator[None]:
+    """Have `act` done, in any thread, where the process ends at once meanwhile."""
+    _last.append(act)
+    try:
+        yield
+    finally:
+        _last.remove(act)
+
+
 def end_now(code: int = STOPPED) -> NoReturn:
     """End the process; its locks go with it, and its decoders see it."""
+    for act in _last:
+        act()
     remove_scratch()
     os._exit(code)
+
+
+def end_in(seconds: float, end: Callable[[], NoReturn]) -> threading.Timer:
+    """Call what ends the process after so many seconds, unless that is cancelled."""
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def remove_scratch() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
+from served import Serve, servers
 from tiny import open_tiny
 from warm import Warm
 
@@ -175,6 +176,13 @@ def clipsearch(index: Path, home: Path, cache: Path, warm: Warm) -> Run:
         return warm.run([*map(str, arguments)], environment, **options)
 
     return run
+
+
+@pytest.fixture
+def serve(index: Path, cache: Path) -> Iterator[Serve]:
+    """Starts servers as processes of their own."""
+    with servers(index, cache) as start:
+        yield start
 
 
 def all_of(terminal: int) -> bytes:

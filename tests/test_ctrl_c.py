@@ -169,6 +169,21 @@ while True:
 """
 
 
+@pytest.mark.parametrize("where", ["load", "view", "images"])
+@pytest.mark.parametrize("command", ["index", "watch"])
+def test_once_ends_what_indexes_though_its_batch_takes_for_ever(
+    command: str, where: str, place: Place, photos: Path
+) -> None:
+    with place.running(command, photos, "--model", f"stuck:a/{where}") as process:
+        place.wait_until_stuck(process)
+        os.killpg(process.pid, signal.SIGINT)
+        _, stderr = process.communicate(timeout=DEADLINE)
+    assert process.returncode == (130 if command == "index" else 0)
+    assert "Traceback" not in stderr
+    assert not place.left()
+    assert not place.index.exists()  # which nothing was kept in yet
+
+
 @pytest.mark.parametrize("command", ["caption", "finetune"])
 def test_once_ends_what_has_nothing_to_keep_yet(
     command: str, place: Place, photos: Path, tmp_path: Path

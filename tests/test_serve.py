@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -21,7 +20,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import HTTPError
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 from zipfile import ZipFile
 
@@ -29,6 +28,7 @@ import numpy as np
 import pytest
 from conftest import picture
 from PIL import Image
+from served import DEADLINE, Serve
 from starlette.testclient import TestClient
 from tiny import TinyEncoder, open_tiny
 
@@ -44,7 +44,6 @@ from clipsearch.web.guard import MOST_BYTES
 from clipsearch.web.sending.zipped import zipped
 
 TOKEN = "a-token-of-ours"
-DEADLINE = 300.0  # seconds; only a failing test waits so long
 
 
 class Served(NamedTuple):
@@ -840,50 +839,11 @@ def test_many_clients_at_once_get_each_their_own_answer(served: Served) -> None:
 # Real processes
 
 
-class Process(NamedTuple):
-    process: subprocess.Popen[str]
-    address: str
-
-    def get(self, path: str, timeout: float = DEADLINE, **query: Any) -> bytes:
-        url = f"{self.address}{path}?{urlencode(query)}"
-        with urlopen(url, timeout=timeout) as answer:
-            content: bytes = answer.read()
-            return content
-
-
-Serve = Callable[..., Process]
-
-
-@pytest.fixture
-def serve(index: Path, cache: Path) -> Iterator[Serve]:
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*command: str | Path, **more: str) -> Process:
-        place = more.pop("cwd", str(Path(__file__).parent))
-        environment = os.environ | {"CLIPSEARCH_CACHE": str(cache)} | more
-        process = subprocess.Popen(
-            command or [sys.executable, "tiny_server.py", index],
-            stderr=subprocess.PIPE, text=True, env=environment, cwd=place,
-        )  # fmt: skip
-        started.append(process)
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        assert "serving http://" in line, line
-        return Process(process, line.split()[2].rstrip("/"))
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_cleanly(indexed: Path, serve: Serve, number: int) -> None:
     server = serve()
     assert json.loads(server.get("/api/status"))["photos"] == 12
-    server.process.send_signal(number)
-    _, said = server.process.communicate(timeout=DEADLINE)
-    assert (server.process.returncode, said) == (0, "")
+    assert server.stopped(number) == (0, "")
 
 
 def test_a_port_in_use_is_told_in_a_line(indexed: Path, clipsearch: Callable[..., Any]) -> None:
@@ -1015,15 +975,14 @@ def test_clients_that_send_slowly_or_hang_up_keep_nobody_waiting(
     indexed: Path, serve: Serve
 ) -> None:
     server = serve()
-    port = int(server.address.rpartition(":")[2])
     slow = []
     for number in range(50):
-        client = socket.create_connection(("127.0.0.1", port))
+        client = socket.create_connection(("127.0.0.1", server.port))
         head = f"POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: {10 + number}\r\n"
         client.sendall(head.encode() + (b"\r\nhalf" if number % 2 else b""))
         slow.append(client)
     for number in range(50):
-        gone = socket.create_connection(("127.0.0.1", port))
+        gone = socket.create_connection(("127.0.0.1", server.port))
         path = ("/api/search?q=boat", "/api/photos/1/original", "/api/photos/1/thumbnail")
         gone.sendall(f"GET {path[number % 3]} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         gone.close()
@@ -1031,9 +990,7 @@ def test_clients_that_send_slowly_or_hang_up_keep_nobody_waiting(
     assert len(json.loads(server.get("/api/search", k=5))["hits"]) == 5
     for client in slow:
         client.close()
-    server.process.terminate()
-    _, said = server.process.communicate(timeout=DEADLINE)
-    assert (server.process.returncode, said) == (0, "")
+    assert server.stopped(signal.SIGTERM) == (0, "")
 
 
 # The description of the API

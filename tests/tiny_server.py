@@ -2,15 +2,19 @@
 
     python tiny_server.py INDEX [FOLDER PLACE]
 
-serves on a free port, and says where in a line on stderr when requests are answered.
+serves on a free port, and says where in a line on stderr when requests are answered. LIMITS are
+those of its connections, as JSON.
 """
 
+import json
+import os
 import sys
 from pathlib import Path
 
 from tiny import open_tiny
 
 from clipsearch.web import server
+from clipsearch.web.connections import Limits
 
 
 def main(index: str, *mounted: str) -> None:
@@ -20,6 +24,7 @@ def main(index: str, *mounted: str) -> None:
     server.run(
         lambda: open_tiny(Path(index), create=False, mounted=places), listening, access,
         ready=lambda: print("tiny: serving", address, file=sys.stderr, flush=True),
+        limits=Limits(**json.loads(os.environ.get("LIMITS", "{}"))),
     )  # fmt: skip
 
 

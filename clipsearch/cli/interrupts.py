@@ -16,7 +16,9 @@ from typing import NoReturn
 
 from clipsearch.cli.output import note
 from clipsearch.cli.torchrun import has_word, is_first, launched
-from clipsearch.ending import STOPPED, Askings, end_now
+from clipsearch.ending import STOPPED, Askings, end_in, end_now
+
+KEPT = "stopped; what is done is kept. The same command goes on from there."
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 # Linux tells when a signal came (SO_TIMESTAMP). Two that are heard at the same moment, when a
@@ -27,6 +29,33 @@ _ROOM = 64  # bytes, for such a stamp
 _BAR_AWAY = b"\r\x1b[2K\x1b[?25h"  # the line of a progress bar, and the cursor that it hides
 
 _nothing_kept = Event()  # while there is nothing yet that a stop would have to wait for
+
+
+class _Deadline:
+    """Ends a command that was asked to stop, where it has not ended by itself."""
+
+    def __init__(self) -> None:
+        self.within: float | None = None  # seconds; None for one that is waited for
+        self.code = STOPPED
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+
+    def begin(self) -> None:
+        """Let the time run, unless it does."""
+        with self._lock:
+            if self.within is not None and self._timer is None:
+                self._timer = end_in(self.within, lambda: end_telling(KEPT, self.code))
+
+    def cancel(self) -> None:
+        """It has ended."""
+        with self._lock:
+            self.within = None
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+
+_deadline = _Deadline()
 
 
 def heed_signals() -> None:
@@ -55,8 +84,11 @@ def _hear(heard: socket.socket) -> None:
     askings = Askings()
     while True:
         number, told, *_ = heard.recvmsg(1, _ROOM)
-        if number[0] in _NUMBERS and (askings.is_second(_moment(told)) or _nothing_kept.is_set()):
+        if number[0] not in _NUMBERS:
+            continue
+        if askings.is_second(_moment(told)) or _nothing_kept.is_set():
             end_at_once()
+        _deadline.begin()  # no handler runs while the main thread is in a library's code
 
 
 def _moment(told: Sequence[tuple[int, int, bytes]]) -> float | None:
@@ -95,10 +127,13 @@ def ignore_signals() -> None:
 
 
 @contextmanager
-def stop_on_signals(is_busy: Callable[[], bool] = lambda: True) -> Iterator[Event]:
+def stop_on_signals(
+    is_busy: Callable[[], bool] = lambda: True, within: float | None = None, code: int = STOPPED
+) -> Iterator[Event]:
     """Give an event that the first Ctrl-C or SIGTERM sets; the second one stops at once.
 
-    `is_busy` tells whether there is a batch in work, which is brought to its end.
+    `is_busy` tells whether there is a batch in work, which is brought to its end, unless that takes
+    more than `within` seconds; the process ends then, with `code`.
     """
     stop, askings = Event(), Askings()
 
@@ -107,15 +142,18 @@ def stop_on_signals(is_busy: Callable[[], bool] = lambda: True) -> Iterator[Even
             end_at_once()
         if not stop.is_set():
             stop.set()
+            _deadline.begin()
             # torchrun sends SIGTERM where another process ended, which says why.
             if is_first() and not (launched() and number == signal.SIGTERM):
                 batch = " after the current batch; once more stops at once" if is_busy() else ""
                 note(f"stopping{batch}")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    _deadline.within, _deadline.code = within, code
     try:
         yield stop
     finally:
+        _deadline.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
 

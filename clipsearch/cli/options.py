@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -13,6 +13,7 @@ import typer
 
 from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import ASKING, EXPERTS, FILTERS, OUTPUT
+from clipsearch.ending import last
 from clipsearch.errors import ClipsearchError, InvalidInput
 
 if TYPE_CHECKING:
@@ -162,9 +163,19 @@ def open_to_index(
     is_new, had_folder = not (folder / FILE_NAME).exists(), folder.exists()
     if is_new:
         check_first(paths or [])
+
+    def discard_at_end() -> None:
+        from clipsearch.store.upkeep import discard_at_end
+
+        discard_at_end(folder)
+        if not had_folder:
+            with suppress(OSError):  # what has something in it stays
+                folder.rmdir()
+
     with Library.open(index, model=model, device=device) as library:
         try:
-            yield library
+            with last(discard_at_end) if is_new else nullcontext():
+                yield library
         except BaseException:  # also what Ctrl-C raises
             with suppress(ClipsearchError):
                 if is_new and library.discard() and not had_folder:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 
 from clipsearch.errors import InvalidInput
 from clipsearch.progress import Progress
 from clipsearch.store.catalog import Catalog
+from clipsearch.store.catalog.photos import HOLDS_ANYTHING
 from clipsearch.store.database import FILE_NAME
 from clipsearch.store.moving import remove, to_write
 from clipsearch.store.vectors.approximate.building import Optimized, optimize, renew
@@ -50,6 +53,31 @@ def discard(folder: Path, catalog: Catalog) -> None:
     for model in catalog.models():
         remove(folder, catalog, model)
     catalog.close()
+    _remove_files(folder)
+
+
+def discard_at_end(folder: Path) -> None:
+    """Remove an index that tells of no photo, as the process ends that may be at work in it."""
+    with suppress(OSError, sqlite3.Error), closing(_exclusive(folder)) as held:
+        if not held.execute(HOLDS_ANYTHING).fetchone()[0]:
+            _remove_files(folder)
+            for file in folder.glob("index.*"):  # which tell who writes
+                file.unlink()
+
+
+def _exclusive(folder: Path) -> sqlite3.Connection:
+    """The catalog, of which nobody can write from here on."""
+    file = (folder / FILE_NAME).as_uri()
+    held = sqlite3.connect(f"{file}?mode=rw", uri=True, timeout=0, isolation_level=None)
+    try:
+        held.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error:
+        held.close()
+        raise
+    return held
+
+
+def _remove_files(folder: Path) -> None:
     for file in folder.glob(f"{FILE_NAME}*"):
         file.unlink()
     for derived in ("vectors", "models"):

@@ -46,7 +46,7 @@ def page_answer(
 def error_answer(status: int, reason: str, headers: Mapping[str, str] | None = None) -> Response:
     """Why there is no answer, in one line."""
     if status == 503:
-        headers = {"Retry-After": RETRY_AFTER}
+        headers = {**(headers or {}), "Retry-After": RETRY_AFTER}
     return json_answer({"error": one_line(reason)}, status, headers)
 
 

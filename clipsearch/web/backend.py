@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from threading import Event, Thread
 from typing import Annotated, TypeVar
 
+import numpy as np
 from fastapi import Depends, FastAPI, Request
 from starlette.exceptions import HTTPException
 
@@ -84,7 +85,10 @@ class Backend:
         self.asker = Asker(self.libraries, self.metrics.batches)
         cores = os.cpu_count() or 1
         self.processes = Processes(cores)
-        self.ahead = Ahead(self.libraries, self.processes)
+        # Pictures that are asked with wait for each other and for nothing else, nor does it.
+        self._eyes = Processes(max(1, cores // 2))
+        self._lookers = ThreadPoolExecutor(max(1, cores // 2), "clipsearch-look")
+        self.ahead = Ahead(self.libraries, self._eyes)
         self.thumbnails = Thumbnails(cache_folder() / "thumbnails", self.processes)
         self._readers = ThreadPoolExecutor(cores + 4, "clipsearch-read")
         # Of their own, since a page asks for a hundred at once and waits for a search meanwhile.
@@ -101,23 +105,41 @@ class Backend:
     def _stop(self) -> None:
         if self.offer:
             self.offer.stop()
-        self._readers.shutdown(cancel_futures=True, wait=False)
-        self._makers.shutdown(cancel_futures=True, wait=False)
-        self.processes.stop()
+        pools = self._readers, self._makers, self._lookers
+        for threads in pools:
+            threads.shutdown(cancel_futures=True, wait=False)
+        for processes in (self.processes, self._eyes):
+            processes.stop()
         self.asker.stop()
         self.ahead.stop()
-        for threads in (self._readers, self._makers):
+        for threads in pools:
             threads.shutdown()
         self.libraries.close()
 
     async def read(self, ask: Callable[[Library], T]) -> T:
         """What `ask` finds out of a library, in a thread."""
+        return await self._in(self._readers, ask)
 
+    async def embed(
+        self, picture: Callable[[], bytes] | StoredPhoto, region: str | None, model: str | None
+    ) -> np.ndarray | None:
+        """The embedding of a picture that is asked with, as `Library.embed` gives it.
+
+        Its content is read in the thread: those that wait for one are kept on disk, not in memory.
+        """
+
+        def look(library: Library) -> np.ndarray | None:
+            content = picture() if callable(picture) else picture
+            return library.embed(content, region=region, model=model, processes=self._eyes)
+
+        return await self._in(self._lookers, look)
+
+    async def _in(self, threads: ThreadPoolExecutor, ask: Callable[[Library], T]) -> T:
         def run() -> T:
             with self.libraries.lent() as library:
                 return ask(library)
 
-        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+        return await asyncio.get_running_loop().run_in_executor(threads, run)
 
     async def make(self, work: Callable[[], T]) -> T:
         """What a longer work gives, in a thread."""

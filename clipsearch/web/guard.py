@@ -19,6 +19,8 @@ from clipsearch.web.answers import error_answer
 COOKIE = "clipsearch-token"
 MOST_BYTES = 32 << 20  # of a request; several photos from a phone, or one from a large camera
 SLOWEST = 30.0  # seconds without a byte of a request that was begun
+WHOLE_WITHIN = 300.0  # seconds, of a request's body
+MOST_SENDING = 64  # requests with a body at once; what they have sent is on disk or in memory
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -55,6 +57,7 @@ class Guard:
         self._origins = set(origins)
         # They may ask in any case, so it does no harm if this server goes by their name.
         self._names = {urlsplit(origin).hostname for origin in origins}
+        self._sending = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -77,7 +80,18 @@ class Guard:
         if answer is not None:
             await answer(scope, receive, send_guarded)
             return
-        await self._app(scope, _limited(scope, receive), send_guarded)
+        if scope["method"] in _READING:
+            await self._app(scope, receive, send_guarded)
+            return
+        if self._sending >= MOST_SENDING:
+            busy = error_answer(503, "too much is being sent at once", {"Connection": "close"})
+            await busy(scope, receive, send_guarded)
+            return
+        self._sending += 1
+        try:
+            await self._app(scope, _limited(receive), send_guarded)
+        finally:
+            self._sending -= 1
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
@@ -153,18 +167,18 @@ def _token_in_address(scope: Scope) -> list[str]:
     return parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
 
 
-def _limited(scope: Scope, receive: Receive) -> Receive:
+def _limited(receive: Receive) -> Receive:
     """Receive a request's body up to MOST_BYTES, unless it comes too slowly."""
-    if scope["method"] in _READING:
-        return receive
     seen, is_whole = 0, False
+    end = asyncio.get_running_loop().time() + WHOLE_WITHIN
 
     async def receive_limited() -> Message:
         nonlocal seen, is_whole
         if is_whole:  # from here on it is only heard whether the client hangs up
             return await receive()
         try:
-            message = await asyncio.wait_for(receive(), SLOWEST)
+            left = end - asyncio.get_running_loop().time()
+            message = await asyncio.wait_for(receive(), min(SLOWEST, left))
         except TimeoutError:
             raise Refused(408, "the request came too slowly") from None
         seen += len(message.get("body", b""))

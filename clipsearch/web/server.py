@@ -11,22 +11,24 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
 from clipsearch.describing import Describer
-from clipsearch.ending import Askings, Scratch, end_now
+from clipsearch.ending import STOPPED_WITHIN, Askings, Scratch, end_in, end_now
 from clipsearch.errors import ClipsearchError, InvalidInput, arg
 from clipsearch.library import Library
 from clipsearch.photos.scanning.listing import holds_photos
 from clipsearch.web.app import Access, create_app
+from clipsearch.web.connections import USUAL, Connection, Limits
 
 log = logging.getLogger("clipsearch")
 
 LEAST_TOKEN = 12  # characters, of one that a person chose
-MOST_CONNECTIONS = 500
+_FINISHING = 2  # seconds of a stop, for answers that were begun
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -116,6 +118,7 @@ def run(
     ready: Callable[[], None] | None = None,
     offered: str | None = None,
     describer: Describer | None = None,
+    limits: Limits = USUAL,
 ) -> None:
     """Serve until Ctrl-C or SIGTERM; `ready` is called when requests are answered.
 
@@ -127,12 +130,14 @@ def run(
     """
     # It tells of each broken upload, to which the client gets an answer.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it tells of each broken request
     watching = threading.Event()
     app = create_app(open, access, watching, offered, describer)
     server = _Server(
         uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, lifespan="on",
-            limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=5,
+            app, http=partial(Connection, limits),  # type: ignore[arg-type]
+             ws="none", log_config=None, access_log=False,
+            server_header=False, lifespan="on", timeout_graceful_shutdown=_FINISHING,
         ),
         ready or (lambda: None),
     )  # fmt: skip
@@ -155,10 +160,14 @@ class _Server(uvicorn.Server):
             self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop, by the second signal at once; none is raised again when it has stopped."""
+        """Stop soon, by the second signal at once; none is raised again when it has stopped."""
         if self._askings.is_second():
             end_now()
-        self.should_exit = True
+        if not self.should_exit:
+            self.should_exit = True
+            for name in ("uvicorn.error", "asyncio"):  # of each answer that is cut off
+                logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+            end_in(STOPPED_WITHIN, lambda: end_now(0))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clipsearch.cli.interrupts import stop_on_signals
+from clipsearch.cli.interrupts import KEPT, stop_on_signals
 from clipsearch.cli.options import (
     Device,
     Folders,
@@ -22,7 +22,7 @@ from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.progress import progress
 from clipsearch.cli.reports import FAILED, as_dict, passed_over, prepared, summary
-from clipsearch.ending import STOPPED
+from clipsearch.ending import STOPPED, STOPPED_WITHIN
 
 
 def index(
@@ -130,7 +130,9 @@ def index(
     file .clipsearchignore in any folder, written like a .gitignore, leaves out what matches too.
     """
     with open_to_index(index, paths, model, device) as library:
-        with stop_on_signals() as stop, progress() as show:
+        # Ray's processes have to be ended in order.
+        within = None if ray else STOPPED_WITHIN
+        with stop_on_signals(within=within) as stop, progress() as show:
             report = library.index(
                 paths or (),
                 batch_size=batch_size,
@@ -167,5 +169,5 @@ def index(
         if report.passed_over:
             note(passed_over(report))
         if not report.complete:
-            note("stopped; what is done is kept. The same command goes on from there.")
+            note(KEPT)
             raise typer.Exit(STOPPED)

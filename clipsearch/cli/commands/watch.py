@@ -15,6 +15,7 @@ from clipsearch.cli.options import Device, Folders, Index, Json, ModelSpec, open
 from clipsearch.cli.output import note, say
 from clipsearch.cli.progress import progress
 from clipsearch.cli.reports import FAILED, as_dict, passed_over, prepared, summary
+from clipsearch.ending import STOPPED_WITHIN
 from clipsearch.notation import counted
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def watch(
     is_working = True  # on photos, which are brought to the end of a batch
     with (
         open_to_index(index, paths, model, device) as library,
-        stop_on_signals(lambda: is_working) as stop,
+        stop_on_signals(lambda: is_working, STOPPED_WITHIN, code=0) as stop,
         ExitStack() as first_look,
     ):
         show = first_look.enter_context(progress())

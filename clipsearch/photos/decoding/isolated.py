@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, CancelledError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
@@ -22,6 +22,7 @@ from clipsearch.photos.decoding.decode import Undecided, take_over_pillow
 # A picture within the pixel limit decodes in seconds; a decoder that takes this long hangs.
 TIMEOUT = 120.0  # seconds, of the processor's time or of nothing being done
 
+_LOOK = 0.5  # seconds between two looks at whether the pool was stopped
 _TICK = 0.25  # seconds between two looks at whether anything is done
 _NOTHING = 0.01  # of the time; the looks themselves take less
 _HANGS = 75  # the exit code of a process in which nothing was done
@@ -48,6 +49,7 @@ class Processes:
         self._scratch = Scratch()
         self._renewing = threading.Lock()
         self._has_begun = False
+        self._stopped = threading.Event()
         self._pool = self._new_pool()
 
     def __enter__(self) -> Processes:
@@ -62,7 +64,8 @@ class Processes:
         self.stop()
 
     def stop(self) -> None:
-        """End all processes, whatever they are doing."""
+        """End all processes, whatever they are doing; who waits for one is told so."""
+        self._stopped.set()
         self._end()
         self._scratch.cleanup()
 
@@ -72,7 +75,7 @@ class Processes:
 
     def start(self, function: Callable[..., Any], *values: Any) -> Waited:
         """Start `function(*values)` in one of the processes; gives what waits for its result."""
-        return Waited(self._schedule(_timed, TIMEOUT, function, values), TIMEOUT)
+        return Waited(self._schedule(_timed, TIMEOUT, function, values), TIMEOUT, self._stopped)
 
     def _schedule(self, *call: Any) -> Any:
         function, *values = call
@@ -84,6 +87,8 @@ class Processes:
                 return self._pool.schedule(function, args=values)
             except RuntimeError:
                 # Pebble gives a pool up when a process of it is killed that does nothing.
+                if self._stopped.is_set():
+                    raise Interrupted("the decoder was stopped") from None
                 if not _is_broken(self._pool):
                     raise
                 self._end()
@@ -105,9 +110,10 @@ class Processes:
 class Waited:
     """What waits for the result of a function in a process."""
 
-    def __init__(self, future: Any, limit: float) -> None:
+    def __init__(self, future: Any, limit: float, stopped: threading.Event) -> None:
         self._future = future
         self._limit = limit
+        self._stopped = stopped
 
     def __call__(self, patience: float | None = None) -> Any:
         """The result; raises what the function raised.
@@ -120,13 +126,27 @@ class Waited:
         from pebble import ProcessExpired
 
         try:
-            return self._future.result(patience)
+            return self._result(patience)
         except FutureTimeoutError as error:
             raise TimeoutError from error
+        except CancelledError:
+            raise Interrupted("the decoder was stopped") from None
         except BrokenExecutor:
             raise Interrupted("the decoder was killed") from None
         except ProcessExpired as error:
             raise self._why_ended(error.exitcode) from None
+
+    def _result(self, patience: float | None) -> Any:
+        if patience is not None:
+            return self._future.result(patience)
+        while True:
+            try:
+                return self._future.result(_LOOK)
+            except FutureTimeoutError:
+                if self._future.done():  # it is what the function raised
+                    raise
+                if self._stopped.is_set():  # the pool may leave it without an answer
+                    raise CancelledError from None
 
     def _why_ended(self, exitcode: int) -> PhotoError:
         if exitcode in _TOO_LONG:

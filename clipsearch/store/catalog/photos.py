@@ -21,6 +21,8 @@ from clipsearch.store.database.paths import from_db, to_db
 
 _AT_A_TIME = 2_000  # photos of a part, where all are wanted
 
+HOLDS_ANYTHING = "SELECT EXISTS (SELECT 1 FROM photos) OR EXISTS (SELECT 1 FROM failures)"
+
 
 class Photos(Roots):
     """The photos of an index."""
@@ -34,8 +36,7 @@ class Photos(Roots):
 
     def holds_anything(self) -> bool:
         """Whether it tells of any photo, or of a file that is none."""
-        held = "EXISTS (SELECT 1 FROM photos) OR EXISTS (SELECT 1 FROM failures)"
-        return bool(self._db.execute(f"SELECT {held}").fetchone()[0])
+        return bool(self._db.execute(HOLDS_ANYTHING).fetchone()[0])
 
     def count_contents(self) -> int:
         """How many different contents the photos have; copies are one."""

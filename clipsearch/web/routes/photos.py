@@ -65,11 +65,7 @@ async def description(
 async def similar(id: Id, asked: Annotated[forms.SimilarForm, Query()], backend: OfApp) -> Response:
     """Find photos like one of the index, or like a region of it."""
     stored = await backend.stored(id)
-    row = await backend.read(
-        lambda library: library.embed(
-            stored, region=asked.region, model=asked.model, processes=backend.processes
-        )
-    )
+    row = await backend.embed(stored, asked.region, asked.model)
     question = Question(
         pictures=[] if row is None else [row], k=asked.offset + asked.k,
         filters=asked.filters(), relevant=asked.relevant,

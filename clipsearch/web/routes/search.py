@@ -69,13 +69,8 @@ async def _of_question(
 async def _embedded(
     backend: Backend, sent: UploadFile, model: str | None, region: str | None = None
 ) -> np.ndarray | None:
-    # Read in the thread, so that those that wait for one are kept on disk and not in memory.
     try:
-        return await backend.read(
-            lambda library: library.embed(
-                sent.file.read(), region=region, model=model, processes=backend.processes
-            )
-        )
+        return await backend.embed(sent.file.read, region, model)
     except InvalidInput as error:  # several may have been sent
         raise InvalidInput(
             f"{sent.filename!r}: {error}" if sent.filename else str(error)
