@@ -141,6 +141,13 @@ class OpenIndex:
         """Close the index's files."""
         self._catalog.close()
 
+    def decode_in(self, processes: Processes) -> None:
+        """Decode the pictures that are asked with in processes of their own, from here on.
+
+        One that crashes or hangs a decoder, or takes too much memory, costs its question alone.
+        """
+        self._answers.pictures.decode_in(processes)
+
     def discard(self) -> bool:
         """Close the index and remove it, if nothing was indexed yet; gives whether it is gone.
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from clipsearch.library import Library
+from clipsearch.photos.decoding.isolated import Processes
 
 T = TypeVar("T")
 
@@ -15,11 +16,12 @@ class Engine:
     """Answers calls from any thread; what needs no model never waits for what does.
 
     `open_library` opens the index anew. An index that is not there yet may come, and one that is
-    put in its place is noticed.
+    put in its place is noticed. Pictures are decoded in `processes`.
     """
 
     def __init__(self, open_library: Callable[[], Library]) -> None:
         self._open = open_library
+        self.processes = Processes(1)
         # A library belongs to one thread; this one keeps its own, with the model in memory.
         self._thread = ThreadPoolExecutor(1, "model")
         self._library: Library | None = None
@@ -39,4 +41,5 @@ class Engine:
             self._library = None
         if self._library is None:
             self._library = self._open()
+            self._library.decode_in(self.processes)
         return self._library

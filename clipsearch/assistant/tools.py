@@ -7,7 +7,6 @@ import os
 from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import asdict
-from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from mcp.server.mcpserver import Image
@@ -18,8 +17,8 @@ from clipsearch.assistant.engine import Engine
 from clipsearch.errors import InvalidInput, PhotoError
 from clipsearch.library import Library
 from clipsearch.notation import finite
-from clipsearch.photos.decoding.decode import decode
 from clipsearch.photos.decoding.jpeg import as_jpeg
+from clipsearch.photos.decoding.thumbnail import shrunk
 from clipsearch.photos.files.opening import read_below
 from clipsearch.photos.files.urls import is_url, photo_path
 from clipsearch.search.answers import Question
@@ -73,7 +72,6 @@ class Tools:
     def __init__(self, engine: Engine, allow_url: bool = False) -> None:
         self._engine = engine
         self._allow_url = allow_url
-        self._turn = Lock()  # to decode a picture that takes hundreds of megabytes
 
     @with_filters
     def search(
@@ -197,10 +195,9 @@ class Tools:
         """Show one indexed photo: a JPEG, upright, made small."""
         place = self._engine.look(lambda library: _stored(library, id)).place
         try:
-            image = decode(read_below(place), min_side=size, turn=self._turn).image
+            image = self._engine.processes.start(shrunk, read_below(place), size)()
         except PhotoError as error:
             raise InvalidInput(f"photo {id} cannot be shown: {error}") from error
-        image.thumbnail((size, size))
         return Image(data=as_jpeg(image, 82), format="jpeg")
 
     def status(self) -> dict[str, Any]:
@@ -227,11 +224,12 @@ class Tools:
         try:
             # What a data URL has before its comma is of no use.
             content = b64decode(text.rpartition(",")[2], validate=True)
-            return decode(content, _LARGEST_SEEN, turn=self._turn).image
+            image: PIL.Image.Image = self._engine.processes.start(shrunk, content, _LARGEST_SEEN)()
         except binascii.Error as error:
             raise InvalidInput("a picture is not in base64") from error
         except PhotoError as error:
             raise InvalidInput(f"a picture in base64 cannot be used: {error}") from error
+        return image
 
 
 def _found(library: Library, asked: Question, hits: Sequence[Hit], offset: int) -> Hits:

@@ -11,10 +11,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 
@@ -22,7 +21,6 @@ import numpy as np
 
 from clipsearch.errors import FileUnreadable, PhotoError
 from clipsearch.photos.decoding.decode import (
-    LARGE_PIXELS,
     MAX_PIXELS,
     Undecided,
     decode,
@@ -31,6 +29,7 @@ from clipsearch.photos.decoding.decode import (
     read_pieces,
 )
 from clipsearch.photos.decoding.isolated import Interrupted, Processes, Turn, untimed
+from clipsearch.photos.decoding.memory import LARGEST_SHARE, Share, share_of
 from clipsearch.photos.decoding.phash import LEAST_SIDE, perceptual_hash
 from clipsearch.photos.decoding.view import View
 from clipsearch.photos.facts.facts import Facts
@@ -38,13 +37,6 @@ from clipsearch.photos.files.urls import is_url
 
 K = TypeVar("K")
 T = TypeVar("T")
-
-# All workers together take about as much memory, and one large file by itself what it must.
-_LEAST_MEMORY, _MOST_MEMORY = 512 << 20, 4 << 30
-_SHARE_OF_MEMORY = 4  # of what is there, a part
-_READING = 4  # of that, a part is for files as they are read
-_BYTES_A_PIXEL = 12  # as decoded, in RGB and turned upright
-_LEAST_BYTES, _LEAST_PIXELS = 16 << 20, 4_000_000  # what takes no turn with any number of workers
 
 _LOOK = 0.2  # seconds between two looks at whether to stop
 
@@ -79,8 +71,7 @@ class Limits:
 
     max_pixels: int = MAX_PIXELS
     frames: int = 1  # of an animation, evenly spaced
-    large_file: int = _LEAST_BYTES  # bytes above which a file takes a turn
-    large_pixels: int = LARGE_PIXELS  # the same of a picture
+    share: Share = LARGEST_SHARE  # what is larger takes a turn
 
 
 def load(path: str, view: View, limits: Limits) -> Loaded | Unread:
@@ -89,7 +80,7 @@ def load(path: str, view: View, limits: Limits) -> Loaded | Unread:
     try:
         with ExitStack() as turn:
             with untimed():
-                if _size_of(path) > limits.large_file:
+                if _size_of(path) > limits.share.bytes:
                     turn.enter_context(Turn())
                 content = read_file(path)
                 digest = hashlib.sha256(content).hexdigest()
@@ -102,10 +93,10 @@ def load(path: str, view: View, limits: Limits) -> Loaded | Unread:
 
 def _decoded(content: bytes, digest: str, view: View, limits: Limits) -> Loaded:
     least, most = max(view.size, LEAST_SIDE), limits.max_pixels
-    photo = decode(content, least, most, Turn(), limits.large_pixels)
+    photo = decode(content, least, most, Turn(), limits.share.pixels)
     images = [photo.image]
     if limits.frames > 1 and not content.startswith(b"\xff\xd8"):  # a JPEG never moves
-        images = decode_frames(content, limits.frames, view.size, most, Turn(), limits.large_pixels)
+        images = decode_frames(content, limits.frames, view.size, most, Turn(), limits.share.pixels)
     views = np.stack([view(image) for image in images])
     return Loaded(digest, views, photo.facts, perceptual_hash(photo.image))
 
@@ -155,10 +146,10 @@ class Loaders:
     ) -> None:
         workers = workers or usual_workers()
         self._isolated = isolated
-        self._limits = _shared_out(limits, workers)
+        self._limits = replace(limits, share=share_of(workers))
         self._stopping = stopping
         if isolated:
-            self._pool: Any = Processes(workers)
+            self._pool: Any = Processes(workers, limits.max_pixels)
             for _ in range(workers):  # so that they start while the model is loaded
                 self._pool.start(_nothing)
         else:
@@ -230,32 +221,6 @@ def _result(
                 return STOPPED
         except PhotoError as error:
             return _unread(error, digest)
-
-
-def _shared_out(limits: Limits, workers: int) -> Limits:
-    """The limits with which so many workers together stay within the memory that is there."""
-    memory = min(max(_free_memory() // _SHARE_OF_MEMORY, _LEAST_MEMORY), _MOST_MEMORY)
-    pixels = min(LARGE_PIXELS, memory // workers // _BYTES_A_PIXEL)
-    return replace(
-        limits,
-        large_file=max(_LEAST_BYTES, memory // _READING // workers),
-        large_pixels=max(_LEAST_PIXELS, pixels),
-    )
-
-
-def _free_memory() -> int:
-    """The bytes of memory that can be had on this machine, or in this container; 0 if unknown."""
-    found = []
-    with suppress(OSError, ValueError, AttributeError):
-        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
-    with suppress(OSError, ValueError, StopIteration):
-        # What the system would give up for it is counted too, as it is not by sysconf.
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        line = next(line for line in lines if line.startswith("MemAvailable:"))
-        found = [int(line.split()[1]) << 10]
-    with suppress(OSError, ValueError):
-        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return min(found, default=0)
 
 
 def _nothing() -> None:

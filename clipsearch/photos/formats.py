@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -80,16 +81,23 @@ class OpenPicture:
 
     image: Image.Image
     size: tuple[int, int]  # of the whole picture, as the eye sees it
+    held: int  # pixels that decoding it holds in memory
     exif: Image.Exif
     orientation: int | None  # as EXIF has it, 1 to 8
     turn: Image.Transpose | None = None  # what brings `image` upright
 
 
-def open_picture(content: bytes, min_side: int | None, max_pixels: int) -> OpenPicture:
+Room = Callable[[int], AbstractContextManager[Any]]
+
+
+def open_picture(
+    content: bytes, min_side: int | None, max_pixels: int, room: Room = lambda _: nullcontext()
+) -> OpenPicture:
     """Open the bytes of a picture so that decoding it costs no more than it must.
 
     With `min_side` that is enough for a shorter side of at least so many pixels: a JPEG at a
-    fraction of its size, a RAW by its embedded preview or demosaiced at half its size.
+    fraction of its size, a RAW by its embedded preview or demosaiced at half its size. What is
+    decoded here already is so in the `room` for its pixels.
 
     Raises:
         PhotoError: no picture, more than `max_pixels` to decode, or a group is not installed.
@@ -97,10 +105,10 @@ def open_picture(content: bytes, min_side: int | None, max_pixels: int) -> OpenP
     """
     brands = _brands(content)
     if _CANON_RAW in brands or content.startswith(_RAW_STARTS) or _is_raw_tiff(content):
-        return _open_raw(content, min_side, max_pixels)
+        return _open_raw(content, min_side, max_pixels, room)
     if brands & _HEIF and not brands & _AVIF:
         heif = _group("pillow_heif", "heic", "HEIC").HeifImageFile(io.BytesIO(content))
-        return _described(heif, heif.size, max_pixels)
+        return _described(heif, heif.size, heif.size, max_pixels)
     try:
         image = Image.open(io.BytesIO(content), formats=_PILLOW)
     except UnidentifiedImageError as error:
@@ -108,24 +116,34 @@ def open_picture(content: bytes, min_side: int | None, max_pixels: int) -> OpenP
     size = image.size
     if min_side is not None:
         image.draft("RGB", _draft_size(size, min_side))
-    if image.size != size and size[0] * size[1] > max_pixels and not _is_one_scan(content):
-        _refuse_above(max_pixels, size)  # libjpeg holds all its coefficients before it scales
-    return _described(image, size, max_pixels)
+    return _described(image, size, _held(content, image, size), max_pixels)
 
 
-def _described(image: Image.Image, size: tuple[int, int], max_pixels: int) -> OpenPicture:
-    _refuse_above(max_pixels, image.size)
-    _refuse_above(max_pixels, _tile(image))
+def _held(content: bytes, image: Image.Image, size: tuple[int, int]) -> tuple[int, int]:
+    """The size at which a picture is held while it is decoded; `size` is that of the whole.
+
+    libjpeg holds all coefficients of a JPEG of several scans before it makes it smaller.
+    """
+    return image.size if image.size == size or _is_one_scan(content) else size
+
+
+def _described(
+    image: Image.Image, size: tuple[int, int], held: tuple[int, int], max_pixels: int
+) -> OpenPicture:
+    tile = _tile(image)
+    for needed in (held, tile):
+        _refuse_above(max_pixels, needed)
+    pixels = max(held[0] * held[1], tile[0] * tile[1])
     exif = _exif(image)  # after the limit: Pillow decodes a PNG for its EXIF
-    held = _orientation(exif)
+    turned = _orientation(exif)
     if image.format == "TIFF":  # which Pillow turns by itself while it loads
         _refuse_mistaken(image)
-        return OpenPicture(image, size, exif, held)
-    if held in (5, 6, 7, 8):
+        return OpenPicture(image, size, pixels, exif, turned)
+    if turned in (5, 6, 7, 8):
         size = size[1], size[0]
     # HEIF says by itself how it is turned, which its opener does; EXIF's word is only kept.
-    written = image.info.get("original_orientation") or held
-    return OpenPicture(image, size, exif, written, _TURNS.get(held or 1))
+    written = image.info.get("original_orientation") or turned
+    return OpenPicture(image, size, pixels, exif, written, _TURNS.get(turned or 1))
 
 
 def _refuse_mistaken(image: Image.Image) -> None:
@@ -212,42 +230,54 @@ def _orientation(exif: Image.Exif) -> int | None:
 # Camera RAW
 
 
-def _open_raw(content: bytes, min_side: int | None, max_pixels: int) -> OpenPicture:
+def _open_raw(content: bytes, min_side: int | None, max_pixels: int, room: Room) -> OpenPicture:
     rawpy = _group("rawpy", "raw", "camera RAW")
     try:
         with rawpy.imread(io.BytesIO(content)) as raw:
             sizes = raw.sizes
             size = sizes.width, sizes.height
-            preview = _preview(rawpy, raw, min_side) if min_side is not None else None
+            preview, needed = None, size
+            if min_side is not None:
+                preview, needed = _preview(rawpy, raw, min_side)
             if preview is None:
-                _refuse_above(max_pixels, (sizes.raw_width, sizes.raw_height))
+                needed = sizes.raw_width, sizes.raw_height
+                _refuse_above(max_pixels, needed)
                 half = min_side is not None and min(size) // 2 >= min_side
-                pixels = raw.postprocess(use_camera_wb=True, half_size=half)
+                with room(needed[0] * needed[1]):
+                    pixels = raw.postprocess(use_camera_wb=True, half_size=half)
     except rawpy.LibRawError as error:
         raise PhotoError(f"a RAW file that cannot be read: {_libraw_says(error)}") from error
     if preview is None:
-        image, held = Image.fromarray(pixels), None
+        image, turned = Image.fromarray(pixels), None
     else:
-        _refuse_above(max_pixels, preview.size)
-        image, held = preview, _orientation(_exif(preview)) or _FLIPS.get(sizes.flip)
+        _refuse_above(max_pixels, needed)
+        image, turned = preview, _orientation(_exif(preview)) or _FLIPS.get(sizes.flip)
     exif = _exif_of_tiff(content) or (_exif(preview) if preview else Image.Exif())
     seen = (size[1], size[0]) if sizes.flip in (5, 6) else size
-    return OpenPicture(image, seen, exif, _orientation(exif), _TURNS.get(held or 1))
+    return OpenPicture(
+        image, seen, needed[0] * needed[1], exif, _orientation(exif), _TURNS.get(turned or 1)
+    )
 
 
-def _preview(rawpy: ModuleType, raw: Any, min_side: int) -> Image.Image | None:
-    """The picture that the camera put beside its raw values, None if it is small or broken."""
+def _preview(
+    rawpy: ModuleType, raw: Any, min_side: int
+) -> tuple[Image.Image | None, tuple[int, int]]:
+    """The picture that the camera put beside its raw values, and the size at which it is held.
+
+    There is none where it is small or broken.
+    """
     try:
         thumb = raw.extract_thumb()
         if thumb.format is not rawpy.ThumbFormat.JPEG:
-            return None
+            return None, (0, 0)
         image = Image.open(io.BytesIO(thumb.data), formats=("JPEG",))
     except (rawpy.LibRawError, rawpy.NotSupportedError, OSError):
-        return None
-    if min(image.size) < min_side:
-        return None
-    image.draft("RGB", _draft_size(image.size, min_side))
-    return image
+        return None, (0, 0)
+    size = image.size
+    if min(size) < min_side:
+        return None, (0, 0)
+    image.draft("RGB", _draft_size(size, min_side))
+    return image, _held(thumb.data, image, size)
 
 
 def _libraw_says(error: Exception) -> str:

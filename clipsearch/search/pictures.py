@@ -347,6 +347,11 @@ class AskedPictures:
     def __init__(self, catalog: Catalog, models: Models) -> None:
         self._catalog = catalog
         self._models = models
+        self._processes: Processes | None = None
+
+    def decode_in(self, processes: Processes) -> None:
+        """Decode what is not pixels yet in processes of their own."""
+        self._processes = processes
 
     def read(self, image: StrPath | Image.Image, allow_url: bool = False) -> Picture:
         """A picture; that of an indexed URL is one of the index's own.
@@ -376,16 +381,17 @@ class AskedPictures:
         Raises:
             InvalidInput: it is no picture, or the part is not in it.
         """
-        return embed_picture(picture, self._models, model, self._catalog, part)
+        return embed_picture(picture, self._models, model, self._catalog, part, self._processes)
 
     def embed_known(
         self,
         model: Model,
         picture: bytes | StoredPhoto,
         region: str | None,
-        processes: Processes | None,
+        processes: Processes | None = None,
     ) -> np.ndarray:
         """The embedding of a file's content or of a photo of the index, as `Library.embed` says."""
+        processes = processes or self._processes
         part = parse_region(region) if region is not None else None
         if isinstance(picture, bytes):
             content = picture

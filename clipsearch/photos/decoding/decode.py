@@ -11,12 +11,14 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageChops
 
 from clipsearch.errors import FileUnreadable, PhotoError
+from clipsearch.photos.decoding.memory import large_pixels
 from clipsearch.photos.facts.exif import read_facts
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.opening import MAX_BYTES
@@ -26,9 +28,6 @@ from clipsearch.photos.formats import JPEG_END, OpenPicture, jpeg_has_end, open_
 # A picture that would need more than this once decoded is refused: 256 megapixels of RGB take
 # 0.8 GB. JPEGs are decoded at a fraction of their size, so theirs may be far larger.
 MAX_PIXELS = 256_000_000
-
-# Above this, decoding takes hundreds of megabytes: one at a time then.
-LARGE_PIXELS = 48_000_000
 
 # Formats of which `decode_frames` shows more than one picture; pages of a TIFF are none of it.
 _MOVING = ("GIF", "PNG", "WEBP", "AVIF")
@@ -138,7 +137,7 @@ def decode(
     min_side: int | None = None,
     max_pixels: int = MAX_PIXELS,
     turn: AbstractContextManager[Any] | None = None,
-    large: int = LARGE_PIXELS,
+    large: int | None = None,
 ) -> Photo:
     """Decode the bytes of an image file into an upright RGB picture.
 
@@ -147,19 +146,18 @@ def decode(
     never below what a model of that resolution looks at; a camera's RAW is shown by its embedded
     preview, or at half its size. EXIF orientation is applied. Transparency is laid on white, as
     a browser shows it; of an animation the first frame counts. `turn` is held while a picture of
-    more than `large` pixels is decoded, so that workers who share one take turns.
+    more than `large` pixels is decoded, by default this process's share, so that workers who share
+    one take turns.
 
     Raises:
         PhotoError: not an image, truncated or damaged, more than `max_pixels` to decode, or of a
             kind whose optional group is not installed.
     """
+    room = partial(_room, turn, large)
     with _reasons():
-        opened = open_picture(content, min_side, max_pixels)
+        opened = open_picture(content, min_side, max_pixels, room)
         facts = read_facts(opened)
-        # A progressive JPEG is held whole, at whatever size it is decoded.
-        held = opened.size if opened.image.info.get("progressive") else opened.image.size
-        is_large = held[0] * held[1] > large
-        with turn if turn is not None and is_large else nullcontext():
+        with room(opened.held):
             opened, flaw = _load(opened, content, min_side, max_pixels)
             return Photo(to_rgb(_upright(opened)), replace(facts, flaw=flaw))
 
@@ -180,7 +178,7 @@ def decode_frames(
     min_side: int | None = None,
     max_pixels: int = MAX_PIXELS,
     turn: AbstractContextManager[Any] | None = None,
-    large: int = LARGE_PIXELS,
+    large: int | None = None,
 ) -> list[Image.Image]:
     """Decode up to `frames` evenly spaced frames of an animation, the first among them.
 
@@ -191,14 +189,23 @@ def decode_frames(
         PhotoError: as `decode`; damage behind the first frame only ends the list.
     """
     with _reasons():
-        opened = open_picture(content, min_side, max_pixels)
+        opened = open_picture(content, min_side, max_pixels)  # which moves, and is no RAW
         pixels = opened.image.width * opened.image.height
         moves = opened.image.format in _MOVING
         total = min(getattr(opened.image, "n_frames", 1), _MOST_FRAMES) if moves else 1
         wanted = max(1, min(frames, total, max_pixels // pixels))
-        with turn if turn is not None and wanted * pixels > large else nullcontext():
+        with _room(turn, large, wanted * pixels):
             opened, _ = _load(opened, content, min_side, max_pixels)
             return _frames_of(opened, [number * total // wanted for number in range(1, wanted)])
+
+
+def _room(
+    turn: AbstractContextManager[Any] | None, large: int | None, pixels: int
+) -> AbstractContextManager[Any]:
+    """What is held while so many pixels are decoded."""
+    if turn is None or pixels <= (large_pixels() if large is None else large):
+        return nullcontext()
+    return turn
 
 
 def _frames_of(opened: OpenPicture, further: Sequence[int]) -> list[Image.Image]:

@@ -17,7 +17,8 @@ from typing import Any
 
 from clipsearch.ending import Scratch
 from clipsearch.errors import NoProcess, PhotoError, first_line
-from clipsearch.photos.decoding.decode import Undecided, take_over_pillow
+from clipsearch.photos.decoding.decode import MAX_PIXELS, Undecided, take_over_pillow
+from clipsearch.photos.decoding.memory import be_one_of
 
 # A picture within the pixel limit decodes in seconds; a decoder that takes this long hangs.
 TIMEOUT = 120.0  # seconds, of the processor's time or of nothing being done
@@ -37,16 +38,45 @@ class Interrupted(PhotoError):
     """A file whose decoder was killed from outside; the next try may go well."""
 
 
+class _TurnFile:
+    """The file by which the processes of all pools take turns, there as long as a pool is."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pools = 0
+        self._scratch: Scratch | None = None
+
+    def take(self) -> str:
+        """Its path; there is one more pool."""
+        with self._lock:
+            if self._scratch is None:
+                self._scratch = Scratch()
+            self._pools += 1
+            return os.path.join(self._scratch.name, "turn")
+
+    def give_back(self) -> None:
+        """There is a pool less."""
+        with self._lock:
+            self._pools -= 1
+            if not self._pools and self._scratch is not None:
+                self._scratch.cleanup()
+                self._scratch = None
+
+
+_turn_file = _TurnFile()
+
+
 class Processes:
     """A pool of processes that hold Pillow and NumPy but no torch; a context manager.
 
-    One starts in a moment and stays small. They start when the first is needed, and have a `Turn`
-    in common.
+    One starts in a moment and stays small, and takes no more memory than a picture of `max_pixels`
+    needs. They start when the first is needed, and all pools of a program have a `Turn` in common.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, max_pixels: int = MAX_PIXELS) -> None:
         self._workers = workers
-        self._scratch = Scratch()
+        self._max_pixels = max_pixels
+        self._turn = _turn_file.take()
         self._renewing = threading.Lock()
         self._has_begun = False
         self._stopped = threading.Event()
@@ -65,9 +95,10 @@ class Processes:
 
     def stop(self) -> None:
         """End all processes, whatever they are doing; who waits for one is told so."""
-        self._stopped.set()
-        self._end()
-        self._scratch.cleanup()
+        if not self._stopped.is_set():
+            self._stopped.set()
+            self._end()
+            _turn_file.give_back()
 
     def _end(self) -> None:
         self._pool.stop()
@@ -101,9 +132,9 @@ class Processes:
         # Not fork: the process may hold torch's threads, or a GPU.
         methods = multiprocessing.get_all_start_methods()
         context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        turn = os.path.join(self._scratch.name, "turn")
+        given = [self._turn, self._workers, self._max_pixels]
         return ProcessPool(
-            max_workers=self._workers, initializer=_begin, initargs=[turn], context=context
+            max_workers=self._workers, initializer=_begin, initargs=given, context=context
         )
 
 
@@ -313,7 +344,7 @@ def _end_with_the_parent() -> None:
         os._exit(0)
 
 
-def _begin(turn: str) -> None:
+def _begin(turn: str, workers: int, max_pixels: int) -> None:
     from filelock import FileLock
 
     global _clock, _turn
@@ -324,3 +355,4 @@ def _begin(turn: str) -> None:
     _clock = _Clock()
     threading.Thread(target=_end_with_the_parent, name="clipsearch-parent", daemon=True).start()
     _turn = FileLock(turn)
+    be_one_of(workers, max_pixels)

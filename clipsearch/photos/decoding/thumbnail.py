@@ -22,3 +22,14 @@ def thumbnail(
     image = decode(read_file(file), min_side=min(size), turn=turn).image
     image.thumbnail(size)
     return image
+
+
+def shrunk(content: bytes, size: int) -> Image.Image:
+    """A file's picture in RGB, upright, its longer side of at most `size` pixels.
+
+    Raises:
+        PhotoError: it is no picture.
+    """
+    image = decode(content, min_side=size).image
+    image.thumbnail((size, size))
+    return image
