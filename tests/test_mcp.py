@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
+import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +25,7 @@ from conftest import Run, picture
 from mcp import Client, StdioServerParameters, stdio_client
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from test_hostile import png
 from tiny import open_tiny
 
 from clipsearch import Library
@@ -257,6 +260,28 @@ def test_a_thumbnail_is_upright_and_within_its_size(place: Place, call: Call) ->
         small = expected.resize(image.size)
         difference = [abs(a - b) for a, b in zip(image.tobytes(), small.tobytes(), strict=True)]
         assert sum(difference) / len(difference) < 6  # on its side it is some 60
+
+
+def peak_of_the_server() -> int:
+    """The most memory that the one server took which this process has started, in kilobytes."""
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            is_ours = f"PPid:\t{os.getpid()}\n" in (status := (place / "status").read_text())
+            if is_ours and b"\0mcp\0" in (place / "cmdline").read_bytes():
+                return int(re.findall(r"VmHWM:\s+(\d+)", status)[0])
+    raise AssertionError
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_no_picture_is_decoded_in_the_server_itself(tmp_path: Path, call: Call) -> None:
+    picture(1).save(tmp_path / "small.png")
+    large = png(11_000, 11_000, zlib.compress(bytes((1 + 3 * 11_000) * 11_000), 1))
+    (tmp_path / "large.png").write_bytes(large)
+    names(call("similar", path=str(tmp_path / "small.png"), region="0,0,50,50"))
+    before = peak_of_the_server()
+    names(call("similar", path=str(tmp_path / "large.png"), region="0,0,50,50"))
+    names(call("search", pictures_base64=[b64encode(large).decode()]))
+    assert peak_of_the_server() - before < 150_000  # kilobytes; its pixels are 363,000
 
 
 def test_status_counts(place: Place, call: Call) -> None:

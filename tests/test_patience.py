@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import picture
 from filelock import FileLock
@@ -124,6 +126,30 @@ def test_one_process_at_a_time_has_the_turn(tmp_path: Path) -> None:
         results = [processes.start(_alone, str(tmp_path / "mark")) for _ in range(12)]
         for result in results:
             result()
+
+
+def test_all_pools_of_a_program_have_one_turn(tmp_path: Path) -> None:
+    with Processes(2) as some, Processes(2) as others:
+        results = [
+            pool.start(_alone, str(tmp_path / "mark")) for _ in range(12) for pool in (some, others)
+        ]
+        for result in results:
+            result()
+
+
+def _take(count: int) -> int:
+    return np.zeros(count, np.uint8).nbytes
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system limits memory")
+def test_a_process_takes_no_more_memory_than_its_largest_picture_needs() -> None:
+    much = (3 << 30) + (os.cpu_count() or 1) * (80 << 20)  # bytes; its threads may take some
+    with Processes(1, max_pixels=1_000_000) as processes:
+        assert processes.start(_take, 1 << 30)() == 1 << 30
+        with pytest.raises(MemoryError):
+            processes.start(_take, much)()
+    with Processes(1, max_pixels=200_000_000) as processes:
+        assert processes.start(_take, much)() == much
 
 
 # What is one

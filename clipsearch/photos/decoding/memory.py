@@ -16,6 +16,7 @@ _BYTES_A_PIXEL = 12  # as decoded, in RGB and turned upright
 LARGE_PIXELS = 48_000_000  # hundreds of megabytes: one at a time, with any number of workers
 _LEAST_BYTES, _LEAST_PIXELS = 16 << 20, 4_000_000  # what takes no turn with any
 
+_MOST_A_PIXEL = 20  # bytes, with JPEG 2000
 _OF_A_WORKER = 2 << 30  # bytes of address space, beside the pixels: its file, libraries, tables
 _OF_A_THREAD = 80 << 20  # a decoder may start one a core
 
@@ -62,7 +63,7 @@ def be_one_of(workers: int, max_pixels: int) -> None:
         held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     except (ImportError, OSError):
         return
-    more = _BYTES_A_PIXEL * max_pixels + _OF_A_WORKER + _OF_A_THREAD * (os.cpu_count() or 1)
+    more = _MOST_A_PIXEL * max_pixels + _OF_A_WORKER + _OF_A_THREAD * (os.cpu_count() or 1)
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     limit = held + more if most == resource.RLIM_INFINITY else min(held + more, most)
     resource.setrlimit(resource.RLIMIT_AS, (limit, most))
