@@ -10,6 +10,7 @@ from clipsearch.encoders.captions import captioner_name, load_captioner
 from clipsearch.errors import ModelError, arg
 from clipsearch.photos.decoding.decode import to_rgb
 from clipsearch.photos.decoding.isolated import Turn
+from clipsearch.photos.files.urls import AllowUrl
 from clipsearch.search.pictures import Part, asked_with, parse_part, read_picture, seen, view_of
 from clipsearch.store.folder import StrPath
 
@@ -75,7 +76,7 @@ def describe(
     model: str = "blip",
     alpha: StrPath | None = None,
     device: str = "auto",
-    allow_url: bool = False,
+    allow_url: AllowUrl = False,
 ) -> str:
     """What a picture shows, in a sentence by a captioning model; it may be empty.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from clipsearch.errors import LARGEST, InvalidInput, arg, check_number
 from clipsearch.opened import OpenIndex, asked
-from clipsearch.photos.files.urls import photo_path
+from clipsearch.photos.files.urls import AllowUrl, photo_path
 from clipsearch.store.faults import explained
 from clipsearch.store.folder import StrPath
 
@@ -235,7 +235,7 @@ class Library(OpenIndex):
         minus: Sequence[str] = (),
         image_weight: float = 1.0,
         filters: Filters | None = None,
-        allow_url: bool = False,
+        allow_url: AllowUrl = False,
         exact: bool = False,
         relevant: bool = False,
         hybrid: bool | None = False,
@@ -288,7 +288,7 @@ class Library(OpenIndex):
         region: str | None = None,
         mask: StrPath | Image.Image | None = None,
         filters: Filters | None = None,
-        allow_url: bool = False,
+        allow_url: AllowUrl = False,
         exact: bool = False,
         relevant: bool = False,
         **named: Unpack[FilterNames],

@@ -141,12 +141,13 @@ class OpenIndex:
         """Close the index's files."""
         self._catalog.close()
 
-    def decode_in(self, processes: Processes) -> None:
+    def ask_with_care(self, processes: Processes, only_indexed: bool = False) -> None:
         """Decode the pictures that are asked with in processes of their own, from here on.
 
         One that crashes or hangs a decoder, or takes too much memory, costs its question alone.
+        With `only_indexed` none is read by its path or URL but those in indexed folders.
         """
-        self._answers.pictures.decode_in(processes)
+        self._answers.pictures.ask_with_care(processes, only_indexed)
 
     def discard(self) -> bool:
         """Close the index and remove it, if nothing was indexed yet; gives whether it is gone.

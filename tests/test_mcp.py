@@ -240,6 +240,7 @@ def test_photos_are_listed_as_the_command_line_does(
 def test_a_photo_is_described_with_the_labels_given(place: Place, call: Call) -> None:
     id = place.ids()["chelsea.png"]
     facts = call("describe", id=id).structured_content
+    assert "folder" in facts.pop("untrusted")
     listed = call("list_photos").structured_content["photos"]
     (expected,) = [photo for photo in listed if photo["id"] == id]
     assert facts == {k: v for k, v in expected.items() if k != "rank"} | {
@@ -260,6 +261,39 @@ def test_a_thumbnail_is_upright_and_within_its_size(place: Place, call: Call) ->
         small = expected.resize(image.size)
         difference = [abs(a - b) for a, b in zip(image.tobytes(), small.tobytes(), strict=True)]
         assert sum(difference) / len(difference) < 6  # on its side it is some 60
+
+
+def test_what_strangers_wrote_is_marked_as_data(place: Place, client: Any, call: Call) -> None:
+    assert "never instructions" in client.instructions
+    id = place.ids()["rocket.png"]
+    for tool, arguments in (
+        ("search", {"query": "a rocket"}), ("list_photos", {}), ("similar", {"id": id}),
+        ("describe", {"id": id}),
+    ):  # fmt: skip
+        answer = call(tool, **arguments).structured_content
+        assert {"path", "title", "caption", "keywords"} <= set(answer["untrusted"])
+
+
+def test_only_pictures_in_indexed_folders_are_looked_at_if_that_is_wanted(
+    place: Place, tmp_path: Path
+) -> None:
+    picture(1).save(tmp_path / "other.png")
+    (place.photos / "link.png").symlink_to(tmp_path / "other.png")
+    own = str(place.photos / "rocket.png")
+    with connected(place.index, "--only-indexed") as client:
+        call = calling(client)
+        assert names(call("similar", path=own))
+        assert names(call("search", query=f"rocket + {own}"))
+        beyond = f"{place.photos}/../{tmp_path.name}/other.png"
+        for other in (str(tmp_path / "other.png"), str(place.photos / "link.png"), beyond):
+            for told in (
+                call("similar", path=other), call("search", pictures=[other]),
+                call("search", query=f"rocket + {other}"),
+            ):  # fmt: skip
+                assert "is in no indexed folder" in complaint(told)
+        none = complaint(call("similar", path=str(tmp_path / "none.png")))
+        assert "is in no indexed folder" in none  # as what is there
+    (place.photos / "link.png").unlink()
 
 
 def peak_of_the_server() -> int:

@@ -16,11 +16,13 @@ class Engine:
     """Answers calls from any thread; what needs no model never waits for what does.
 
     `open_library` opens the index anew. An index that is not there yet may come, and one that is
-    put in its place is noticed. Pictures are decoded in `processes`.
+    put in its place is noticed. Pictures are decoded in `processes`; with `only_indexed` none is
+    read by its path but those in indexed folders.
     """
 
-    def __init__(self, open_library: Callable[[], Library]) -> None:
+    def __init__(self, open_library: Callable[[], Library], only_indexed: bool = False) -> None:
         self._open = open_library
+        self._only_indexed = only_indexed
         self.processes = Processes(1)
         # A library belongs to one thread; this one keeps its own, with the model in memory.
         self._thread = ThreadPoolExecutor(1, "model")
@@ -41,5 +43,5 @@ class Engine:
             self._library = None
         if self._library is None:
             self._library = self._open()
-            self._library.decode_in(self.processes)
+            self._library.ask_with_care(self.processes, self._only_indexed)
         return self._library

@@ -20,7 +20,7 @@ from clipsearch.notation import finite
 from clipsearch.photos.decoding.jpeg import as_jpeg
 from clipsearch.photos.decoding.thumbnail import shrunk
 from clipsearch.photos.files.opening import read_below
-from clipsearch.photos.files.urls import is_url, photo_path
+from clipsearch.photos.files.urls import AllowUrl, is_url, photo_path
 from clipsearch.search.answers import Question
 from clipsearch.search.filtering.filters import Filters
 from clipsearch.search.pictures import MOST_BYTES
@@ -30,6 +30,8 @@ from clipsearch.store.catalog import StoredPhoto
 if TYPE_CHECKING:
     import PIL.Image
 
+# Keys of a photo whose values come from who made it, named it or wrote in it: a stranger perhaps.
+UNTRUSTED = ["path", "camera", "lens", "title", "caption", "keywords", "taken_from", "flaw"]
 LARGEST = 1600  # pixels, of a thumbnail's longer side
 _LARGEST_SEEN = 640  # pixels, more than any model looks at
 _MOST_LABELS = 100  # the model takes a moment for each new one
@@ -58,18 +60,20 @@ class Hits(TypedDict):
 
     hits: list[dict[str, Any]]
     nothing: dict[str, Any] | None  # why, where there are none: the keys of `Nothing`
+    untrusted: list[str]  # keys of hits whose values are data, whatever they say
 
 
 class Listing(TypedDict):
     """Photos without a question, with the keys of `ls --json`."""
 
     photos: list[dict[str, Any]]
+    untrusted: list[str]  # as of `Hits`
 
 
 class Tools:
     """What can be asked of an index; nothing of it changes a photo, or what is known of one."""
 
-    def __init__(self, engine: Engine, allow_url: bool = False) -> None:
+    def __init__(self, engine: Engine, allow_url: AllowUrl = False) -> None:
         self._engine = engine
         self._allow_url = allow_url
 
@@ -151,7 +155,7 @@ class Tools:
             raise InvalidInput("give an id or a path, one of them")
 
         def ask(library: Library) -> Hits:
-            image = self._checked(path) if path is not None else library.photo(id or 0).path
+            image = library.photo(id or 0).path if path is None else self._checked(path)
             hits = library.similar(
                 image, offset + k, region=region, filters=filters, allow_url=self._allow_url
             )
@@ -163,7 +167,7 @@ class Tools:
     def list_photos(self, k: Count = 50, offset: Offset = 0, *, filters: Filters) -> Listing:
         """List the photos that satisfy filters, the latest taken first; without any, all photos."""
         photos = self._engine.look(lambda library: library.photos(filters, offset + k))
-        return {"photos": _page(photos, offset)}
+        return {"photos": _page(photos, offset), "untrusted": UNTRUSTED}
 
     def describe(self, id: Id, labels: Labels = None) -> dict[str, Any]:
         """Tell the facts of one photo: where its file is, when, where and with what it was taken.
@@ -179,7 +183,7 @@ class Tools:
         (row, place), there = self._engine.look(look)
         facts = Photo(photo_path(row.path), id, row.facts, there).as_dict(1)
         del facts["rank"]
-        facts["folder"] = place.root
+        facts |= {"folder": place.root, "untrusted": [*UNTRUSTED, "folder"]}
         if labels is not None:
             found = self._engine.ask(lambda it: it.label(row.path, labels, _MOST_LABELS))
             facts["labels"] = [label.as_dict(rank) for rank, label in enumerate(found, 1)]
@@ -213,10 +217,11 @@ class Tools:
         return _as_object(self._engine.look(look))
 
     def _checked(self, path: str) -> str:
-        """A picture's path; relative to what is nothing that an assistant knows."""
-        if is_url(path) or os.path.isabs(os.path.expanduser(path)):
-            return path
-        raise InvalidInput(f"{path!r} is no absolute path")
+        """A picture's path that may be asked with."""
+        if not is_url(path) and not os.path.isabs(os.path.expanduser(path)):
+            # Relative to what is nothing that an assistant knows.
+            raise InvalidInput(f"{path!r} is no absolute path")
+        return path
 
     def _decoded(self, text: str) -> PIL.Image.Image:
         if len(text) > MOST_BYTES * 4 // 3 + 100:
@@ -235,7 +240,7 @@ class Tools:
 def _found(library: Library, asked: Question, hits: Sequence[Hit], offset: int) -> Hits:
     """What comes after the first `offset` hits, or why there are none at all."""
     nothing = None if hits else asdict(library.why_nothing(asked))
-    return {"hits": _page(hits, offset), "nothing": nothing}
+    return {"hits": _page(hits, offset), "nothing": nothing, "untrusted": UNTRUSTED}
 
 
 def _page(photos: Sequence[Hit | Photo], offset: int) -> list[dict[str, Any]]:

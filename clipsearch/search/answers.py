@@ -19,7 +19,7 @@ import numpy as np
 
 from clipsearch.encoders.rows import no_embedding
 from clipsearch.errors import InvalidInput, arg
-from clipsearch.photos.files.urls import PhotoPath, Url, is_url, normal
+from clipsearch.photos.files.urls import AllowUrl, PhotoPath, Url, is_url, normal
 from clipsearch.search.filtering.filters import Filters, select
 from clipsearch.search.nearest import (
     LeaveOut,
@@ -265,7 +265,7 @@ class Answers:
         self._models = models
         self._spaces = Spaces(folder, catalog)
 
-    def find(self, wanted: Wanted, allow_url: bool = False) -> list[Hit]:
+    def find(self, wanted: Wanted, allow_url: AllowUrl = False) -> list[Hit]:
         """The hits of one question, best first; its pictures are read first."""
         model = self._models.chosen()
         if model is None:
@@ -274,7 +274,7 @@ class Answers:
         return self._find(model, replace(wanted, terms=terms))
 
     def find_reranked(
-        self, wanted: Wanted, by: str, isolated: bool, allow_url: bool = False
+        self, wanted: Wanted, by: str, isolated: bool, allow_url: AllowUrl = False
     ) -> list[Hit]:
         """As `find`, the first hits ordered by the model `by`, which looks at their files."""
         from clipsearch.encoders.captions import load_matcher
@@ -290,7 +290,7 @@ class Answers:
         return hits[: wanted.k]
 
     def find_similar(
-        self, image: StrPath | Image.Image, wanted: Wanted, part: Part | None, allow_url: bool
+        self, image: StrPath | Image.Image, wanted: Wanted, part: Part | None, allow_url: AllowUrl
     ) -> list[Hit]:
         """The hits that look like a picture, or a part of it, whose own file is left out."""
         model = self._models.chosen()
@@ -384,7 +384,7 @@ class Answers:
             raise found
         return found.hits
 
-    def _with_row(self, term: Term, model: Model, allow_url: bool) -> Term:
+    def _with_row(self, term: Term, model: Model, allow_url: AllowUrl) -> Term:
         if not term.is_picture or term.row is not None:
             return term
         return term._replace(row=self.pictures.embed(model, term.content, allow_url))

@@ -18,7 +18,7 @@ from clipsearch.errors import InvalidInput, PhotoError, arg, check_number
 from clipsearch.photos.decoding.decode import decode, read_file, to_rgb
 from clipsearch.photos.decoding.view import MaskedView, View
 from clipsearch.photos.files.opening import read_below
-from clipsearch.photos.files.urls import is_below, is_url, normal
+from clipsearch.photos.files.urls import AllowUrl, is_below, is_url, normal
 from clipsearch.store.catalog import Catalog, Model, StoredPhoto
 from clipsearch.store.folder import StrPath
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 MOST_BYTES = 64 << 20  # that are fetched from the web or read from stdin
-TIMEOUT = 20.0  # seconds without an answer
 
 
 class Picture(NamedTuple):
@@ -167,7 +166,9 @@ def read_mask(source: str | os.PathLike[str] | Image.Image) -> Mask:
     return Mask(mask)
 
 
-def read_picture(source: str | os.PathLike[str] | Image.Image, allow_url: bool = False) -> Picture:
+def read_picture(
+    source: str | os.PathLike[str] | Image.Image, allow_url: AllowUrl = False
+) -> Picture:
     """Read a picture: a file, stdin for "-", or what a URL leads to; pixels are taken as they are.
 
     Raises:
@@ -183,8 +184,13 @@ def read_picture(source: str | os.PathLike[str] | Image.Image, allow_url: bool =
     if is_url(name) and not allow_url:
         where = "on the web" if name.startswith("http") else "not on this machine"
         raise InvalidInput(f"{name} is {where}, and nothing is fetched without {arg('allow_url')}")
-    if re.match(r"https?://", name):
-        return Picture(_fetch(name), name)
+    if is_url(name) and allow_url == "public" and not re.match(r"(?i)https?://", name):
+        raise InvalidInput(f"{name} is not on the public web, and nothing else is fetched")
+    if re.match(r"(?i)https?://", name):
+        from clipsearch.search.fetching import fetch
+
+        content = fetch(name, MOST_BYTES + 1, only_public=allow_url == "public")
+        return Picture(_limited(content, name), name)
     with asked_with(name):
         return Picture(read_file(os.path.expanduser(name)), name)
 
@@ -200,21 +206,6 @@ def asked_with(name: str) -> Iterator[None]:
         yield
     except PhotoError as error:
         raise InvalidInput(f"{name} cannot be used as a picture: {error}") from error
-
-
-def _fetch(url: str) -> bytes:
-    import urllib.error
-    import urllib.request
-
-    request = urllib.request.Request(url, headers={"User-Agent": "clipsearch"})
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-            return _limited(answer.read(MOST_BYTES + 1), url)
-    except urllib.error.URLError as error:
-        reason = getattr(error.reason, "strerror", None) or error.reason
-        raise InvalidInput(f"{url} could not be fetched: {reason}") from error
-    except (OSError, ValueError) as error:  # a time-out, or a broken answer
-        raise InvalidInput(f"{url} could not be fetched: {error}") from error
 
 
 def _limited(content: bytes, source: str) -> bytes:
@@ -348,25 +339,37 @@ class AskedPictures:
         self._catalog = catalog
         self._models = models
         self._processes: Processes | None = None
+        self._only_indexed = False
 
-    def decode_in(self, processes: Processes) -> None:
-        """Decode what is not pixels yet in processes of their own."""
-        self._processes = processes
+    def ask_with_care(self, processes: Processes, only_indexed: bool) -> None:
+        """Decode in processes, and perhaps read no file but those in indexed folders."""
+        self._processes, self._only_indexed = processes, only_indexed
 
-    def read(self, image: StrPath | Image.Image, allow_url: bool = False) -> Picture:
+    def read(self, image: StrPath | Image.Image, allow_url: AllowUrl = False) -> Picture:
         """A picture; that of an indexed URL is one of the index's own.
 
         Raises:
             InvalidInput: it cannot be read, or is a URL and those are not allowed.
         """
-        if isinstance(image, (str, os.PathLike)) and is_url(image):
-            url = normal(os.fspath(image))
-            if ".." not in url.split("/"):  # which some stores take for the folder above
-                allow_url |= any(is_below(url, root.path) for root in self._catalog.roots())
-        return read_picture(image, allow_url)
+        if not isinstance(image, (str, os.PathLike)):
+            return read_picture(image)
+        is_indexed = self._is_indexed(os.fspath(image))
+        if self._only_indexed and not is_indexed:
+            raise InvalidInput(f"{os.fspath(image)} is in no indexed folder; others are not read")
+        return read_picture(image, True if is_indexed and is_url(image) else allow_url)
+
+    def _is_indexed(self, name: str) -> bool:
+        """Whether a picture lies in an indexed folder, wherever links on its way lead."""
+        folders = [root.path for root in self._catalog.roots()]
+        if is_url(name):
+            url = normal(name)
+            # '..' some stores take for the folder above.
+            return ".." not in url.split("/") and any(is_below(url, it) for it in folders)
+        real = os.path.realpath(os.path.expanduser(name))
+        return any(is_below(real, os.path.realpath(it)) for it in folders if not is_url(it))
 
     def embed(
-        self, model: Model, image: StrPath | Image.Image, allow_url: bool = False
+        self, model: Model, image: StrPath | Image.Image, allow_url: AllowUrl = False
     ) -> np.ndarray:
         """A picture's embedding: (dim,) float32, unit length.
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Annotated
 
-from clipsearch.cli.options import AllowUrl, Device, Index, ModelSpec, Mounted, folders_of
+import typer
+
+from clipsearch.cli.options import Device, Index, ModelSpec, Mounted, folders_of
 from clipsearch.errors import InvalidInput, LibraryError
 
 log = logging.getLogger("clipsearch")
@@ -16,7 +19,19 @@ def mcp(
     mounted: Mounted = None,
     model: ModelSpec = None,
     device: Device = "auto",
-    allow_url: AllowUrl = False,
+    allow_url: Annotated[
+        bool, typer.Option("--allow-url", help="Fetch pictures from the public web.")
+    ] = False,
+    allow_local_url: Annotated[
+        bool,
+        typer.Option("--allow-local-url", help="Fetch them from this machine and its network too."),
+    ] = False,
+    only_indexed: Annotated[
+        bool,
+        typer.Option(
+            "--only-indexed", help="Look at no picture by its path but those in indexed folders."
+        ),
+    ] = False,
 ) -> None:
     """Let an assistant search, over stdin and stdout.
 
@@ -37,11 +52,11 @@ def mcp(
         return Library.open(index, model=model, device=device, create=False, mounted=folders)
 
     take_over_pillow()
-    engine = Engine(open_library)
+    engine = Engine(open_library, only_indexed)
     try:
         engine.look(lambda library: None)
     except LibraryError as error:
         log.warning("%s", error)  # it may yet come
     if sys.stdin.isatty():
         log.warning("this is for an assistant to start, as docs/mcp.md tells; Ctrl-C ends it")
-    serve(engine, allow_url)
+    serve(engine, allow_local_url or ("public" if allow_url else False))

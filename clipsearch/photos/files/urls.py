@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Container
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 from clipsearch.errors import InvalidInput
@@ -19,6 +20,11 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
 
 # One name for a protocol that has two, so that one place is one folder of the index.
 _ALIASES = {"s3a": "s3", "gcs": "gs"}
+
+
+# Whether what is named by a URL is fetched: not at all, from wherever it is, or from addresses of
+# http and https alone that are on the public web, and not on this machine or its network.
+AllowUrl = bool | Literal["public"]
 
 
 class Url(str):
