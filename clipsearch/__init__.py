@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from clipsearch.library import Library
     from clipsearch.photos.decoding.isolated import Processes
     from clipsearch.photos.facts.facts import Facts
+    from clipsearch.photos.files.urls import AllowUrl
     from clipsearch.photos.scanning.rules import ScanRules
     from clipsearch.progress import Progress
     from clipsearch.scores import score
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "AllowUrl",
     "Answer",
     "CaptionReport",
     "ClipsearchError",
@@ -111,6 +113,7 @@ __all__ = [
 # Where the names are that are not errors; looked up when first used, since a command must not
 # wait for what it does not use.
 _HOMES = {
+    "AllowUrl": "clipsearch.photos.files.urls",
     "Answer": "clipsearch.search.answers",
     "CaptionReport": "clipsearch.indexing.captions",
     "Copied": "clipsearch.store.copying",

@@ -259,6 +259,7 @@ def test_every_module_lives_in_a_room() -> None:
 
 def test_the_public_names_are_these() -> None:
     assert clipsearch.__all__ == [
+        "AllowUrl",
         "Answer",
         "CaptionReport",
         "ClipsearchError",

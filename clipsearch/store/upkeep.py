@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from clipsearch.errors import InvalidInput
 from clipsearch.progress import Progress
 from clipsearch.store.catalog import Catalog
-from clipsearch.store.catalog.photos import HOLDS_ANYTHING
 from clipsearch.store.database import FILE_NAME
+from clipsearch.store.database.unused import held_if_unused
 from clipsearch.store.moving import remove, to_write
 from clipsearch.store.vectors.approximate.building import Optimized, optimize, renew
 from clipsearch.store.vectors.store import FileStore
@@ -58,23 +57,11 @@ def discard(folder: Path, catalog: Catalog) -> None:
 
 def discard_at_end(folder: Path) -> None:
     """Remove an index that tells of no photo, as the process ends that may be at work in it."""
-    with suppress(OSError, sqlite3.Error), closing(_exclusive(folder)) as held:
-        if not held.execute(HOLDS_ANYTHING).fetchone()[0]:
+    with suppress(OSError), held_if_unused(folder / FILE_NAME) as is_unused:
+        if is_unused:
             _remove_files(folder)
             for file in folder.glob("index.*"):  # which tell who writes
                 file.unlink()
-
-
-def _exclusive(folder: Path) -> sqlite3.Connection:
-    """The catalog, of which nobody can write from here on."""
-    file = (folder / FILE_NAME).as_uri()
-    held = sqlite3.connect(f"{file}?mode=rw", uri=True, timeout=0, isolation_level=None)
-    try:
-        held.execute("BEGIN EXCLUSIVE")
-    except sqlite3.Error:
-        held.close()
-        raise
-    return held
 
 
 def _remove_files(folder: Path) -> None:

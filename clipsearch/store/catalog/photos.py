@@ -18,10 +18,9 @@ from clipsearch.store.catalog.roots import Roots
 from clipsearch.store.catalog.selection import FOLDERS, TALLIED, lying, selected
 from clipsearch.store.conditions import EVERYTHING, Condition, Is
 from clipsearch.store.database.paths import from_db, to_db
+from clipsearch.store.database.unused import HOLDS_ANYTHING
 
 _AT_A_TIME = 2_000  # photos of a part, where all are wanted
-
-HOLDS_ANYTHING = "SELECT EXISTS (SELECT 1 FROM photos) OR EXISTS (SELECT 1 FROM failures)"
 
 
 class Photos(Roots):
