@@ -62,13 +62,18 @@ def last(act: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        _last.remove(act)
+        with suppress(ValueError):  # it is being done
+            _last.remove(act)
+
+
+def do_last() -> None:
+    """Do what is to be done before the process ends at once."""
+    while _last:
+        _last.pop()()
 
 
 def end_now(code: int = STOPPED) -> NoReturn:
     """End the process; its locks go with it, and its decoders see it."""
-    for act in _last:
-        act()
     remove_scratch()
     os._exit(code)
 

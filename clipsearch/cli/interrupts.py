@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from clipsearch.cli.output import note
 from clipsearch.cli.torchrun import has_word, is_first, launched
-from clipsearch.ending import STOPPED, Askings, end_in, end_now
+from clipsearch.ending import STOPPED, Askings, do_last, end_in, end_now
 
 KEPT = "stopped; what is done is kept. The same command goes on from there."
 
@@ -114,6 +114,7 @@ def end_stopped() -> NoReturn:
 
 def end_telling(why: str, code: int = STOPPED) -> NoReturn:
     """End the process from any thread of it, in a line that says why, unless another said one."""
+    do_last()  # before: a bar would be drawn below the line
     if has_word():
         with suppress(OSError):
             os.write(2, _BAR_AWAY * os.isatty(2) + f"clipsearch: {why}\n".encode())

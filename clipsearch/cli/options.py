@@ -157,6 +157,7 @@ def open_to_index(
     from clipsearch.indexing.targets import check_first
     from clipsearch.library import Library
     from clipsearch.store.database import FILE_NAME
+    from clipsearch.store.database.unused import discard_at_end  # which cannot be imported then
     from clipsearch.store.folder import default_folder, expanded
 
     folder = default_folder() if index is None else expanded(index)
@@ -164,9 +165,7 @@ def open_to_index(
     if is_new:
         check_first(paths or [])
 
-    def discard_at_end() -> None:
-        from clipsearch.store.upkeep import discard_at_end
-
+    def leave_nothing() -> None:
         discard_at_end(folder)
         if not had_folder:
             with suppress(OSError):  # what has something in it stays
@@ -174,7 +173,7 @@ def open_to_index(
 
     with Library.open(index, model=model, device=device) as library:
         try:
-            with last(discard_at_end) if is_new else nullcontext():
+            with last(leave_nothing) if is_new else nullcontext():
                 yield library
         except BaseException:  # also what Ctrl-C raises
             with suppress(ClipsearchError):

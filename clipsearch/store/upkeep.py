@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-from contextlib import suppress
 from pathlib import Path
 
 from clipsearch.errors import InvalidInput
 from clipsearch.progress import Progress
 from clipsearch.store.catalog import Catalog
-from clipsearch.store.database import FILE_NAME
-from clipsearch.store.database.unused import held_if_unused
+from clipsearch.store.database.unused import remove_files
 from clipsearch.store.moving import remove, to_write
 from clipsearch.store.vectors.approximate.building import Optimized, optimize, renew
 from clipsearch.store.vectors.store import FileStore
@@ -52,20 +49,4 @@ def discard(folder: Path, catalog: Catalog) -> None:
     for model in catalog.models():
         remove(folder, catalog, model)
     catalog.close()
-    _remove_files(folder)
-
-
-def discard_at_end(folder: Path) -> None:
-    """Remove an index that tells of no photo, as the process ends that may be at work in it."""
-    with suppress(OSError), held_if_unused(folder / FILE_NAME) as is_unused:
-        if is_unused:
-            _remove_files(folder)
-            for file in folder.glob("index.*"):  # which tell who writes
-                file.unlink()
-
-
-def _remove_files(folder: Path) -> None:
-    for file in folder.glob(f"{FILE_NAME}*"):
-        file.unlink()
-    for derived in ("vectors", "models"):
-        shutil.rmtree(folder / derived, ignore_errors=True)
+    remove_files(folder)
