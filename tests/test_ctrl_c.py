@@ -239,7 +239,7 @@ def test_once_in_a_first_run_that_has_nothing_yet_leaves_no_index(
         place.begun.with_name("pressed").touch()
         process.communicate(timeout=DEADLINE)
         assert process.returncode == (130 if command == "index" else 0), said
-    assert not place.index.exists()
+    assert not place.index.exists(), [*place.index.iterdir()]
 
 
 @pytest.mark.parametrize("words", [("query", "a dog"), ("label",)])

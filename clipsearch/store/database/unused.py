@@ -35,7 +35,7 @@ def _held_if_unused(file: Path) -> Iterator[bool]:
     """Whether a database tells of no photo, which nobody can change inside; false if unknown."""
     address = f"{file.as_uri()}?mode=rw"
     try:
-        held = sqlite3.connect(address, uri=True, timeout=0, isolation_level=None)
+        held = sqlite3.connect(address, uri=True, timeout=0.5, isolation_level=None)
     except sqlite3.Error:
         yield False
         return
