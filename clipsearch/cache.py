@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import time
@@ -18,6 +19,7 @@ from clipsearch.replacing import (
     unfinished,
 )
 
+SUMS = "SHA256SUMS"  # a file with the SHA-256 of each of the others, as sha256sum writes it
 TRIED = "tried"  # a file that says of a folder that what belongs there cannot be made
 LEAST_ROOM = 200_000_000  # bytes; the towers of a small model
 
@@ -67,12 +69,36 @@ def made_in_cache(folder: Path, last: str) -> Iterator[Path]:
         yield draft
         if not (draft / last).is_file() or (folder / last).is_file():
             return
+        _write_sums(draft)
         remove(folder)  # what was cleared in part, or something else
         try:
             put_in_place(draft, folder)
         except OSError:
             if not (folder / last).is_file():
                 raise
+
+
+def _write_sums(folder: Path) -> None:
+    names = sorted(it.relative_to(folder).as_posix() for it in folder.rglob("*") if it.is_file())
+    lines = [f"{_sha256(folder / name)}  {name}\n" for name in names]
+    (folder / SUMS).write_text("".join(lines), "utf-8")
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def damaged() -> Iterator[Path]:
+    """The folders of the cache that hold another thing than was written to them."""
+    for sums in sorted(cache_folder().glob(f"*/*/{SUMS}")):
+        try:
+            told = [line.split("  ", 1) for line in sums.read_text("utf-8").splitlines()]
+            is_whole = all(_sha256(sums.parent / name) == digest for digest, name in told)
+        except (OSError, ValueError):
+            is_whole = False
+        if not is_whole:
+            yield sums.parent
 
 
 def has_room() -> bool:

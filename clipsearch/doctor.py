@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipsearch.cache import cache_folder
+from clipsearch.cache import cache_folder, damaged
 from clipsearch.encoders.spec import parse_spec
 from clipsearch.errors import InvalidInput, LibraryError, ModelError, first_line, option
 from clipsearch.models.loading import newer
@@ -229,6 +229,11 @@ def _caches() -> Iterator[Finding]:
         else:
             what = f"{folder} cannot be written"
             yield Finding("caches", name, BROKEN, what, f"name another with {variable}")
+    for folder in damaged():
+        what = f"{folder} is not what was written there"
+        yield Finding(
+            "caches", "clipsearch", BROKEN, what, f"remove it, and it is made again: rm -r {folder}"
+        )
 
 
 def _size(folder: Path) -> int:

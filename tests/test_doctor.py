@@ -12,7 +12,8 @@ import pytest
 from conftest import Run
 from tiny import open_other
 
-from clipsearch.doctor import ABSENT, BROKEN, OK, Finding, examine_index, groups
+from clipsearch.cache import made_in_cache
+from clipsearch.doctor import ABSENT, BROKEN, OK, Finding, examine, examine_index, groups
 from clipsearch.encoders.device import precision_of_cpu
 from clipsearch.encoders.machine import Machine, seen
 
@@ -317,3 +318,19 @@ def test_the_command_fails_where_something_is_broken(clipsearch: Run, sound: Pat
     assert [it["name"] for it in faults] == ["used", "index"]
     assert "quantum" in faults[0]["what"]
     assert "--device auto" in faults[0]["remedy"]
+
+
+def test_what_is_damaged_in_the_cache_is_found_by_its_hash(
+    sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "cache" / "text" / "abc"
+    with made_in_cache(folder, "tower.onnx") as draft:
+        (draft / "tower.onnx").write_bytes(bytes(1000))
+    assert [it for it in examine(sound, offline=True) if it.state == BROKEN] == []
+    for content in (b"\1" + bytes(999), bytes(999)):
+        (folder / "tower.onnx").write_bytes(content)
+        (broken,) = (it for it in examine(sound, offline=True) if it.state == BROKEN)
+        assert (broken.area, broken.remedy) == (
+            "caches", f"remove it, and it is made again: rm -r {folder}"
+        )  # fmt: skip
