@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 from urllib.request import urlopen
 
 DEADLINE = 300.0  # seconds; only a failing test waits so long
@@ -21,7 +21,7 @@ class Process(NamedTuple):
 
     @property
     def port(self) -> int:
-        return int(self.address.rpartition(":")[2])
+        return int(urlsplit(self.address).port or 0)
 
     def get(self, path: str, timeout: float = DEADLINE, **query: Any) -> bytes:
         url = f"{self.address}{path}?{urlencode(query)}"

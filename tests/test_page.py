@@ -1165,3 +1165,34 @@ def test_an_empty_index_says_how_to_fill_it_and_shows_photos_as_they_come(
     finally:
         page.close()
         stop(server)
+
+
+def test_the_page_works_below_a_path(
+    browser: Any, served: str, environment: dict[str, str]
+) -> None:
+    server = serve(port := free_port(), environment, "--root-path", "/photos")
+    base = f"http://127.0.0.1:{port}/photos/"
+    context = browser.new_context(base_url=base, viewport={"width": 1200, "height": 800})
+    context.set_default_timeout(DEADLINE)
+    asked: list[str] = []
+    context.on("request", lambda request: asked.append(request.url))
+    try:
+        page = context.new_page()
+        page.goto(base)
+        page.fill("#words", "a motorcycle")
+        page.keyboard.press("Enter")
+        expect_first(page, "motorcycle.png")
+        assert page.url.startswith(f"{base}?q=")
+        opened(page, "motorcycle.png")
+        expect(page.locator("#caption")).to_be_attached()
+        page.reload()
+        expect(page.locator("#viewer")).to_be_visible()
+        page.goto("docs")
+        page.locator(".try a").first.click()
+        page.goto(base)
+        page.click("#home")
+        expect(page.locator(".tile").first).to_be_visible()
+        assert [url for url in asked if not url.startswith((base, "blob:", "data:"))] == []
+    finally:
+        context.close()
+        stop(server)

@@ -3,7 +3,7 @@
     python tiny_server.py INDEX [FOLDER PLACE]
 
 serves on a free port, and says where in a line on stderr when requests are answered. LIMITS are
-those of its connections, as JSON.
+those of its connections, and ACCESS is who may ask, as JSON.
 """
 
 import json
@@ -19,7 +19,8 @@ from clipsearch.web.connections import Limits
 
 def main(index: str, *mounted: str) -> None:
     places = dict([mounted]) if mounted else None
-    access, listening = server.check_access("127.0.0.1", None, []), server.listen("127.0.0.1", 0)
+    told = {"token": None, "origins": []} | json.loads(os.environ.get("ACCESS", "{}"))
+    access, listening = server.check_access("127.0.0.1", **told), server.listen("127.0.0.1", 0)
     address = server.address_of(listening, access)
     server.run(
         lambda: open_tiny(Path(index), create=False, mounted=places), listening, access,

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from clipsearch.describing import Describer
 from clipsearch.library import Library
 from clipsearch.web.backend import Backend
+from clipsearch.web.below import Below
 from clipsearch.web.errors import HANDLERS
 from clipsearch.web.guard import Guard
 from clipsearch.web.metrics import Measured
@@ -29,6 +30,7 @@ class Access:
     host: str = "127.0.0.1"
     token: str | None = None
     origins: Sequence[str] = ()  # of other sites whose pages may ask
+    root: str = ""  # the path of the site below which all is, as /photos
 
 
 def create_app(
@@ -48,22 +50,23 @@ def create_app(
         ClipsearchError: what `open` raises.
     """
     backend = Backend(open, watching or Event(), offered, describer)
-    api = _routed(backend)
+    api = _routed(backend, access.root)
     app: ASGIApp = Guard(
-        Headed(Measured(api, backend.metrics)), access.host, access.token, access.origins
-    )
+        Headed(Measured(api, backend.metrics)), access.host, access.token, access.origins,
+        access.root,
+    )  # fmt: skip
     if access.origins:
         app = CORSMiddleware(
             app, access.origins, allow_methods=["GET", "POST"], allow_headers=["Authorization"]
         )
-    return app
+    return Below(app, access.root) if access.root else app
 
 
-def _routed(backend: Backend) -> FastAPI:
+def _routed(backend: Backend, root: str) -> FastAPI:
     api = FastAPI(
         title="clipsearch", version=version("clipsearch"), lifespan=backend.lifespan,
         docs_url=None, redoc_url=None, summary="Find photos by what they show.",
-        exception_handlers=HANDLERS,
+        exception_handlers=HANDLERS, servers=[{"url": root or "/"}],
     )  # fmt: skip
     api.state.backend = backend
     for subject in (search, photos, download, status, pages):

@@ -22,14 +22,14 @@ _HEAD = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1, viewport-fit=cover">
 <meta name="color-scheme" content="light dark">
 <title>{title}</title>
-<link rel="icon" href="/static/icon.svg" type="image/svg+xml">
-<link rel="stylesheet" href="/static/style.css">
-<link rel="stylesheet" href="/static/docs.css">
-<script src="/static/theme.js"></script>
+<link rel="icon" href="static/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="static/style.css">
+<link rel="stylesheet" href="static/docs.css">
+<script src="static/theme.js"></script>
 </head>
 <body class="docs">
 <a class="skip" href="#routes">To the routes</a>
-<header><a id="home" href="/" aria-label="clipsearch, all photos"><img src="/static/icon.svg" alt=""
+<header><a id="home" href="./" aria-label="clipsearch, all photos"><img src="static/icon.svg" alt=""
 width="28" height="28"><span>clipsearch</span></a></header>
 <main>"""
 
@@ -76,8 +76,8 @@ def _page(schema: dict[str, Any]) -> Iterator[str]:
     yield _HEAD.format(title=f"The HTTP API · {escape(info['title'])}")
     yield "<h1>The HTTP API</h1><p>All that the page can do, for programs, as"
     yield f" clipsearch {escape(info['version'])} has it."
-    yield '<a href="/openapi.json">openapi.json</a> says the same to them, and'
-    yield ' <a href="/metrics">metrics</a> tells Prometheus how the server does.</p>'
+    yield '<a href="openapi.json">openapi.json</a> says the same to them, and'
+    yield ' <a href="metrics">metrics</a> tells Prometheus how the server does.</p>'
     yield '<nav id="routes" aria-label="Routes"><ul>'
     for route in routes:
         yield f'<li><a href="#{route.anchor}">{_name(route)}</a>'
@@ -94,7 +94,8 @@ def _section(route: _Route, schema: dict[str, Any]) -> Iterator[str]:
     yield f'<h2 id="{route.anchor}">{_name(route)}</h2>'
     yield from (f"<p>{_text(part)}</p>" for part in route.says.split("\n\n"))
     if route.method == "GET" and (example := _EXAMPLES.get(route.path)):
-        yield f'<p class="try">Try it: <a href="{escape(example)}">{escape(example)}</a></p>'
+        link = escape(example.lstrip("/"))  # this page may lie below a path
+        yield f'<p class="try">Try it: <a href="{link}">{escape(example)}</a></p>'
     yield from _table("Parameters", _parameters(route.operation, schema))
     yield from _answer(route.operation, schema)
     yield "<details><summary>Errors</summary>"

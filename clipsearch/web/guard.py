@@ -49,11 +49,17 @@ class Guard:
     """
 
     def __init__(
-        self, app: ASGIApp, host: str, token: str | None, origins: Sequence[str] = ()
+        self,
+        app: ASGIApp,
+        host: str,
+        token: str | None,
+        origins: Sequence[str] = (),
+        root: str = "",
     ) -> None:
         self._app = app
         self._host = host.strip("[]").lower()
         self._token = token
+        self._root = root
         self._origins = set(origins)
         # They may ask in any case, so it does no harm if this server goes by their name.
         self._names = {urlsplit(origin).hostname for origin in origins}
@@ -135,8 +141,11 @@ class Guard:
         """The page without the token in its address, which is in a cookie from here on."""
         if self._token is None or not _token_in_address(scope):
             return None
-        answer = RedirectResponse("/", 303)
-        answer.set_cookie(COOKIE, self._token, httponly=True, samesite="strict")
+        answer = RedirectResponse(f"{self._root}/", 303)
+        answer.set_cookie(
+            COOKIE, self._token, path=f"{self._root}/", secure=scope["scheme"] == "https",
+            httponly=True, samesite="strict",
+        )  # fmt: skip
         return answer
 
 

@@ -23,6 +23,7 @@ from clipsearch.errors import ClipsearchError, InvalidInput, arg
 from clipsearch.library import Library
 from clipsearch.photos.scanning.listing import holds_photos
 from clipsearch.web.app import Access, create_app
+from clipsearch.web.below import checked_root
 from clipsearch.web.connections import USUAL, Connection, Limits
 
 log = logging.getLogger("clipsearch")
@@ -32,13 +33,14 @@ _FINISHING = 2  # seconds of a stop, for answers that were begun
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def check_access(host: str, token: str | None, origins: list[str]) -> Access:
-    """Who may ask; a token is made where one is needed.
+def check_access(host: str, token: str | None, origins: list[str], root_path: str = "") -> Access:
+    """Who may ask, and below which path; a token is made where one is needed.
 
     Raises:
         InvalidInput: the token is too short to keep anybody out, or has what no header can hold, or
-            an origin is none.
+            an origin or the path is none.
     """
+    root = checked_root(root_path)
     if token is not None and not (len(token) >= LEAST_TOKEN and token.isascii()):
         raise InvalidInput(f"{arg('token')} needs {LEAST_TOKEN} characters or more, in ASCII")
     if token is not None and not all(letter.isalnum() or letter in "-._~" for letter in token):
@@ -50,7 +52,7 @@ def check_access(host: str, token: str | None, origins: list[str]) -> Access:
             )
     if token is None and host not in _LOOPBACK:
         token = secrets.token_urlsafe(24)
-    return Access(host, token, tuple(origins))
+    return Access(host, token, tuple(origins), root)
 
 
 def offered_folder() -> str | None:
@@ -97,7 +99,8 @@ def address_of(listening: socket.socket, access: Access) -> str:
     port = listening.getsockname()[1]
     host = "localhost" if access.host in ("0.0.0.0", "::", "") else access.host
     name = f"[{host}]" if ":" in host else host
-    return f"http://{name}:{port}/" + (f"?token={access.token}" if access.token else "")
+    address = f"http://{name}:{port}{access.root}/"
+    return address + (f"?token={access.token}" if access.token else "")
 
 
 def leading_there(address: str, scratch: Scratch) -> str:

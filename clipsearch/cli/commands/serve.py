@@ -42,6 +42,14 @@ def serve(
         list[str] | None,
         typer.Option(metavar="URL", help="Another site whose pages may ask. Repeatable."),
     ] = None,
+    root_path: Annotated[
+        str,
+        typer.Option(
+            metavar="PATH",
+            help="Where a proxy's site has the page, as /photos.",
+            show_default=False,
+        ),
+    ] = "",
     describe: Annotated[
         str | None,
         typer.Option(
@@ -79,7 +87,7 @@ def serve(
     def open_library(create: bool = False) -> Library:
         return Library.open(index, model=model, device=device, create=create, mounted=folders)
 
-    access = server.check_access(host, _token(token, token_file), allow_origin or [])
+    access = server.check_access(host, _token(token, token_file), allow_origin or [], root_path)
     listening = server.listen(host, port)
     address = server.address_of(listening, access)
     scratch = Scratch() if open and access.token else None

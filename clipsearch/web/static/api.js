@@ -2,6 +2,9 @@
 
 import { filterParameters, isAsked } from "./question.js";
 
+/** The path of the page, below which all else is. */
+export const BASE = new URL(".", document.baseURI).pathname;
+
 /**
  * An error that the server told in a line; `status` is 0 where there is no server, and `picture`
  * is the number of the picture that is at fault, or null.
@@ -18,7 +21,7 @@ export class ApiError extends Error {
 async function ask(path, options = {}) {
   let response;
   try {
-    response = await fetch(path, options);
+    response = await fetch(BASE + path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError("clipsearch does not answer", 0);
@@ -31,37 +34,37 @@ async function ask(path, options = {}) {
 }
 
 /** The server's state: photos, model, and an index run if one is going on. */
-export const status = () => ask("/api/status");
+export const status = () => ask("api/status");
 
 /** Have the server index the folder that its state offers; gives the state. */
-export const takeOffer = () => ask("/api/index", { method: "POST" });
+export const takeOffer = () => ask("api/index", { method: "POST" });
 
 /** One photo's facts. */
-export const photo = (id) => ask(`/api/photos/${id}`);
+export const photo = (id) => ask(`api/photos/${id}`);
 
 /** How a photo was exposed, read from its file. */
-export const exposure = (id) => ask(`/api/photos/${id}/exposure`);
+export const exposure = (id) => ask(`api/photos/${id}/exposure`);
 
 /** Folders, cameras and months with their numbers of photos, of the photos that filters leave. */
-export const facets = (filters) => ask(`/api/facets?${filters}`);
+export const facets = (filters) => ask(`api/facets?${filters}`);
 
 /** What photos show, and how many of them. */
-export const labels = () => ask("/api/tags");
+export const labels = () => ask("api/tags");
 
 /** The same; found out now where that was not done before, which takes a minute or two. */
-export const makeLabels = () => ask("/api/tags", { method: "POST" });
+export const makeLabels = () => ask("api/tags", { method: "POST" });
 
 /** What a model writes about a part of a photo: `{model, text}`. */
 export const description = (id, region) =>
-  ask(`/api/photos/${id}/description?${new URLSearchParams({ region })}`);
+  ask(`api/photos/${id}/description?${new URLSearchParams({ region })}`);
 
-export const originalUrl = (id) => `/api/photos/${id}/original`;
+export const originalUrl = (id) => `${BASE}api/photos/${id}/original`;
 
 /** The files of several photos, as one zip. */
-export const zipUrl = (ids) => `/api/zip?${new URLSearchParams(ids.map((id) => ["id", id]))}`;
+export const zipUrl = (ids) => `${BASE}api/zip?${new URLSearchParams(ids.map((id) => ["id", id]))}`;
 
 /** The picture at 160, 320, 640 or 1600 pixels. */
-export const thumbnailUrl = (id, size) => `/api/photos/${id}/thumbnail?size=${size}`;
+export const thumbnailUrl = (id, size) => `${BASE}api/photos/${id}/thumbnail?size=${size}`;
 
 /**
  * A page of the answers to a question: `{hits, total}`.
@@ -78,10 +81,10 @@ export function search(question, pictures, { offset, k, signal }) {
   }
   if (question.like !== null) {
     if (question.region) parameters.set("region", question.region);
-    return ask(`/api/photos/${question.like}/similar?${parameters}`, { signal });
+    return ask(`api/photos/${question.like}/similar?${parameters}`, { signal });
   }
   if (question.q.trim()) parameters.set("q", question.q);
-  return ask(`/api/search?${parameters}`, { signal });
+  return ask(`api/search?${parameters}`, { signal });
 }
 
 async function searchWithPictures(question, pictures, parameters, signal) {
@@ -94,7 +97,7 @@ async function searchWithPictures(question, pictures, parameters, signal) {
   }
   for (const picture of pictures) form.append("image", picture, picture.name || "picture");
   try {
-    return await ask("/api/search", { method: "POST", body: form, signal });
+    return await ask("api/search", { method: "POST", body: form, signal });
   } catch (error) {
     if (error.status === 413) error.picture = pictures.length - 1; // the last is one too many
     else if (error.picture !== null) error.picture -= form.getAll("image").length - pictures.length;

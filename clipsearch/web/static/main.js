@@ -80,7 +80,7 @@ const alone = () => ({ q: "", pictures: [], region: null });
 function address(asked, photo = null) {
   const parameters = addressParameters(asked);
   if (photo !== null) parameters.set("photo", photo);
-  return parameters.size ? `/?${parameters}` : "/";
+  return parameters.size ? `${api.BASE}?${parameters}` : api.BASE;
 }
 
 /** Ask the question with some parts changed. */
