@@ -252,6 +252,20 @@ def test_twice_ends_what_asks(words: tuple[str, ...], place: Place, photos: Path
         assert list(place.scratch.iterdir()) == []
 
 
+@pytest.mark.parametrize("words", [("query", "a dog"), ("label",)])
+def test_once_ends_what_asks_though_no_handler_can_run(
+    words: tuple[str, ...], place: Place, photos: Path
+) -> None:
+    index_with(place.index, "stuck:a/texts", photos)
+    with place.running(*words) as process:
+        place.wait_until_stuck(process)
+        os.killpg(process.pid, signal.SIGINT)
+        _, stderr = process.communicate(timeout=DEADLINE)
+        assert process.returncode == 130
+        assert stderr.endswith("clipsearch: stopped\n")
+        assert not place.left()
+
+
 def test_once_ends_what_asks_with_a_line(place: Place, photos: Path) -> None:
     index_with(place.index, "stuck:a/asleep", photos)
     with place.running("query", "a dog") as process:

@@ -9,14 +9,14 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from threading import Event
 from types import FrameType
 from typing import NoReturn
 
 from clipsearch.cli.output import note
 from clipsearch.cli.torchrun import has_word, is_first, launched
-from clipsearch.ending import STOPPED, Askings, do_last, end_in, end_now
+from clipsearch.ending import STOPPED, STOPPED_WITHIN, Askings, do_last, end_in, end_now
 
 KEPT = "stopped; what is done is kept. The same command goes on from there."
 
@@ -35,24 +35,31 @@ class _Deadline:
     """Ends a command that was asked to stop, where it has not ended by itself."""
 
     def __init__(self) -> None:
-        self.within: float | None = None  # seconds; None for one that is waited for
-        self.code = STOPPED
+        self._within: float | None = STOPPED_WITHIN  # None for one that is waited for
+        self._word, self._code = "stopped", STOPPED
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
+
+    @contextmanager
+    def being(self, within: float | None, word: str, code: int) -> Iterator[None]:
+        """Have it another time inside, with another word and exit code."""
+        before = self._within, self._word, self._code
+        self._within, self._word, self._code = within, word, code
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._within, self._word, self._code = before
+                if self._timer is not None:
+                    self._timer.cancel()
+                    self._timer = None
 
     def begin(self) -> None:
         """Let the time run, unless it does."""
         with self._lock:
-            if self.within is not None and self._timer is None:
-                self._timer = end_in(self.within, lambda: end_telling(KEPT, self.code))
-
-    def cancel(self) -> None:
-        """It has ended."""
-        with self._lock:
-            self.within = None
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            if self._within is not None and self._timer is None:
+                word, code = self._word, self._code
+                self._timer = end_in(self._within, lambda: end_telling(word, code))
 
 
 _deadline = _Deadline()
@@ -114,11 +121,18 @@ def end_stopped() -> NoReturn:
 
 def end_telling(why: str, code: int = STOPPED) -> NoReturn:
     """End the process from any thread of it, in a line that says why, unless another said one."""
-    do_last()  # before: a bar would be drawn below the line
+    do_last()
     if has_word():
         with suppress(OSError):
-            os.write(2, _BAR_AWAY * os.isatty(2) + f"clipsearch: {why}\n".encode())
+            ours = os.dup(2)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # where a bar is drawn from here on
+            os.write(ours, _BAR_AWAY * os.isatty(ours) + f"clipsearch: {why}\n".encode())
     end_now(code)
+
+
+def waited_for() -> AbstractContextManager[None]:
+    """Around what ends in a time of its own after the first Ctrl-C."""
+    return _deadline.being(None, "stopped", STOPPED)
 
 
 def ignore_signals() -> None:
@@ -150,13 +164,13 @@ def stop_on_signals(
                 note(f"stopping{batch}")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    _deadline.within, _deadline.code = within, code
     try:
-        yield stop
+        with _deadline.being(within, KEPT, code):
+            yield stop
     finally:
-        _deadline.cancel()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if not stop.is_set():  # else the next one ends at once, whatever is still being left
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipsearch.cli.interrupts import waited_for
 from clipsearch.cli.options import Device, Index, ModelSpec, Mounted, folders_of
 from clipsearch.cli.output import note
 from clipsearch.cli.wording import printable
@@ -105,7 +106,8 @@ def serve(
             if open:
                 typer.launch(server.leading_there(address, scratch) if scratch else address)
 
-        server.run(open_library, listening, access, watch, ready, offered, describer)
+        with waited_for():
+            server.run(open_library, listening, access, watch, ready, offered, describer)
 
 
 def _token(given: str | None, file: Path | None) -> str | None:
