@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from threading import Event
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
@@ -18,6 +20,7 @@ from clipsearch.web.backend import Backend
 from clipsearch.web.errors import HANDLERS
 from clipsearch.web.guard import Guard
 from clipsearch.web.metrics import Measured
+from clipsearch.web.openapi import Versioned, described
 from clipsearch.web.routes import download, pages, photos, search, status
 from clipsearch.web.sending.head import Headed
 
@@ -50,7 +53,7 @@ def create_app(
     backend = Backend(open, watching or Event(), offered, describer)
     api = _routed(backend)
     app: ASGIApp = Guard(
-        Headed(Measured(api, backend.metrics)), access.host, access.token, access.origins
+        Headed(Measured(Versioned(api), backend.metrics)), access.host, access.token, access.origins
     )
     if access.origins:
         app = CORSMiddleware(
@@ -63,10 +66,16 @@ def _routed(backend: Backend) -> FastAPI:
     api = FastAPI(
         title="clipsearch", version=version("clipsearch"), lifespan=backend.lifespan,
         docs_url=None, redoc_url=None, summary="Find photos by what they show.",
-        exception_handlers=HANDLERS,
+        exception_handlers=HANDLERS, generate_unique_id_function=_name_of,
     )  # fmt: skip
     api.state.backend = backend
+    api.openapi = partial(described, api)  # type: ignore[method-assign]
+    api.include_router(search.in_json)
     for subject in (search, photos, download, status, pages):
         api.include_router(subject.router)
     api.mount("/static", StaticFiles(directory=pages.STATIC))
     return api
+
+
+def _name_of(route: APIRoute) -> str:
+    return route.name

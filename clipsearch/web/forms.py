@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 from fastapi import UploadFile
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from clipsearch.photos.decoding.thumbnail_cache import SIZES
 from clipsearch.search.filtering.filters import Filters
@@ -15,8 +16,26 @@ MOST_PASSED = 1_000_000
 MOST_PICTURES = 8  # in one question
 MOST_ZIPPED = 1000  # photos, whose ids fit an address
 
+MOST_EXCLUDED = 1000  # ids in one question
+MOST_LIKE = 20
+MOST_QUESTIONS = 32  # in one batch
+MOST_TEXTS = 100  # that are embedded at once
+MOST_NUMBERS = 8192  # of an embedding; no model has so many
+
 Text = Annotated[str, Field(max_length=1000)]
 Texts = Annotated[list[Text], Field(max_length=20)]
+Ids = list[Annotated[int, Field(ge=1, le=2**63 - 1)]]
+Sort = Literal["latest", "oldest", "added", "path"]
+Cursor = Annotated[str, Field(max_length=48_000, pattern="^[A-Za-z0-9_-]+$")]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Embedding = Annotated[list[Number], Field(min_length=1, max_length=MOST_NUMBERS)]
+Embeddings = Annotated[list[Embedding], Field(max_length=MOST_PICTURES)]
+
+
+def _checked_size(size: int) -> int:
+    if size not in SIZES:
+        raise PydanticCustomError("size", f"one of {', '.join(map(str, SIZES))}")
+    return size
 
 
 class FilterForm(BaseModel):
@@ -42,25 +61,50 @@ class FilterForm(BaseModel):
         return Filters(**given | several) or None
 
 
-class PageForm(FilterForm):
+class AnyPage(BaseModel):
     """Which part of an answer is wanted."""
+
+    model_config = ConfigDict(extra="forbid")
 
     k: int = Field(50, ge=1, le=MOST_HITS, description="photos in this answer")
     offset: int = Field(0, ge=0, le=MOST_PASSED, description="photos before the first one")
+    cursor: Cursor | None = Field(
+        None, description="`next` of the page before; no photo comes twice then, nor is one missed"
+    )
+    exclude: Ids = Field([], max_length=MOST_EXCLUDED, description="ids of photos not to be given")
     model: Text | None = Field(None, description="one of the index's models, as /api/status tells")
     relevant: bool = Field(False, description="only photos that stand out")
 
 
-class SearchForm(PageForm):
-    """A question in words."""
+class AnyQuestion(AnyPage):
+    """A question in words, or by photos of the index."""
 
-    q: Text = Field("", description='words, with parts as in "horse + 2*stripes - fence"')
+    q: Text = Field(
+        "",
+        description='words, with parts as in "horse + 2*stripes - fence"',
+        examples=["a dog on a beach"],
+    )
     minus: Texts = Field([], description="what the photos should not show")
+    like: Ids = Field([], max_length=MOST_LIKE, description="ids of photos to look for the like of")
+    minus_like: Ids = Field([], max_length=MOST_LIKE, description="ids that count against")
     hybrid: bool | None = Field(
         None,
         description="look in names, captions and keywords too, where quoted words must occur; false"
         " for pictures alone, true to be told where the question has no words",
     )
+    sort: Sort | None = Field(
+        None,
+        description="the order where nothing is asked for: latest (as without it), oldest, added or"
+        " path; answers to a question come best first",
+    )
+
+
+class PageForm(FilterForm, AnyPage):
+    """Which photos of an answer are wanted."""
+
+
+class SearchForm(PageForm, AnyQuestion):
+    """A question, and which photos it is about."""
 
 
 class PictureForm(SearchForm):
@@ -71,10 +115,76 @@ class PictureForm(SearchForm):
     region: Text | None = Field(None, description="a part of the first picture")
 
 
+class JsonQuestion(AnyQuestion):
+    """A question in JSON, also by embeddings, as /api/embed gives them."""
+
+    filters: FilterForm = FilterForm.model_validate({})
+    embedding: Embeddings = Field([], description="of pictures or words, in the model's numbers")
+    minus_embedding: Embeddings = Field([], description="those that count against")
+
+    def as_form(self) -> SearchForm:
+        """The same without embeddings, as it comes in an address."""
+        own = {name: getattr(self, name) for name in AnyQuestion.model_fields}
+        filters = {name: getattr(self.filters, name) for name in FilterForm.model_fields}
+        return SearchForm.model_construct(**own, **filters)
+
+
+class Batch(BaseModel):
+    """Several questions that are answered together."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    questions: list[JsonQuestion] = Field(min_length=1, max_length=MOST_QUESTIONS)
+
+
+class ToEmbed(BaseModel):
+    """Texts whose embeddings are wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    texts: list[Annotated[Text, Field(min_length=1)]] = Field(
+        min_length=1, max_length=MOST_TEXTS, examples=[["a dog", "a cat"]]
+    )
+    model: Text | None = Field(None, description="one of the index's models")
+
+
+class PictureToEmbed(BaseModel):
+    """Pictures whose embeddings are wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: list[UploadFile] = Field(min_length=1, max_length=MOST_PICTURES)
+    model: Text | None = Field(None, description="one of the index's models")
+
+
 class SimilarForm(PageForm):
     """A question by a photo of the index."""
 
     region: Text | None = Field(None, description="x,y,width,height in pixels or percent")
+
+
+class NoParameters(BaseModel):
+    """What takes no parameters refuses them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class SizeForm(BaseModel):
+    """How large a thumbnail is wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    size: Annotated[int, AfterValidator(_checked_size)] = Field(
+        320, json_schema_extra={"enum": list(SIZES)}
+    )
+
+
+class LabelForm(BaseModel):
+    """How many labels are wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    k: int = Field(10, ge=1, le=100, description="labels in this answer")
 
 
 class PartForm(BaseModel):
@@ -90,7 +200,7 @@ class ZipForm(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    id: list[Annotated[int, Field(ge=1, le=2**63 - 1)]] = Field(
+    id: Ids = Field(
         min_length=1, max_length=MOST_ZIPPED, description="as answers name it; several times"
     )
 
@@ -141,6 +251,10 @@ class Found(BaseModel):
     total: int = Field(description="photos that the filters leave")
     offset: int
     k: int
+    next: str | None = Field(
+        description="the cursor of the page after this one; null where there is none, or where"
+        " this one was asked for by its offset"
+    )
     nothing: Nothing | None = Field(description="where a question found none at all: why")
 
 
@@ -254,16 +368,99 @@ class Tags(BaseModel):
     labels: list[LabelCount]
 
 
-class Error(BaseModel):
-    """Why there is no answer."""
+class Answers(BaseModel):
+    """The answers to several questions, in their order."""
 
-    error: str
+    answers: list[Found | Error] = Field(description="or what is wrong with a question")
+
+
+class Vectors(BaseModel):
+    """Embeddings, in the order of what was embedded."""
+
+    model: str
+    dim: int
+    embeddings: list[list[float]] = Field(description="each of unit length")
+
+
+class Photos(BaseModel):
+    """Several photos, in the order in which they were asked for."""
+
+    photos: list[OnePhoto]
+    missing: list[int] = Field(description="ids that the index does not hold")
+
+
+class Caption(BaseModel):
+    """What a model wrote about a photo's picture."""
+
+    model: str
+    text: str
+
+
+class Captions(BaseModel):
+    """What models wrote about a photo."""
+
+    captions: list[Caption]
+
+
+class FittingLabel(BaseModel):
+    """A label, and how well it fits."""
+
+    rank: int = Field(description="from 1")
+    label: str
+    probability: float = Field(description="among all labels; with SigLIP, by itself")
+    score: float = Field(description="cosine")
+
+
+class PhotoLabels(BaseModel):
+    """The labels that fit a photo, best first."""
+
+    labels: list[FittingLabel]
+
+
+class Duplicate(BaseModel):
+    """A photo of a group of duplicates."""
+
+    path: str
+    id: int
+    keep: bool = Field(description="the one to keep, as a suggestion")
+    bytes: int
+    names: int = Field(description="that the file has")
+
+
+class DuplicateGroup(BaseModel):
+    """Photos that are duplicates in one sense."""
+
+    kind: Literal["bytes", "pictures", "shots"]
+    freed: int = Field(description="bytes that are free when all but the one to keep are deleted")
+    photos: list[Duplicate]
+
+
+class Duplicates(BaseModel):
+    """The groups that a photo is in."""
+
+    groups: list[DuplicateGroup]
+
+
+class Mistake(BaseModel):
+    """One of the things that are wrong with a request."""
+
+    detail: str
+    parameter: str | None = Field(None, description="its name; not there where it is of none")
+    pointer: str | None = Field(None, description="where it is in a body (RFC 6901)")
+
+
+class Error(BaseModel):
+    """Why there is no answer: a problem as RFC 9457 has it, with `error` and `image` besides."""
+
+    error: str = Field(description="one line")
+    type: str = Field(description="about:blank, or urn:clipsearch:problem: and its kind")
+    title: str
+    status: int
+    detail: str
+    errors: list[Mistake] | None = Field(
+        None, description="all that is wrong with the request; not there otherwise"
+    )
     image: int | None = Field(
         None,
         description="which of the question's pictures is at fault, from 0; not there otherwise",
     )
-
-
-def size_schema() -> dict[str, Any]:
-    """The sizes that thumbnails have."""
-    return {"enum": list(SIZES)}

@@ -12,7 +12,7 @@ from clipsearch.web.backend import OfApp
 from clipsearch.web.errors import RESPONSES
 from clipsearch.web.sending.zipped import NAME, zipped
 
-router = APIRouter(responses=RESPONSES)
+router = APIRouter(responses=RESPONSES, tags=["photos"])
 
 
 @router.get(

@@ -11,23 +11,25 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.exceptions import HTTPException
 
 from clipsearch.photos.decoding.exposure import exposure_of
-from clipsearch.photos.decoding.thumbnail_cache import SIZES
 from clipsearch.photos.files.opening import open_below, read_below
-from clipsearch.search.answers import Question
 from clipsearch.search.pictures import parse_part
 from clipsearch.web import forms
-from clipsearch.web.answers import hits_answer, json_answer
+from clipsearch.web.answers import json_answer
+from clipsearch.web.asking.mistakes import all_mistakes
+from clipsearch.web.asking.questions import similar_page
 from clipsearch.web.backend import OfApp
 from clipsearch.web.errors import RESPONSES
 from clipsearch.web.sending.files import FileAnswer, is_known
 
 Id = Annotated[int, Path(ge=1, le=2**63 - 1, description="as answers name it")]
 
-router = APIRouter(prefix="/api/photos/{id}", responses=RESPONSES)
+NoQuery = Annotated[forms.NoParameters, Query()]
+
+router = APIRouter(prefix="/api/photos/{id}", responses=RESPONSES, tags=["photos"])
 
 
 @router.get("", response_model=forms.OnePhoto)
-async def photo(id: Id, backend: OfApp) -> Response:
+async def photo(id: Id, _: NoQuery, backend: OfApp) -> Response:
     """What is known of a photo."""
     stored = await backend.stored(id)
     there = await backend.read(lambda library: library.is_present(stored))
@@ -36,7 +38,7 @@ async def photo(id: Id, backend: OfApp) -> Response:
 
 
 @router.get("/exposure", response_model=forms.Exposure)
-async def exposure(id: Id, backend: OfApp) -> Response:
+async def exposure(id: Id, _: NoQuery, backend: OfApp) -> Response:
     """How a photo was exposed, as its file tells."""
     stored = await backend.stored(id)
     found = await backend.make(lambda: backend.processes.start(exposure_of, stored.place)())
@@ -65,13 +67,9 @@ async def description(
 async def similar(id: Id, asked: Annotated[forms.SimilarForm, Query()], backend: OfApp) -> Response:
     """Find photos like one of the index, or like a region of it."""
     stored = await backend.stored(id)
-    row = await backend.embed(stored, asked.region, asked.model)
-    question = Question(
-        pictures=[] if row is None else [row], k=asked.offset + asked.k,
-        filters=asked.filters(), relevant=asked.relevant,
-        leave_out=id if asked.region is None else None,
-    )  # fmt: skip
-    return await hits_answer(asked, question, backend)
+    async with all_mistakes(backend, asked):
+        row = await backend.embed(stored, asked.region, asked.model)
+        return json_answer(await similar_page(backend, asked, row, id))
 
 
 @router.get(
@@ -79,14 +77,10 @@ async def similar(id: Id, asked: Annotated[forms.SimilarForm, Query()], backend:
     responses={200: {"content": {"image/webp": {}}}, 304: {}},
 )  # fmt: skip
 async def thumbnail(
-    request: Request,
-    id: Id,
-    backend: OfApp,
-    size: Annotated[int, Query(json_schema_extra=forms.size_schema())] = 320,
+    request: Request, id: Id, asked: Annotated[forms.SizeForm, Query()], backend: OfApp
 ) -> Response:
     """A photo in WebP, upright, its longer side of at most `size` pixels."""
-    if size not in SIZES:
-        raise HTTPException(422, f"size: one of {', '.join(map(str, SIZES))}")
+    size = asked.size
     stored = await backend.stored(id)
     digest = stored.row.digest
     headers = {"ETag": f'"{digest}-{size}"', "Cache-Control": "private, max-age=300"}
@@ -100,7 +94,7 @@ async def thumbnail(
     "/original", response_class=Response,
     responses={200: {"content": {"image/*": {}}}, 206: {}, 304: {}, 416: {}},
 )  # fmt: skip
-async def original(request: Request, id: Id, backend: OfApp) -> Response:
+async def original(request: Request, id: Id, _: NoQuery, backend: OfApp) -> Response:
     """The photo's file as it is."""
     stored = await backend.stored(id)
     file = await backend.make(partial(open_below, stored.place))
