@@ -226,3 +226,51 @@ def test_a_batch_answers_each_question_and_tells_what_is_wrong_with_one(served: 
     assert told[3]["status"] == 400
     many = {"questions": [{"q": "a"}] * 33}
     problem(served.client.post("/api/v1/search/batch", json=many), 422)
+
+
+# What is sent
+
+
+def test_json_that_is_known_is_not_sent_again_until_the_index_changes(served: Served) -> None:
+    for path in ("/api/search?q=boat", "/api/search", "/api/photos/2", "/api/facets"):
+        first = served.client.get(path)
+        assert first.headers["cache-control"] == "private, no-cache"
+        tag = {"If-None-Match": first.headers["etag"]}
+        again = served.client.get(path, headers=tag)
+        assert (again.status_code, again.content) == (304, b""), path
+        assert again.headers["etag"] == first.headers["etag"]
+        assert served.client.head(path, headers=tag).status_code == 304
+    tag = {"If-None-Match": served.client.get("/api/search").headers["etag"]}
+    moved = served.photos.rename(served.photos.with_name("unplugged"))  # which is no change of it
+    assert served.client.get("/api/search", headers=tag).status_code == 200
+    moved.rename(served.photos)
+    assert served.client.get("/api/search", headers=tag).status_code == 304
+    picture(70).save(served.photos / "new.jpg")
+    with open_tiny(served.index) as library:
+        library.index()
+    assert served.client.get("/api/search", headers=tag).status_code == 200
+    assert "etag" not in served.client.get("/nothing").headers
+
+
+def test_json_and_texts_are_packed_and_pictures_are_not(served: Served) -> None:
+    for path in ("/api/search", "/openapi.json", "/docs", "/static/style.css"):
+        packed = served.client.get(path, headers={"Accept-Encoding": "gzip"})
+        plain = served.client.get(path, headers={"Accept-Encoding": "identity"})
+        assert packed.headers["content-encoding"] == "gzip", path
+        assert int(packed.headers["content-length"]) < int(plain.headers["content-length"]) / 2
+        assert packed.content == plain.content
+        assert "content-encoding" not in plain.headers
+        assert "Accept-Encoding" in packed.headers["vary"]
+    for path in ("/api/photos/1/original", "/api/photos/1/thumbnail", "/api/zip?id=1"):
+        plain = served.client.get(path, headers={"Accept-Encoding": "gzip"})
+        assert "content-encoding" not in plain.headers, path
+
+
+def test_a_token_is_in_no_answer_that_is_packed(indexed: Path, photos: Path) -> None:
+    token = "a-token-of-ours"
+    with serving(indexed, photos, token=token) as served:
+        served.client.headers |= {"Authorization": f"Bearer {token}"}
+        for path in ("/", "/api/search?q=a", "/api/status", "/docs", "/openapi.json", "/metrics"):
+            answer = served.client.get(path)
+            assert token not in answer.text
+            assert "set-cookie" not in answer.headers
