@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import picture
-from test_serve import Served, served, serving
+from served import DEADLINE, Process, Serve
+from test_serve import Served, served, serving, soon
 from tiny import open_tiny
 
+from clipsearch.store.lock import write_lock
+from clipsearch.store.running import telling
+from clipsearch.web.sending.events import MOST_LISTENING
+
 __all__ = ["served"]  # a fixture
+
+Asking = Callable[..., socket.socket]
 
 
 def problem(answer: Any, status: int) -> Any:
@@ -86,7 +97,7 @@ def test_mistakes_in_json_are_pointed_at(served: Served) -> None:
 
 def test_unknown_parameters_are_refused_by_every_route(served: Served) -> None:
     for path, operations in served.get("/openapi.json")["paths"].items():
-        if not path.startswith("/api/v1/") or path == "/api/v1/events":
+        if not path.startswith("/api/v1/"):
             continue
         for method in operations:
             url = path.replace("{id}", "1")
@@ -274,3 +285,182 @@ def test_a_token_is_in_no_answer_that_is_packed(indexed: Path, photos: Path) -> 
             answer = served.client.get(path)
             assert token not in answer.text
             assert "set-cookie" not in answer.headers
+
+
+# What is known of photos
+
+
+def test_several_photos_are_told_by_their_ids(served: Served) -> None:
+    told = served.get("/api/photos", id=[3, 999, 1, 3])
+    assert told["missing"] == [999]
+    assert told["photos"] == [served.get("/api/photos/3"), served.get("/api/photos/1")]
+    for wrong in ({}, {"id": [0]}, {"id": list(range(1, 502))}):
+        problem(served.client.get("/api/photos", params=wrong), 422)
+
+
+def test_captions_of_a_photo_are_told_by_their_models(served: Served) -> None:
+    assert served.get("/api/photos/1/captions") == {"captions": []}
+    with open_tiny(served.index) as library:
+        stored = library.stored(1)
+        assert stored is not None
+        library._catalog.open_to_write()
+        library._catalog.add_captions("blip", {stored.row.digest: "a red wall"})
+    told = served.get("/api/photos/1/captions")
+    assert told == {"captions": [{"model": "blip", "text": "a red wall"}]}
+    problem(served.client.get("/api/photos/999/captions"), 404)
+
+
+def test_labels_of_a_photo_are_those_of_the_library(served: Served) -> None:
+    told = served.get("/api/photos/1/labels", k=3)["labels"]
+    with open_tiny(served.index) as library:
+        path = library.photo(1).path
+        expected = [it.as_dict(rank) for rank, it in enumerate(library.label(path, k=3), 1)]
+    assert told == expected
+    problem(served.client.get("/api/photos/1/labels", params={"k": 101}), 422)
+
+
+def test_duplicates_of_a_photo_are_told(served: Served) -> None:
+    assert served.get("/api/photos/1/duplicates") == {"groups": []}
+    first = served.get("/api/photos/1")
+    Path(served.photos / "copy.jpg").write_bytes(Path(first["path"]).read_bytes())
+    with open_tiny(served.index) as library:
+        library.index()
+    (group,) = served.get("/api/photos/1/duplicates")["groups"]
+    assert group["kind"] == "bytes"
+    assert {it["id"] for it in group["photos"]} == {1, served.id_of("copy.jpg")}
+    assert served.get("/api/photos/2/duplicates") == {"groups": []}
+
+
+# Embeddings
+
+
+def test_embeddings_of_words_and_pictures_come_and_are_asked_with(served: Served) -> None:
+    texts = served.client.post("/api/embed", json={"texts": ["a red boat", "snow"]}).json()
+    assert (texts["model"], texts["dim"], len(texts["embeddings"])) == ("pocket", 16, 2)
+    plain = served.get("/api/search", q="a red boat", hybrid=False, k=12)["hits"]
+    asked = {"embedding": [texts["embeddings"][0]], "k": 12}
+    found = served.client.post("/api/search", json=asked).json()["hits"]
+    assert [it["id"] for it in found] == [it["id"] for it in plain]
+    file = (served.photos / "03.jpg").read_bytes()
+    pictures = served.client.post("/api/embed", files={"image": file}).json()
+    larger = [[1e300 * number for number in pictures["embeddings"][0]]]
+    (hit,) = served.client.post("/api/search", json={"embedding": larger, "k": 1}).json()["hits"]
+    assert hit["path"].endswith("03.jpg")
+    assert hit["score"] == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("embedding", "status"),
+    [([1.0] * 15, 400), ([0.0] * 16, 400), ([], 422), ([1.0] * 9000, 422), (["nan"] * 16, 422),
+     ([5e-324] * 16, 200)],
+)  # fmt: skip
+def test_embeddings_that_are_none_are_refused(
+    served: Served, embedding: list[Any], status: int
+) -> None:
+    answer = served.client.post("/api/search", json={"embedding": [embedding]})
+    assert answer.status_code == status, answer.text
+    if status != 200:
+        assert "embedding" in problem(answer, status)["detail"]
+
+
+def test_what_cannot_be_embedded_is_refused(served: Served) -> None:
+    for wrong in ({"texts": []}, {"texts": [""]}, {"texts": ["a"] * 101}):
+        problem(served.client.post("/api/embed", json=wrong), 422)
+    problem(served.client.post("/api/embed", json={"texts": ["a"], "model": "B"}), 400)
+    told = problem(served.client.post("/api/embed", files={"image": b"junk"}), 400)
+    assert told["image"] == 0
+    problem(served.client.post("/api/embed", content="a", headers={"Content-Type": "a/b"}), 415)
+
+
+def test_an_index_without_a_model_embeds_nothing(index: Path, photos: Path) -> None:
+    open_tiny(index).close()
+    with serving(index, photos) as empty:
+        problem(empty.client.post("/api/embed", json={"texts": ["a"]}), 400)
+        problem(empty.client.post("/api/search", json={"embedding": [[1.0]]}), 400)
+
+
+# Whether it is well
+
+
+def test_health_is_told_to_anybody_and_nothing_else(indexed: Path, photos: Path) -> None:
+    with serving(indexed, photos, token="a-token-of-ours") as served:
+        soon(lambda: served.client.get("/readyz").status_code == 200)
+        for path in ("/healthz", "/readyz"):
+            answer = served.client.get(path, headers={"Host": "10.1.2.3:7700"})
+            assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+            assert answer.headers["content-security-policy"]
+            assert served.client.head(path).status_code == 200
+            other = {"Sec-Fetch-Site": "cross-site"}
+            problem(served.client.get(path, headers=other), 403)
+            problem(served.client.post(path), 401)
+        indexed.rename(indexed.with_name("gone"))
+        told = problem(served.client.get("/readyz"), 503)
+        assert (told["error"], served.client.get("/healthz").status_code) == ("not ready", 200)
+        assert str(indexed) not in str(told)
+
+
+@pytest.fixture
+def asking() -> Iterator[Asking]:
+    """Opens connections, on each of which something is asked."""
+    with ExitStack() as opened:
+
+        def ask(server: Process, line: str = "GET /api/v1/events") -> socket.socket:
+            client = socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE)
+            opened.callback(client.close)
+            client.sendall(f"{line} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            return client
+
+        yield ask
+
+
+def heard(client: socket.socket, words: bytes) -> bytes:
+    content = b""
+    while words not in content:
+        part = client.recv(65536)
+        assert part, content
+        content += part
+    return content
+
+
+def test_many_clients_hear_how_the_index_changes_without_a_thread_each(
+    indexed: Path, photos: Path, serve: Serve, asking: Asking
+) -> None:
+    server = serve()
+    clients = [asking(server) for _ in range(80)]
+    for client in clients:
+        first = heard(client, b'"photos": 12')
+    assert b"text/event-stream" in first
+    assert b"event: index" in first
+    threads = Path(f"/proc/{server.process.pid}/task")
+    if threads.exists():
+        assert len(list(threads.iterdir())) < 70
+    with write_lock(indexed), telling(indexed, None) as progress:
+        progress(3, 12)
+        heard(clients[0], b'"done": 3')
+    picture(70).save(photos / "new.jpg")
+    with open_tiny(indexed) as library:
+        library.index()
+    for client in clients[:40]:
+        heard(client, b'"photos": 13')
+        client.close()
+    head = asking(server, "HEAD /api/events")
+    assert b"200 OK" in heard(head, b"\r\n\r\n")
+    assert server.stopped(signal.SIGTERM) == (0, "")  # with forty that listen
+
+
+def test_more_that_listen_than_there_is_room_for_are_told_so(
+    indexed: Path, serve: Serve, asking: Asking
+) -> None:
+    server = serve()
+    clients = [asking(server) for _ in range(MOST_LISTENING)]
+    for client in clients:
+        heard(client, b'"photos": 12')
+    one_more = asking(server)
+    assert b" 503 " in heard(one_more, b"retry-after")
+    clients[0].close()
+
+    def has_room() -> bool:
+        said = asking(server).recv(65536)
+        return b" 200 " in said
+
+    soon(has_room)

@@ -22,7 +22,7 @@ from clipsearch.web.errors import HANDLERS
 from clipsearch.web.guard import Guard
 from clipsearch.web.metrics import Measured
 from clipsearch.web.openapi import Versioned, described
-from clipsearch.web.routes import download, pages, photos, search, status
+from clipsearch.web.routes import download, embed, health, pages, photos, search, status
 from clipsearch.web.sending.head import Headed
 from clipsearch.web.sending.known import Tagged
 
@@ -78,8 +78,9 @@ def _routed(backend: Backend) -> FastAPI:
     )  # fmt: skip
     api.state.backend = backend
     api.openapi = partial(described, api)  # type: ignore[method-assign]
-    api.include_router(search.in_json)
-    for subject in (search, photos, download, status, pages):
+    for router in (search.in_json, embed.in_json, photos.several):
+        api.include_router(router)
+    for subject in (search, embed, photos, download, status, health, pages):
         api.include_router(subject.router)
     api.mount("/static", StaticFiles(directory=pages.STATIC))
     return api

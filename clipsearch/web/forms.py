@@ -195,6 +195,14 @@ class PartForm(BaseModel):
     region: Text | None = Field(None, description="x,y,width,height in pixels or percent")
 
 
+class PhotosForm(BaseModel):
+    """Which photos are wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: Ids = Field(min_length=1, max_length=MOST_HITS, description="several times")
+
+
 class ZipForm(BaseModel):
     """Which photos are wanted."""
 
@@ -387,6 +395,12 @@ class Photos(BaseModel):
 
     photos: list[OnePhoto]
     missing: list[int] = Field(description="ids that the index does not hold")
+
+
+class Health(BaseModel):
+    """That the server is well."""
+
+    status: Literal["ok"]
 
 
 class Caption(BaseModel):

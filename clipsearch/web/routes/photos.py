@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.exceptions import HTTPException
 
+from clipsearch.library import Library
 from clipsearch.photos.decoding.exposure import exposure_of
 from clipsearch.photos.files.opening import open_below, read_below
 from clipsearch.search.pictures import parse_part
+from clipsearch.store.catalog import StoredPhoto
 from clipsearch.web import forms
 from clipsearch.web.answers import json_answer
 from clipsearch.web.asking.mistakes import all_mistakes
@@ -25,6 +27,7 @@ Id = Annotated[int, Path(ge=1, le=2**63 - 1, description="as answers name it")]
 
 NoQuery = Annotated[forms.NoParameters, Query()]
 
+several = APIRouter(prefix="/api/photos", responses=RESPONSES, tags=["photos"])
 router = APIRouter(prefix="/api/photos/{id}", responses=RESPONSES, tags=["photos"])
 
 
@@ -32,9 +35,56 @@ router = APIRouter(prefix="/api/photos/{id}", responses=RESPONSES, tags=["photos
 async def photo(id: Id, _: NoQuery, backend: OfApp) -> Response:
     """What is known of a photo."""
     stored = await backend.stored(id)
-    there = await backend.read(lambda library: library.is_present(stored))
-    facts = {"path": stored.row.path, "id": id, **asdict(stored.row.facts), "present": there}
-    return json_answer(facts | {"folder": stored.place.root, "bytes": stored.place.size})
+    return json_answer(await backend.read(lambda library: _known(library, stored)))
+
+
+@several.get("", response_model=forms.Photos)
+async def photos(asked: Annotated[forms.PhotosForm, Query()], backend: OfApp) -> Response:
+    """What is known of several photos."""
+    ids = list(dict.fromkeys(asked.id))
+
+    def ask(library: Library) -> list[dict[str, Any]]:
+        return [_known(library, it) for id in ids if (it := library.stored(id)) is not None]
+
+    found = await backend.read(ask)
+    missing = set(ids) - {it["id"] for it in found}
+    return json_answer({"photos": found, "missing": [id for id in ids if id in missing]})
+
+
+def _known(library: Library, photo: StoredPhoto) -> dict[str, Any]:
+    row, place = photo.row, photo.place
+    there = library.is_present(photo)
+    facts = {"path": row.path, "id": row.id, **asdict(row.facts), "present": there}
+    return facts | {"folder": place.root, "bytes": place.size}
+
+
+@router.get("/captions", response_model=forms.Captions)
+async def captions(id: Id, _: NoQuery, backend: OfApp) -> Response:
+    """What models wrote about a photo, as `clipsearch captions` had them do."""
+    stored = await backend.stored(id)
+    written = await backend.read(lambda library: library.captions_of(stored))
+    told = [{"model": model, "text": text} for model, text in written.items()]
+    return json_answer({"captions": told})
+
+
+@router.get("/labels", response_model=forms.PhotoLabels)
+async def labels(id: Id, asked: Annotated[forms.LabelForm, Query()], backend: OfApp) -> Response:
+    """The labels that fit a photo best; the first time that takes a minute or two."""
+    stored = await backend.stored(id)
+    async with backend.labelling:
+        found = await backend.read(
+            lambda library: library.labels_of(stored, asked.k, processes=backend.processes)
+        )
+    return json_answer({"labels": [it.as_dict(rank) for rank, it in enumerate(found, 1)]})
+
+
+@router.get("/duplicates", response_model=forms.Duplicates)
+async def duplicates(id: Id, _: NoQuery, backend: OfApp) -> Response:
+    """The groups of duplicates that a photo is in, as `clipsearch dupes` finds them."""
+    await backend.stored(id)
+    groups = await backend.duplicates()
+    own = [it.as_dict() for it in groups if id in {photo.id for photo in it.photos}]
+    return json_answer({"groups": own})
 
 
 @router.get("/exposure", response_model=forms.Exposure)

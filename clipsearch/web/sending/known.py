@@ -1,7 +1,7 @@
 """JSON that a client has already is not sent again: its tag is made of what would be sent.
 
-A tag by the index's version would be had without looking for the answer, but would be wrong: answers
-also tell whether a drive is away, dates such as "2 weeks ago" move, and models are loaded meanwhile.
+A tag by the index's version would be had without looking for the answer, but would be wrong:
+answers also tell whether a drive is away, dates such as "2 weeks ago" move, and models are loaded.
 """
 
 from __future__ import annotations
