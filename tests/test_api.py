@@ -49,10 +49,14 @@ def test_a_question_in_json_is_answered_as_in_an_address(served: Served) -> None
 
 
 def test_other_forms_of_a_question_are_refused_with_those_there_are(served: Served) -> None:
-    for path in ("/api/search", "/api/search/batch"):
+    form, json = "multipart/form-data", "application/json"
+    for path, kinds in (
+        ("/api/search", {json, form}), ("/api/search/batch", {json}), ("/api/embed", {json}),
+        ("/api/search/pictures", {form}), ("/api/embed/pictures", {form}),
+    ):  # fmt: skip
         answer = served.client.post(path, content="q=a", headers={"Content-Type": "text/plain"})
         problem(answer, 415)
-        assert "application/json" in answer.headers["accept-post"]
+        assert kinds <= set(answer.headers["accept-post"].split(", ")), path
 
 
 @pytest.mark.parametrize("body", [b"{", b"[" * 50_000, b'{"k": ' + b"9" * 5000 + b"}", b"\xff"])
@@ -342,7 +346,7 @@ def test_embeddings_of_words_and_pictures_come_and_are_asked_with(served: Served
     found = served.client.post("/api/search", json=asked).json()["hits"]
     assert [it["id"] for it in found] == [it["id"] for it in plain]
     file = (served.photos / "03.jpg").read_bytes()
-    pictures = served.client.post("/api/embed", files={"image": file}).json()
+    pictures = served.client.post("/api/embed/pictures", files={"image": file}).json()
     larger = [[1e300 * number for number in pictures["embeddings"][0]]]
     (hit,) = served.client.post("/api/search", json={"embedding": larger, "k": 1}).json()["hits"]
     assert hit["path"].endswith("03.jpg")
@@ -367,9 +371,8 @@ def test_what_cannot_be_embedded_is_refused(served: Served) -> None:
     for wrong in ({"texts": []}, {"texts": [""]}, {"texts": ["a"] * 101}):
         problem(served.client.post("/api/embed", json=wrong), 422)
     problem(served.client.post("/api/embed", json={"texts": ["a"], "model": "B"}), 400)
-    told = problem(served.client.post("/api/embed", files={"image": b"junk"}), 400)
+    told = problem(served.client.post("/api/embed/pictures", files={"image": b"junk"}), 400)
     assert told["image"] == 0
-    problem(served.client.post("/api/embed", content="a", headers={"Content-Type": "a/b"}), 415)
 
 
 def test_an_index_without_a_model_embeds_nothing(index: Path, photos: Path) -> None:

@@ -78,7 +78,7 @@ def _routed(backend: Backend) -> FastAPI:
     )  # fmt: skip
     api.state.backend = backend
     api.openapi = partial(described, api)  # type: ignore[method-assign]
-    for router in (search.in_json, embed.in_json, photos.several):
+    for router in (search.in_json, photos.several):
         api.include_router(router)
     for subject in (search, embed, photos, download, status, health, pages):
         api.include_router(subject.router)

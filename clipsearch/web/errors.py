@@ -31,6 +31,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         503: "the model is being loaded, or the index is not there now",
     }.items()
 }
+BYTES = {"schema": {"type": "string", "format": "binary"}}  # an answer that is a file
 
 
 class UnusablePicture(InvalidInput):

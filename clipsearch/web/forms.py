@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from clipsearch.photos.decoding.thumbnail_cache import SIZES
-from clipsearch.search.filtering.filters import Filters
+from clipsearch.search.filtering.filters import PROPERTIES, SHAPES, Filters
 
 MOST_HITS = 500  # in one answer
 MOST_PASSED = 1_000_000
@@ -25,6 +25,34 @@ MOST_NUMBERS = 8192  # of an embedding; no model has so many
 Text = Annotated[str, Field(max_length=1000)]
 Texts = Annotated[list[Text], Field(max_length=20)]
 Ids = list[Annotated[int, Field(ge=1, le=2**63 - 1)]]
+# What the description says of values, in whose place the library says what is wrong with others.
+Date = Annotated[Text, Field(json_schema_extra={"examples": ["2024-05-01"]})]
+Near = Annotated[
+    Text,
+    Field(json_schema_extra={
+        "pattern": r"^-?\d{1,2}(\.\d+)?,-?\d{1,3}(\.\d+)?$", "examples": ["48.858,2.294"]
+    }),
+]  # fmt: skip
+Within = Annotated[
+    Text,
+    Field(json_schema_extra={"pattern": r"^\d{1,9}(\.\d+)?(km|m|mi)?$", "examples": ["5km"]}),
+]
+Size = Annotated[
+    Text,
+    Field(json_schema_extra={
+        "pattern": r"^(\d{1,12}|\d{1,12}x\d{1,12}|\d{1,12}(\.\d{1,12})?MP)$",
+        "examples": ["1920x1080", "8MP"],
+    }),
+]  # fmt: skip
+Shape = Annotated[Text, Field(json_schema_extra={"enum": list(SHAPES)})]
+Property = Annotated[Text, Field(json_schema_extra={"enum": list(PROPERTIES)})]
+Properties = Annotated[list[Property], Field(max_length=20)]
+Part = Annotated[
+    Text,
+    Field(json_schema_extra={
+        "pattern": r"^\d+(\.\d+)?%?(,\d+(\.\d+)?%?){3}$", "examples": ["25%,0%,50%,100%"]
+    }),
+]  # fmt: skip
 Sort = Literal["latest", "oldest", "added", "path"]
 Cursor = Annotated[str, Field(max_length=48_000, pattern="^[A-Za-z0-9_-]+$")]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -44,15 +72,15 @@ class FilterForm(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     folder: Texts = Field([], description="below any of these folders")
-    since: Text | None = Field(None, description='taken then or later: "2024-05", "2 weeks ago"')
-    until: Text | None = Field(None, description="taken then or earlier")
+    since: Date | None = Field(None, description='taken then or later: "2024-05", "2 weeks ago"')
+    until: Date | None = Field(None, description="taken then or earlier")
     camera: Text | None = Field(None, description="a part of its name")
-    near: Text | None = Field(None, description="a place, as LAT,LON in degrees")
-    within: Text | None = Field(None, description='how near: "300m", "5km", "2mi"')
-    orientation: Text | None = Field(None, description="landscape, portrait or square")
-    min_size: Text | None = Field(None, description='"1920x1080", "2000" or "8MP"')
+    near: Near | None = Field(None, description="a place, as LAT,LON in degrees")
+    within: Within | None = Field(None, description='how near: "300m", "5km", "2mi"')
+    orientation: Shape | None = Field(None, description="landscape, portrait or square")
+    min_size: Size | None = Field(None, description='"1920x1080", "2000" or "8MP"')
     type: Texts = Field([], description="of any of these kinds: jpeg, png, heic, raw, ...")
-    has: Texts = Field([], description="gps, date, camera, lens, title, caption, keywords")
+    has: Properties = Field([], description="gps, date, camera, lens, title, caption, keywords")
 
     def filters(self) -> Filters | None:
         """The filters; None for none."""
@@ -112,7 +140,7 @@ class PictureForm(SearchForm):
 
     image: list[UploadFile] = Field([], max_length=MOST_PICTURES, description="pictures")
     minus_image: UploadFile | None = Field(None, description="a picture that counts against")
-    region: Text | None = Field(None, description="a part of the first picture")
+    region: Part | None = Field(None, description="a part of the first picture")
 
 
 class JsonQuestion(AnyQuestion):
@@ -160,7 +188,7 @@ class PictureToEmbed(BaseModel):
 class SimilarForm(PageForm):
     """A question by a photo of the index."""
 
-    region: Text | None = Field(None, description="x,y,width,height in pixels or percent")
+    region: Part | None = Field(None, description="x,y,width,height in pixels or percent")
 
 
 class NoParameters(BaseModel):
@@ -192,7 +220,7 @@ class PartForm(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    region: Text | None = Field(None, description="x,y,width,height in pixels or percent")
+    region: Part | None = Field(None, description="x,y,width,height in pixels or percent")
 
 
 class PhotosForm(BaseModel):
@@ -246,9 +274,7 @@ class Hit(Photo):
 class Nothing(BaseModel):
     """Why a question found no photo."""
 
-    reason: str = Field(
-        description="empty, filters, quotes, minus, unembedded, relevance or itself"
-    )
+    reason: Literal["empty", "filters", "quotes", "minus", "unembedded", "relevance", "itself"]
     nowhere: list[str] = Field(description="what stands in quotes and is written nowhere")
 
 
@@ -350,8 +376,8 @@ class Status(BaseModel):
     failures: int
     model: str | None = Field(description="the main one; null where there is none yet")
     models: list[str]
-    state: str = Field(description="loading, or ready for questions in words")
-    pictures: str = Field(description="loading, or ready for questions with pictures")
+    state: Literal["loading", "ready"] = Field(description="for questions in words")
+    pictures: Literal["loading", "ready"] = Field(description="for those with pictures")
     problem: str | None = Field(description="why the model cannot be loaded")
     indexing: Indexing | None
     watching: bool

@@ -10,9 +10,15 @@ from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clipsearch.web import forms
+from clipsearch.web.guard import HEALTH
 
 API, V1 = "/api/", "/api/v1/"
 _REFERENCES = "#/components/schemas/{model}"
+# Which name no photo, so that none can be missing.
+_WITHOUT_PHOTOS = {
+    f"{V1}{it}"
+    for it in ("facets", "tags", "status", "photos", "embed", "embed/pictures", "events")
+}
 _TAGS = {
     "search": "Finding photos",
     "photos": "What is known of photos, and their files",
@@ -52,20 +58,59 @@ def described(api: FastAPI) -> dict[str, Any]:
 def _described(api: FastAPI) -> dict[str, Any]:
     schema = get_openapi(
         title=api.title, version=api.version, summary=api.summary, routes=api.routes,
+        servers=api.servers,
         tags=[{"name": name, "description": meaning} for name, meaning in _TAGS.items()],
     )  # fmt: skip
     schema["paths"] = {as_version_1(path): it for path, it in schema["paths"].items()}
     parts = schema["components"]
-    _, own = models_json_schema(
-        [(forms.Error, "serialization"), (forms.JsonQuestion, "validation")],
-        ref_template=_REFERENCES,
-    )
+    _, own = models_json_schema([(forms.Error, "validation")], ref_template=_REFERENCES)
     parts["schemas"] = {**own["$defs"], **parts["schemas"]}
     for unused in ("HTTPValidationError", "ValidationError"):
         parts["schemas"].pop(unused, None)
-    # Of two ways to ask by POST the framework describes the one that comes last.
-    sent = schema["paths"][V1 + "search"]["post"]["requestBody"]["content"]
-    sent["application/json"] = {"schema": {"$ref": _REFERENCES.format(model="JsonQuestion")}}
-    parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-    schema["security"] = [{}, {"token": []}]
+    for form in (forms.PictureForm, forms.PictureToEmbed):
+        sent = parts["schemas"][form.__name__]["properties"]
+        sent.update({name: _not_null(it) for name, it in sent.items()})
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            _tell_statuses(path, method, operation)
+            for parameter in operation.get("parameters", ()):
+                parameter["schema"] = _not_null(parameter["schema"])
+    parts["securitySchemes"] = {
+        "token": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "what `clipsearch serve` was given, or printed",
+        }
+    }
+    schema["security"] = [{}, {"token": []}]  # a server that only this machine reaches has none
+    for path in HEALTH:
+        schema["paths"][path]["get"]["security"] = []
     return schema
+
+
+def _tell_statuses(path: str, method: str, operation: dict[str, Any]) -> None:
+    """Have an operation tell those statuses that it comes to."""
+    told = operation["responses"]
+    if "requestBody" not in operation:
+        for status in ("408", "413"):
+            told.pop(status, None)
+    else:
+        told["415"] = told["413"] | {"description": "sent in a form that is not taken here"}
+    if path in _WITHOUT_PHOTOS:
+        told.pop("404", None)
+    if method == "get" and "application/json" in told["200"].get("content", {}):
+        told["304"] = {"description": "what If-None-Match names"}
+    operation["responses"] = dict(sorted(told.items()))
+
+
+def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """What a parameter may be where it is given; in an address and in a form nothing is null."""
+    for file in (schema.get("items", {}), *schema.get("anyOf", ())):
+        if "contentMediaType" in file:
+            file["format"] = "binary"  # which most generators know files by
+    kinds = [it for it in schema.get("anyOf", ()) if it.get("type") != "null"]
+    if len(kinds) != 1:
+        return schema
+    (kind,) = kinds
+    own = {name: it for name, it in schema.items() if name not in ("anyOf", "default")}
+    return {**own, **kind}

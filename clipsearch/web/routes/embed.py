@@ -11,19 +11,18 @@ from clipsearch.library import Library
 from clipsearch.web import forms
 from clipsearch.web.answers import json_answer
 from clipsearch.web.asker import Busy
-from clipsearch.web.asking.bodies import JSON, JsonRoute, taking
+from clipsearch.web.asking.bodies import JSON, taking
 from clipsearch.web.asking.embeddings import model_meant
 from clipsearch.web.backend import Backend, OfApp
 from clipsearch.web.errors import RESPONSES
 from clipsearch.web.routes.search import of_question
 
 router = APIRouter(responses=RESPONSES, tags=["search"])
-in_json = APIRouter(responses=RESPONSES, tags=["search"], route_class=JsonRoute)
 
 NoQuery = Annotated[forms.NoParameters, Query()]
 
 
-@in_json.post("/api/embed", response_model=forms.Vectors)
+@router.post("/api/embed", response_model=forms.Vectors, dependencies=[Depends(taking(JSON))])
 async def embed_texts(
     asked: Annotated[forms.ToEmbed, Body()], _: NoQuery, backend: OfApp
 ) -> Response:
@@ -40,15 +39,16 @@ async def embed_texts(
 
 
 @router.post(
-    "/api/embed", response_model=forms.Vectors,
-    dependencies=[Depends(taking(JSON, "multipart/form-data"))],
-)  # fmt: skip
+    "/api/embed/pictures",
+    response_model=forms.Vectors,
+    dependencies=[Depends(taking("multipart/form-data"))],
+)
 async def embed_pictures(
     asked: Annotated[forms.PictureToEmbed, Form(media_type="multipart/form-data")],
     _: NoQuery,
     backend: OfApp,
 ) -> Response:
-    """Embed texts that come in JSON, or pictures that are sent."""
+    """Embed pictures that are sent."""
     await backend.read(lambda library: model_meant(library, asked.model))
     rows = [
         await of_question(backend, sent, number, asked.model)

@@ -43,7 +43,7 @@ async def readyz(backend: OfApp) -> Response:
 
 @router.get(
     "/api/events", response_class=Response,
-    responses=RESPONSES | {200: {"content": {EVENTS: {}}, "description": "as long as one listens"}},
+    responses=RESPONSES | {200: {"content": {EVENTS: {"schema": {"type": "string"}}}}},
 )  # fmt: skip
 async def events(
     request: Request, _: Annotated[forms.NoParameters, Query()], backend: OfApp

@@ -20,7 +20,7 @@ from clipsearch.web.answers import json_answer
 from clipsearch.web.asking.mistakes import all_mistakes
 from clipsearch.web.asking.questions import similar_page
 from clipsearch.web.backend import OfApp
-from clipsearch.web.errors import RESPONSES
+from clipsearch.web.errors import BYTES, RESPONSES
 from clipsearch.web.sending.files import FileAnswer, is_known
 
 Id = Annotated[int, Path(ge=1, le=2**63 - 1, description="as answers name it")]
@@ -124,7 +124,7 @@ async def similar(id: Id, asked: Annotated[forms.SimilarForm, Query()], backend:
 
 @router.get(
     "/thumbnail", response_class=Response,
-    responses={200: {"content": {"image/webp": {}}}, 304: {}},
+    responses={200: {"content": {"image/webp": BYTES}}, 304: {}},
 )  # fmt: skip
 async def thumbnail(
     request: Request, id: Id, asked: Annotated[forms.SizeForm, Query()], backend: OfApp
@@ -142,7 +142,10 @@ async def thumbnail(
 
 @router.get(
     "/original", response_class=Response,
-    responses={200: {"content": {"image/*": {}}}, 206: {}, 304: {}, 416: {}},
+    responses={
+        200: {"content": {"image/*": BYTES}}, 206: {"content": {"image/*": BYTES}},
+        304: {}, 416: {},
+    },
 )  # fmt: skip
 async def original(request: Request, id: Id, _: NoQuery, backend: OfApp) -> Response:
     """The photo's file as it is."""

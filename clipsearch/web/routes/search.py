@@ -36,19 +36,23 @@ async def search(asked: Annotated[forms.SearchForm, Query()], backend: OfApp) ->
 async def search_by_json(
     asked: Annotated[forms.JsonQuestion, Body()], _: NoQuery, backend: OfApp
 ) -> Response:
-    """Find photos by a question in JSON, also by embeddings."""
+    """Find photos by a question in JSON, also by embeddings.
+
+    A form is taken here too, as by `search/pictures`.
+    """
     return json_answer(await _by_json(backend, asked, "#"))
 
 
+@router.post("/api/search", include_in_schema=False, dependencies=[Depends(taking(JSON, *FORMS))])
 @router.post(
-    "/api/search", response_model=forms.Found, dependencies=[Depends(taking(JSON, *FORMS))]
+    "/api/search/pictures", response_model=forms.Found, dependencies=[Depends(taking(*FORMS))]
 )
 async def search_by_pictures(
     asked: Annotated[forms.PictureForm, Form(media_type="multipart/form-data")],
     _: NoQuery,
     backend: OfApp,
 ) -> Response:
-    """Find photos by pictures that are sent, by words, or by both together; in JSON by words alone.
+    """Find photos by pictures that are sent, by words, or by both together.
 
     `region`, x,y,width,height in pixels or percent, is a part of the first picture.
     """
