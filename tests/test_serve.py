@@ -1006,6 +1006,8 @@ def test_the_api_is_as_it_is_described(indexed: Path, serve: Serve) -> None:
     schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
     tried = 0
     for operation in schema.get_all_operations():
+        if operation.ok().path == "/api/v1/events":  # which has no end
+            continue
 
         @settings(
             max_examples=25, deadline=None, phases=[Phase.generate], database=None,

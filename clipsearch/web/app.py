@@ -18,10 +18,10 @@ from starlette.types import ASGIApp
 from clipsearch.describing import Describer
 from clipsearch.library import Library
 from clipsearch.web.backend import Backend
+from clipsearch.web.description.openapi import Versioned, described
 from clipsearch.web.errors import HANDLERS
 from clipsearch.web.guard import Guard
 from clipsearch.web.metrics import Measured
-from clipsearch.web.openapi import Versioned, described
 from clipsearch.web.routes import download, embed, health, pages, photos, search, status
 from clipsearch.web.sending.head import Headed
 from clipsearch.web.sending.known import Tagged

@@ -13,7 +13,7 @@ from clipsearch.errors import ClipsearchError, InvalidInput, PhotoError
 from clipsearch.web.answers import INVALID, PROBLEM, UNUSABLE_PICTURE, error_answer
 from clipsearch.web.asker import Busy
 from clipsearch.web.asking.mistakes import Mistakes, in_http, mistake_of, mistakes_of_form
-from clipsearch.web.openapi import as_version_1
+from clipsearch.web.description.openapi import as_version_1
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {

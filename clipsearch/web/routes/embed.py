@@ -8,7 +8,7 @@ import numpy as np
 from fastapi import APIRouter, Body, Depends, Form, Query, Response
 
 from clipsearch.library import Library
-from clipsearch.web import forms
+from clipsearch.web import forms, told
 from clipsearch.web.answers import json_answer
 from clipsearch.web.asker import Busy
 from clipsearch.web.asking.bodies import JSON, taking
@@ -22,7 +22,7 @@ router = APIRouter(responses=RESPONSES, tags=["search"])
 NoQuery = Annotated[forms.NoParameters, Query()]
 
 
-@router.post("/api/embed", response_model=forms.Vectors, dependencies=[Depends(taking(JSON))])
+@router.post("/api/embed", response_model=told.Vectors, dependencies=[Depends(taking(JSON))])
 async def embed_texts(
     asked: Annotated[forms.ToEmbed, Body()], _: NoQuery, backend: OfApp
 ) -> Response:
@@ -40,7 +40,7 @@ async def embed_texts(
 
 @router.post(
     "/api/embed/pictures",
-    response_model=forms.Vectors,
+    response_model=told.Vectors,
     dependencies=[Depends(taking("multipart/form-data"))],
 )
 async def embed_pictures(

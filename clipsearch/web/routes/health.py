@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from clipsearch.errors import ClipsearchError
 from clipsearch.library import Library
-from clipsearch.web import forms
+from clipsearch.web import forms, told
 from clipsearch.web.answers import error_answer, json_answer
 from clipsearch.web.backend import OfApp
 from clipsearch.web.errors import RESPONSES
@@ -21,14 +21,14 @@ _NOT_KEPT = {"Cache-Control": "no-store"}
 router = APIRouter(tags=["server"])
 
 
-@router.get("/healthz", response_model=forms.Health, responses={403: RESPONSES[403]})
+@router.get("/healthz", response_model=told.Health, responses={403: RESPONSES[403]})
 async def healthz() -> Response:
     """Whether the server answers at all; who asks needs no token, and is told nothing else."""
     return json_answer({"status": "ok"}, headers=_NOT_KEPT)
 
 
 @router.get(
-    "/readyz", response_model=forms.Health, responses={it: RESPONSES[it] for it in (403, 503)}
+    "/readyz", response_model=told.Health, responses={it: RESPONSES[it] for it in (403, 503)}
 )
 async def readyz(backend: OfApp) -> Response:
     """Whether questions in words are answered at once; 503 where not; no token, nothing else."""
@@ -56,5 +56,5 @@ async def events(
     headers = _NOT_KEPT | {"X-Accel-Buffering": "no"}  # a proxy is not to gather them
     if request.scope.get(BODILESS):
         return Response(headers=headers, media_type=EVENTS)
-    told: Any = backend.events.listen()
-    return StreamingResponse(told, headers=headers, media_type=EVENTS)
+    stream: Any = backend.events.listen()
+    return StreamingResponse(stream, headers=headers, media_type=EVENTS)

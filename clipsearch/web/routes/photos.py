@@ -15,7 +15,7 @@ from clipsearch.photos.decoding.exposure import exposure_of
 from clipsearch.photos.files.opening import open_below, read_below
 from clipsearch.search.pictures import parse_part
 from clipsearch.store.catalog import StoredPhoto
-from clipsearch.web import forms
+from clipsearch.web import forms, told
 from clipsearch.web.answers import json_answer
 from clipsearch.web.asking.mistakes import all_mistakes
 from clipsearch.web.asking.questions import similar_page
@@ -31,14 +31,14 @@ several = APIRouter(prefix="/api/photos", responses=RESPONSES, tags=["photos"])
 router = APIRouter(prefix="/api/photos/{id}", responses=RESPONSES, tags=["photos"])
 
 
-@router.get("", response_model=forms.OnePhoto)
+@router.get("", response_model=told.OnePhoto)
 async def photo(id: Id, _: NoQuery, backend: OfApp) -> Response:
     """What is known of a photo."""
     stored = await backend.stored(id)
     return json_answer(await backend.read(lambda library: _known(library, stored)))
 
 
-@several.get("", response_model=forms.Photos)
+@several.get("", response_model=told.Photos)
 async def photos(asked: Annotated[forms.PhotosForm, Query()], backend: OfApp) -> Response:
     """What is known of several photos."""
     ids = list(dict.fromkeys(asked.id))
@@ -58,16 +58,16 @@ def _known(library: Library, photo: StoredPhoto) -> dict[str, Any]:
     return facts | {"folder": place.root, "bytes": place.size}
 
 
-@router.get("/captions", response_model=forms.Captions)
+@router.get("/captions", response_model=told.Captions)
 async def captions(id: Id, _: NoQuery, backend: OfApp) -> Response:
-    """What models wrote about a photo, as `clipsearch captions` had them do."""
+    """What models wrote about a photo, as `clipsearch caption` had them do."""
     stored = await backend.stored(id)
     written = await backend.read(lambda library: library.captions_of(stored))
-    told = [{"model": model, "text": text} for model, text in written.items()]
-    return json_answer({"captions": told})
+    by_model = [{"model": model, "text": text} for model, text in written.items()]
+    return json_answer({"captions": by_model})
 
 
-@router.get("/labels", response_model=forms.PhotoLabels)
+@router.get("/labels", response_model=told.PhotoLabels)
 async def labels(id: Id, asked: Annotated[forms.LabelForm, Query()], backend: OfApp) -> Response:
     """The labels that fit a photo best; the first time that takes a minute or two."""
     stored = await backend.stored(id)
@@ -78,7 +78,7 @@ async def labels(id: Id, asked: Annotated[forms.LabelForm, Query()], backend: Of
     return json_answer({"labels": [it.as_dict(rank) for rank, it in enumerate(found, 1)]})
 
 
-@router.get("/duplicates", response_model=forms.Duplicates)
+@router.get("/duplicates", response_model=told.Duplicates)
 async def duplicates(id: Id, _: NoQuery, backend: OfApp) -> Response:
     """The groups of duplicates that a photo is in, as `clipsearch dupes` finds them."""
     await backend.stored(id)
@@ -87,7 +87,7 @@ async def duplicates(id: Id, _: NoQuery, backend: OfApp) -> Response:
     return json_answer({"groups": own})
 
 
-@router.get("/exposure", response_model=forms.Exposure)
+@router.get("/exposure", response_model=told.Exposure)
 async def exposure(id: Id, _: NoQuery, backend: OfApp) -> Response:
     """How a photo was exposed, as its file tells."""
     stored = await backend.stored(id)
@@ -95,7 +95,7 @@ async def exposure(id: Id, _: NoQuery, backend: OfApp) -> Response:
     return json_answer(asdict(found))
 
 
-@router.get("/description", response_model=forms.Description)
+@router.get("/description", response_model=told.Description)
 async def description(
     id: Id, asked: Annotated[forms.PartForm, Query()], backend: OfApp
 ) -> Response:
@@ -113,7 +113,7 @@ async def description(
     return json_answer({"model": describer.model, "text": text})
 
 
-@router.get("/similar", response_model=forms.Found)
+@router.get("/similar", response_model=told.Found)
 async def similar(id: Id, asked: Annotated[forms.SimilarForm, Query()], backend: OfApp) -> Response:
     """Find photos like one of the index, or like a region of it."""
     stored = await backend.stored(id)

@@ -11,7 +11,7 @@ import numpy as np
 from fastapi import APIRouter, Body, Depends, Form, Query, Response, UploadFile
 
 from clipsearch.errors import InvalidInput
-from clipsearch.web import forms
+from clipsearch.web import forms, told
 from clipsearch.web.answers import json_answer
 from clipsearch.web.asking.bodies import FORMS, JSON, JsonRoute, taking
 from clipsearch.web.asking.embeddings import read_embeddings
@@ -26,13 +26,13 @@ in_json = APIRouter(responses=RESPONSES, tags=["search"], route_class=JsonRoute)
 NoQuery = Annotated[forms.NoParameters, Query()]
 
 
-@router.get("/api/search", response_model=forms.Found)
+@router.get("/api/search", response_model=told.Found)
 async def search(asked: Annotated[forms.SearchForm, Query()], backend: OfApp) -> Response:
     """Find photos by words or by photos of the index; without any, list photos."""
     return json_answer(await page_of(backend, asked))
 
 
-@in_json.post("/api/search", response_model=forms.Found)
+@in_json.post("/api/search", response_model=told.Found)
 async def search_by_json(
     asked: Annotated[forms.JsonQuestion, Body()], _: NoQuery, backend: OfApp
 ) -> Response:
@@ -45,7 +45,7 @@ async def search_by_json(
 
 @router.post("/api/search", include_in_schema=False, dependencies=[Depends(taking(JSON, *FORMS))])
 @router.post(
-    "/api/search/pictures", response_model=forms.Found, dependencies=[Depends(taking(*FORMS))]
+    "/api/search/pictures", response_model=told.Found, dependencies=[Depends(taking(*FORMS))]
 )
 async def search_by_pictures(
     asked: Annotated[forms.PictureForm, Form(media_type="multipart/form-data")],
@@ -68,20 +68,18 @@ async def search_by_pictures(
     return json_answer(await page_of(backend, asked, asked_with))
 
 
-@router.post(
-    "/api/search/batch", response_model=forms.Answers, dependencies=[Depends(taking(JSON))]
-)
+@router.post("/api/search/batch", response_model=told.Answers, dependencies=[Depends(taking(JSON))])
 async def search_batch(
     asked: Annotated[forms.Batch, Body()], _: NoQuery, backend: OfApp
 ) -> Response:
     """Answer several questions at once; what is wrong with one stands in its place."""
-    told = await asyncio.gather(
+    answers = await asyncio.gather(
         *(
             _answer_or_problem(backend, it, f"#/questions/{number}")
             for number, it in enumerate(asked.questions)
         )
     )
-    return json_answer({"answers": told})
+    return json_answer({"answers": answers})
 
 
 async def _answer_or_problem(backend: Backend, asked: forms.JsonQuestion, at: str) -> Any:

@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from clipsearch.web import forms
+from clipsearch.web import forms, told
 from clipsearch.web.guard import HEALTH
 
 API, V1 = "/api/", "/api/v1/"
@@ -63,7 +63,7 @@ def _described(api: FastAPI) -> dict[str, Any]:
     )  # fmt: skip
     schema["paths"] = {as_version_1(path): it for path, it in schema["paths"].items()}
     parts = schema["components"]
-    _, own = models_json_schema([(forms.Error, "validation")], ref_template=_REFERENCES)
+    _, own = models_json_schema([(told.Error, "validation")], ref_template=_REFERENCES)
     parts["schemas"] = {**own["$defs"], **parts["schemas"]}
     for unused in ("HTTPValidationError", "ValidationError"):
         parts["schemas"].pop(unused, None)
@@ -90,17 +90,17 @@ def _described(api: FastAPI) -> dict[str, Any]:
 
 def _tell_statuses(path: str, method: str, operation: dict[str, Any]) -> None:
     """Have an operation tell those statuses that it comes to."""
-    told = operation["responses"]
+    answers = operation["responses"]
     if "requestBody" not in operation:
         for status in ("408", "413"):
-            told.pop(status, None)
+            answers.pop(status, None)
     else:
-        told["415"] = told["413"] | {"description": "sent in a form that is not taken here"}
+        answers["415"] = answers["413"] | {"description": "sent in a form that is not taken here"}
     if path in _WITHOUT_PHOTOS:
-        told.pop("404", None)
-    if method == "get" and "application/json" in told["200"].get("content", {}):
-        told["304"] = {"description": "what If-None-Match names"}
-    operation["responses"] = dict(sorted(told.items()))
+        answers.pop("404", None)
+    if method == "get" and "application/json" in answers["200"].get("content", {}):
+        answers["304"] = {"description": "what If-None-Match names"}
+    operation["responses"] = dict(sorted(answers.items()))
 
 
 def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
