@@ -356,7 +356,7 @@ def test_embeddings_of_words_and_pictures_come_and_are_asked_with(served: Served
 @pytest.mark.parametrize(
     ("embedding", "status"),
     [([1.0] * 15, 400), ([0.0] * 16, 400), ([], 422), ([1.0] * 9000, 422), (["nan"] * 16, 422),
-     ([5e-324] * 16, 200)],
+     ([True] * 16, 422), ([5e-324] * 16, 200)],
 )  # fmt: skip
 def test_embeddings_that_are_none_are_refused(
     served: Served, embedding: list[Any], status: int

@@ -126,3 +126,27 @@ def test_examples_fit_their_patterns_and_are_understood(served: Served, name: st
         assert re.search(own["pattern"], example)
         place = {"near": "1,1"} if name == "within" else {}
         served.get("/api/search", **place, **{name: example})
+
+
+# Not every text is a date or a place, which no schema can tell; a batch tells them one by one.
+BATCH = "/api/v1/search/batch"
+ALL_BUT = ["--exclude-path", BATCH, "--exclude-checks", "positive_data_acceptance"]
+BATCHES = ["--include-path", BATCH, "--exclude-checks",
+           "positive_data_acceptance,negative_data_rejection"]  # fmt: skip
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("which", [ALL_BUT, BATCHES], ids=["all-but-batches", "batches"])
+def test_nothing_that_can_be_asked_breaks_the_server_or_its_description(
+    indexed: Path, serve: Serve, tmp_path: Path, which: list[str]
+) -> None:
+    pytest.importorskip("schemathesis")
+    address = serve().address
+    run = subprocess.run(
+        [sys.executable, "-m", "schemathesis.cli", "run", f"{address}/openapi.json",
+         "--exclude-path", "/api/v1/events",  # which has no end
+         *which,
+         "--max-examples", "200", "--seed", "1", "--no-color", "--request-timeout", "120"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout[-20_000:]

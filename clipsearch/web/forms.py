@@ -55,7 +55,7 @@ Part = Annotated[
 ]  # fmt: skip
 Sort = Literal["latest", "oldest", "added", "path"]
 Cursor = Annotated[str, Field(max_length=48_000, pattern="^[A-Za-z0-9_-]+$")]
-Number = Annotated[float, Field(allow_inf_nan=False)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]  # and no true or "1"
 Embedding = Annotated[list[Number], Field(min_length=1, max_length=MOST_NUMBERS)]
 Embeddings = Annotated[list[Embedding], Field(max_length=MOST_PICTURES)]
 

@@ -74,7 +74,7 @@ def _mistakes(library: Library, asked: forms.FilterForm) -> Iterator[Mistake]:
             wrong |= set(names)
             yield {"parameter": names[0]} | mistake_of(error)
     if isinstance(asked, forms.PageForm) and (error := _model_error(library, asked.model)):
-        yield mistake_of(error) | {"parameter": "model"}
+        yield mistake_of(error)
     if isinstance(asked, forms.SearchForm) and (error := _words_error(asked)):
         yield {"parameter": "q"} | mistake_of(error)
 
