@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import picture
 from served import DEADLINE, Process, Serve
@@ -17,6 +18,7 @@ from tiny import open_tiny
 
 from clipsearch.store.lock import write_lock
 from clipsearch.store.running import telling
+from clipsearch.web.asking.cursors import MOST_SEEN, cursor_of, seen_by
 from clipsearch.web.sending.events import MOST_LISTENING
 
 __all__ = ["served"]  # a fixture
@@ -115,6 +117,9 @@ def test_unknown_models_are_refused_everywhere(served: Served, asked: dict[str, 
     told = problem(served.client.get("/api/search", params=asked | {"model": "B"}), 400)
     assert [it["parameter"] for it in told["errors"]] == ["model"]
     problem(served.client.get("/api/photos/1/similar", params={"model": "B"}), 400)
+    sent = {"files": {"image": (served.photos / "01.jpg").read_bytes()}, "data": {"model": "B"}}
+    told = problem(served.client.post("/api/search", **sent), 400)  # type: ignore[arg-type]
+    assert "image" not in told
 
 
 def test_refusals_of_every_kind_are_problems(indexed: Path, photos: Path, served: Served) -> None:
@@ -123,11 +128,25 @@ def test_refusals_of_every_kind_are_problems(indexed: Path, photos: Path, served
     problem(served.client.delete("/api/status"), 405)
     problem(served.client.get("/api/status", headers={"Host": "evil.example"}), 400)
     problem(served.client.get("/api/status", headers={"Sec-Fetch-Site": "cross-site"}), 403)
+    beyond = {"Range": "bytes=9999999-"}
+    told = served.client.get("/api/photos/1/original", headers=beyond)
+    assert problem(told, 416)["detail"]
+    assert told.headers["content-range"].startswith("bytes */")
     with serving(indexed, photos, token="a-token-of-ours") as guarded:
         problem(guarded.client.get("/api/status"), 401)
     sent = served.client.post("/api/search", files={"image": b"junk"})
     told = problem(sent, 400)
     assert (told["type"], told["image"]) == ("urn:clipsearch:problem:unusable-picture", 0)
+
+
+def test_a_page_of_an_allowed_site_may_ask_in_json(indexed: Path, photos: Path) -> None:
+    origin = "https://photos.example"
+    with serving(indexed, photos, origins=(origin,)) as served:
+        asked = {"Origin": origin, "Access-Control-Request-Method": "POST",
+                 "Access-Control-Request-Headers": "content-type,authorization"}  # fmt: skip
+        assert served.client.options("/api/search", headers=asked).status_code == 200
+        sent = served.client.post("/api/search", json={"q": "a"}, headers={"Origin": origin})
+        assert sent.headers["access-control-allow-origin"] == origin
 
 
 # The version in paths
@@ -211,6 +230,16 @@ def test_a_cursor_that_is_none_is_refused(served: Served) -> None:
         assert problem(answer, answer.status_code)["errors"][0]["parameter"] == "cursor"
     both = served.client.get("/api/search", params={"cursor": cursor, "offset": 3})
     assert "offset" in problem(both, 400)["detail"]
+
+
+def test_the_longest_cursor_fits_an_address(served: Served) -> None:
+    ids = np.random.default_rng(0).choice(10_000_000, MOST_SEEN - 1, replace=False) + 1
+    cursor = cursor_of(ids.tolist())
+    assert seen_by(cursor) == set(ids.tolist())
+    assert len(served.get("/api/search", cursor=cursor)["hits"]) <= 12
+    too_far = cursor_of(range(1, MOST_SEEN + 1))
+    told = problem(served.client.get("/api/search", params={"cursor": too_far}), 400)
+    assert "offset" in told["detail"]
 
 
 def test_lists_have_the_order_that_is_asked_for(served: Served) -> None:

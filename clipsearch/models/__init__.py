@@ -92,13 +92,11 @@ class Models:
             InvalidInput: none of them is `spec`.
         """
         held = self._catalog.models()
-        specs = ", ".join(other.spec for other in held)
+        specs = ", ".join(other.spec for other in held) or "none yet"
         if spec is not None:
             model = next((model for model in held if model.spec == spec), None)
             if model is None:
-                raise InvalidInput(
-                    f"the index has no {arg('model')} {spec!r}; it has {specs or 'none yet'}"
-                )
+                raise InvalidInput(f"the index has no {arg('model')} {spec!r}; it has {specs}")
             return model
         model = self._known(self._wanted)
         if model is None and held:

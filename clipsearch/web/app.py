@@ -65,7 +65,11 @@ def create_app(
     )
     if access.origins:
         app = CORSMiddleware(
-            app, access.origins, allow_methods=["GET", "POST"], allow_headers=["Authorization"]
+            app,
+            access.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "If-None-Match"],
+            expose_headers=["ETag", "Retry-After"],
         )
     return app
 

@@ -91,11 +91,9 @@ def _operations(request: Request) -> dict[str, Any]:
 async def _not_valid(request: Request, error: RequestValidationError) -> Response:
     known = [it["name"] for it in _operations(request).get("get", {}).get("parameters", ())]
     mistakes = mistakes_of_form(error.errors(), known)
-    is_json = error.errors()[0]["type"] != "json_invalid"
+    status = 400 if error.errors()[0]["type"] == "json_invalid" else 422
     named = f"{name}: " if (name := mistakes[0].get("parameter")) else ""
-    return error_answer(
-        422 if is_json else 400, f"{named}{mistakes[0]['detail']}", kind=INVALID, mistakes=mistakes
-    )
+    return error_answer(status, f"{named}{mistakes[0]['detail']}", kind=INVALID, mistakes=mistakes)
 
 
 async def _unexpected(_: Request, error: Exception) -> Response:

@@ -16,7 +16,7 @@ from clipsearch.photos.files.opening import open_below, read_below
 from clipsearch.search.pictures import parse_part
 from clipsearch.store.catalog import StoredPhoto
 from clipsearch.web import forms, told
-from clipsearch.web.answers import json_answer
+from clipsearch.web.answers import error_answer, json_answer
 from clipsearch.web.asking.mistakes import all_mistakes
 from clipsearch.web.asking.questions import similar_page
 from clipsearch.web.backend import OfApp
@@ -144,11 +144,17 @@ async def thumbnail(
     "/original", response_class=Response,
     responses={
         200: {"content": {"image/*": BYTES}}, 206: {"content": {"image/*": BYTES}},
-        304: {}, 416: {},
+        304: {},
+        416: RESPONSES[404] | {"description": "the file has no such part"},
     },
 )  # fmt: skip
 async def original(request: Request, id: Id, _: NoQuery, backend: OfApp) -> Response:
     """The photo's file as it is."""
     stored = await backend.stored(id)
     file = await backend.make(partial(open_below, stored.place))
-    return FileAnswer(file, os.path.basename(stored.row.path), request.headers)
+    answer = FileAnswer(file, os.path.basename(stored.row.path), request.headers)
+    if answer.status_code == 416:
+        file.content.close()
+        span = {"Content-Range": answer.headers["content-range"], "Accept-Ranges": "bytes"}
+        return error_answer(416, "the file has no such part", span)
+    return answer

@@ -14,8 +14,8 @@ from clipsearch.errors import InvalidInput
 from clipsearch.web import forms, told
 from clipsearch.web.answers import json_answer
 from clipsearch.web.asking.bodies import FORMS, JSON, JsonRoute, taking
-from clipsearch.web.asking.embeddings import read_embeddings
-from clipsearch.web.asking.mistakes import pointed
+from clipsearch.web.asking.embeddings import check_model, read_embeddings
+from clipsearch.web.asking.mistakes import all_mistakes, pointed
 from clipsearch.web.asking.questions import Page, Rows, page_of
 from clipsearch.web.backend import Backend, OfApp
 from clipsearch.web.errors import RESPONSES, UnusablePicture, answer_to
@@ -58,6 +58,8 @@ async def search_by_pictures(
     """
     image, minus_image = asked.image, asked.minus_image
     _check_asked(asked, bool(image or minus_image))
+    async with all_mistakes(backend, asked):
+        await check_model(backend, asked.model)  # or the first picture would be blamed
     regions = [asked.region, *[None] * forms.MOST_PICTURES]
     rows = [
         await of_question(backend, sent, number, asked.model, part)
