@@ -16,6 +16,7 @@ from served import DEADLINE, Process, Serve
 from test_serve import Served, served, serving, soon
 from tiny import open_tiny
 
+from clipsearch import InvalidInput
 from clipsearch.store.lock import write_lock
 from clipsearch.store.running import telling
 from clipsearch.web.asking.cursors import MOST_SEEN, cursor_of, seen_by
@@ -254,6 +255,8 @@ def test_lists_have_the_order_that_is_asked_for(served: Served) -> None:
     times = [it["taken_at"] for it in served.get("/api/search", sort="oldest")["hits"]]
     assert times == sorted(times)
     problem(served.client.get("/api/search", params={"sort": "size"}), 422)
+    with open_tiny(served.index) as library, pytest.raises(InvalidInput, match="sort 'size'"):
+        library.photos(sort="size")
     told = problem(served.client.get("/api/search", params={"sort": "path", "q": "a"}), 400)
     assert told["errors"][0]["parameter"] == "sort"
 
