@@ -319,20 +319,22 @@ class Library(OpenIndex):
         filters: Filters | None = None,
         k: int | None = None,
         offset: int = 0,
+        sort: str = "latest",
         **named: Unpack[FilterNames],
     ) -> list[Photo]:
         """The photos that satisfy the filters, the latest taken first; all, or at most k.
 
-        The first `offset` of them are passed over.
+        The first `offset` of them are passed over. `sort` may be "oldest", "added" or "path" too.
 
         Raises:
-            InvalidInput: a filter that makes no sense, or k below 1.
+            InvalidInput: a filter or a `sort` that makes no sense, or k below 1.
         """
-        from clipsearch.search.nearest import check_k
+        from clipsearch.search.nearest import check_k, check_sort
 
         check_k(k)
+        check_sort(sort)
         check_number(arg("offset"), offset, 0, LARGEST)
-        return self._photos(self._selected(filters, named), -1 if k is None else k, offset)
+        return self._photos(self._selected(filters, named), -1 if k is None else k, offset, sort)
 
     def each_photo(
         self, filters: Filters | None = None, **named: Unpack[FilterNames]
@@ -355,11 +357,13 @@ class Library(OpenIndex):
         return self._catalog.in_turn(self._selected(filters, named))
 
     @asked
-    def _photos(self, selection: Condition, k: int = -1, offset: int = 0) -> list[Photo]:
+    def _photos(
+        self, selection: Condition, k: int = -1, offset: int = 0, sort: str = "latest"
+    ) -> list[Photo]:
         from clipsearch.search.results import Photo
         from clipsearch.store.presence import Presence
 
-        rows = self._catalog.photos(selection, k, offset)
+        rows = self._catalog.photos(selection, k, offset, sort)
         there = Presence(self._catalog).of
         return [Photo(photo_path(it.path), it.id, it.facts, there(it.path)) for it in rows]
 

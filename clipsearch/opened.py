@@ -6,7 +6,7 @@ imported by them: a run with nothing to do needs no NumPy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property, wraps
 from pathlib import Path
 from types import TracebackType
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from clipsearch.progress import Progress
     from clipsearch.search.answers import Answer, Answers, Question
     from clipsearch.search.filtering.filters import FilterNames, Filters
-    from clipsearch.search.labels.fitting import LabelCount
+    from clipsearch.search.labels.fitting import Label, LabelCount
     from clipsearch.search.labels.labelling import Counts, Labelling
     from clipsearch.search.results import Nothing
     from clipsearch.store.copying import Copied
@@ -335,6 +335,39 @@ class OpenIndex:
             LibraryError, ModelError: the index or its model cannot be used.
         """
         return self._answers.embed(picture, region, model, processes)
+
+    @asked
+    def embed_texts(self, texts: Sequence[str], *, model: str | None = None) -> np.ndarray | None:
+        """What a model makes of texts as they are: (n, dim) float32, unit rows.
+
+        None is for an index that has no model yet.
+
+        Raises:
+            InvalidInput: a text of which the model makes nothing.
+            LibraryError, ModelError: the index or its model cannot be used.
+        """
+        return self._answers.embed_texts(texts, model)
+
+    @asked
+    def version(self) -> Hashable:
+        """Another value whenever photos, or what they are found by, were written since."""
+        return self._catalog.version()
+
+    @asked
+    def captions_of(self, photo: StoredPhoto) -> dict[str, str]:
+        """What models wrote about a photo, by the model's name."""
+        return self._catalog.captions_of(photo.row.digest)
+
+    @asked
+    def labels_of(
+        self, photo: StoredPhoto, k: int = 10, *, processes: Processes | None = None
+    ) -> list[Label]:
+        """As `label` for a photo of the index and the usual labels; `processes` as for `embed`.
+
+        Raises:
+            As `embed`.
+        """
+        return self._labelling.of_stored(photo, k, processes)
 
     @asked
     def stored(self, id: int) -> StoredPhoto | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from clipsearch import encoders
 from clipsearch.encoders.choice import LOCAL, MANY, Choice, check_runtime, choose
 from clipsearch.encoders.spec import Spec, family_of, meant_by, parse_spec
-from clipsearch.errors import InvalidInput, ModelError, ModelMismatch
+from clipsearch.errors import InvalidInput, ModelError, ModelMismatch, arg
 from clipsearch.models.loading import (
     Identity,
     checked,
@@ -92,11 +92,11 @@ class Models:
             InvalidInput: none of them is `spec`.
         """
         held = self._catalog.models()
-        specs = ", ".join(other.spec for other in held)
+        specs = ", ".join(other.spec for other in held) or "none yet"
         if spec is not None:
             model = next((model for model in held if model.spec == spec), None)
             if model is None:
-                raise InvalidInput(f"the index has no model {spec!r}; it has {specs or 'none yet'}")
+                raise InvalidInput(f"the index has no {arg('model')} {spec!r}; it has {specs}")
             return model
         model = self._known(self._wanted)
         if model is None and held:

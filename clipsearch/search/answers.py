@@ -351,6 +351,14 @@ class Answers:
             return None
         return self.pictures.embed_known(model, picture, region, processes)
 
+    def embed_texts(self, texts: Sequence[str], spec: str | None) -> np.ndarray | None:
+        """The embeddings of texts, (n, dim) float32, unit rows; None without a model."""
+        model = self._models.chosen(spec)
+        if model is None:
+            return None
+        rows = self._models.usable_rows(model, texts)
+        return np.stack([_row(Term(text, 1.0, False), rows) for text in texts])
+
     def score(self, images: Sequence[StrPath | Image.Image], texts: Sequence[str]) -> Scores:
         """How well each text fits each picture, indexed or not."""
         from clipsearch.search.scoring import score_pictures

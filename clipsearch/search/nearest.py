@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clipsearch.errors import LARGEST, arg, check_number
+from clipsearch.errors import LARGEST, InvalidInput, arg, check_number, did_you_mean
 from clipsearch.photos.files.urls import PhotoPath, Url, photo_path
 from clipsearch.search.relevance import (
     SAMPLE,
@@ -25,6 +25,7 @@ from clipsearch.search.relevance import (
 )
 from clipsearch.search.results import Hit
 from clipsearch.store.catalog import Catalog, Model, PhotoRow
+from clipsearch.store.catalog.photos import ORDERS
 from clipsearch.store.conditions import EVERYTHING, Condition
 from clipsearch.store.database.collector import no_garbage_collection
 from clipsearch.store.moving import to_search
@@ -130,6 +131,15 @@ def nearest_photos(
 def check_k(k: int | None) -> None:
     """Raise InvalidInput unless `k` photos can be asked for; None asks for all."""
     check_number(arg("k"), k, 1, LARGEST // 8)  # with room to look further
+
+
+def check_sort(sort: str) -> None:
+    """Raise InvalidInput unless photos can be listed in such an order."""
+    if sort not in ORDERS:
+        raise InvalidInput(
+            f"{arg('sort')} {sort!r} is unknown; it can be {', '.join(ORDERS)}"
+            f"{did_you_mean(sort, ORDERS)}"
+        )
 
 
 def _hits(

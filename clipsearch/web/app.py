@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from threading import Event
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.types import ASGIApp
 
 from clipsearch.describing import Describer
 from clipsearch.library import Library
 from clipsearch.web.backend import Backend
 from clipsearch.web.below import Below
+from clipsearch.web.description.openapi import Versioned, described
 from clipsearch.web.errors import HANDLERS
 from clipsearch.web.guard import Guard
 from clipsearch.web.metrics import Measured
-from clipsearch.web.routes import download, pages, photos, search, status
+from clipsearch.web.routes import download, embed, health, pages, photos, search, status
 from clipsearch.web.sending.head import Headed
+from clipsearch.web.sending.known import Tagged
+
+# What is packed already, is sent in parts, or is sent while it comes to be.
+_NOT_PACKED = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "image/*", "application/octet-stream")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +60,19 @@ def create_app(
     backend = Backend(open, watching or Event(), offered, describer)
     api = _routed(backend, access.root)
     app: ASGIApp = Guard(
-        Headed(Measured(api, backend.metrics)), access.host, access.token, access.origins,
+        Headed(_packed(Measured(Versioned(Tagged(api)), backend.metrics))),
+        access.host,
+        access.token,
+        access.origins,
         access.root,
-    )  # fmt: skip
+    )
     if access.origins:
         app = CORSMiddleware(
-            app, access.origins, allow_methods=["GET", "POST"], allow_headers=["Authorization"]
+            app,
+            access.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "If-None-Match"],
+            expose_headers=["ETag", "Retry-After"],
         )
     return Below(app, access.root) if access.root else app
 
@@ -66,10 +81,29 @@ def _routed(backend: Backend, root: str) -> FastAPI:
     api = FastAPI(
         title="clipsearch", version=version("clipsearch"), lifespan=backend.lifespan,
         docs_url=None, redoc_url=None, summary="Find photos by what they show.",
-        exception_handlers=HANDLERS, servers=[{"url": root or "/"}],
+        exception_handlers=HANDLERS, generate_unique_id_function=_name_of,
+        servers=[{"url": root or "/"}],
     )  # fmt: skip
     api.state.backend = backend
-    for subject in (search, photos, download, status, pages):
+    api.openapi = partial(described, api)  # type: ignore[method-assign]
+    for router in (search.in_json, photos.several):
+        api.include_router(router)
+    for subject in (search, embed, photos, download, status, health, pages):
         api.include_router(subject.router)
     api.mount("/static", StaticFiles(directory=pages.STATIC))
     return api
+
+
+def _packed(app: ASGIApp) -> ASGIApp:
+    """The application, whose JSON and texts are packed for who takes that.
+
+    How long what is packed is can tell a secret that stands beside what another chose (BREACH). The
+    token stands in no body, and no page of another site can have anything asked: see `Guard`.
+    """
+    return GZipMiddleware(
+        app, minimum_size=1000, compresslevel=5, exclude_content_types=_NOT_PACKED
+    )
+
+
+def _name_of(route: APIRoute) -> str:
+    return route.name

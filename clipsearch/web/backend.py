@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import asdict
+from functools import partial
 from threading import Event, Thread
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from fastapi import Depends, FastAPI, Request
@@ -20,11 +22,13 @@ from clipsearch.errors import ClipsearchError
 from clipsearch.library import Library
 from clipsearch.photos.decoding.isolated import Processes
 from clipsearch.photos.decoding.thumbnail_cache import Thumbnails
+from clipsearch.search.duplicates.groups import Group
 from clipsearch.store.catalog import StoredPhoto
 from clipsearch.web.ahead import Ahead
 from clipsearch.web.asker import Asker
 from clipsearch.web.libraries import Libraries
 from clipsearch.web.metrics import Metrics
+from clipsearch.web.sending.events import Events
 
 T = TypeVar("T")
 
@@ -79,6 +83,9 @@ class Backend:
         self.libraries = Libraries(open)
         self.watching = watching
         self.metrics = Metrics()
+        self.events = Events(partial(self.read, _changing))
+        self._comparing = asyncio.Lock()  # duplicates are looked for once, for all that wait
+        self._groups: tuple[Hashable, list[Group]] = (None, [])
         self.labelling = asyncio.Lock()  # it takes all cores, and is done once
         self.describer = describer
         self.describing = asyncio.Lock()  # one at a time takes all cores
@@ -145,12 +152,27 @@ class Backend:
         """What a longer work gives, in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._makers, work)
 
+    async def duplicates(self) -> list[Group]:
+        """The groups of duplicates, looked for anew when the index has changed."""
+        async with self._comparing:
+            version = await self.read(lambda library: library.version())
+            if self._groups[0] != version:
+                found = await self.read(lambda library: library.duplicates(isolated=True))
+                self._groups = version, found
+            return self._groups[1]
+
     async def stored(self, id: int) -> StoredPhoto:
         """A photo of the index."""
         photo = await self.read(lambda library: library.stored(id))
         if photo is None:
             raise HTTPException(404, f"the index holds no photo with the id {id}")
         return photo
+
+
+def _changing(library: Library) -> dict[str, Any]:
+    held = library.status()
+    indexing = asdict(held.indexing) if held.indexing else None
+    return {"photos": held.photos, "failures": len(held.failures), "indexing": indexing}
 
 
 async def _backend(request: Request) -> Backend:

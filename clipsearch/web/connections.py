@@ -139,7 +139,7 @@ async def _busy(scope: Scope, receive: Receive, send: Send) -> None:
 
 def _raw(status: int, reason: bytes, body: bytes) -> bytes:
     return (
-        b"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+        b"HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\n"
         b"Connection: close\r\n\r\n%s" % (status, reason, len(body), body)
     )
 

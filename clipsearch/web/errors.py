@@ -10,12 +10,16 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from clipsearch.errors import ClipsearchError, InvalidInput, PhotoError
-from clipsearch.web import forms
-from clipsearch.web.answers import error_answer, json_answer, one_line
+from clipsearch.web.answers import INVALID, PROBLEM, UNUSABLE_PICTURE, error_answer
 from clipsearch.web.asker import Busy
+from clipsearch.web.asking.mistakes import Mistakes, in_http, mistake_of, mistakes_of_form
+from clipsearch.web.description.openapi import as_version_1
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"model": forms.Error, "description": description}
+    status: {
+        "description": description,
+        "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Error"}}},
+    }
     for status, description in {
         400: "something in the question makes no sense",
         401: "a token is needed",
@@ -27,6 +31,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         503: "the model is being loaded, or the index is not there now",
     }.items()
 }
+BYTES = {"schema": {"type": "string", "format": "binary"}}  # an answer that is a file
 
 
 class UnusablePicture(InvalidInput):
@@ -37,36 +42,58 @@ class UnusablePicture(InvalidInput):
         self.number = number
 
 
-async def _unusable(_: Request, error: UnusablePicture) -> Response:
-    return json_answer({"error": one_line(str(error)), "image": error.number}, 400)
+def answer_to(error: Exception) -> Response | None:
+    """What is told of an error that a request can come to; None for one that is not expected."""
+    match error:
+        case UnusablePicture():
+            told = in_http(error)
+            return error_answer(400, told, kind=UNUSABLE_PICTURE, image=error.number)
+        case Mistakes():
+            return error_answer(400, str(error), kind=INVALID, mistakes=error.all)
+        case InvalidInput():
+            own = [mistake_of(error)]
+            return error_answer(400, in_http(error), kind=INVALID, mistakes=own)
+        case ClipsearchError():
+            return error_answer(404 if isinstance(error, PhotoError) else 503, str(error))
+        case Busy():
+            return error_answer(503, str(error))
+        case HTTPException():
+            return error_answer(error.status_code, str(error.detail), error.headers)
+    return None
 
 
-async def _expected(_: Request, error: ClipsearchError) -> Response:
-    if isinstance(error, InvalidInput):
-        return error_answer(400, str(error))
-    return error_answer(404 if isinstance(error, PhotoError) else 503, str(error))
-
-
-async def _busy(_: Request, error: Busy) -> Response:
-    return error_answer(503, str(error))
+async def _expected(_: Request, error: Exception) -> Response:
+    answer = answer_to(error)
+    assert answer is not None
+    return answer
 
 
 async def _refused(request: Request, error: HTTPException) -> Response:
-    headers = {"Allow": ", ".join(_methods(request))} if error.status_code == 405 else error.headers
-    return error_answer(error.status_code, str(error.detail), headers)
+    if error.status_code == 405:
+        headers = {"Allow": ", ".join(_methods(request))}
+        return error_answer(405, str(error.detail), headers)
+    return await _expected(request, error)
 
 
 def _methods(request: Request) -> list[str]:
     """The methods of all routes that a request's path has, by what the API's description says."""
-    path = getattr(request.scope.get("route"), "path", None)
-    found = {it.upper() for it in request.app.openapi()["paths"].get(path, ("GET",))}
+    operations = _operations(request) or {"get": {}}
+    found = {it.upper() for it in operations}
     return sorted(found | ({"HEAD"} if "GET" in found else set()))
 
 
-async def _not_valid(_: Request, error: RequestValidationError) -> Response:
-    first = error.errors()[0]
-    name = [part for part in first["loc"] if isinstance(part, str)][-1]  # numbers are of its values
-    return error_answer(422, f"{name}: {first['msg']}")
+def _operations(request: Request) -> dict[str, Any]:
+    path = getattr(request.scope.get("route"), "path", None)
+    found: dict[str, Any] = request.app.openapi()["paths"].get(path and as_version_1(path), {})
+    return found
+
+
+async def _not_valid(request: Request, error: RequestValidationError) -> Response:
+    known = [it["name"] for it in _operations(request).get("get", {}).get("parameters", ())]
+    mistakes = mistakes_of_form(error.errors(), known)
+    status = 400 if error.errors()[0]["type"] == "json_invalid" else 422
+    named = f"{name}: " if (name := mistakes[0].get("parameter")) else ""
+    return error_answer(status, f"{named}{mistakes[0]['detail']}", kind=INVALID, mistakes=mistakes)
 
 
 async def _unexpected(_: Request, error: Exception) -> Response:
@@ -74,9 +101,8 @@ async def _unexpected(_: Request, error: Exception) -> Response:
 
 
 HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
-    UnusablePicture: _unusable,
     ClipsearchError: _expected,
-    Busy: _busy,
+    Busy: _expected,
     HTTPException: _refused,
     RequestValidationError: _not_valid,
     Exception: _unexpected,

@@ -1,22 +1,69 @@
-"""What is asked and answered, as the OpenAPI description tells it; questions are checked by it."""
+"""What can be asked, as the OpenAPI description tells it; questions are checked by it."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 from fastapi import UploadFile
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from clipsearch.photos.decoding.thumbnail_cache import SIZES
-from clipsearch.search.filtering.filters import Filters
+from clipsearch.search.filtering.filters import PROPERTIES, SHAPES, Filters
 
 MOST_HITS = 500  # in one answer
 MOST_PASSED = 1_000_000
 MOST_PICTURES = 8  # in one question
 MOST_ZIPPED = 1000  # photos, whose ids fit an address
 
+MOST_EXCLUDED = 1000  # ids in one question
+MOST_LIKE = 20
+MOST_QUESTIONS = 32  # in one batch
+MOST_TEXTS = 100  # that are embedded at once
+MOST_NUMBERS = 8192  # of an embedding; no model has so many
+
 Text = Annotated[str, Field(max_length=1000)]
 Texts = Annotated[list[Text], Field(max_length=20)]
+Ids = list[Annotated[int, Field(ge=1, le=2**63 - 1)]]
+# What the description says of values, in whose place the library says what is wrong with others.
+Date = Annotated[Text, Field(json_schema_extra={"examples": ["2024-05-01"]})]
+Near = Annotated[
+    Text,
+    Field(json_schema_extra={
+        "pattern": r"^-?\d{1,2}(\.\d+)?,-?\d{1,3}(\.\d+)?$", "examples": ["48.858,2.294"]
+    }),
+]  # fmt: skip
+Within = Annotated[
+    Text,
+    Field(json_schema_extra={"pattern": r"^\d{1,9}(\.\d+)?(km|m|mi)?$", "examples": ["5km"]}),
+]
+Size = Annotated[
+    Text,
+    Field(json_schema_extra={
+        "pattern": r"^(\d{1,12}|\d{1,12}x\d{1,12}|\d{1,12}(\.\d{1,12})?MP)$",
+        "examples": ["1920x1080", "8MP"],
+    }),
+]  # fmt: skip
+Shape = Annotated[Text, Field(json_schema_extra={"enum": list(SHAPES)})]
+Property = Annotated[Text, Field(json_schema_extra={"enum": list(PROPERTIES)})]
+Properties = Annotated[list[Property], Field(max_length=20)]
+Part = Annotated[
+    Text,
+    Field(json_schema_extra={
+        "pattern": r"^\d+(\.\d+)?%?(,\d+(\.\d+)?%?){3}$", "examples": ["25%,0%,50%,100%"]
+    }),
+]  # fmt: skip
+Sort = Literal["latest", "oldest", "added", "path"]
+Cursor = Annotated[str, Field(max_length=48_000, pattern="^[A-Za-z0-9_-]+$")]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]  # and no true or "1"
+Embedding = Annotated[list[Number], Field(min_length=1, max_length=MOST_NUMBERS)]
+Embeddings = Annotated[list[Embedding], Field(max_length=MOST_PICTURES)]
+
+
+def _checked_size(size: int) -> int:
+    if size not in SIZES:
+        raise PydanticCustomError("size", f"one of {', '.join(map(str, SIZES))}")
+    return size
 
 
 class FilterForm(BaseModel):
@@ -25,15 +72,15 @@ class FilterForm(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     folder: Texts = Field([], description="below any of these folders")
-    since: Text | None = Field(None, description='taken then or later: "2024-05", "2 weeks ago"')
-    until: Text | None = Field(None, description="taken then or earlier")
+    since: Date | None = Field(None, description='taken then or later: "2024-05", "2 weeks ago"')
+    until: Date | None = Field(None, description="taken then or earlier")
     camera: Text | None = Field(None, description="a part of its name")
-    near: Text | None = Field(None, description="a place, as LAT,LON in degrees")
-    within: Text | None = Field(None, description='how near: "300m", "5km", "2mi"')
-    orientation: Text | None = Field(None, description="landscape, portrait or square")
-    min_size: Text | None = Field(None, description='"1920x1080", "2000" or "8MP"')
+    near: Near | None = Field(None, description="a place, as LAT,LON in degrees")
+    within: Within | None = Field(None, description='how near: "300m", "5km", "2mi"')
+    orientation: Shape | None = Field(None, description="landscape, portrait or square")
+    min_size: Size | None = Field(None, description='"1920x1080", "2000" or "8MP"')
     type: Texts = Field([], description="of any of these kinds: jpeg, png, heic, raw, ...")
-    has: Texts = Field([], description="gps, date, camera, lens, title, caption, keywords")
+    has: Properties = Field([], description="gps, date, camera, lens, title, caption, keywords")
 
     def filters(self) -> Filters | None:
         """The filters; None for none."""
@@ -42,25 +89,50 @@ class FilterForm(BaseModel):
         return Filters(**given | several) or None
 
 
-class PageForm(FilterForm):
+class AnyPage(BaseModel):
     """Which part of an answer is wanted."""
+
+    model_config = ConfigDict(extra="forbid")
 
     k: int = Field(50, ge=1, le=MOST_HITS, description="photos in this answer")
     offset: int = Field(0, ge=0, le=MOST_PASSED, description="photos before the first one")
+    cursor: Cursor | None = Field(
+        None, description="`next` of the page before; no photo comes twice then, nor is one missed"
+    )
+    exclude: Ids = Field([], max_length=MOST_EXCLUDED, description="ids of photos not to be given")
     model: Text | None = Field(None, description="one of the index's models, as /api/status tells")
     relevant: bool = Field(False, description="only photos that stand out")
 
 
-class SearchForm(PageForm):
-    """A question in words."""
+class AnyQuestion(AnyPage):
+    """A question in words, or by photos of the index."""
 
-    q: Text = Field("", description='words, with parts as in "horse + 2*stripes - fence"')
+    q: Text = Field(
+        "",
+        description='words, with parts as in "horse + 2*stripes - fence"',
+        examples=["a dog on a beach"],
+    )
     minus: Texts = Field([], description="what the photos should not show")
+    like: Ids = Field([], max_length=MOST_LIKE, description="ids of photos to look for the like of")
+    minus_like: Ids = Field([], max_length=MOST_LIKE, description="ids that count against")
     hybrid: bool | None = Field(
         None,
         description="look in names, captions and keywords too, where quoted words must occur; false"
         " for pictures alone, true to be told where the question has no words",
     )
+    sort: Sort | None = Field(
+        None,
+        description="the order where nothing is asked for: latest (as without it), oldest, added or"
+        " path; answers to a question come best first",
+    )
+
+
+class PageForm(FilterForm, AnyPage):
+    """Which photos of an answer are wanted."""
+
+
+class SearchForm(PageForm, AnyQuestion):
+    """A question, and which photos it is about."""
 
 
 class PictureForm(SearchForm):
@@ -68,13 +140,79 @@ class PictureForm(SearchForm):
 
     image: list[UploadFile] = Field([], max_length=MOST_PICTURES, description="pictures")
     minus_image: UploadFile | None = Field(None, description="a picture that counts against")
-    region: Text | None = Field(None, description="a part of the first picture")
+    region: Part | None = Field(None, description="a part of the first picture")
+
+
+class JsonQuestion(AnyQuestion):
+    """A question in JSON, also by embeddings, as /api/embed gives them."""
+
+    filters: FilterForm = FilterForm.model_validate({})
+    embedding: Embeddings = Field([], description="of pictures or words, in the model's numbers")
+    minus_embedding: Embeddings = Field([], description="those that count against")
+
+    def as_form(self) -> SearchForm:
+        """The same without embeddings, as it comes in an address."""
+        own = {name: getattr(self, name) for name in AnyQuestion.model_fields}
+        filters = {name: getattr(self.filters, name) for name in FilterForm.model_fields}
+        return SearchForm.model_construct(**own, **filters)
+
+
+class Batch(BaseModel):
+    """Several questions that are answered together."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    questions: list[JsonQuestion] = Field(min_length=1, max_length=MOST_QUESTIONS)
+
+
+class ToEmbed(BaseModel):
+    """Texts whose embeddings are wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    texts: list[Annotated[Text, Field(min_length=1)]] = Field(
+        min_length=1, max_length=MOST_TEXTS, examples=[["a dog", "a cat"]]
+    )
+    model: Text | None = Field(None, description="one of the index's models")
+
+
+class PictureToEmbed(BaseModel):
+    """Pictures whose embeddings are wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: list[UploadFile] = Field(min_length=1, max_length=MOST_PICTURES)
+    model: Text | None = Field(None, description="one of the index's models")
 
 
 class SimilarForm(PageForm):
     """A question by a photo of the index."""
 
-    region: Text | None = Field(None, description="x,y,width,height in pixels or percent")
+    region: Part | None = Field(None, description="x,y,width,height in pixels or percent")
+
+
+class NoParameters(BaseModel):
+    """What takes no parameters refuses them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class SizeForm(BaseModel):
+    """How large a thumbnail is wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    size: Annotated[int, AfterValidator(_checked_size)] = Field(
+        320, json_schema_extra={"enum": list(SIZES)}
+    )
+
+
+class LabelForm(BaseModel):
+    """How many labels are wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    k: int = Field(10, ge=1, le=100, description="labels in this answer")
 
 
 class PartForm(BaseModel):
@@ -82,7 +220,15 @@ class PartForm(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    region: Text | None = Field(None, description="x,y,width,height in pixels or percent")
+    region: Part | None = Field(None, description="x,y,width,height in pixels or percent")
+
+
+class PhotosForm(BaseModel):
+    """Which photos are wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: Ids = Field(min_length=1, max_length=MOST_HITS, description="several times")
 
 
 class ZipForm(BaseModel):
@@ -90,180 +236,6 @@ class ZipForm(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    id: list[Annotated[int, Field(ge=1, le=2**63 - 1)]] = Field(
+    id: Ids = Field(
         min_length=1, max_length=MOST_ZIPPED, description="as answers name it; several times"
     )
-
-
-class Photo(BaseModel):
-    """A photo; docs/json.md tells what the keys mean."""
-
-    path: str
-    id: int
-    width: int | None
-    height: int | None
-    taken_at: str | None
-    camera: str | None
-    latitude: float | None
-    longitude: float | None
-    taken_from: str | None
-    lens: str | None
-    orientation: int | None
-    title: str | None
-    caption: str | None
-    keywords: list[str]
-    flaw: str | None
-    present: bool = Field(description="whether it is there, and not on a drive that is away")
-
-
-class Hit(Photo):
-    """A photo of an answer."""
-
-    rank: int = Field(description="from 1, over all pages")
-    score: float | None = Field(description="cosine; null where nothing was asked for")
-    relevance: float | None = Field(description="how far it stands out, 0 to 1")
-    written: float = Field(description="how much of what was asked is written about it, 0 to 1")
-
-
-class Nothing(BaseModel):
-    """Why a question found no photo."""
-
-    reason: str = Field(
-        description="empty, filters, quotes, minus, unembedded, relevance or itself"
-    )
-    nowhere: list[str] = Field(description="what stands in quotes and is written nowhere")
-
-
-class Found(BaseModel):
-    """An answer."""
-
-    hits: list[Hit]
-    total: int = Field(description="photos that the filters leave")
-    offset: int
-    k: int
-    nothing: Nothing | None = Field(description="where a question found none at all: why")
-
-
-class OnePhoto(Photo):
-    """A photo and the indexed folder that it is in."""
-
-    folder: str
-    bytes: int = Field(description="of its file, when it was indexed")
-
-
-class Exposure(BaseModel):
-    """How a photo was exposed; null where its file does not say."""
-
-    exposure_time: float | None = Field(description="seconds")
-    aperture: float | None = Field(description="the f-number")
-    iso: int | None
-    focal_length: float | None = Field(description="millimetres")
-    focal_length_35mm: float | None = Field(description="what shows as much on 35 mm film")
-
-
-class Description(BaseModel):
-    """What a model wrote about a photo, or a part of it."""
-
-    model: str
-    text: str = Field(description="a sentence; it may be empty")
-
-
-class FolderCount(BaseModel):
-    """A folder."""
-
-    path: str
-    photos: int
-
-
-class NameCount(BaseModel):
-    """A camera."""
-
-    name: str
-    photos: int
-
-
-class MonthCount(BaseModel):
-    """A month, as 2024-05."""
-
-    month: str
-    photos: int
-
-
-class TypeCount(BaseModel):
-    """A kind of file, as the filter `type` takes it."""
-
-    type: str
-    photos: int
-
-
-class LabelCount(BaseModel):
-    """A label, and the photos that it is the best one of."""
-
-    label: str
-    photos: int
-
-
-class Indexing(BaseModel):
-    """How far an index run is, of this server's or of another process."""
-
-    done: int
-    total: int
-    rate: float = Field(description="files a second")
-    seconds_left: float | None
-
-
-class Offered(BaseModel):
-    """A folder of photos that can be indexed by POST /api/index."""
-
-    folder: str
-    taken: bool = Field(description="whether that was begun")
-    problem: str | None = Field(description="why it failed")
-
-
-class Status(BaseModel):
-    """What the index holds, and what the server is doing."""
-
-    version: str
-    photos: int
-    failures: int
-    model: str | None = Field(description="the main one; null where there is none yet")
-    models: list[str]
-    state: str = Field(description="loading, or ready for questions in words")
-    pictures: str = Field(description="loading, or ready for questions with pictures")
-    problem: str | None = Field(description="why the model cannot be loaded")
-    indexing: Indexing | None
-    watching: bool
-    offer: Offered | None = Field(description="while the index holds no photos")
-    describes: str | None = Field(description="the model that describes photos; null for none")
-    folders: list[FolderCount]
-
-
-class Facets(BaseModel):
-    """The photos that the filters leave, counted by what another filter can ask for."""
-
-    folders: list[FolderCount]
-    cameras: list[NameCount]
-    months: list[MonthCount]
-    places: int = Field(description="photos that say where they were taken")
-    types: list[TypeCount]
-
-
-class Tags(BaseModel):
-    """Labels that were given, that of most photos first."""
-
-    labels: list[LabelCount]
-
-
-class Error(BaseModel):
-    """Why there is no answer."""
-
-    error: str
-    image: int | None = Field(
-        None,
-        description="which of the question's pictures is at fault, from 0; not there otherwise",
-    )
-
-
-def size_schema() -> dict[str, Any]:
-    """The sizes that thumbnails have."""
-    return {"enum": list(SIZES)}

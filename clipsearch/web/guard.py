@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from clipsearch.web.answers import error_answer
 
 COOKIE = "clipsearch-token"
+HEALTH = ("/healthz", "/readyz")
 MOST_BYTES = 32 << 20  # of a request; several photos from a phone, or one from a large camera
 SLOWEST = 30.0  # seconds without a byte of a request that was begun
 WHOLE_WITHIN = 300.0  # seconds, of a request's body
@@ -102,6 +103,10 @@ class Guard:
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
+        if _asks_health(scope):
+            if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+                raise Refused(403, "requests from other sites are not answered")
+            return
         if not self._is_known(_name(host)):
             raise Refused(400, f"this server does not go by the name {_name(host)[:100]!r}")
         if not (_opens_the_page(scope, headers) or self._is_own(scope, headers, host)):
@@ -147,6 +152,14 @@ class Guard:
             httponly=True, samesite="strict",
         )  # fmt: skip
         return answer
+
+
+def _asks_health(scope: Scope) -> bool:
+    """Whether it is asked whether the server is well, which may be told to anybody.
+
+    Who watches over servers asks by any address and has no token; nothing that is private is told.
+    """
+    return scope["method"] in _READING and scope["path"] in HEALTH
 
 
 def _opens_the_page(scope: Scope, headers: Headers) -> bool:

@@ -25,7 +25,7 @@ from clipsearch.search.labels.lists import (
     read_labels,
 )
 from clipsearch.search.nearest import check_k
-from clipsearch.store.catalog import Catalog, Model
+from clipsearch.store.catalog import Catalog, Model, StoredPhoto
 from clipsearch.store.folder import StrPath
 from clipsearch.store.moving import to_search
 from clipsearch.store.vectors.sync import vector_file
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from clipsearch.models import Models
+    from clipsearch.photos.decoding.isolated import Processes
 
 
 Counts = dict[Hashable, list[LabelCount]]  # by what they are true of
@@ -67,6 +68,15 @@ class Labelling:
         if (ready := self._ready(labels, k, progress)) is None:
             return []
         vector = self._answers.pictures.embed(ready.model, image)
+        return best_labels(vector, ready.embed(ready.labels), k)
+
+    def of_stored(
+        self, photo: StoredPhoto, k: int, processes: Processes | None = None
+    ) -> list[Label]:
+        """The k of the usual labels that fit a photo of the index best, best first."""
+        if (ready := self._ready(None, k, None)) is None:
+            return []
+        vector = self._answers.pictures.embed_known(ready.model, photo, None, processes)
         return best_labels(vector, ready.embed(ready.labels), k)
 
     def count(

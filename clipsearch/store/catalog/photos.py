@@ -22,6 +22,14 @@ from clipsearch.store.database.unused import HOLDS_ANYTHING
 
 _AT_A_TIME = 2_000  # photos of a part, where all are wanted
 
+# In which orders photos are listed, and what each means.
+ORDERS = {
+    "latest": "taken_at IS NULL, substr(taken_at, 1, 19) DESC, roots.path, photos.path",
+    "oldest": "taken_at IS NULL, substr(taken_at, 1, 19), roots.path, photos.path",
+    "added": "photos.id DESC",  # ids are never used twice: the last that came is first
+    "path": "roots.path, photos.path",
+}
+
 
 class Photos(Roots):
     """The photos of an index."""
@@ -126,14 +134,18 @@ class Photos(Roots):
         ]
 
     def photos(
-        self, selection: Condition = EVERYTHING, limit: int = -1, offset: int = 0
+        self,
+        selection: Condition = EVERYTHING,
+        limit: int = -1,
+        offset: int = 0,
+        sort: str = "latest",
     ) -> list[PhotoRow]:
-        """The selected photos, the latest taken first, from the one at `offset` on.
+        """The selected photos in one of the ORDERS, from the one at `offset` on.
 
         Not more than `limit` unless negative.
         """
-        if limit < 0:
-            return self._photos(selection, limit, offset)
+        if limit < 0 or sort != "latest":
+            return self._photos(selection, limit, offset, sort)
         with self._as_columns(selection) as columns:
             if columns:
                 some, offset = columns.latest(selection, limit, offset)
@@ -151,13 +163,14 @@ class Photos(Roots):
             ids = [photo.id for photo in self._photos(selection, -1, 0)]
             return [ids[at : at + _AT_A_TIME] for at in range(0, len(ids), _AT_A_TIME)]
 
-    def _photos(self, selection: Condition, limit: int, offset: int) -> list[PhotoRow]:
+    def _photos(
+        self, selection: Condition, limit: int, offset: int, sort: str = "latest"
+    ) -> list[PhotoRow]:
         where = selected(selection)
         rows = self._db.execute(
             f"SELECT photos.id, roots.path, photos.path, digest, {FACTS} FROM photos"
             f" JOIN roots ON roots.id = root_id WHERE {where.condition}"
-            " ORDER BY taken_at IS NULL, substr(taken_at, 1, 19) DESC, roots.path, photos.path"
-            " LIMIT ? OFFSET ?",
+            f" ORDER BY {ORDERS[sort]} LIMIT ? OFFSET ?",
             (*where.values, limit, offset),
         )
         return [

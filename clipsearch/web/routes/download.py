@@ -9,14 +9,14 @@ from fastapi.responses import StreamingResponse
 
 from clipsearch.web import forms
 from clipsearch.web.backend import OfApp
-from clipsearch.web.errors import RESPONSES
+from clipsearch.web.errors import BYTES, RESPONSES
 from clipsearch.web.sending.zipped import NAME, zipped
 
-router = APIRouter(responses=RESPONSES)
+router = APIRouter(responses=RESPONSES, tags=["photos"])
 
 
 @router.get(
-    "/api/zip", response_class=Response, responses={200: {"content": {"application/zip": {}}}}
+    "/api/zip", response_class=Response, responses={200: {"content": {"application/zip": BYTES}}}
 )
 async def download(asked: Annotated[forms.ZipForm, Query()], backend: OfApp) -> Response:
     """The files of some photos as they are, in one zip; what cannot be read is told in it."""

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 
 from clipsearch.web.backend import OfApp
-from clipsearch.web.docs import docs_page
+from clipsearch.web.description.page import docs_page
 
 STATIC = Path(__file__).parents[1] / "static"
 

@@ -5,45 +5,97 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.exceptions import HTTPException
 
+from clipsearch.library import Library
 from clipsearch.photos.decoding.exposure import exposure_of
-from clipsearch.photos.decoding.thumbnail_cache import SIZES
 from clipsearch.photos.files.opening import open_below, read_below
-from clipsearch.search.answers import Question
 from clipsearch.search.pictures import parse_part
-from clipsearch.web import forms
-from clipsearch.web.answers import hits_answer, json_answer
+from clipsearch.store.catalog import StoredPhoto
+from clipsearch.web import forms, told
+from clipsearch.web.answers import error_answer, json_answer
+from clipsearch.web.asking.mistakes import all_mistakes
+from clipsearch.web.asking.questions import similar_page
 from clipsearch.web.backend import OfApp
-from clipsearch.web.errors import RESPONSES
+from clipsearch.web.errors import BYTES, RESPONSES
 from clipsearch.web.sending.files import FileAnswer, is_known
 
 Id = Annotated[int, Path(ge=1, le=2**63 - 1, description="as answers name it")]
 
-router = APIRouter(prefix="/api/photos/{id}", responses=RESPONSES)
+NoQuery = Annotated[forms.NoParameters, Query()]
+
+several = APIRouter(prefix="/api/photos", responses=RESPONSES, tags=["photos"])
+router = APIRouter(prefix="/api/photos/{id}", responses=RESPONSES, tags=["photos"])
 
 
-@router.get("", response_model=forms.OnePhoto)
-async def photo(id: Id, backend: OfApp) -> Response:
+@router.get("", response_model=told.OnePhoto)
+async def photo(id: Id, _: NoQuery, backend: OfApp) -> Response:
     """What is known of a photo."""
     stored = await backend.stored(id)
-    there = await backend.read(lambda library: library.is_present(stored))
-    facts = {"path": stored.row.path, "id": id, **asdict(stored.row.facts), "present": there}
-    return json_answer(facts | {"folder": stored.place.root, "bytes": stored.place.size})
+    return json_answer(await backend.read(lambda library: _known(library, stored)))
 
 
-@router.get("/exposure", response_model=forms.Exposure)
-async def exposure(id: Id, backend: OfApp) -> Response:
+@several.get("", response_model=told.Photos)
+async def photos(asked: Annotated[forms.PhotosForm, Query()], backend: OfApp) -> Response:
+    """What is known of several photos."""
+    ids = list(dict.fromkeys(asked.id))
+
+    def ask(library: Library) -> list[dict[str, Any]]:
+        return [_known(library, it) for id in ids if (it := library.stored(id)) is not None]
+
+    found = await backend.read(ask)
+    missing = set(ids) - {it["id"] for it in found}
+    return json_answer({"photos": found, "missing": [id for id in ids if id in missing]})
+
+
+def _known(library: Library, photo: StoredPhoto) -> dict[str, Any]:
+    row, place = photo.row, photo.place
+    there = library.is_present(photo)
+    facts = {"path": row.path, "id": row.id, **asdict(row.facts), "present": there}
+    return facts | {"folder": place.root, "bytes": place.size}
+
+
+@router.get("/captions", response_model=told.Captions)
+async def captions(id: Id, _: NoQuery, backend: OfApp) -> Response:
+    """What models wrote about a photo, as `clipsearch caption` had them do."""
+    stored = await backend.stored(id)
+    written = await backend.read(lambda library: library.captions_of(stored))
+    by_model = [{"model": model, "text": text} for model, text in written.items()]
+    return json_answer({"captions": by_model})
+
+
+@router.get("/labels", response_model=told.PhotoLabels)
+async def labels(id: Id, asked: Annotated[forms.LabelForm, Query()], backend: OfApp) -> Response:
+    """The labels that fit a photo best; the first time that takes a minute or two."""
+    stored = await backend.stored(id)
+    async with backend.labelling:
+        found = await backend.read(
+            lambda library: library.labels_of(stored, asked.k, processes=backend.processes)
+        )
+    return json_answer({"labels": [it.as_dict(rank) for rank, it in enumerate(found, 1)]})
+
+
+@router.get("/duplicates", response_model=told.Duplicates)
+async def duplicates(id: Id, _: NoQuery, backend: OfApp) -> Response:
+    """The groups of duplicates that a photo is in, as `clipsearch dupes` finds them."""
+    await backend.stored(id)
+    groups = await backend.duplicates()
+    own = [it.as_dict() for it in groups if id in {photo.id for photo in it.photos}]
+    return json_answer({"groups": own})
+
+
+@router.get("/exposure", response_model=told.Exposure)
+async def exposure(id: Id, _: NoQuery, backend: OfApp) -> Response:
     """How a photo was exposed, as its file tells."""
     stored = await backend.stored(id)
     found = await backend.make(lambda: backend.processes.start(exposure_of, stored.place)())
     return json_answer(asdict(found))
 
 
-@router.get("/description", response_model=forms.Description)
+@router.get("/description", response_model=told.Description)
 async def description(
     id: Id, asked: Annotated[forms.PartForm, Query()], backend: OfApp
 ) -> Response:
@@ -61,32 +113,24 @@ async def description(
     return json_answer({"model": describer.model, "text": text})
 
 
-@router.get("/similar", response_model=forms.Found)
+@router.get("/similar", response_model=told.Found)
 async def similar(id: Id, asked: Annotated[forms.SimilarForm, Query()], backend: OfApp) -> Response:
     """Find photos like one of the index, or like a region of it."""
     stored = await backend.stored(id)
-    row = await backend.embed(stored, asked.region, asked.model)
-    question = Question(
-        pictures=[] if row is None else [row], k=asked.offset + asked.k,
-        filters=asked.filters(), relevant=asked.relevant,
-        leave_out=id if asked.region is None else None,
-    )  # fmt: skip
-    return await hits_answer(asked, question, backend)
+    async with all_mistakes(backend, asked):
+        row = await backend.embed(stored, asked.region, asked.model)
+        return json_answer(await similar_page(backend, asked, row, id))
 
 
 @router.get(
     "/thumbnail", response_class=Response,
-    responses={200: {"content": {"image/webp": {}}}, 304: {}},
+    responses={200: {"content": {"image/webp": BYTES}}, 304: {}},
 )  # fmt: skip
 async def thumbnail(
-    request: Request,
-    id: Id,
-    backend: OfApp,
-    size: Annotated[int, Query(json_schema_extra=forms.size_schema())] = 320,
+    request: Request, id: Id, asked: Annotated[forms.SizeForm, Query()], backend: OfApp
 ) -> Response:
     """A photo in WebP, upright, its longer side of at most `size` pixels."""
-    if size not in SIZES:
-        raise HTTPException(422, f"size: one of {', '.join(map(str, SIZES))}")
+    size = asked.size
     stored = await backend.stored(id)
     digest = stored.row.digest
     headers = {"ETag": f'"{digest}-{size}"', "Cache-Control": "private, max-age=300"}
@@ -98,10 +142,19 @@ async def thumbnail(
 
 @router.get(
     "/original", response_class=Response,
-    responses={200: {"content": {"image/*": {}}}, 206: {}, 304: {}, 416: {}},
+    responses={
+        200: {"content": {"image/*": BYTES}}, 206: {"content": {"image/*": BYTES}},
+        304: {},
+        416: RESPONSES[404] | {"description": "the file has no such part"},
+    },
 )  # fmt: skip
-async def original(request: Request, id: Id, backend: OfApp) -> Response:
+async def original(request: Request, id: Id, _: NoQuery, backend: OfApp) -> Response:
     """The photo's file as it is."""
     stored = await backend.stored(id)
     file = await backend.make(partial(open_below, stored.place))
-    return FileAnswer(file, os.path.basename(stored.row.path), request.headers)
+    answer = FileAnswer(file, os.path.basename(stored.row.path), request.headers)
+    if answer.status_code == 416:
+        file.content.close()
+        span = {"Content-Range": answer.headers["content-range"], "Accept-Ranges": "bytes"}
+        return error_answer(416, "the file has no such part", span)
+    return answer

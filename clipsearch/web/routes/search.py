@@ -1,65 +1,125 @@
-"""Searching: by words, by pictures that are sent, and listing where nothing is asked."""
+"""Searching: by words, by pictures that are sent, by embeddings; many questions at once."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Form, Query, Response, UploadFile
+from fastapi import APIRouter, Body, Depends, Form, Query, Response, UploadFile
 
 from clipsearch.errors import InvalidInput
-from clipsearch.library import Library
-from clipsearch.search.answers import Question
-from clipsearch.web import forms
-from clipsearch.web.answers import hits_answer, page_answer
+from clipsearch.web import forms, told
+from clipsearch.web.answers import json_answer
+from clipsearch.web.asking.bodies import FORMS, JSON, JsonRoute, taking
+from clipsearch.web.asking.embeddings import check_model, read_embeddings
+from clipsearch.web.asking.mistakes import all_mistakes, pointed
+from clipsearch.web.asking.questions import Page, Rows, page_of
 from clipsearch.web.backend import Backend, OfApp
-from clipsearch.web.errors import RESPONSES, UnusablePicture
+from clipsearch.web.errors import RESPONSES, UnusablePicture, answer_to
 
-router = APIRouter(responses=RESPONSES)
+router = APIRouter(responses=RESPONSES, tags=["search"])
+in_json = APIRouter(responses=RESPONSES, tags=["search"], route_class=JsonRoute)
+
+NoQuery = Annotated[forms.NoParameters, Query()]
 
 
-@router.get("/api/search", response_model=forms.Found)
+@router.get("/api/search", response_model=told.Found)
 async def search(asked: Annotated[forms.SearchForm, Query()], backend: OfApp) -> Response:
-    """Find photos by words; without any, list photos, the latest taken first."""
-    if not asked.q.strip() and not asked.minus:
-        return await _listed(backend, asked)
-    question = Question(
-        asked.q, asked.minus, k=asked.offset + asked.k, filters=asked.filters(),
-        relevant=asked.relevant, hybrid=asked.hybrid,
-    )  # fmt: skip
-    return await hits_answer(asked, question, backend)
+    """Find photos by words or by photos of the index; without any, list photos."""
+    return json_answer(await page_of(backend, asked))
 
 
-@router.post("/api/search", response_model=forms.Found)
+@in_json.post("/api/search", response_model=told.Found)
+async def search_by_json(
+    asked: Annotated[forms.JsonQuestion, Body()], _: NoQuery, backend: OfApp
+) -> Response:
+    """Find photos by a question in JSON, also by embeddings.
+
+    A form is taken here too, as by `search/pictures`.
+    """
+    return json_answer(await _by_json(backend, asked, "#"))
+
+
+@router.post("/api/search", include_in_schema=False, dependencies=[Depends(taking(JSON, *FORMS))])
+@router.post(
+    "/api/search/pictures", response_model=told.Found, dependencies=[Depends(taking(*FORMS))]
+)
 async def search_by_pictures(
-    asked: Annotated[forms.PictureForm, Form(media_type="multipart/form-data")], backend: OfApp
+    asked: Annotated[forms.PictureForm, Form(media_type="multipart/form-data")],
+    _: NoQuery,
+    backend: OfApp,
 ) -> Response:
     """Find photos by pictures that are sent, by words, or by both together.
 
     `region`, x,y,width,height in pixels or percent, is a part of the first picture.
     """
     image, minus_image = asked.image, asked.minus_image
-    if not (asked.q.strip() or asked.minus or image or minus_image):
-        if asked.filters() is None:
-            raise InvalidInput("nothing was asked; send words as q, pictures as image, or both")
-        return await _listed(backend, asked)
+    _check_asked(asked, bool(image or minus_image))
+    async with all_mistakes(backend, asked):
+        await check_model(backend, asked.model)  # or the first picture would be blamed
     regions = [asked.region, *[None] * forms.MOST_PICTURES]
     rows = [
-        await _of_question(backend, sent, number, asked.model, part)
+        await of_question(backend, sent, number, asked.model, part)
         for number, (sent, part) in enumerate(zip(image, regions, strict=False))
     ]
     minus = [await _embedded(backend, minus_image, asked.model)] if minus_image else []
-    question = Question(
-        asked.q, asked.minus, _known(rows), _known(minus), asked.offset + asked.k,
-        asked.filters(), relevant=asked.relevant, hybrid=asked.hybrid,
-    )  # fmt: skip
-    return await hits_answer(asked, question, backend)
+    asked_with = Rows(_known(rows), _known(minus), bool(image or minus_image))
+    return json_answer(await page_of(backend, asked, asked_with))
 
 
-async def _of_question(
-    backend: Backend, sent: UploadFile, number: int, model: str | None, region: str | None
+@router.post("/api/search/batch", response_model=told.Answers, dependencies=[Depends(taking(JSON))])
+async def search_batch(
+    asked: Annotated[forms.Batch, Body()], _: NoQuery, backend: OfApp
+) -> Response:
+    """Answer several questions at once; what is wrong with one stands in its place."""
+    answers = await asyncio.gather(
+        *(
+            _answer_or_problem(backend, it, f"#/questions/{number}")
+            for number, it in enumerate(asked.questions)
+        )
+    )
+    return json_answer({"answers": answers})
+
+
+async def _answer_or_problem(backend: Backend, asked: forms.JsonQuestion, at: str) -> Any:
+    try:
+        return await _by_json(backend, asked, at)
+    except Exception as error:
+        answer = answer_to(error)
+        if answer is None:
+            raise
+        return json.loads(bytes(answer.body))
+
+
+async def _by_json(backend: Backend, asked: forms.JsonQuestion, at: str) -> Page:
+    form, embeddings = asked.as_form(), asked.embedding + asked.minus_embedding
+    try:
+        _check_asked(form, bool(embeddings))
+        rows = await read_embeddings(backend, embeddings, asked.model)
+        count = len(asked.embedding)
+        return await page_of(backend, form, Rows(rows[:count], rows[count:], bool(embeddings)))
+    except InvalidInput as error:
+        raise pointed(error, at) from error
+
+
+def _check_asked(asked: forms.SearchForm, has_more: bool) -> None:
+    """Refuse what asks nothing at all, which is where something is sent a slip."""
+    has_words = asked.q.strip() or asked.minus or asked.like or asked.minus_like
+    if not (has_words or has_more) and asked.filters() is None and asked.sort is None:
+        raise InvalidInput("nothing was asked; send words as q, pictures as image, or both")
+
+
+async def of_question(
+    backend: Backend, sent: UploadFile, number: int, model: str | None, region: str | None = None
 ) -> np.ndarray | None:
+    """The embedding of one of a question's pictures, or of a part of it; None without a model.
+
+    Raises:
+        UnusablePicture: it is none, or has no such part.
+    """
     try:
         return await _embedded(backend, sent, model, region)
     except InvalidInput as error:
@@ -79,17 +139,3 @@ async def _embedded(
 
 def _known(rows: Sequence[np.ndarray | None]) -> list[np.ndarray]:
     return [row for row in rows if row is not None]  # none are where there is no model yet
-
-
-async def _listed(backend: Backend, asked: forms.PageForm) -> Response:
-    """Photos without a question, as `clipsearch ls` lists them."""
-
-    def ask(library: Library) -> tuple[list[dict[str, Any]], int]:
-        filters = asked.filters()
-        photos = library.photos(filters, asked.k, asked.offset)
-        facts = [photo.as_dict(rank) for rank, photo in enumerate(photos, asked.offset + 1)]
-        return [
-            {"score": None, "relevance": None} | it | {"written": 0.0} for it in facts
-        ], library.count(filters)
-
-    return page_answer(asked, *await backend.read(ask))

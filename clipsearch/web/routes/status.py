@@ -13,26 +13,30 @@ from starlette.exceptions import HTTPException
 
 from clipsearch.library import Library
 from clipsearch.search.labels.fitting import LabelCount
-from clipsearch.web import forms
+from clipsearch.web import forms, told
 from clipsearch.web.answers import json_answer
+from clipsearch.web.asking.mistakes import all_mistakes
 from clipsearch.web.backend import Backend, OfApp, Offer
 from clipsearch.web.errors import RESPONSES
 
 MOST_TAGS = 100
 
-router = APIRouter(responses=RESPONSES)
+NoQuery = Annotated[forms.NoParameters, Query()]
+
+router = APIRouter(responses=RESPONSES, tags=["index"])
 
 
-@router.get("/api/status", response_model=forms.Status)
-async def status(backend: OfApp) -> Response:
+@router.get("/api/status", response_model=told.Status)
+async def status(_: NoQuery, backend: OfApp) -> Response:
     """What the index holds, and what the server is doing."""
     return json_answer(await backend.read(partial(_status, backend)))
 
 
-@router.get("/api/facets", response_model=forms.Facets)
+@router.get("/api/facets", response_model=told.Facets)
 async def facets(asked: Annotated[forms.FilterForm, Query()], backend: OfApp) -> Response:
     """The photos that the filters leave, by folder, camera, month and kind."""
-    found = await backend.read(lambda library: library.facets(asked.filters()))
+    async with all_mistakes(backend, asked):
+        found = await backend.read(lambda library: library.facets(asked.filters()))
     return json_answer(
         {
             "folders": _named("path", found.folders),
@@ -44,14 +48,14 @@ async def facets(asked: Annotated[forms.FilterForm, Query()], backend: OfApp) ->
     )
 
 
-@router.get("/api/tags", response_model=forms.Tags)
-async def tags(backend: OfApp) -> Response:
+@router.get("/api/tags", response_model=told.Tags)
+async def tags(_: NoQuery, backend: OfApp) -> Response:
     """The labels of `clipsearch label`, where it was run before."""
     return _tagged(await backend.read(lambda library: library.counted_labels()))
 
 
-@router.post("/api/tags", response_model=forms.Tags)
-async def make_tags(backend: OfApp) -> Response:
+@router.post("/api/tags", response_model=told.Tags)
+async def make_tags(_: NoQuery, backend: OfApp) -> Response:
     """The same; where it was not run before, that is done first, in a minute or two."""
     async with backend.labelling:
         return _tagged(await backend.read(lambda library: library.count_labels(k=MOST_TAGS)))
@@ -61,8 +65,8 @@ def _tagged(counts: Sequence[LabelCount]) -> Response:
     return json_answer({"labels": _named("label", [(it.label, it.photos) for it in counts])})
 
 
-@router.post("/api/index", response_model=forms.Status)
-async def index_offered(backend: OfApp) -> Response:
+@router.post("/api/index", response_model=told.Status)
+async def index_offered(_: NoQuery, backend: OfApp) -> Response:
     """Begin to index the folder that the status offers; it then tells how far that is."""
     offer = await backend.read(partial(_offer, backend))
     if offer is None:

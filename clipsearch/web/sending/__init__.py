@@ -1,1 +1,1 @@
-"""How files are sent: one, whole or in part; several in a zip; none, where HEAD asks."""
+"""How things are sent: a file, whole or in part; several in a zip; none for HEAD, or if known."""

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 # Questions that can be asked by a click, of routes that need no more than these.
 _EXAMPLES = {
-    "/api/search": "/api/search?q=a+dog&k=3",
-    "/api/facets": "/api/facets?orientation=portrait",
-    "/api/tags": "/api/tags",
-    "/api/status": "/api/status",
+    "/api/v1/search": "/api/v1/search?q=a+dog&k=3",
+    "/api/v1/facets": "/api/v1/facets?orientation=portrait",
+    "/api/v1/tags": "/api/v1/tags",
+    "/api/v1/status": "/api/v1/status",
 }
 
 _HEAD = """<!doctype html>
