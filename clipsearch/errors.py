@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _PARAMETER = re.compile("\x02(\\w+)\x03")
 
+_LONGEST = 200  # characters of another library's that are told
+
 # The folder of an index: `folder` where one is opened, and --index to commands, whose --folder is
 # one of photos.
 INDEX_FOLDER = "index_folder"
@@ -37,8 +39,11 @@ def arg(name: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in a line."""
-    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """What an error says, in a line; one that only announces the next line has that one's too."""
+    line, *more = str(error).strip().splitlines() or [type(error).__name__]
+    if line.endswith(":") and more:
+        next_line = more[0].strip()  # PyTorch's may name each of a thousand weights
+        line += f" {next_line if len(next_line) <= _LONGEST else f'{next_line[:_LONGEST]}...'}"
     return f"{line} is missing" if isinstance(error, KeyError) else line
 
 

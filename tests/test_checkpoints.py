@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 
 from clipsearch.encoders import load, parse_spec
 from clipsearch.errors import ModelError
@@ -20,3 +21,14 @@ def test_a_file_that_holds_no_weights_is_refused_in_plain_words(
     torch.save(held, tmp_path / "a.pt")
     with pytest.raises(ModelError, match=r"a\.pt holds .*; name a checkpoint of the model"):
         load(parse_spec(f"{family}:{tmp_path / 'a.pt'}"), "cpu", "fp32")
+
+
+def test_a_weight_that_a_checkpoint_lacks_is_named(tmp_path: Path) -> None:
+    vision = CLIPVisionCfg(layers=1, width=64, patch_size=8, image_size=32)
+    clip = CLIP(24, vision, CLIPTextCfg(width=64, heads=1, layers=1), quick_gelu=True)
+    held = dict(clip.state_dict()) | {"visual.conv1_alpha.weight": torch.zeros(64, 1, 8, 8)}
+    del held["visual.ln_post.weight"]
+    torch.save(held, tmp_path / "a.pt")
+    with pytest.raises(ModelError, match=r'Missing key.*"visual\.ln_post\.weight"') as told:
+        load(parse_spec(f"alpha-clip:{tmp_path / 'a.pt'}"), "cpu", "fp32")
+    assert "\n" not in str(told.value)

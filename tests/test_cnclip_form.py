@@ -159,6 +159,7 @@ def test_the_command_prints_figures_of_this_form(data: Path, clipsearch: Run) ->
         ('{"text_id": 1, "text": "a"}\n{"text_id"', "line 2: no JSON"),
         ('{"text_id": 1, "text": "a", "image_ids": [5]}', "image_ids of valid_imgs.tsv"),
         ('{"text": "a"}', "text_id"),
+        ('{"text_id": 1, "text": null}', "text is null"),
     ],
 )
 def test_what_is_not_of_this_form_is_told(data: Path, texts: str, said: str) -> None:

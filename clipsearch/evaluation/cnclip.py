@@ -82,7 +82,9 @@ def read_judged(
     pairs: list[tuple[int, int]] = []
     for line, found in _objects(listed):
         try:
-            text_id, text = int(found["text_id"]), str(found["text"])
+            text_id, text = int(found["text_id"]), found["text"]
+            if not isinstance(text, str):
+                raise TypeError(f"text is {json.dumps(text)}")
             own = sorted({numbers[int(id)] for id in found.get("image_ids", ())})
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput(
