@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+from PIL import Image
 
 from clipsearch.encoders import load, parse_spec
 from clipsearch.errors import ModelError
@@ -21,6 +22,28 @@ def test_a_file_that_holds_no_weights_is_refused_in_plain_words(
     torch.save(held, tmp_path / "a.pt")
     with pytest.raises(ModelError, match=r"a\.pt holds .*; name a checkpoint of the model"):
         load(parse_spec(f"{family}:{tmp_path / 'a.pt'}"), "cpu", "fp32")
+
+
+class Code:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("ran"),)
+
+
+@pytest.mark.parametrize("name", ["alpha-clip:{}", "chinese-clip:{}", "ViT-S-32-alt:{}"])
+def test_nobody_is_advised_to_run_what_is_in_a_pickle(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"weight": Code()}, tmp_path / "code.pt")
+    torch.save({"weight": torch.zeros(1000)}, tmp_path / "cut.pt")
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "cut.pt").read_bytes()[:2000])
+    Image.new("RGB", (8, 8)).save(tmp_path / "cat.jpg")
+    for file in ("code.pt", "cut.pt", "cat.jpg"):
+        with pytest.raises(ModelError) as told:
+            load(parse_spec(name.format(tmp_path / file)), "cpu", "fp32")
+        assert "weights_only" not in str(told.value)
+        assert "miniz" not in str(told.value)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_weight_that_a_checkpoint_lacks_is_named(tmp_path: Path) -> None:

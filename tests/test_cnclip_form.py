@@ -168,6 +168,19 @@ def test_what_is_not_of_this_form_is_told(data: Path, texts: str, said: str) -> 
         read_judged(data / "valid_texts.jsonl")
 
 
+def test_where_answers_cannot_be_written_nothing_is_embedded(data: Path) -> None:
+    (data / "taken").touch()
+
+    def load() -> Any:
+        raise AssertionError("it was begun")
+
+    for place in (data / "taken", data / "taken" / "below"):
+        with pytest.raises(InvalidInput, match="cannot be written to"):
+            evaluate_retrieval(
+                read_judged(data / "valid_texts.jsonl"), {"pocket": load}, answers=place
+            )
+
+
 @pytest.mark.parametrize("line", ["7", "7\t!!", "seven\tAAAA"])
 def test_a_line_that_is_no_image_is_told(data: Path, line: str) -> None:
     (data / "valid_imgs.tsv").write_text(f"{line}\n")

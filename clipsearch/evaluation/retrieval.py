@@ -15,7 +15,7 @@ import numpy as np
 
 from clipsearch.errors import InvalidInput, arg
 from clipsearch.evaluation.bootstrap import Estimate, RankEstimates, estimate_ranks
-from clipsearch.evaluation.cnclip import Judged, write_answers
+from clipsearch.evaluation.cnclip import Judged, make_place, write_answers
 from clipsearch.evaluation.embedding import Candidates, Embedder, LeftOut
 from clipsearch.evaluation.pairs import Pairs
 from clipsearch.evaluation.ranks import best_ranks_of, ranks_of
@@ -79,7 +79,7 @@ def evaluate_retrieval(
 
     Raises:
         InvalidInput: fewer than two images can be read; or answers are wanted of several models, or
-            of texts and images without ids.
+            of texts and images without ids, or their folder cannot be written to.
         ModelError: a model cannot be loaded.
     """
     if answers is not None and not (isinstance(pairs, Judged) and len(models) == 1):
@@ -87,6 +87,8 @@ def evaluate_retrieval(
             f"{arg('answers')} are those of one model, to texts and images in the form of"
             " Chinese-CLIP: SPLIT_texts.jsonl"
         )
+    if answers is not None:
+        make_place(answers)  # before hours of embedding
     total = len(models) * (len(pairs.images) + len(pairs.captions))
     found = []
     with Loaders(isolated=isolated) as loaders:

@@ -13,8 +13,9 @@ from open_clip.factory import load_state_dict
 
 from clipsearch.encoders.aliases import OPEN_CLIP_FILES
 from clipsearch.encoders.hub import from_hub, offline
+from clipsearch.encoders.openclip.checkpoint import reason_of
 from clipsearch.encoders.spec import HUB, OPEN_CLIP_CONFIG, Spec, weights_in
-from clipsearch.errors import ModelError, did_you_mean, first_line
+from clipsearch.errors import ModelError, did_you_mean
 
 # Only OpenAI's own state dicts hold these, as leftovers of their TorchScript archives.
 OPENAI_KEYS = frozenset({"input_resolution", "context_length", "vocab_size"})
@@ -197,7 +198,7 @@ def _load_weights(model: Any, recipe: Recipe) -> None:
     except Exception as error:  # unpickling and unpacking damaged bytes raise nearly anything
         raise ModelError(
             f"the weights in {recipe.checkpoint} cannot be used for {recipe.architecture}:\n"
-            f"  {first_line(error)}\n"
+            f"  {reason_of(error)}\n"
             "Give a .safetensors file or a .pt of plain tensors, made for that architecture."
             " A TorchScript archive or a pickle of other objects can run code, and is refused."
         ) from error
