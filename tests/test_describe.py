@@ -230,7 +230,7 @@ def test_what_does_not_go_together_is_told(
         (f"llava:{llava}", tmp_path / "none.pth", "is no file"),
         (f"llava:{llava}", two, "cannot be read"),
         (f"llava:{blip}", None, "type blip and no LLaVA"),
-        ("llava:nowhere/at/all", None, "names no such model"),
+        ("llava:nowhere/at/all", None, r"names no such model\. Write a repository"),
     ):
         with pytest.raises(ModelError, match=said):
             describe(two, model=model, alpha=file)

@@ -134,9 +134,9 @@ def _whole_name(text: str, aliases: dict[str, str]) -> str:
     if _is_coca(name) or _is_repository(name.split("/")):
         return name
     raise ModelError(
-        f"{text!r} names no such model{did_you_mean(name, aliases) or '.'} Write one of"
-        f" {', '.join(aliases)}, a repository of the Hugging Face hub (ORG/NAME), or a"
-        " folder that holds one."
+        f"{text!r} names no such model{did_you_mean(name, aliases) or '.'} Write"
+        f" {'one of ' * bool(aliases)}{''.join(f'{it}, ' for it in aliases)}"
+        "a repository of the Hugging Face hub (ORG/NAME), or a folder that holds one."
     )
 
 
