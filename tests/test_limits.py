@@ -203,18 +203,18 @@ def test_the_server_refuses_numbers_that_make_no_sense(indexed: Path) -> None:
                     if is_part or one["schema"].get("type") == "integer":
                         found = client.get(place, params=given)
                         assert 400 <= found.status_code < 500, (place, given)
-                        assert list(found.json()) == ["error"]
+                        assert isinstance(found.json()["error"], str)
         for name in ("k", "offset"):
             for number in (*BEYOND, *NO_NUMBERS):
                 found = client.post("/api/search", data={name: number})
                 assert found.status_code == 422
-                assert list(found.json()) == ["error"]
+                assert isinstance(found.json()["error"], str)
         for *_, option, text in (it for it in TEXTS if it[0] == "ls"):
             name = option[2:].replace("-", "_")
             near = {"near": "1,1"} if name == "within" else {}
             found = client.get("/api/search", params={name: text, **near})
             assert found.status_code in (400, 422), (name, text)
-            assert list(found.json()) == ["error"]
+            assert isinstance(found.json()["error"], str)
 
 
 # Output that cannot be written
