@@ -80,11 +80,12 @@ def made_in_cache(folder: Path, last: str) -> Iterator[Path]:
 
 def _write_sums(folder: Path) -> None:
     names = sorted(it.relative_to(folder).as_posix() for it in folder.rglob("*") if it.is_file())
-    lines = [f"{_sha256(folder / name)}  {name}\n" for name in names]
+    lines = [f"{sha256_of(folder / name)}  {name}\n" for name in names]
     (folder / SUMS).write_text("".join(lines), "utf-8")
 
 
-def _sha256(file: Path) -> str:
+def sha256_of(file: Path) -> str:
+    """The SHA-256 of a file, hex."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -94,7 +95,7 @@ def damaged() -> Iterator[Path]:
     for sums in sorted(cache_folder().glob(f"*/*/{SUMS}")):
         try:
             told = [line.split("  ", 1) for line in sums.read_text("utf-8").splitlines()]
-            is_whole = all(_sha256(sums.parent / name) == digest for digest, name in told)
+            is_whole = all(sha256_of(sums.parent / name) == digest for digest, name in told)
         except (OSError, ValueError):
             is_whole = False
         if not is_whole:

@@ -155,7 +155,7 @@ class Tools:
             raise InvalidInput("give an id or a path, one of them")
 
         def ask(library: Library) -> Hits:
-            image = library.photo(id or 0).path if path is None else self._checked(path)
+            image = self._checked(path) if path is not None else library.photo(id or 0).path
             hits = library.similar(
                 image, offset + k, region=region, filters=filters, allow_url=self._allow_url
             )
@@ -199,7 +199,7 @@ class Tools:
         """Show one indexed photo: a JPEG, upright, made small."""
         place = self._engine.look(lambda library: _stored(library, id)).place
         try:
-            image = self._engine.processes.start(shrunk, read_below(place), size)()
+            image = self._engine.processes.start(shrunk, read_below(place), (size, size))()
         except PhotoError as error:
             raise InvalidInput(f"photo {id} cannot be shown: {error}") from error
         return Image(data=as_jpeg(image, 82), format="jpeg")
@@ -217,11 +217,10 @@ class Tools:
         return _as_object(self._engine.look(look))
 
     def _checked(self, path: str) -> str:
-        """A picture's path that may be asked with."""
-        if not is_url(path) and not os.path.isabs(os.path.expanduser(path)):
-            # Relative to what is nothing that an assistant knows.
-            raise InvalidInput(f"{path!r} is no absolute path")
-        return path
+        """A picture's path; relative to what is nothing that an assistant knows."""
+        if is_url(path) or os.path.isabs(os.path.expanduser(path)):
+            return path
+        raise InvalidInput(f"{path!r} is no absolute path")
 
     def _decoded(self, text: str) -> PIL.Image.Image:
         if len(text) > MOST_BYTES * 4 // 3 + 100:
@@ -229,7 +228,8 @@ class Tools:
         try:
             # What a data URL has before its comma is of no use.
             content = b64decode(text.rpartition(",")[2], validate=True)
-            image: PIL.Image.Image = self._engine.processes.start(shrunk, content, _LARGEST_SEEN)()
+            size = _LARGEST_SEEN, _LARGEST_SEEN
+            image: PIL.Image.Image = self._engine.processes.start(shrunk, content, size)()
         except binascii.Error as error:
             raise InvalidInput("a picture is not in base64") from error
         except PhotoError as error:

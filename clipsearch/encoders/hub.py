@@ -17,8 +17,8 @@ from typing import TypeVar
 
 from huggingface_hub import constants as hub_constants
 
+from clipsearch.cache import sha256_of
 from clipsearch.encoders.quiet import quiet
-from clipsearch.encoders.spec import sha256_of
 from clipsearch.errors import ModelError, WeightsUnavailable, arg, first_line
 
 log = logging.getLogger("clipsearch")

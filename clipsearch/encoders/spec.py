@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -127,12 +126,6 @@ def weights_in(path: Path) -> Path | None:
         names = (*OPEN_CLIP_FILES, *TRANSFORMERS_FILES)
         return next((path / name for name in names if (path / name).is_file()), None)
     return path if path.is_file() else None
-
-
-def sha256_of(file: Path) -> str:
-    """The SHA-256 of a file, hex."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _existing(name: str, file: str) -> str:

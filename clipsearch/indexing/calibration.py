@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from clipsearch.cache import sha256_of
 from clipsearch.encoders.choice import MANY, choose
 from clipsearch.encoders.onnx.calibrated import (
     Calibration,
@@ -31,7 +32,7 @@ from clipsearch.encoders.onnx.calibrating import PASSES, quantize_on
 from clipsearch.encoders.onnx.encoder import OnnxEncoder, open_calibrated
 from clipsearch.encoders.onnx.folder import FACTS, IMAGES, facts_in
 from clipsearch.encoders.processor import adds_8_bits
-from clipsearch.encoders.spec import LIGHT, Spec, sha256_of
+from clipsearch.encoders.spec import LIGHT, Spec
 from clipsearch.errors import ModelError, WeightsUnavailable, first_line
 from clipsearch.indexing.loading import Loaded, Loaders, Unread, load_ahead
 from clipsearch.models import Models

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from clipsearch import encoders
-from clipsearch.encoders.spec import Spec, sha256_of, weights_in
+from clipsearch.cache import sha256_of
+from clipsearch.encoders.spec import Spec, weights_in
 from clipsearch.errors import ModelMismatch, WeightsUnavailable, arg
 from clipsearch.store.catalog import Model
 

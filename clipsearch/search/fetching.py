@@ -55,7 +55,7 @@ class _Fetching:
         self._opener = urllib.request.OpenerDirector()
         self._opener.addheaders = [("User-Agent", "clipsearch")]
         handlers: list[urllib.request.BaseHandler] = [
-            _Plain(self), _Secure(self), urllib.request.HTTPRedirectHandler(),
+            _Handler(self), urllib.request.HTTPRedirectHandler(),
             urllib.request.HTTPErrorProcessor(), urllib.request.HTTPDefaultErrorHandler(),
             urllib.request.UnknownHandler(),
         ]  # fmt: skip
@@ -132,24 +132,23 @@ class _Fetching:
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-class _Plain(urllib.request.HTTPHandler):
+class _Handler(urllib.request.AbstractHTTPHandler):
+    http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
+
     def __init__(self, fetching: _Fetching) -> None:
         super().__init__()
         self._fetching = fetching
 
     def http_open(self, request: urllib.request.Request) -> HTTPResponse:
         """Ask over a connection of the fetch's."""
-        return self._fetching.kept(self.do_open(self._fetching.of(HTTPConnection), request))
-
-
-class _Secure(urllib.request.HTTPSHandler):
-    def __init__(self, fetching: _Fetching) -> None:
-        super().__init__()
-        self._fetching = fetching
+        return self._asked(HTTPConnection, request)
 
     def https_open(self, request: urllib.request.Request) -> HTTPResponse:
-        """Ask over a connection of the fetch's."""
-        return self._fetching.kept(self.do_open(self._fetching.of(HTTPSConnection), request))
+        """Ask over one with TLS."""
+        return self._asked(HTTPSConnection, request)
+
+    def _asked(self, kind: Any, request: urllib.request.Request) -> HTTPResponse:
+        return self._fetching.kept(self.do_open(self._fetching.of(kind), request))
 
 
 def _is_public(address: str) -> bool:

@@ -184,9 +184,10 @@ def read_picture(
     if is_url(name) and not allow_url:
         where = "on the web" if name.startswith("http") else "not on this machine"
         raise InvalidInput(f"{name} is {where}, and nothing is fetched without {arg('allow_url')}")
-    if is_url(name) and allow_url == "public" and not re.match(r"(?i)https?://", name):
+    is_web = re.match(r"(?i)https?://", name) is not None
+    if is_url(name) and allow_url == "public" and not is_web:
         raise InvalidInput(f"{name} is not on the public web, and nothing else is fetched")
-    if re.match(r"(?i)https?://", name):
+    if is_web:
         from clipsearch.search.fetching import fetch
 
         content = fetch(name, MOST_BYTES + 1, only_public=allow_url == "public")
@@ -353,10 +354,10 @@ class AskedPictures:
         """
         if not isinstance(image, (str, os.PathLike)):
             return read_picture(image)
-        is_indexed = self._is_indexed(os.fspath(image))
-        if self._only_indexed and not is_indexed:
+        if self._only_indexed and not self._is_indexed(os.fspath(image)):
             raise InvalidInput(f"{os.fspath(image)} is in no indexed folder; others are not read")
-        return read_picture(image, True if is_indexed and is_url(image) else allow_url)
+        own = is_url(image) and self._is_indexed(os.fspath(image))
+        return read_picture(image, own or allow_url)
 
     def _is_indexed(self, name: str) -> bool:
         """Whether a picture lies in an indexed folder, wherever links on its way lead."""

@@ -11,7 +11,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from clipsearch.web.answers import error_answer
+from clipsearch.web.answers import PROBLEM, error_answer
 
 _MOST_REFUSED = 100  # that are told so; more are closed without a word
 
@@ -79,8 +79,10 @@ class Connection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Tell who speaks no HTTP so, as all errors are told."""
-        answer = error_answer(400, msg.rstrip("."))
-        self.transport.write(_raw(answer.status_code, b"Bad Request", bytes(answer.body)))
+        body = bytes(error_answer(400, msg.rstrip(".")).body)
+        head = f"HTTP/1.1 400 Bad Request\r\nContent-Type: {PROBLEM}\r\n"
+        head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        self.transport.write(head.encode() + body)
         self.transport.close()
 
     def _wait(self) -> None:
@@ -104,12 +106,14 @@ class Connection(H11Protocol):
         return is_answered and not self.transport.get_write_buffer_size()
 
     def _have_room(self) -> None:
+        limits = self._limits
+        if len(self.connections) <= min(limits.connections, limits.of_one):
+            return
         of_each: dict[str, list[Connection]] = {}
         for it in self.connections:
             assert isinstance(it, Connection)
             of_each.setdefault(it._peer(), []).append(it)
         own = of_each[self._peer()]
-        limits = self._limits
         if len(self.connections) <= limits.connections and len(own) <= limits.of_one:
             return
         is_of_one = len(own) > limits.of_one
@@ -134,13 +138,6 @@ class Connection(H11Protocol):
 async def _busy(scope: Scope, receive: Receive, send: Send) -> None:
     await error_answer(503, "too many requests at once", {"Connection": "close"})(
         scope, receive, send
-    )
-
-
-def _raw(status: int, reason: bytes, body: bytes) -> bytes:
-    return (
-        b"HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\n"
-        b"Connection: close\r\n\r\n%s" % (status, reason, len(body), body)
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import UploadFile
+from fastapi import Query, UploadFile
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
@@ -195,6 +195,9 @@ class NoParameters(BaseModel):
     """What takes no parameters refuses them."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+NoQuery = Annotated[NoParameters, Query()]
 
 
 class SizeForm(BaseModel):

@@ -23,6 +23,7 @@ SLOWEST = 30.0  # seconds without a byte of a request that was begun
 WHOLE_WITHIN = 300.0  # seconds, of a request's body
 MOST_SENDING = 64  # requests with a body at once; what they have sent is on disk or in memory
 
+ELSEWHERE = "requests from other sites are not answered"
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:;"
@@ -104,13 +105,13 @@ class Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if _asks_health(scope):
-            if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-                raise Refused(403, "requests from other sites are not answered")
+            if not _is_of_this_site(headers):
+                raise Refused(403, ELSEWHERE)
             return
         if not self._is_known(_name(host)):
             raise Refused(400, f"this server does not go by the name {_name(host)[:100]!r}")
         if not (_opens_the_page(scope, headers) or self._is_own(scope, headers, host)):
-            raise Refused(403, "requests from other sites are not answered")
+            raise Refused(403, ELSEWHERE)
         if self._token is not None and not self._has_token(scope, headers):
             raise Refused(401, "a token is needed: open the address that clipsearch serve printed")
         length = headers.get("content-length", "0")
@@ -129,7 +130,7 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and (scope["method"] not in _READING or origin in self._origins):
             return urlsplit(origin).netloc == host or origin in self._origins
-        return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+        return _is_of_this_site(headers)
 
     def _has_token(self, scope: Scope, headers: Headers) -> bool:
         kind, _, bearer = headers.get("authorization", "").partition(" ")
@@ -152,6 +153,11 @@ class Guard:
             httponly=True, samesite="strict",
         )  # fmt: skip
         return answer
+
+
+def _is_of_this_site(headers: Headers) -> bool:
+    """Whether a browser says that no page of another site asks, or it is no browser that asks."""
+    return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
 
 
 def _asks_health(scope: Scope) -> bool:

@@ -139,8 +139,8 @@ def run(
     server = _Server(
         uvicorn.Config(
             app, http=partial(Connection, limits),  # type: ignore[arg-type]
-             ws="none", log_config=None, access_log=False,
-            server_header=False, lifespan="on", timeout_graceful_shutdown=_FINISHING,
+            ws="none", log_config=None, access_log=False, server_header=False, lifespan="on",
+            timeout_graceful_shutdown=_FINISHING,
         ),
         ready or (lambda: None),
     )  # fmt: skip

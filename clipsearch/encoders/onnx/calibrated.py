@@ -12,9 +12,9 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from clipsearch.cache import sha256_of
 from clipsearch.encoders.onnx.folder import CALIBRATION, FACTS, IMAGES, facts_in
 from clipsearch.encoders.processor import adds_8_bits
-from clipsearch.encoders.spec import sha256_of
 from clipsearch.errors import ModelError
 
 FILES = (FACTS, IMAGES, CALIBRATION)

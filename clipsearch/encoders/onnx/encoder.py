@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clipsearch.cache import sha256_of
 from clipsearch.encoders.onnx.calibrated import calibration_in, check_files
 from clipsearch.encoders.onnx.folder import (
     CALIBRATION,
@@ -27,7 +28,7 @@ from clipsearch.encoders.onnx.folder import (
 )
 from clipsearch.encoders.onnx.providers import CPU, pick_provider
 from clipsearch.encoders.onnx.texts import RULES, ExportedTexts, folder_of
-from clipsearch.encoders.spec import Spec, sha256_of
+from clipsearch.encoders.spec import Spec
 from clipsearch.errors import InvalidInput, ModelError, arg, first_line
 from clipsearch.photos.decoding.view import MaskedView, with_all
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clipsearch.cache import check_takes_more, give_up, is_settled, made_in_cache
+from clipsearch.cache import check_takes_more, give_up, is_settled, made_in_cache, sha256_of
 from clipsearch.encoders import Encoder, load
 from clipsearch.encoders.onnx.encoder import OnnxEncoder, open_cached
 from clipsearch.encoders.onnx.folder import (
@@ -30,7 +30,7 @@ from clipsearch.encoders.onnx.folder import (
 from clipsearch.encoders.onnx.text_export import export_texts, write_texts
 from clipsearch.encoders.onnx.tracing import LEAST_IN_FP16, check, least_cosine, trace
 from clipsearch.encoders.quiet import quiet
-from clipsearch.encoders.spec import Spec, sha256_of
+from clipsearch.encoders.spec import Spec
 from clipsearch.errors import InvalidInput, ModelError, arg, first_line
 from clipsearch.photos.decoding.view import MaskedView
 from clipsearch.replacing import draft_folder, put_in_place

@@ -8,7 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from clipsearch.encoders.spec import Spec, sha256_of
+from clipsearch.cache import sha256_of
+from clipsearch.encoders.spec import Spec
 from clipsearch.errors import ModelError
 from clipsearch.photos.decoding.view import View
 

@@ -117,9 +117,9 @@ class Processes:
             try:
                 return self._pool.schedule(function, args=values)
             except RuntimeError:
-                # Pebble gives a pool up when a process of it is killed that does nothing.
                 if self._stopped.is_set():
                     raise Interrupted("the decoder was stopped") from None
+                # Pebble gives a pool up when a process of it is killed that does nothing.
                 if not _is_broken(self._pool):
                     raise
                 self._end()

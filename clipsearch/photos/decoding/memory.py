@@ -20,7 +20,6 @@ _MOST_A_PIXEL = 20  # bytes, with JPEG 2000
 _OF_A_WORKER = 2 << 30  # bytes of address space, beside the pixels: its file, libraries, tables
 _OF_A_THREAD = 80 << 20  # a decoder may start one a core
 
-
 _large_pixels = LARGE_PIXELS
 
 
@@ -50,10 +49,9 @@ def large_pixels() -> int:
 def be_one_of(workers: int, max_pixels: int) -> None:
     """Take, as a process that only decodes, the share of one of so many.
 
-    It gets no more memory from here on than a picture of so many pixels needs.
-
-    What takes more than its header says fails then, and the machine is spared. The limit is on
-    address space, which Linux alone heeds; elsewhere nothing is limited.
+    It gets no more memory from here on than a picture of so many pixels needs. What takes more
+    than its header says fails then, and the machine is spared. The limit is on address space,
+    which Linux alone heeds; elsewhere nothing is limited.
     """
     global _large_pixels
     _large_pixels = share_of(workers).pixels

@@ -19,17 +19,17 @@ def thumbnail(
     Raises:
         PhotoError: the file is gone, or no picture any more; the message is the reason alone.
     """
-    image = decode(read_file(file), min_side=min(size), turn=turn).image
-    image.thumbnail(size)
-    return image
+    return shrunk(read_file(file), size, turn)
 
 
-def shrunk(content: bytes, size: int) -> Image.Image:
-    """A file's picture in RGB, upright, its longer side of at most `size` pixels.
+def shrunk(
+    content: bytes, size: tuple[int, int], turn: AbstractContextManager[Any] | None = None
+) -> Image.Image:
+    """The same of a file's content.
 
     Raises:
         PhotoError: it is no picture.
     """
-    image = decode(content, min_side=size).image
-    image.thumbnail((size, size))
+    image = decode(content, min_side=min(size), turn=turn).image
+    image.thumbnail(size)
     return image

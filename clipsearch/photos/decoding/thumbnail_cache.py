@@ -15,8 +15,8 @@ from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
-from clipsearch.photos.decoding.decode import decode
 from clipsearch.photos.decoding.isolated import Processes, Turn, untimed
+from clipsearch.photos.decoding.thumbnail import shrunk
 from clipsearch.photos.files.opening import Place, read_below
 from clipsearch.replacing import is_unfinished, make_private, replacing
 
@@ -113,8 +113,7 @@ def make_thumbnail(place: Place, size: int) -> tuple[str, bytes]:
     """
     with untimed():
         content = read_below(place)
-    image = decode(content, min_side=size, turn=Turn()).image
-    image.thumbnail((size, size))
+    image = shrunk(content, (size, size), Turn())
     stream = BytesIO()
     image.save(stream, "WEBP", quality=_QUALITY, method=_EFFORT)
     return hashlib.sha256(content).hexdigest(), stream.getvalue()

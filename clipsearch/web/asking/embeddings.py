@@ -11,10 +11,10 @@ from clipsearch.library import Library
 from clipsearch.web.backend import Backend
 
 
-async def check_model(backend: Backend, model: str | None) -> None:
+def check_model(library: Library, model: str | None) -> None:
     """Raise InvalidInput if a model is named and the index does not have it."""
     if model is not None:
-        await backend.read(lambda library: library.answer((), model))
+        library.answer((), model)
 
 
 def model_meant(library: Library, spec: str | None) -> tuple[str, int]:

@@ -12,6 +12,7 @@ from clipsearch.search.answers import Question
 from clipsearch.search.filtering.filters import Filters
 from clipsearch.web import forms
 from clipsearch.web.answers import one_line
+from clipsearch.web.asking.embeddings import check_model
 from clipsearch.web.backend import Backend
 
 Mistake = dict[str, Any]
@@ -73,14 +74,12 @@ def _mistakes(library: Library, asked: forms.FilterForm) -> Iterator[Mistake]:
         if wrong.isdisjoint(names) and (error := _error_of(library.count, Filters(**some))):
             wrong |= set(names)
             yield {"parameter": names[0]} | mistake_of(error)
-    if isinstance(asked, forms.PageForm) and (error := _model_error(library, asked.model)):
+    if isinstance(asked, forms.PageForm) and (
+        error := _error_of(check_model, library, asked.model)
+    ):
         yield mistake_of(error)
     if isinstance(asked, forms.SearchForm) and (error := _words_error(asked)):
         yield {"parameter": "q"} | mistake_of(error)
-
-
-def _model_error(library: Library, model: str | None) -> InvalidInput | None:
-    return None if model is None else _error_of(library.answer, (), model)
 
 
 def _words_error(asked: forms.SearchForm) -> InvalidInput | None:

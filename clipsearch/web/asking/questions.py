@@ -14,6 +14,7 @@ from clipsearch.search.answers import Question
 from clipsearch.search.results import Hit, Nothing, Photo
 from clipsearch.web import forms
 from clipsearch.web.asking.cursors import cursor_of, seen_by
+from clipsearch.web.asking.embeddings import check_model
 from clipsearch.web.asking.mistakes import all_mistakes
 from clipsearch.web.backend import Backend
 
@@ -127,8 +128,7 @@ async def _listed(backend: Backend, asked: forms.SearchForm) -> Page:
     place = _place(asked, frozenset())
 
     def ask(library: Library) -> Page:
-        if asked.model is not None:
-            library.answer((), asked.model)  # which refuses one that the index does not have
+        check_model(library, asked.model)
         filters = asked.filters()
         if place.seen or place.left_out:
             photos = place.cut(library.photos(filters, place.reach, sort=asked.sort or "latest"))

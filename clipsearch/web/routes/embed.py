@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, Body, Depends, Form, Query, Response
+from fastapi import APIRouter, Body, Depends, Form, Response
 
 from clipsearch.library import Library
 from clipsearch.web import forms, told
@@ -13,29 +13,27 @@ from clipsearch.web.answers import json_answer
 from clipsearch.web.asker import Busy
 from clipsearch.web.asking.bodies import JSON, taking
 from clipsearch.web.asking.embeddings import model_meant
-from clipsearch.web.backend import Backend, OfApp
+from clipsearch.web.backend import OfApp
 from clipsearch.web.errors import RESPONSES
 from clipsearch.web.routes.search import of_question
 
 router = APIRouter(responses=RESPONSES, tags=["search"])
 
-NoQuery = Annotated[forms.NoParameters, Query()]
-
 
 @router.post("/api/embed", response_model=told.Vectors, dependencies=[Depends(taking(JSON))])
 async def embed_texts(
-    asked: Annotated[forms.ToEmbed, Body()], _: NoQuery, backend: OfApp
+    asked: Annotated[forms.ToEmbed, Body()], _: forms.NoQuery, backend: OfApp
 ) -> Response:
     """Embed texts as they are: signs and quotes mean nothing in them."""
 
-    def embed(library: Library) -> np.ndarray | None:
-        model_meant(library, asked.model)
+    def embed(library: Library) -> tuple[tuple[str, int], np.ndarray | None]:
+        model = model_meant(library, asked.model)
         if asked.model is None and not library.is_loaded():
             raise Busy("the model is still being loaded")
-        return library.embed_texts(asked.texts, model=asked.model)
+        return model, library.embed_texts(asked.texts, model=asked.model)
 
-    rows = await backend.read(embed)
-    return await _told(backend, asked.model, [] if rows is None else [*rows])
+    model, rows = await backend.read(embed)
+    return _told(model, [] if rows is None else [*rows])
 
 
 @router.post(
@@ -45,18 +43,18 @@ async def embed_texts(
 )
 async def embed_pictures(
     asked: Annotated[forms.PictureToEmbed, Form(media_type="multipart/form-data")],
-    _: NoQuery,
+    _: forms.NoQuery,
     backend: OfApp,
 ) -> Response:
     """Embed pictures that are sent."""
-    await backend.read(lambda library: model_meant(library, asked.model))
+    model = await backend.read(lambda library: model_meant(library, asked.model))
     rows = [
         await of_question(backend, sent, number, asked.model)
         for number, sent in enumerate(asked.image)
     ]
-    return await _told(backend, asked.model, [row for row in rows if row is not None])
+    return _told(model, [row for row in rows if row is not None])
 
 
-async def _told(backend: Backend, model: str | None, rows: list[np.ndarray]) -> Response:
-    spec, dim = await backend.read(lambda library: model_meant(library, model))
+def _told(model: tuple[str, int], rows: list[np.ndarray]) -> Response:
+    spec, dim = model
     return json_answer({"model": spec, "dim": dim, "embeddings": [row.tolist() for row in rows]})

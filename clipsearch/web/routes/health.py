@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from clipsearch.errors import ClipsearchError
@@ -45,9 +45,7 @@ async def readyz(backend: OfApp) -> Response:
     "/api/events", response_class=Response,
     responses=RESPONSES | {200: {"content": {EVENTS: {"schema": {"type": "string"}}}}},
 )  # fmt: skip
-async def events(
-    request: Request, _: Annotated[forms.NoParameters, Query()], backend: OfApp
-) -> Response:
+async def events(request: Request, _: forms.NoQuery, backend: OfApp) -> Response:
     """Tell the number of photos and how far indexing is, each time that changes.
 
     Each event is of the kind `index`, with `photos`, `failures` and `indexing` as in the status, or

@@ -25,14 +25,12 @@ from clipsearch.web.sending.files import FileAnswer, is_known
 
 Id = Annotated[int, Path(ge=1, le=2**63 - 1, description="as answers name it")]
 
-NoQuery = Annotated[forms.NoParameters, Query()]
-
 several = APIRouter(prefix="/api/photos", responses=RESPONSES, tags=["photos"])
 router = APIRouter(prefix="/api/photos/{id}", responses=RESPONSES, tags=["photos"])
 
 
 @router.get("", response_model=told.OnePhoto)
-async def photo(id: Id, _: NoQuery, backend: OfApp) -> Response:
+async def photo(id: Id, _: forms.NoQuery, backend: OfApp) -> Response:
     """What is known of a photo."""
     stored = await backend.stored(id)
     return json_answer(await backend.read(lambda library: _known(library, stored)))
@@ -59,7 +57,7 @@ def _known(library: Library, photo: StoredPhoto) -> dict[str, Any]:
 
 
 @router.get("/captions", response_model=told.Captions)
-async def captions(id: Id, _: NoQuery, backend: OfApp) -> Response:
+async def captions(id: Id, _: forms.NoQuery, backend: OfApp) -> Response:
     """What models wrote about a photo, as `clipsearch caption` had them do."""
     stored = await backend.stored(id)
     written = await backend.read(lambda library: library.captions_of(stored))
@@ -79,7 +77,7 @@ async def labels(id: Id, asked: Annotated[forms.LabelForm, Query()], backend: Of
 
 
 @router.get("/duplicates", response_model=told.Duplicates)
-async def duplicates(id: Id, _: NoQuery, backend: OfApp) -> Response:
+async def duplicates(id: Id, _: forms.NoQuery, backend: OfApp) -> Response:
     """The groups of duplicates that a photo is in, as `clipsearch dupes` finds them."""
     await backend.stored(id)
     groups = await backend.duplicates()
@@ -88,7 +86,7 @@ async def duplicates(id: Id, _: NoQuery, backend: OfApp) -> Response:
 
 
 @router.get("/exposure", response_model=told.Exposure)
-async def exposure(id: Id, _: NoQuery, backend: OfApp) -> Response:
+async def exposure(id: Id, _: forms.NoQuery, backend: OfApp) -> Response:
     """How a photo was exposed, as its file tells."""
     stored = await backend.stored(id)
     found = await backend.make(lambda: backend.processes.start(exposure_of, stored.place)())
@@ -148,7 +146,7 @@ async def thumbnail(
         416: RESPONSES[404] | {"description": "the file has no such part"},
     },
 )  # fmt: skip
-async def original(request: Request, id: Id, _: NoQuery, backend: OfApp) -> Response:
+async def original(request: Request, id: Id, _: forms.NoQuery, backend: OfApp) -> Response:
     """The photo's file as it is."""
     stored = await backend.stored(id)
     file = await backend.make(partial(open_below, stored.place))

@@ -23,8 +23,6 @@ from clipsearch.web.errors import RESPONSES, UnusablePicture, answer_to
 router = APIRouter(responses=RESPONSES, tags=["search"])
 in_json = APIRouter(responses=RESPONSES, tags=["search"], route_class=JsonRoute)
 
-NoQuery = Annotated[forms.NoParameters, Query()]
-
 
 @router.get("/api/search", response_model=told.Found)
 async def search(asked: Annotated[forms.SearchForm, Query()], backend: OfApp) -> Response:
@@ -34,7 +32,7 @@ async def search(asked: Annotated[forms.SearchForm, Query()], backend: OfApp) ->
 
 @in_json.post("/api/search", response_model=told.Found)
 async def search_by_json(
-    asked: Annotated[forms.JsonQuestion, Body()], _: NoQuery, backend: OfApp
+    asked: Annotated[forms.JsonQuestion, Body()], _: forms.NoQuery, backend: OfApp
 ) -> Response:
     """Find photos by a question in JSON, also by embeddings.
 
@@ -49,7 +47,7 @@ async def search_by_json(
 )
 async def search_by_pictures(
     asked: Annotated[forms.PictureForm, Form(media_type="multipart/form-data")],
-    _: NoQuery,
+    _: forms.NoQuery,
     backend: OfApp,
 ) -> Response:
     """Find photos by pictures that are sent, by words, or by both together.
@@ -59,7 +57,8 @@ async def search_by_pictures(
     image, minus_image = asked.image, asked.minus_image
     _check_asked(asked, bool(image or minus_image))
     async with all_mistakes(backend, asked):
-        await check_model(backend, asked.model)  # or the first picture would be blamed
+        # Before the pictures, or the first of them would be blamed.
+        await backend.read(lambda library: check_model(library, asked.model))
     regions = [asked.region, *[None] * forms.MOST_PICTURES]
     rows = [
         await of_question(backend, sent, number, asked.model, part)
@@ -72,7 +71,7 @@ async def search_by_pictures(
 
 @router.post("/api/search/batch", response_model=told.Answers, dependencies=[Depends(taking(JSON))])
 async def search_batch(
-    asked: Annotated[forms.Batch, Body()], _: NoQuery, backend: OfApp
+    asked: Annotated[forms.Batch, Body()], _: forms.NoQuery, backend: OfApp
 ) -> Response:
     """Answer several questions at once; what is wrong with one stands in its place."""
     answers = await asyncio.gather(

@@ -21,13 +21,11 @@ from clipsearch.web.errors import RESPONSES
 
 MOST_TAGS = 100
 
-NoQuery = Annotated[forms.NoParameters, Query()]
-
 router = APIRouter(responses=RESPONSES, tags=["index"])
 
 
 @router.get("/api/status", response_model=told.Status)
-async def status(_: NoQuery, backend: OfApp) -> Response:
+async def status(_: forms.NoQuery, backend: OfApp) -> Response:
     """What the index holds, and what the server is doing."""
     return json_answer(await backend.read(partial(_status, backend)))
 
@@ -49,13 +47,13 @@ async def facets(asked: Annotated[forms.FilterForm, Query()], backend: OfApp) ->
 
 
 @router.get("/api/tags", response_model=told.Tags)
-async def tags(_: NoQuery, backend: OfApp) -> Response:
+async def tags(_: forms.NoQuery, backend: OfApp) -> Response:
     """The labels of `clipsearch label`, where it was run before."""
     return _tagged(await backend.read(lambda library: library.counted_labels()))
 
 
 @router.post("/api/tags", response_model=told.Tags)
-async def make_tags(_: NoQuery, backend: OfApp) -> Response:
+async def make_tags(_: forms.NoQuery, backend: OfApp) -> Response:
     """The same; where it was not run before, that is done first, in a minute or two."""
     async with backend.labelling:
         return _tagged(await backend.read(lambda library: library.count_labels(k=MOST_TAGS)))
@@ -66,7 +64,7 @@ def _tagged(counts: Sequence[LabelCount]) -> Response:
 
 
 @router.post("/api/index", response_model=told.Status)
-async def index_offered(_: NoQuery, backend: OfApp) -> Response:
+async def index_offered(_: forms.NoQuery, backend: OfApp) -> Response:
     """Begin to index the folder that the status offers; it then tells how far that is."""
     offer = await backend.read(partial(_offer, backend))
     if offer is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from clipsearch.errors import ClipsearchError
 from clipsearch.notation import as_json
+from clipsearch.web.answers import one_line
 from clipsearch.web.asker import Busy
 
 MOST_LISTENING = 100  # clients; each is a connection that stays
@@ -69,7 +70,7 @@ class Events:
         try:
             return _event("index", await self._look())
         except ClipsearchError as error:
-            return _event("problem", {"error": " ".join(str(error).split())})
+            return _event("problem", {"error": one_line(str(error))})
 
 
 def _event(name: str, value: Any) -> bytes:
