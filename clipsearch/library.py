@@ -307,11 +307,11 @@ class Library(OpenIndex):
         """
         from clipsearch.search.answers import Wanted
         from clipsearch.search.filtering.filters import with_named
-        from clipsearch.search.pictures import parse_part
 
         among = with_named(filters, named)
         wanted = Wanted((), k, among, relevant=relevant, exact=exact)
-        return self._answers.find_similar(image, wanted, parse_part(region, mask), allow_url)
+        part = self._answers.pictures.part(region, mask)
+        return self._answers.find_similar(image, wanted, part, allow_url)
 
     @asked
     def photos(

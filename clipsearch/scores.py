@@ -13,8 +13,10 @@ from clipsearch.store.database import FILE_NAME
 from clipsearch.store.folder import StrPath, default_folder
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
+    from clipsearch.photos.decoding.isolated import Processes
     from clipsearch.search.scoring import Scores
 
 
@@ -25,11 +27,13 @@ def score(
     index: StrPath | None = None,
     model: str | None = None,
     device: str = "auto",
+    processes: Processes | None = None,
 ) -> Scores:
     """How well each text fits each picture, by the index's model or, without one, any.
 
     The index is the one named, or the default one where there is one and no `model` is named;
-    without an index `model` is the one that a new index would get.
+    without an index `model` is the one that a new index would get. `processes` decode the images,
+    where there are any.
 
     Raises:
         InvalidInput: no images, no texts, an empty text, or an image that cannot be read.
@@ -40,9 +44,13 @@ def score(
 
     if index is not None or (model is None and (default_folder() / FILE_NAME).is_file()):
         with Library.open(index, model=model, device=device, create=False) as library:
+            if processes is not None:
+                library.ask_with_care(processes)
             return library.score(images, texts)
     wanted = parse_spec(model) if model is not None else None
     encoder = cache(lambda: encoders.load_first(wanted, device, light=True)[1])
-    return score_pictures(
-        images, texts, lambda image: encode_picture(read_picture(image), encoder()), encoder
-    )
+
+    def embed(image: StrPath | Image.Image) -> np.ndarray:
+        return encode_picture(read_picture(image), encoder(), processes=processes)
+
+    return score_pictures(images, texts, embed, encoder)

@@ -140,6 +140,24 @@ def test_refusals_of_every_kind_are_problems(indexed: Path, photos: Path, served
     assert (told["type"], told["image"]) == ("urn:clipsearch:problem:unusable-picture", 0)
 
 
+def test_all_pictures_that_cannot_be_used_are_told_with_all_else(served: Served) -> None:
+    good = (served.photos / "01.jpg").read_bytes()
+    files = [("image", good), ("image", b"junk"), ("image", b""), ("minus_image", b"rubbish")]
+    told = problem(served.client.post("/api/search", files=files, data={"near": "nowhere"}), 400)
+    assert (told["type"], told["image"]) == ("urn:clipsearch:problem:unusable-picture", 1)
+    assert [(it.get("parameter"), it.get("image")) for it in told["errors"]] == [
+        ("image", 1), ("image", 2), ("minus_image", None), ("near", None),
+    ]  # fmt: skip
+    told = problem(served.client.post("/api/search", files={"minus_image": b"junk"}), 400)
+    assert told["type"] == "urn:clipsearch:problem:invalid-request"
+    assert [it["parameter"] for it in told["errors"]] == ["minus_image"]
+    files = {"image": good}
+    told = problem(
+        served.client.post("/api/search", files=files, data={"region": "0,0,9999,9"}), 400
+    )
+    assert (told["image"], told["errors"][0]["parameter"]) == (0, "region")
+
+
 def test_a_page_of_an_allowed_site_may_ask_in_json(indexed: Path, photos: Path) -> None:
     origin = "https://photos.example"
     with serving(indexed, photos, origins=(origin,)) as served:

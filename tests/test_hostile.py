@@ -24,6 +24,7 @@ from conftest import Run, picture
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from clipsearch import Library
 from clipsearch.encoders import pocket_files
 from clipsearch.errors import PhotoError
 from clipsearch.photos.decoding.decode import decode, read_file, take_over_pillow
@@ -433,9 +434,67 @@ def test_no_name_reaches_a_terminal_raw(tmp_path: Path, index: Path, clipsearch:
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", said), (command, said)
 
 
-def test_the_folder_of_caches_is_for_its_owner_alone(photos: Path, tmp_path: Path) -> None:
-    index, cache = tmp_path / "index", tmp_path / "new" / "cache"
+MEASURED = """
+import atexit, pathlib, re, sys
+from clipsearch.__main__ import main
+
+def tell():
+    status = pathlib.Path("/proc/self/status").read_text()
+    print(re.findall(r"VmHWM:\\s+(\\d+)", status)[0], file=sys.stderr)
+
+atexit.register(tell)
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for memory")
+def test_no_picture_that_is_named_is_decoded_in_the_command_itself(
+    tmp_path: Path, index: Path, cache: Path, clipsearch: Run
+) -> None:
+    for name, side in (("small", 60), ("large", 7000)):
+        (tmp_path / name).mkdir()
+        pixels = bytes((1 + 3 * side) * side)
+        (tmp_path / name / "photo.png").write_bytes(png(side, side, pixels))
+    assert clipsearch("index", tmp_path, "--model", "pocket").returncode == 0
+    environment = {"CLIPSEARCH_INDEX": str(index), "CLIPSEARCH_CACHE": str(cache)}
+
+    (tmp_path / "labels.txt").write_text("night\nday\n")
+
+    def named(place: Path) -> dict[str, Path]:
+        return {
+            "PHOTO": place / "photo.png", "FOLDER": place, "LABELS": tmp_path / "labels.txt",
+        }  # fmt: skip
+
+    def peak(*arguments: str | Path) -> int:
+        """The most memory that the command's own process took, in kilobytes."""
+        command = [sys.executable, "-c", MEASURED, *map(str, arguments)]
+        done = subprocess.run(
+            command, env=os.environ | environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return int(done.stderr.splitlines()[-1])
+
+    for command in (
+        ["similar", "PHOTO", "--region", "0,0,50,50"], ["label", "PHOTO", "--labels", "LABELS"],
+        ["score", "PHOTO", "--text", "night", "--text", "day"],
+        ["ls", "--folder", "FOLDER", "--sheet", str(tmp_path / "sheet.html")],
+    ):  # fmt: skip
+        small, large = (
+            peak(*[named(place).get(it, it) for it in command])
+            for place in (tmp_path / "small", tmp_path / "large")
+        )
+        assert large - small < 60_000, command  # kilobytes; its pixels are 147,000
+
+
+def test_the_index_and_the_caches_are_for_their_owner_alone(photos: Path, tmp_path: Path) -> None:
+    index, cache = tmp_path / "old" / "index", tmp_path / "new" / "cache"
     environment = os.environ | {"CLIPSEARCH_INDEX": str(index), "CLIPSEARCH_CACHE": str(cache)}
     command = [sys.executable, "-m", "clipsearch", "index", photos, "--model", "pocket"]
     subprocess.run(command, env=environment, check=True, capture_output=True, umask=0o022)
-    assert cache.stat().st_mode & 0o077 == 0
+    with Library.open(index, create=False) as library:
+        library.copy(tmp_path / "copy")
+    for folder in (index, cache, tmp_path / "copy"):
+        assert folder.stat().st_mode & 0o077 == 0, folder
+    index.chmod(0o755)  # which a person may want
+    subprocess.run(command, env=environment, check=True, capture_output=True, umask=0o022)
+    assert index.stat().st_mode & 0o777 == 0o755

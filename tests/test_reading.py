@@ -194,6 +194,7 @@ def test_a_user_who_may_only_read_sees_what_is_written(
     indexed: Path, photos: Path, open_to_all: Path
 ) -> None:
     index = shutil.copytree(indexed, open_to_all / "index")
+    index.chmod(0o755)
     with as_nobody():
         library = open_tiny(index, create=False)
     with library:
@@ -219,6 +220,7 @@ def test_a_user_who_may_only_read_sees_what_is_in_a_log(
     indexed: Path, photos: Path, open_to_all: Path
 ) -> None:
     backup = with_a_log(indexed, photos, open_to_all / "backup")
+    backup.chmod(0o755)
     with as_nobody(), open_tiny(backup, create=False) as library:
         assert counts(library) == {15}
 
@@ -227,6 +229,9 @@ def test_a_catalog_without_the_right_to_read_is_said_to_be_that(
     indexed: Path, open_to_all: Path
 ) -> None:
     index = shutil.copytree(indexed, open_to_all / "index")
+    with as_nobody(), pytest.raises(LibraryError, match="cannot be read"):
+        open_tiny(index, create=False)
+    index.chmod(0o755)
     (index / "catalog.db").chmod(0o600)
     with as_nobody(), pytest.raises(LibraryError, match=r"catalog\.db cannot be read"):
         open_tiny(index, create=False)

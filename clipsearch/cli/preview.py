@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from clipsearch.cli.decoding import decoders
 from clipsearch.cli.table import shortened
 from clipsearch.cli.terminal import is_decorated, link_to
 from clipsearch.cli.wording import Photo, fit_of, printable, score_of, written_of
 from clipsearch.errors import InvalidInput, PhotoError
+
+if TYPE_CHECKING:
+    from clipsearch.photos.decoding.isolated import Processes
 
 _CELLS = 34  # the least width of a picture, and about twice its height
 _SIZE = (960, 640)  # pixels, enough for the cells of a fine screen
@@ -34,32 +38,30 @@ def show(photos: Sequence[Photo]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from clipsearch.photos.decoding.decode import take_over_pillow
-
-    take_over_pillow()
     # Whatever the environment says of colours: kitty finds its pictures by them.
     console = Console(color_system="truecolor", no_color=False, highlight=False, markup=False)
     across = max(1, console.width // (_CELLS + 2))
     width = console.width // across - 2
     height = max(3, min(width // 2, console.height - 4))
-    for start in range(0, len(photos), across):
-        row = photos[start : start + across]
-        table = Table.grid(padding=(0, 2, 0, 0))
-        for _ in row:
-            table.add_column(width=width)
-        table.add_row(*[_picture(photo) for photo in row])
-        table.add_row(*[_caption(rank, it, width) for rank, it in enumerate(row, start + 1)])
-        console.print(table, height=height)
-        console.print()
+    with decoders() as processes:
+        for start in range(0, len(photos), across):
+            row = photos[start : start + across]
+            table = Table.grid(padding=(0, 2, 0, 0))
+            for _ in row:
+                table.add_column(width=width)
+            table.add_row(*[_picture(photo, processes) for photo in row])
+            table.add_row(*[_caption(rank, it, width) for rank, it in enumerate(row, start + 1)])
+            console.print(table, height=height)
+            console.print()
 
 
-def _picture(photo: Photo) -> Any:
+def _picture(photo: Photo, processes: Processes) -> Any:
     from textual_image.renderable import Image
 
     from clipsearch.photos.decoding.thumbnail import thumbnail
 
     try:
-        return Image(thumbnail(photo.path, _SIZE), width="auto", height="auto")
+        return Image(processes.start(thumbnail, photo.path, _SIZE)(), width="auto", height="auto")
     except PhotoError as error:
         return f"({printable(str(error))})"
 

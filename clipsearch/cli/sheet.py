@@ -8,12 +8,17 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path
-from threading import Lock
+from typing import TYPE_CHECKING
 
+from clipsearch.cli.decoding import decoders
 from clipsearch.cli.wording import Photo, fit_of, printable, score_of, written_of
 from clipsearch.errors import InvalidInput, PhotoError
 from clipsearch.notation import counted
 from clipsearch.replacing import replacing
+
+if TYPE_CHECKING:
+    from clipsearch.photos.decoding.isolated import Turn, Waited
+    from clipsearch.photos.files.urls import PhotoPath
 
 SIZE = (640, 320)  # pixels: a row is half as high, so a fine screen shows it sharp
 _MOST = 10_000  # photos; a page of more is larger than a browser opens
@@ -114,29 +119,36 @@ def _page(title: str, photos: Sequence[Photo]) -> Iterator[str]:
 
 
 def _figures(photos: Sequence[Photo]) -> Iterator[str]:
-    from clipsearch.photos.decoding.decode import take_over_pillow
+    from clipsearch.photos.decoding.isolated import Turn
 
-    take_over_pillow()
-    turn = Lock()
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
-        yield from pool.map(lambda photo: _figure(photo, turn), photos)
+    workers = min(os.cpu_count() or 1, 16)
+    with decoders(workers) as processes, ThreadPoolExecutor(workers) as pool:
+        yield from pool.map(
+            lambda photo: _figure(photo, processes.start(_small, photo.path, Turn())), photos
+        )
 
 
-def _figure(photo: Photo, turn: Lock) -> str:
+def _small(path: PhotoPath, turn: Turn) -> tuple[bytes, float]:
+    """A photo as a small JPEG, and the ratio of its width to its height."""
     from clipsearch.photos.decoding.jpeg import as_jpeg
     from clipsearch.photos.decoding.thumbnail import thumbnail
 
+    image = thumbnail(path, SIZE, turn)
+    return as_jpeg(image, 75), image.width / image.height
+
+
+def _figure(photo: Photo, small: Waited) -> str:
     name = escape(printable(photo.path.name))
     folder = escape(printable(str(photo.path.parent)))
     ratio = 1.5
     try:
-        image = thumbnail(photo.path, SIZE, turn)
+        jpeg, ratio = small()
     except PhotoError as error:
         shown = f'<span class="photo gone">{escape(printable(str(error)))}</span>'
     else:
         # A strip of a panorama is shown by its middle.
-        ratio = min(max(image.width / image.height, 0.5), 2.5)
-        data = b64encode(as_jpeg(image, 75)).decode()
+        ratio = min(max(ratio, 0.5), 2.5)
+        data = b64encode(jpeg).decode()
         shown = (
             f'<a class="photo" href="{photo.path.as_uri()}">'
             f'<img alt="{name}" src="data:image/jpeg;base64,{data}"></a>'

@@ -135,9 +135,13 @@ def parse_region(text: str) -> Region:
 
 
 def parse_part(
-    region: str | None, mask: str | os.PathLike[str] | Image.Image | None
+    region: str | None,
+    mask: str | os.PathLike[str] | Image.Image | None,
+    processes: Processes | None = None,
 ) -> Part | None:
     """The part that is meant, told in one of two ways; None is the whole picture.
+
+    `processes` decode the mask, where there are any.
 
     Raises:
         InvalidInput: it is told in both, or makes no sense.
@@ -145,11 +149,13 @@ def parse_part(
     if region is not None and mask is not None:
         raise InvalidInput(f"{arg('region')} and {arg('mask')} both tell a part; give one of them")
     if mask is not None:
-        return read_mask(mask)
+        return read_mask(mask, processes)
     return parse_region(region) if region is not None else None
 
 
-def read_mask(source: str | os.PathLike[str] | Image.Image) -> Mask:
+def read_mask(
+    source: str | os.PathLike[str] | Image.Image, processes: Processes | None = None
+) -> Mask:
     """A mask from a picture: what is nearer to white than to black is the part that is meant.
 
     Raises:
@@ -157,13 +163,27 @@ def read_mask(source: str | os.PathLike[str] | Image.Image) -> Mask:
     """
     content, name = read_picture(source)
     try:
-        image = decode(content).image if isinstance(content, bytes) else to_rgb(content)
+        if not isinstance(content, bytes):
+            white = _white(to_rgb(content))
+        elif processes is None:
+            white = _white_of(content)
+        else:
+            white = processes.start(_white_of, content)()
     except PhotoError as error:
         raise InvalidInput(f"{name} cannot be used as a mask: {error}") from error
-    mask = Image.fromarray(np.where(np.asarray(image.convert("L")) > 127, 255, 0).astype(np.uint8))
+    mask = Image.fromarray(white)
     if mask.getbbox() is None:
         raise InvalidInput(f"{name} cannot be used as a mask: it has no white, which is the part")
     return Mask(mask)
+
+
+def _white_of(content: bytes) -> np.ndarray:
+    return _white(decode(content).image)
+
+
+def _white(image: Image.Image) -> np.ndarray:
+    """What is nearer to white than to black: (height, width) uint8, 255 there and 0 elsewhere."""
+    return np.where(np.asarray(image.convert("L")) > 127, 255, 0).astype(np.uint8)
 
 
 def read_picture(
@@ -368,6 +388,10 @@ class AskedPictures:
             return ".." not in url.split("/") and any(is_below(url, it) for it in folders)
         real = os.path.realpath(os.path.expanduser(name))
         return any(is_below(real, os.path.realpath(it)) for it in folders if not is_url(it))
+
+    def part(self, region: str | None, mask: StrPath | Image.Image | None) -> Part | None:
+        """The part of a picture that is meant, as `parse_part` says."""
+        return parse_part(region, mask, self._processes)
 
     def embed(
         self, model: Model, image: StrPath | Image.Image, allow_url: AllowUrl = False

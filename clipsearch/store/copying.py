@@ -25,7 +25,13 @@ from pathlib import Path
 
 from clipsearch.errors import InvalidInput, LibraryError
 from clipsearch.progress import Progress
-from clipsearch.replacing import clear_unfinished, draft_folder, put_in_place, sync
+from clipsearch.replacing import (
+    clear_unfinished,
+    draft_folder,
+    make_private,
+    put_in_place,
+    sync,
+)
 from clipsearch.store.catalog import Catalog
 from clipsearch.store.database import FILE_NAME
 from clipsearch.store.faults import explained
@@ -121,7 +127,7 @@ def _is_same(folder: Path, other: Path) -> bool:
 def _make_folder(folder: Path) -> None:
     is_new = not folder.exists()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
     except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
         raise LibraryError(
             f"{folder} cannot be made ({error.strerror}); name another folder"

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clipsearch.errors import INDEX_FOLDER, LibraryError, arg
+from clipsearch.replacing import make_private
 from clipsearch.store.catalog import Catalog
 from clipsearch.store.database import FILE_NAME
 from clipsearch.store.faults import explained
@@ -36,13 +37,13 @@ def expanded(path: StrPath) -> Path:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder of an index, unless it is there.
+    """Make the folder of an index, for its owner alone, unless it is there.
 
     Raises:
         LibraryError: it holds what is not an index's, or cannot be a folder.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
     except (FileExistsError, NotADirectoryError) as error:
         raise LibraryError(
             f"{folder} is or lies in a file; name a folder with {arg(INDEX_FOLDER)}"

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from clipsearch.errors import ClipsearchError, InvalidInput, PhotoError
 from clipsearch.web.answers import INVALID, PROBLEM, UNUSABLE_PICTURE, error_answer
 from clipsearch.web.asker import Busy
-from clipsearch.web.asking.mistakes import Mistakes, in_http, mistake_of, mistakes_of_form
+from clipsearch.web.asking.mistakes import in_http, mistakes_of, mistakes_of_form
 from clipsearch.web.description.openapi import as_version_1
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -34,25 +34,15 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 BYTES = {"schema": {"type": "string", "format": "binary"}}  # an answer that is a file
 
 
-class UnusablePicture(InvalidInput):
-    """A picture that was sent makes no sense; `number` counts those of the question from 0."""
-
-    def __init__(self, message: str, number: int) -> None:
-        super().__init__(message)
-        self.number = number
-
-
 def answer_to(error: Exception) -> Response | None:
     """What is told of an error that a request can come to; None for one that is not expected."""
     match error:
-        case UnusablePicture():
-            told = in_http(error)
-            return error_answer(400, told, kind=UNUSABLE_PICTURE, image=error.number)
-        case Mistakes():
-            return error_answer(400, str(error), kind=INVALID, mistakes=error.all)
         case InvalidInput():
-            own = [mistake_of(error)]
-            return error_answer(400, in_http(error), kind=INVALID, mistakes=own)
+            all = mistakes_of(error)
+            pictures = [it["image"] for it in all if "image" in it]
+            kind = UNUSABLE_PICTURE if pictures else INVALID
+            first = {"image": pictures[0]} if pictures else {}
+            return error_answer(400, in_http(error), kind=kind, mistakes=all, **first)
         case ClipsearchError():
             return error_answer(404 if isinstance(error, PhotoError) else 503, str(error))
         case Busy():

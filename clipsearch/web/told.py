@@ -253,6 +253,7 @@ class Mistake(BaseModel):
     detail: str
     parameter: str | None = Field(None, description="its name; not there where it is of none")
     pointer: str | None = Field(None, description="where it is in a body (RFC 6901)")
+    image: int | None = Field(None, description="which of the pictures sent is at fault, from 0")
 
 
 class Error(BaseModel):

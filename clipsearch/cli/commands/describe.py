@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from clipsearch.cli.decoding import decoders
 from clipsearch.cli.options import AllowUrl, AnyImage, Device, Json, Region
 from clipsearch.cli.output import note, print_json, say
 from clipsearch.cli.parsing import completion
@@ -45,17 +46,16 @@ def describe(
     with the part in it. Nothing is kept: caption writes sentences for the index.
     """
     from clipsearch.describing import Describer
-    from clipsearch.photos.decoding.decode import take_over_pillow
     from clipsearch.search.pictures import asked_with, parse_part, read_picture
 
-    take_over_pillow()
     check_no_word(image)
-    part = parse_part(region, mask)
-    picture = read_picture(image, allow_url)
-    with progress("loading the model", "describing"):
-        describer = Describer(model, alpha, device)
-    with asked_with(picture.name):
-        text = describer.describe(picture.content, part)
+    with decoders() as processes:
+        part = parse_part(region, mask, processes)
+        picture = read_picture(image, allow_url)
+        with progress("loading the model", "describing"):
+            describer = Describer(model, alpha, device)
+        with asked_with(picture.name):
+            text = describer.describe(picture.content, part, processes)
     if json:
         facts = {"image": image, "region": region, "mask": mask, "model": describer.model}
         print_json(facts | {"text": text})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clipsearch.cli.decoding import decoders
 from clipsearch.cli.options import Count, Device, Index, Json, ModelSpec
 from clipsearch.cli.output import note, print_json, print_rows
 from clipsearch.cli.parsing import completion
@@ -55,9 +56,7 @@ def label(
     itself); each photo of a folder is counted under its best one.
     """
     from clipsearch.library import Library
-    from clipsearch.photos.decoding.decode import take_over_pillow
 
-    take_over_pillow()
     most = MOST if k is None else k
     wanted = most + (0 < most < MOST)  # one more tells whether there are more
     cells: Callable[[Any], tuple[str, ...]]
@@ -75,7 +74,9 @@ def label(
             )
         elif path is not None and _is_photo(path):
             columns, cells = (">probability", "label"), _label_cells
-            found = library.label(path, labels, most, progress=progress)
+            with decoders() as processes:
+                library.ask_with_care(processes)
+                found = library.label(path, labels, most, progress=progress)
         else:
             columns, cells = (">photos", "label", "example"), _count_cells
             file = attrgetter("example")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clipsearch.cli.decoding import decoders
 from clipsearch.cli.options import Device, Index, Json, ModelSpec
 from clipsearch.cli.output import print_json, print_rows
 from clipsearch.cli.wording import printable
@@ -34,13 +35,14 @@ def score(
     each by itself), by the model of the index, or without an index by --model.
     """
     from clipsearch import scores as scoring
-    from clipsearch.photos.decoding.decode import take_over_pillow
     from clipsearch.photos.files.urls import photo_path
 
-    take_over_pillow()
     texts = texts or []
     paths = list(map(photo_path, images))
-    scores = scoring.score(paths, texts, index=index, model=model, device=device)
+    with decoders() as processes:
+        scores = scoring.score(
+            paths, texts, index=index, model=model, device=device, processes=processes
+        )
     if json:
         print_json(_as_json(paths, texts, scores))
     else:

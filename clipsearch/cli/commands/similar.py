@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipsearch.cli.decoding import decoders
 from clipsearch.cli.options import (
     AllowUrl,
     AnyImage,
@@ -51,14 +52,15 @@ def similar(
 ) -> None:
     """Find photos that look like a picture, or like a part of it."""
     from clipsearch.library import Library
-    from clipsearch.photos.decoding.decode import take_over_pillow
     from clipsearch.search.answers import Question
 
-    take_over_pillow()
     check_no_word(image)
-    with Library.open(
-        index, model=model, device=device, create=False, mounted=folders_of(mounted)
-    ) as library:
+    folders = folders_of(mounted)
+    with (
+        decoders() as processes,
+        Library.open(index, model=model, device=device, create=False, mounted=folders) as library,
+    ):
+        library.ask_with_care(processes)
         hits = library.similar(
             image,
             k,

@@ -44,6 +44,11 @@ def mistake_of(error: InvalidInput) -> Mistake:
     return told | ({"parameter": named[0]} if named else {})
 
 
+def mistakes_of(error: InvalidInput) -> Sequence[Mistake]:
+    """All that an error tells."""
+    return error.all if isinstance(error, Mistakes) else [mistake_of(error)]
+
+
 def in_http(error: InvalidInput) -> str:
     """A message of the library with the parameters' names in HTTP."""
     return error.said(_name)
@@ -60,9 +65,9 @@ async def all_mistakes(backend: Backend, asked: forms.FilterForm) -> AsyncIterat
         yield
     except InvalidInput as error:
         found = await backend.read(lambda library: [*_mistakes(library, asked)])
-        own = mistake_of(error)
         told = {it["detail"] for it in found}
-        raise Mistakes(error, found if own["detail"] in told else [own, *found]) from error
+        own = [it for it in mistakes_of(error) if it["detail"] not in told]
+        raise Mistakes(error, [*own, *found]) from error
 
 
 def _mistakes(library: Library, asked: forms.FilterForm) -> Iterator[Mistake]:
@@ -97,8 +102,7 @@ def _error_of(ask: Callable[..., Any], *given: Any) -> InvalidInput | None:
 
 def pointed(error: InvalidInput, at: str) -> Mistakes:
     """The same mistakes with where each is in JSON, of a question that is `at` a pointer."""
-    all = error.all if isinstance(error, Mistakes) else [mistake_of(error)]
-    return Mistakes(error, [it | _pointer(it, at) for it in all])
+    return Mistakes(error, [it | _pointer(it, at) for it in mistakes_of(error)])
 
 
 def _pointer(mistake: Mistake, at: str) -> Mistake:

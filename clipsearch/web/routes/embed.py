@@ -13,9 +13,9 @@ from clipsearch.web.answers import json_answer
 from clipsearch.web.asker import Busy
 from clipsearch.web.asking.bodies import JSON, taking
 from clipsearch.web.asking.embeddings import model_meant
+from clipsearch.web.asking.sent import SentPicture, embed_sent
 from clipsearch.web.backend import OfApp
 from clipsearch.web.errors import RESPONSES
-from clipsearch.web.routes.search import of_question
 
 router = APIRouter(responses=RESPONSES, tags=["search"])
 
@@ -48,10 +48,8 @@ async def embed_pictures(
 ) -> Response:
     """Embed pictures that are sent."""
     model = await backend.read(lambda library: model_meant(library, asked.model))
-    rows = [
-        await of_question(backend, sent, number, asked.model)
-        for number, sent in enumerate(asked.image)
-    ]
+    sent = [SentPicture("image", number, file) for number, file in enumerate(asked.image)]
+    rows = await embed_sent(backend, sent, asked.model)
     return _told(model, [row for row in rows if row is not None])
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Body, Depends, Form, Query, Response, UploadFile
+from fastapi import APIRouter, Body, Depends, Form, Query, Response
 
 from clipsearch.errors import InvalidInput
 from clipsearch.web import forms, told
@@ -17,8 +17,9 @@ from clipsearch.web.asking.bodies import FORMS, JSON, JsonRoute, taking
 from clipsearch.web.asking.embeddings import check_model, read_embeddings
 from clipsearch.web.asking.mistakes import all_mistakes, pointed
 from clipsearch.web.asking.questions import Page, Rows, page_of
+from clipsearch.web.asking.sent import SentPicture, embed_sent
 from clipsearch.web.backend import Backend, OfApp
-from clipsearch.web.errors import RESPONSES, UnusablePicture, answer_to
+from clipsearch.web.errors import RESPONSES, answer_to
 
 router = APIRouter(responses=RESPONSES, tags=["search"])
 in_json = APIRouter(responses=RESPONSES, tags=["search"], route_class=JsonRoute)
@@ -59,13 +60,15 @@ async def search_by_pictures(
     async with all_mistakes(backend, asked):
         # Before the pictures, or the first of them would be blamed.
         await backend.read(lambda library: check_model(library, asked.model))
-    regions = [asked.region, *[None] * forms.MOST_PICTURES]
-    rows = [
-        await of_question(backend, sent, number, asked.model, part)
-        for number, (sent, part) in enumerate(zip(image, regions, strict=False))
-    ]
-    minus = [await _embedded(backend, minus_image, asked.model)] if minus_image else []
-    asked_with = Rows(_known(rows), _known(minus), bool(image or minus_image))
+        sent = [
+            SentPicture("image", number, file, asked.region if number == 0 else None)
+            for number, file in enumerate(image)
+        ]
+        if minus_image:
+            sent.append(SentPicture("minus_image", 0, minus_image))
+        rows = await embed_sent(backend, sent, asked.model)
+    plus, minus = rows[: len(image)], rows[len(image) :]
+    asked_with = Rows(_known(plus), _known(minus), bool(rows))
     return json_answer(await page_of(backend, asked, asked_with))
 
 
@@ -109,31 +112,6 @@ def _check_asked(asked: forms.SearchForm, has_more: bool) -> None:
     has_words = asked.q.strip() or asked.minus or asked.like or asked.minus_like
     if not (has_words or has_more) and asked.filters() is None and asked.sort is None:
         raise InvalidInput("nothing was asked; send words as q, pictures as image, or both")
-
-
-async def of_question(
-    backend: Backend, sent: UploadFile, number: int, model: str | None, region: str | None = None
-) -> np.ndarray | None:
-    """The embedding of one of a question's pictures, or of a part of it; None without a model.
-
-    Raises:
-        UnusablePicture: it is none, or has no such part.
-    """
-    try:
-        return await _embedded(backend, sent, model, region)
-    except InvalidInput as error:
-        raise UnusablePicture(str(error), number) from error
-
-
-async def _embedded(
-    backend: Backend, sent: UploadFile, model: str | None, region: str | None = None
-) -> np.ndarray | None:
-    try:
-        return await backend.embed(sent.file.read, region, model)
-    except InvalidInput as error:  # several may have been sent
-        raise InvalidInput(
-            f"{sent.filename!r}: {error}" if sent.filename else str(error)
-        ) from error
 
 
 def _known(rows: Sequence[np.ndarray | None]) -> list[np.ndarray]:
