@@ -49,6 +49,8 @@ FILTERS: dict[str, Any] = {
     "min_size": _filter(str, "At least that large: 1920x1080, 2000 (the longer side) or 8MP."),
     "type": _filter(list[str], "Of any of these kinds: jpeg, png, heic, raw, tiff, or extensions."),
     "has": _filter(list[_Fact], "Photos that have all of these facts."),
+    "person": _filter(list[str], "All of these people are named in it, by the photos' owner."),
+    "min_rating": _filter(int, "At least so many stars, 1 to 5, as the owner gave them."),
 }
 
 

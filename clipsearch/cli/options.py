@@ -223,8 +223,11 @@ GROUPS: dict[str, dict[str, Any]] = {
         "min_size": _option(str | None, "1920x1080, 2000 (longer side) or 8MP.", "SIZE"),
         "type": _option(list[str] | None, "jpeg, png, heic, raw, ... Repeatable.", "TYPE"),
         "has": _option(
-            list[str] | None, "gps, date, camera, lens, title, caption, keywords.", "FACT"
+            list[str] | None,
+            "gps, date, camera, lens, title, caption, keywords, people, rating, place.", "FACT",
         ),
+        "person": _option(list[str] | None, "Somebody who is named in it. Repeatable.", "NAME"),
+        "min_rating": _option(int | None, "Stars, 1 to 5.", "STARS"),
     }),
     "output": _in(OUTPUT, {
         "json": Json,

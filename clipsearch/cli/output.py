@@ -209,7 +209,9 @@ def _print_csv(photos: Iterable[Photo]) -> None:
 
 def _cell(value: Any) -> Any:
     """A value of a CSV. A text that a spreadsheet would compute has an apostrophe before it."""
-    text = "; ".join(value) if isinstance(value, tuple) else value
+    text = value
+    if isinstance(value, tuple):  # keywords, or people with their boxes
+        text = "; ".join(it["name"] if isinstance(it, dict) else it for it in value)
     return f"'{text}" if isinstance(text, str) and text.startswith(_COMPUTED) else text
 
 

@@ -9,10 +9,11 @@ from typing import TypeGuard
 from clipsearch.errors import LARGEST
 from clipsearch.indexing.away import EMPTY, MISSING, Away, Sight, emptied, seam_of
 from clipsearch.indexing.moved import find_moved
-from clipsearch.indexing.plan import USUAL, Doubts, Folders, Gone, Plan, Ready, Target, Work
+from clipsearch.indexing.plan import USUAL, Beside, Doubts, Folders, Gone, Plan, Ready, Target, Work
 from clipsearch.photos.files.inode import Inode, inode_of, is_real_folder
 from clipsearch.photos.files.mounts import mount_points, mount_table
 from clipsearch.photos.files.urls import is_below, is_below_any, is_url, joined
+from clipsearch.photos.scanning.beside import sidecars_of, version_of
 from clipsearch.photos.scanning.listing import Found
 from clipsearch.photos.scanning.names import extension_of
 from clipsearch.photos.scanning.walk import walk, walk_folders
@@ -80,6 +81,7 @@ class _Comparison:
         self._unread: dict[str, OSError] = {}
         self._kept: set[str] = set()  # folders whose photos are away
         self._inodes: dict[str, Inode] = {}  # of all folders
+        self._sidecars: dict[str, tuple[Found, ...]] = {}  # by photo
         self._shown: dict[str, Inode] = {}  # of those that show photos
         self._is_remote = is_url(self._root.path)
         remembered = {} if is_url(self._root.path) else catalog.seams(self._root.id)
@@ -116,6 +118,7 @@ class _Comparison:
             if found.path not in kept:
                 self._sort_in(found, known)
         self._add_gone(known, kept | {found.path for found in differing})
+        self._add_beside(kept, {found.path for found in differing})
         self._report_unread()
         self._remember()
 
@@ -244,11 +247,14 @@ class _Comparison:
             self._root.path, self._below, self._unread.__setitem__,
             self._catalog.rules(self._root.id), others, self._deep, self._pass_over,
             self._catalog.folder_rules(self._root.id), self._sight.crossed.add,
-            self._inodes.__setitem__,
+            self._inodes.__setitem__, self._pair,
         )  # fmt: skip
         if not self._excluded:
             return folders
         return map(self._without_excluded, folders)
+
+    def _pair(self, photos: Sequence[Found], sidecars: Sequence[Found]) -> None:
+        self._sidecars |= sidecars_of(photos, sidecars)
 
     def _pass_over(self, path: str) -> None:
         if not self._is_excluded(path):
@@ -289,6 +295,21 @@ class _Comparison:
             (self._root.id, path)
             for path in self._failed
             if not self._is_unread(path) and not is_below_any(path, self._kept)
+        ]
+
+    def _add_beside(self, kept: set[str], differing: set[str]) -> None:
+        """What tells of photos and is new, another or gone; that of photos which are read anew."""
+        if self._is_remote:
+            return
+        held = self._catalog.sidecars(*self._lying)
+        for path, sidecars in self._sidecars.items():
+            if held.pop(path, None) != version_of(sidecars) or path in differing:
+                self._plan.beside.append(Beside(self._root, path, sidecars))
+        lost = {path for path, _, _ in self._versions}
+        self._plan.beside += [
+            Beside(self._root, path, ())
+            for path in held
+            if path not in kept and path not in lost and not self._is_unread(path)
         ]
 
     def _is_unread(self, path: str) -> bool:

@@ -58,6 +58,14 @@ class Gone(NamedTuple):
     away: str | None = None  # a folder that is not there: kept, unless found elsewhere
 
 
+class Beside(NamedTuple):
+    """The files beside a photo that tell something of it, which are not as they were."""
+
+    root: Root
+    path: str  # of the photo, below the root
+    sidecars: Sequence[Found]  # none are left where they are gone
+
+
 @dataclass(slots=True)
 class Plan:
     """What an index run has to do."""
@@ -71,6 +79,7 @@ class Plan:
     seams: dict[int, Seams] = field(default_factory=dict)  # to be remembered, by root
     folders: list[Folders] = field(default_factory=list)  # to be remembered
     inodes: dict[tuple[int, str], Inode] = field(default_factory=dict)  # of all that are shown
+    beside: list[Beside] = field(default_factory=list)
     mended: list[tuple[int, str]] = field(default_factory=list)  # failures whose file is gone
     unplugged: list[Target] = field(default_factory=list)  # not there, or empty all at once
     unchanged: int = 0
@@ -82,7 +91,7 @@ class Plan:
     @property
     def is_empty(self) -> bool:
         """Whether the catalog is as the disk is."""
-        return not (self.work or self.gone or self.mended or self.moves)
+        return not (self.work or self.gone or self.mended or self.moves or self.beside)
 
     def said(self) -> tuple[str, ...]:
         """What a person is to know when all is done, a line each."""

@@ -19,6 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from clipsearch.errors import ClipsearchError, InvalidInput, LibraryBusy, arg, check_number
+from clipsearch.indexing.beside import tell_beside
 from clipsearch.indexing.comparison import make_plan
 from clipsearch.indexing.plan import USUAL, Counts, Doubts, Plan, Ready, Target
 from clipsearch.indexing.report import IndexReport
@@ -287,6 +288,9 @@ class Runs:
                 counts = self._embed(plan, model or self._models.add(), how)
         else:
             counts = Counts(unchanged=plan.unchanged, removed=clean_up(self._catalog, plan))
+        told = tell_beside(self._catalog, plan, how.stopping or _never)
+        counts.updated += told
+        counts.unchanged -= told
         self._catalog.keep_columns()
         renew_all(self._folder.path, self._catalog)
         return counts

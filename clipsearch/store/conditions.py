@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-from unicodedata import normalize
+from unicodedata import combining, normalize
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +16,9 @@ class Is:
     """One fact compared with a value; what is not known is neither more nor less than any.
 
     The facts are `taken` ("2024-05-01T12:00:00" on the clock there), `camera`, `width`, `height`,
-    `longer` and `shorter` (sides), `pixels`, `type` (".jpg") and `id`; of what an engine is asked
-    they are the names of EngineFacts. `relation` is ==, >, >=, <, "in" (a tuple of values) or
-    "contains" (a part of a text, both `folded`).
+    `longer` and `shorter` (sides), `pixels`, `type` (".jpg"), `rating` and `id`; those of what an
+    engine is asked are the names of EngineFacts. `relation` is ==, >, >=, <, "in" (a tuple of
+    values) or "contains" (a part of a text, both `folded`).
     """
 
     fact: str
@@ -37,7 +37,8 @@ class OtherFact:
 class Has:
     """Something is known: `coordinates`, `date` (that the photo itself tells), `camera`, `lens`.
 
-    Or what is written in the file: `title`, `caption` or `keywords`.
+    Or what is written in the file: `title`, `caption`, `keywords`, `people`, `rating` or `place`,
+    which coordinates tell as well.
     """
 
     fact: str
@@ -63,6 +64,13 @@ class Near:
     def band(self) -> float:
         """How many degrees of latitude the circle reaches to either side, at most."""
         return self.kilometres / 111 + 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Shows:
+    """Somebody of that name is named in it: whole words of a name, as `plain_name` has them."""
+
+    person: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +101,7 @@ class Either:
     parts: tuple[Condition, ...]
 
 
-Condition = Is | Has | Below | Near | Says | Not | All | Either
+Condition = Is | Has | Below | Near | Shows | Says | Not | All | Either
 
 EVERYTHING = All(())
 
@@ -107,3 +115,9 @@ def span_below(folder: str) -> tuple[str, str]:
 def folded(text: str) -> str:
     """A text without what case and ways of writing the same letter differ in."""
     return normalize("NFKC", normalize("NFKC", text).casefold())
+
+
+def plain_name(name: str) -> str:
+    """A name's words without case, accents and signs, one blank between them."""
+    letters = (it for it in normalize("NFKD", name).casefold() if not combining(it))
+    return " ".join("".join(it if it.isalnum() else " " for it in letters).split())

@@ -7,6 +7,15 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 
+class Person(BaseModel):
+    """Somebody who is named in a photo."""
+
+    name: str
+    box: list[float] | None = Field(
+        description="left, top, width and height of the face, as shares of the picture"
+    )
+
+
 class Photo(BaseModel):
     """A photo; docs/json.md tells what the keys mean."""
 
@@ -25,6 +34,10 @@ class Photo(BaseModel):
     caption: str | None
     keywords: list[str]
     flaw: str | None
+    people: list[Person] = Field(description="who is named in it")
+    rating: int | None = Field(description="1 to 5 stars, -1 for a reject")
+    location: str | None = Field(description="as its owner wrote it")
+    label: str | None
     present: bool = Field(description="whether it is there, and not on a drive that is away")
 
 
@@ -160,6 +173,7 @@ class Facets(BaseModel):
     months: list[MonthCount]
     places: int = Field(description="photos that say where they were taken")
     types: list[TypeCount]
+    people: list[NameCount] = Field(description="who is named in photos")
 
 
 class Tags(BaseModel):

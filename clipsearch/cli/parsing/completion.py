@@ -134,9 +134,16 @@ def devices(ctx: typer.Context, incomplete: str) -> list[str]:
     return _typed(("auto", "cpu", "cuda", "mps"))
 
 
+def people(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Who is named in photos."""
+    with _opened(ctx) as library:
+        return _typed(name for name, _ in library.facets().people) if library else []
+
+
 # By the names of the filters that they complete.
 FILTERS: dict[str, Completion] = {
     "folder": folders, "camera": cameras, "orientation": shapes, "type": types, "has": facts,
+    "person": people,
 }  # fmt: skip
 
 

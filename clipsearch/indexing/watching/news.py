@@ -27,7 +27,12 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 
-from clipsearch.photos.scanning.names import is_photo_name, is_skipped_folder
+from clipsearch.photos.scanning.names import (
+    SIDECARS,
+    extension_of,
+    is_photo_name,
+    is_skipped_folder,
+)
 from clipsearch.photos.scanning.rules import IGNORE_FILE
 
 # A file that is written in pieces changes at each; on Linux its close is told, and that will do.
@@ -176,6 +181,8 @@ class _Handler(FileSystemEventHandler):
                 self._news.touch(path, True)
         elif name == IGNORE_FILE:
             self._news.touch(folder, True)
+        elif name[0] != "." and extension_of(name) in SIDECARS:
+            self._news.touch(folder, False)
         elif is_photo_name(name):
             self._news.touch(folder, False, path if type(event) is FileClosedEvent else None)
 

@@ -1,14 +1,24 @@
-"""What people wrote into a photo's file: its title, caption and keywords, in XMP and IPTC."""
+"""What people wrote into a photo's file: title, caption and keywords, in XMP, IPTC and EXIF."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
+from PIL import ExifTags, Image
 
-from clipsearch.photos.facts.xmp import DC, items
+from clipsearch.photos.facts.exif_texts import comment_of, latin_or_utf8, windows_text
+from clipsearch.photos.facts.xmp import (
+    DC,
+    DIGIKAM,
+    LIGHTROOM,
+    MICROSOFT,
+    PHOTOSHOP,
+    items,
+    value,
+)
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -18,7 +28,8 @@ _KEYWORDS, _KEYWORD = 200, 200  # how many keywords are kept, and characters of 
 CUT = "…"  # at the end of what is longer
 
 _IPTC_CHARACTERS = (1, 90)
-_IPTC_TITLE, _IPTC_CAPTION, _IPTC_KEYWORDS = (2, 5), (2, 120), (2, 25)
+_IPTC_TITLE, _IPTC_HEADLINE, _IPTC_CAPTION, _IPTC_KEYWORDS = (2, 5), (2, 105), (2, 120), (2, 25)
+IPTC_PLACE = ((2, 92), (2, 90), (2, 95), (2, 101))  # sublocation, city, state, country
 
 # How IPTC names character sets, by escape sequences of ISO 2022.
 _CHARACTERS = {
@@ -38,13 +49,18 @@ class Captions:
     keywords: tuple[str, ...] = ()
 
 
-def read_captions(image: Image.Image, xmp: Element | None) -> Captions:
-    """The words of an opened image; what its XMP lacks, IPTC tells. Broken ones count as none."""
-    ours, theirs = _from_xmp(xmp), _from_iptc(image)
+def read_captions(
+    image: Image.Image, xmp: Element | None, exif: Mapping[int, Any], details: Mapping[int, Any]
+) -> Captions:
+    """The words of an opened image; what its XMP lacks, IPTC tells, and then EXIF.
+
+    `details` is EXIF's own part. Broken ones count as none.
+    """
+    several = captions_of_xmp(xmp), _from_iptc(image), _from_exif(exif, details)
     return Captions(
-        ours.title or theirs.title,
-        ours.caption or theirs.caption,
-        ours.keywords or theirs.keywords,
+        next((it.title for it in several if it.title), None),
+        next((it.caption for it in several if it.caption), None),
+        next((it.keywords for it in several if it.keywords), ()),
     )
 
 
@@ -70,31 +86,76 @@ def _captions(titles: list[str], captions: list[str], keywords: Iterable[str]) -
 # XMP
 
 
-def _from_xmp(root: Element | None) -> Captions:
+# Lists of keywords with those above them, and what stands between these.
+_TREES = ((LIGHTROOM, "hierarchicalSubject", "|"), (DIGIKAM, "TagsList", "/"),
+          (MICROSOFT, "LastKeywordXMP", "/"))  # fmt: skip
+
+
+def captions_of_xmp(root: Element | None) -> Captions:
+    """The words of an XMP packet."""
     if root is None:
         return Captions()
-    return _captions(*(items(root, DC, name) for name in ("title", "description", "subject")))
+    titles, captions, keywords = (items(root, DC, it) for it in ("title", "description", "subject"))
+    if not any(titles):
+        titles = [value(root, PHOTOSHOP, "Headline")]
+    known = {word.casefold() for word in keywords}
+    for space, name, between in _TREES:
+        for path in items(root, space, name):
+            for word in path.split(between):
+                if word.casefold() not in known:
+                    known.add(word.casefold())
+                    keywords.append(word)
+    return _captions(titles, captions, keywords)
+
+
+# EXIF
+
+# What cameras and programs write into every file.
+_OF_NOBODY = re.compile(
+    r"(?:.*\bdigital (?:still )?camera|sony dsc|exif[_ ]jpeg.*|dcim\\.*|default|untitled"
+    r"|[<\W\d_]*|.*\bcreated with .*|charset=.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def _from_exif(exif: Mapping[int, Any], details: Mapping[int, Any]) -> Captions:
+    tags = ExifTags.Base
+    told = exif.get(tags.ImageDescription)
+    captions = [
+        latin_or_utf8(told) if isinstance(told, (str, bytes)) else "",
+        windows_text(exif.get(tags.XPComment)),
+        comment_of(details.get(tags.UserComment)),
+    ]
+    captions = [it.strip() for it in captions if not _OF_NOBODY.fullmatch(it.strip())]
+    titles = [it for it in map(windows_text, map(exif.get, (tags.XPTitle, tags.XPSubject))) if it]
+    return _captions(titles, captions, windows_text(exif.get(tags.XPKeywords)).split(";"))
 
 
 # IPTC
 
 
-def _from_iptc(image: Image.Image) -> Captions:
+def iptc_texts(image: Image.Image, keys: Iterable[tuple[int, int]]) -> list[list[str]]:
+    """The texts that the IPTC record of an opened image has of each key; none where it is broken.
+
+    Keys are those of IIM 4: record and dataset.
+    """
     if image.format != "TIFF" and "photoshop" not in image.info:
-        return Captions()
+        return [[] for _ in keys]
     from PIL import IptcImagePlugin
 
     try:
         told = IptcImagePlugin.getiptcinfo(image) or {}  # type: ignore[arg-type]
     except Exception:  # as Pillow's other parsers, on hostile bytes it raises nearly anything
-        return Captions()
+        told = {}
     characters = _CHARACTERS.get(next(_all(told, _IPTC_CHARACTERS), b""))
-    return _captions(
-        *(
-            [_decoded(value, characters) for value in _all(told, key)]
-            for key in (_IPTC_TITLE, _IPTC_CAPTION, _IPTC_KEYWORDS)
-        )
+    return [[_decoded(value, characters) for value in _all(told, key)] for key in keys]
+
+
+def _from_iptc(image: Image.Image) -> Captions:
+    titles, headlines, captions, keywords = iptc_texts(
+        image, (_IPTC_TITLE, _IPTC_HEADLINE, _IPTC_CAPTION, _IPTC_KEYWORDS)
     )
+    return _captions(titles or headlines, captions, keywords)
 
 
 def _all(told: Mapping[Any, Any], key: tuple[int, int]) -> Iterator[bytes]:

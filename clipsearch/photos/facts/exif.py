@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, Image
 
-from clipsearch.photos.facts.captions import plain, read_captions
+from clipsearch.photos.facts.captions import IPTC_PLACE, iptc_texts, plain, read_captions
+from clipsearch.photos.facts.exif_texts import latin_or_utf8
 from clipsearch.photos.facts.facts import Facts
+from clipsearch.photos.facts.noted import label_of, location_of, rating_of
+from clipsearch.photos.facts.people import read_people
 from clipsearch.photos.facts.taken import written_time
 from clipsearch.photos.facts.xmp import EXIF, PHOTOSHOP, XMP, read_xmp, value
 from clipsearch.photos.formats import OpenPicture
@@ -26,9 +29,10 @@ def read_facts(opened: OpenPicture) -> Facts:
     exif = opened.exif
     details, gps = part_of(exif, ExifTags.IFD.Exif), part_of(exif, ExifTags.IFD.GPSInfo)
     xmp = read_xmp(opened.image, exif)
-    words = read_captions(opened.image, xmp)
+    words = read_captions(opened.image, xmp, exif, details)
+    told = iptc_texts(opened.image, IPTC_PLACE)
     taken_at, taken_from = _taken(exif, details, xmp)
-    latitude, longitude = _place(gps) or _place_of_xmp(xmp) or (None, None)
+    latitude, longitude = _place(gps) or place_of_xmp(xmp) or (None, None)
     return Facts(
         *opened.size,
         taken_at=taken_at,
@@ -41,6 +45,10 @@ def read_facts(opened: OpenPicture) -> Facts:
         title=words.title,
         caption=words.caption,
         keywords=words.keywords,
+        people=read_people(xmp, opened.orientation),
+        rating=rating_of(xmp, exif),
+        location=location_of(xmp, (texts[0] for texts in told if texts)),
+        label=label_of(xmp),
     )
 
 
@@ -61,7 +69,7 @@ def _taken(
     """When it was taken, and what says so."""
     if when := _time_of_exif(exif, details):
         return when, "exif"
-    if xmp is not None and (when := _time_of_xmp(xmp)):
+    if xmp is not None and (when := time_of_xmp(xmp)):
         return when, "xmp"
     return None, None
 
@@ -77,7 +85,8 @@ def _time_of_exif(exif: Mapping[int, Any], details: Mapping[int, Any]) -> str | 
     return next(filter(None, times), None)
 
 
-def _time_of_xmp(xmp: Element) -> str | None:
+def time_of_xmp(xmp: Element) -> str | None:
+    """When a photo was taken, in ISO 8601, as XMP tells; None where it does not."""
     names = ((PHOTOSHOP, "DateCreated"), (EXIF, "DateTimeOriginal"), (XMP, "CreateDate"))
     times = (written_time(value(xmp, *name)) for name in names)
     return next(filter(None, times), None)
@@ -99,14 +108,14 @@ def _camera(exif: Mapping[int, Any]) -> str | None:
 
 def _place(gps: Mapping[int, Any]) -> tuple[float, float] | None:
     tags = ExifTags.GPS
-    return _on_the_globe(
+    return on_the_globe(
         _degrees(_numbers(gps.get(tags.GPSLatitude)), _text(gps.get(tags.GPSLatitudeRef)), "NS"),
         _degrees(_numbers(gps.get(tags.GPSLongitude)), _text(gps.get(tags.GPSLongitudeRef)), "EW"),
         _text(gps.get(tags.GPSStatus)),
     )
 
 
-def _place_of_xmp(xmp: Element | None) -> tuple[float, float] | None:
+def place_of_xmp(xmp: Element | None) -> tuple[float, float] | None:
     """As XMP writes it: 48,51.5022N, or 48,51,30.13N."""
     if xmp is None:
         return None
@@ -115,13 +124,16 @@ def _place_of_xmp(xmp: Element | None) -> tuple[float, float] | None:
         _degrees(_numbers(text[:-1].split(",")), text[-1:], signs)
         for text, signs in zip(texts, ("NS", "EW"), strict=True)
     )
-    return _on_the_globe(latitude, longitude, value(xmp, EXIF, "GPSStatus"))
+    return on_the_globe(latitude, longitude, value(xmp, EXIF, "GPSStatus"))
 
 
-def _on_the_globe(
-    latitude: float | None, longitude: float | None, status: str
+def on_the_globe(
+    latitude: float | None, longitude: float | None, status: str = ""
 ) -> tuple[float, float] | None:
+    """A place in degrees; None where it is none, or a receiver said so by its status, V."""
     if latitude is None or longitude is None or status[:1].upper() == "V":
+        return None
+    if not (math.isfinite(latitude) and math.isfinite(longitude)):
         return None
     if abs(latitude) > 90 + _HAIR or abs(longitude) > 180 + _HAIR:
         return None
@@ -156,12 +168,4 @@ def _degrees(numbers: Sequence[float], ref: str, signs: str) -> float | None:
 
 
 def _text(value: Any) -> str:
-    # Pillow takes every text for Latin-1; what is valid UTF-8 is hardly ever that.
-    try:
-        content = value.encode("latin-1") if isinstance(value, str) else value
-        value = content.decode("utf-8") if isinstance(content, bytes) else None
-    except UnicodeEncodeError:
-        pass  # not read by Pillow
-    except UnicodeDecodeError:
-        value = content.decode("latin-1")
-    return plain(value, _NAME) if isinstance(value, str) else ""
+    return plain(latin_or_utf8(value), _NAME) if isinstance(value, (str, bytes)) else ""

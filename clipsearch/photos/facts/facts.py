@@ -8,14 +8,23 @@ from datetime import date, datetime
 
 from clipsearch.photos.facts.taken import named_time
 
-# What tells when a photo was taken, the surest first: the camera, an editor or its owner, what the
-# file is called, and when it was written.
-SOURCES = ("exif", "xmp", "name", "file")
-TOLD = SOURCES[:2]  # within the file, and so the same for all its copies
+# What tells when a photo was taken, the surest first: the camera, an editor or its owner, a file
+# that Google Takeout wrote beside it, what the file is called, and when it was written.
+SOURCES = ("exif", "xmp", "sidecar", "name", "file")
+TOLD = SOURCES[:3]  # by the photo or its owner, and not guessed
 
 # A file's mtime_ns below it is no time but a number that changes with the content, as of some
 # stores; it stands for the year 1823, before there were photos.
 NO_TIME = -(1 << 62)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody in a photo, as a program of its owner's named them."""
+
+    name: str
+    # Left, top, width and height of the face, as shares of the picture that the eye sees.
+    box: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,10 @@ class Facts:
     caption: str | None = None
     keywords: tuple[str, ...] = ()
     flaw: str | None = None  # what is wrong with a file that is shown nevertheless
+    people: tuple[Person, ...] = ()
+    rating: int | None = None  # 1 to 5 stars, -1 for a reject
+    location: str | None = None  # as its owner wrote it: "Alfama, Lisbon, Portugal"
+    label: str | None = None  # of a colour, or whatever a program's labels are called
 
 
 def dated(facts: Facts, path: str, mtime_ns: int) -> Facts:

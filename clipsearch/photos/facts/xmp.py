@@ -11,20 +11,26 @@ from xml.etree.ElementTree import Element, SubElement
 
 from PIL import ExifTags, Image
 
-_LARGEST = 4_000_000  # bytes; an editor's whole history takes a few hundred thousand
+LARGEST = 4_000_000  # bytes; an editor's whole history takes a few hundred thousand
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 DC = "http://purl.org/dc/elements/1.1/"
 EXIF = "http://ns.adobe.com/exif/1.0/"
 PHOTOSHOP = "http://ns.adobe.com/photoshop/1.0/"
 XMP = "http://ns.adobe.com/xap/1.0/"
+LIGHTROOM = "http://ns.adobe.com/lightroom/1.0/"
+DIGIKAM = "http://www.digikam.org/ns/1.0/"
+MICROSOFT = "http://ns.microsoft.com/photo/1.0/"
+IPTC_CORE = "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/"
+IPTC_EXT = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 _XML = "http://www.w3.org/XML/1998/namespace"
 _LANGUAGE = f"{{{_XML}}}lang"
 
 # What prefixes stand for where a packet does not say it.
 _USUAL = {
     "xml": _XML, "rdf": RDF, "dc": DC, "exif": EXIF, "photoshop": PHOTOSHOP, "xmp": XMP,
-    "xap": XMP,
+    "xap": XMP, "lr": LIGHTROOM, "digiKam": DIGIKAM, "MicrosoftPhoto": MICROSOFT,
+    "Iptc4xmpCore": IPTC_CORE, "Iptc4xmpExt": IPTC_EXT,
 }  # fmt: skip
 
 _UNICODE = (
@@ -52,9 +58,12 @@ def read_xmp(image: Image.Image, exif: Image.Exif) -> Element | None:
     packet = image.info.get("xmp") or exif.get(ExifTags.Base.XMLPacket)
     if isinstance(packet, str):
         packet = packet.encode("utf-8", "replace")
-    if not isinstance(packet, bytes):
-        return None
-    return _parsed(_decoded(packet[:_LARGEST].strip(b" \n\r\t")))
+    return parse_xmp(packet) if isinstance(packet, bytes) else None
+
+
+def parse_xmp(packet: bytes) -> Element | None:
+    """A packet of XMP, or a file of one; None where it cannot be read. Its end may be cut off."""
+    return _parsed(_decoded(packet[:LARGEST].strip(b" \n\r\t")))
 
 
 def items(root: Element, space: str, name: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from clipsearch.photos.scanning.names import (
     EXTENSIONS,
     PASSED_OVER,
     SECOND,
+    SIDECARS,
     extension_of,
     is_photo_name,
     is_skipped_folder,
@@ -43,6 +44,7 @@ class Listing(NamedTuple):
     others: list[str]  # pictures of kinds that are not read
     has_twins: bool  # whether some may show what another one of the folder does
     has_ignore_file: bool
+    sidecars: Sequence[Found] = ()  # what may tell of photos that lie beside it
     device: int | None = None
 
 
@@ -73,6 +75,7 @@ def list_folder(folder: str | int, prefix: str, follow_links: bool, on_error: On
     folders: list[str] = []
     links: list[str] = []
     others: list[str] = []
+    sidecars: list[Found] = []
     has_twins = has_ignore_file = False
     # A run over unchanged photos spends its time in this loop, so nothing is called that
     # need not be; Found's own constructor would take three times as long.
@@ -96,6 +99,10 @@ def list_folder(folder: str | int, prefix: str, follow_links: bool, on_error: On
                         folders.append(f"{prefix}{name}/")
                 elif name == IGNORE_FILE:
                     has_ignore_file = entry.is_file()
+                elif extension in SIDECARS and entry.is_file(follow_symlinks=False):
+                    if name[0] != ".":
+                        stat = entry.stat(follow_symlinks=False)
+                        sidecars.append(Found(prefix + name, stat.st_size, stat.st_mtime_ns))
                 elif extension in PASSED_OVER and entry.is_file(follow_symlinks=False):
                     if name[0] != ".":
                         others.append(prefix + name)
@@ -105,7 +112,7 @@ def list_folder(folder: str | int, prefix: str, follow_links: bool, on_error: On
                 continue  # deleted between the listing and the look
             except OSError as error:
                 on_error(prefix + name, error)
-    return Listing(photos, inodes, folders, links, others, has_twins, has_ignore_file)
+    return Listing(photos, inodes, folders, links, others, has_twins, has_ignore_file, sidecars)
 
 
 def list_at_url(root: str, prefix: str) -> Listing:

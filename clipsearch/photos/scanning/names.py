@@ -34,6 +34,9 @@ PASSED_OVER = frozenset(
 # What may show another picture of its folder a second time.
 SECOND = RAW_EXTENSIONS | {THUMBNAIL}
 
+# What programs write beside photos about them.
+SIDECARS = frozenset({".xmp", ".json"})
+
 # Folders that hold thumbnails, rubbish or a program's own files, never somebody's photos.
 SKIPPED_FOLDERS = frozenset(
     {"@eadir", "#recycle", "$recycle.bin", "node_modules", "__macosx", "lost+found"}

@@ -35,6 +35,7 @@ _MOST_IGNORE_BYTES = 16 << 20
 _BY_DESCRIPTOR = os.scandir in os.supports_fd
 
 OnPassedOver = Callable[[str], None]
+OnSidecars = Callable[[Sequence[Found], Sequence[Found]], None]
 
 
 def walk(
@@ -65,13 +66,15 @@ def walk_folders(
     inner: FolderRules | None = None,
     on_seam: Callable[[str], None] = lambda folder: None,
     on_folder: Callable[[str, Inode], None] = lambda folder, inode: None,
+    on_sidecars: OnSidecars | None = None,
 ) -> Iterator[list[Found]]:
     """`walk`, giving the photos of each folder together; not `deep`, only of the folder `below`.
 
     `on_passed_over` gets the path below the root of each picture of a kind that is not read. In
     folders that have `inner` rules, a photo has to satisfy those too. A folder that lies on
     another device than the one above it goes to `on_seam` with its path below the root, and each
-    folder of this machine to `on_folder` before what is in it.
+    folder of this machine to `on_folder` before what is in it. `on_sidecars` gets the photos of a
+    folder of this machine in which files lie that may tell of them, and those.
     """
     walking = _RemoteWalk if is_url(root) else _Walk
     return walking(
@@ -85,6 +88,7 @@ def walk_folders(
         inner or {},
         on_seam,
         on_folder,
+        on_sidecars,
     ).folders()
 
 
@@ -118,6 +122,7 @@ class _Walk:
         inner: FolderRules,
         on_seam: Callable[[str], None],
         on_folder: Callable[[str, Inode], None],
+        on_sidecars: OnSidecars | None,
     ) -> None:
         self._root = root
         self._below = below
@@ -129,6 +134,7 @@ class _Walk:
         self._inner = inner
         self._on_seam = on_seam
         self._on_folder = on_folder
+        self._on_sidecars = on_sidecars
         # An explicit stack: a tree may be deeper than Python's recursion limit.
         self._pending: list[_Folder] = []
         # Only where links are followed:
@@ -213,6 +219,8 @@ class _Walk:
             photos = [photo for photo in photos if takes(photo.path, rules, ignores)]
         if listing.has_twins:
             photos = list(without_twins(photos, rules.raw_too))
+        if listing.sidecars and photos and self._on_sidecars:
+            self._on_sidecars(photos, listing.sidecars)
         if listing.others and self._on_passed_over:
             for path in listing.others:
                 if takes(path, rules, ignores):

@@ -20,6 +20,7 @@ class Facets:
     months: tuple[tuple[str, int], ...]  # "2024-05", the earliest first
     types: tuple[tuple[str, int], ...]  # as `Filters.type` takes them, that of most photos first
     places: int  # photos that say where they were taken
+    people: tuple[tuple[str, int], ...] = ()  # who is named, that of most photos first
 
 
 def count_facets(catalog: Catalog, selection: Condition) -> Facets:
@@ -36,6 +37,7 @@ def count_facets(catalog: Catalog, selection: Condition) -> Facets:
             tuple(sorted(_known(catalog.tally("month", selection)))),
             tuple(sorted(types.items(), key=lambda it: (-it[1], it[0]))),
             sum(count for has, count in catalog.tally("placed", selection) if has),
+            tuple(catalog.tally_people(selection)),
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from typing import Any, TypedDict
 
-from clipsearch.errors import InvalidInput, arg, did_you_mean
+from clipsearch.errors import InvalidInput, arg, check_number, did_you_mean
 from clipsearch.photos.files.urls import is_below, is_url, normal, path_below
 from clipsearch.photos.scanning.names import EXTENSIONS, RAW_EXTENSIONS
 from clipsearch.search.filtering.dates import parse_date, understood
@@ -25,7 +25,9 @@ from clipsearch.store.conditions import (
     Is,
     Near,
     OtherFact,
+    Shows,
     folded,
+    plain_name,
 )
 from clipsearch.store.folder import StrPath
 
@@ -47,6 +49,9 @@ PROPERTIES: dict[str, Condition] = {
     "title": Has("title"),
     "caption": Has("caption"),
     "keywords": Has("keywords"),
+    "people": Has("people"),
+    "rating": Has("rating"),
+    "place": Has("place"),
 }
 
 SHAPES: dict[str, Condition] = {
@@ -76,6 +81,8 @@ class FilterNames(TypedDict, total=False):
     min_size: str | None
     type: str | Sequence[str]
     has: str | Sequence[str]
+    person: str | Sequence[str]
+    min_rating: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +103,8 @@ class Filters:
     min_size: str | None = None  # "1920x1080", "2000" (the longer side) or "8MP"
     type: str | Sequence[str] = ()  # any of these keys of KINDS, or extensions
     has: str | Sequence[str] = ()  # all of these keys of PROPERTIES
+    person: str | Sequence[str] = ()  # all of these people are named in it; a part of a name
+    min_rating: int | None = None  # stars, 1 to 5
 
     def __bool__(self) -> bool:
         return self != Filters()
@@ -135,6 +144,8 @@ def select(filters: Filters, catalog: Catalog) -> Condition | None:
         _size(filters.min_size),
         _kinds(_several(filters.type)),
         *(_one_of(name, PROPERTIES, "has") for name in _several(filters.has)),
+        *map(_person, _several(filters.person)),
+        _rated(filters.min_rating),
     ]
     used = tuple(part for part in parts if part is not None)
     return All(used) if used else None
@@ -218,6 +229,19 @@ def _camera(name: str | None) -> Condition | None:
     # Where bytes are no text, a camera's name has what stands for them, as SQLite wants it.
     text = name.strip().encode("utf-8", "surrogatepass").decode("utf-8", "replace")
     return Is("camera", "contains", folded(text))
+
+
+def _person(name: str) -> Condition:
+    if not (plain := plain_name(name)):
+        raise InvalidInput(f"{arg('person')} is empty; give a name, such as 'Zoë'")
+    return Shows(plain)
+
+
+def _rated(stars: int | None) -> Condition | None:
+    if stars is None:
+        return None
+    check_number(arg("min_rating"), stars, 1, 5)
+    return Is("rating", ">=", stars)
 
 
 def _near(near: str | None, within: str | None) -> Condition | None:

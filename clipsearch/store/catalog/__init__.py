@@ -5,6 +5,7 @@
     models     the models whose vectors it has
     roots      folders, their rules, exclusions and seams
     photos     photos and their facts, and which a condition selects
+    sidecars   what files beside photos tell of them
     failures   files that could not be read
     pictures   perceptual hashes, for duplicates
     vectors    what models made of contents
@@ -35,6 +36,7 @@ from clipsearch.store.catalog.records import (
     StoredPhoto,
     root_of,
 )
+from clipsearch.store.catalog.sidecars import Sidecars
 from clipsearch.store.catalog.vectors import Vectors
 from clipsearch.store.catalog.words import Words
 from clipsearch.store.catalog.writing import Writing
@@ -59,5 +61,5 @@ __all__ = [
 ]
 
 
-class Catalog(Photos, Failures, Pictures, Vectors, Writing, Words, Engines):
+class Catalog(Photos, Sidecars, Failures, Pictures, Vectors, Writing, Words, Engines):
     """The catalog of one index folder."""

@@ -15,8 +15,9 @@ from clipsearch.store.catalog import departed
 from clipsearch.store.catalog.facts import FACT_NAMES, FACTS, facts_in, path_in
 from clipsearch.store.catalog.records import Known, PhotoRow, StoredPhoto
 from clipsearch.store.catalog.roots import Roots
-from clipsearch.store.catalog.selection import FOLDERS, TALLIED, lying, selected
-from clipsearch.store.conditions import EVERYTHING, Condition, Is
+from clipsearch.store.catalog.selection import FOLDERS, TALLIED, counted_people, lying, selected
+from clipsearch.store.catalog.sidecars import own_facts_of
+from clipsearch.store.conditions import EVERYTHING, All, Condition, Has, Is
 from clipsearch.store.database.paths import from_db, to_db
 from clipsearch.store.database.unused import HOLDS_ANYTHING
 
@@ -94,13 +95,11 @@ class Photos(Roots):
         return {size for (size,) in rows} | departed.sizes(self._db, wanted)
 
     def facts_of(self, digest: str) -> Facts | None:
-        """The facts of a photo that has this content, or had it; None where there is none."""
-        row = self._db.execute(
-            f"SELECT {FACTS} FROM photos WHERE digest = ? LIMIT 1", (digest,)
-        ).fetchone()
-        if row is None and (kept := departed.facts_of(self._db, digest)):
-            row = [kept.get(name) for name in FACT_NAMES]
-        return facts_in(row) if row else None
+        """What photos of this content tell themselves, or told; None where there are none."""
+        facts = own_facts_of(self._db, digest)
+        if facts is None and (kept := departed.facts_of(self._db, digest)):
+            return facts_in([kept.get(name) for name in FACT_NAMES])
+        return facts
 
     def photos_of_vectors(
         self, ids: Sequence[int], selection: Condition = EVERYTHING
@@ -215,6 +214,15 @@ class Photos(Roots):
             if fact == "type":
                 counted = [(ending.removeprefix("."), count) for ending, count in counted]
             return sorted(counted, key=lambda it: (-it[1], it[0] is not None, it[0]))
+
+    def tally_people(self, selection: Condition = EVERYTHING) -> list[tuple[str, int]]:
+        """The people who are named in selected photos and in how many, that of most first."""
+        with self._as_columns(selection) as columns:
+            if columns is not None:
+                return columns.named(selection)
+        where = selected(All((selection, Has("people"))))
+        rows = self._db.execute(f"SELECT people FROM photos WHERE {where.condition}", where.values)
+        return counted_people(people for (people,) in rows)
 
     def tally_folders(self, selection: Condition = EVERYTHING) -> list[tuple[str, str, int]]:
         """How many of the selected photos lie in each folder that is right below a root.

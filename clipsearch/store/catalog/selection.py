@@ -6,7 +6,8 @@ import json
 import math
 import os
 import sqlite3
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,9 @@ from clipsearch.store.conditions import (
     Not,
     OtherFact,
     Says,
+    Shows,
     folded,
+    plain_name,
     span_below,
 )
 from clipsearch.store.database.fulltext import saying
@@ -53,6 +56,8 @@ def selected(photos: Condition) -> Selection:
             return _below(photos)
         case Near():
             return _near(photos)
+        case Shows(person):
+            return Selection(f"photos.id IN ({SHOWING})", (person,))
         case Says(words):
             return Selection(_SAYS, (saying(words),))
         case Is():
@@ -74,7 +79,11 @@ KNOWN = {
     "title": "title IS NOT NULL",
     "caption": "caption IS NOT NULL",
     "keywords": "keywords IS NOT NULL",
+    "people": "people IS NOT NULL",
+    "rating": "rating IS NOT NULL",
+    "place": "location IS NOT NULL OR latitude IS NOT NULL AND longitude IS NOT NULL",
 }
+SHOWING = "SELECT id FROM photos WHERE people IS NOT NULL AND names_one(people, ?)"
 _SAYS = "photos.id IN (SELECT rowid FROM words WHERE words MATCH ?)"
 
 
@@ -105,6 +114,7 @@ _FACTS = {
     "longer": "max(width, height)",
     "shorter": "min(width, height)",
     "pixels": "width * height",
+    "rating": "rating",
     "id": "photos.id",
 }
 
@@ -180,6 +190,18 @@ def add_functions(db: sqlite3.Connection) -> None:
     """Have a connection know what conditions call."""
     db.create_function("kilometres", 4, _kilometres, deterministic=True)
     db.create_function("folded", 1, folded, deterministic=True)
+    db.create_function("names_one", 2, _names_one, deterministic=True)
+
+
+def counted_people(columns: Iterable[str]) -> list[tuple[str, int]]:
+    """The people in several rows' columns of them, that of most rows first."""
+    names = Counter(name for people in columns for name in {it for it, _ in json.loads(people)})
+    return sorted(names.items(), key=lambda it: (-it[1], it[0]))
+
+
+def _names_one(people: str, wanted: str) -> bool:
+    """Whether the column of people has one whose name has these words in a row."""
+    return any(f" {wanted} " in f" {plain_name(name)} " for name, _ in json.loads(people))
 
 
 def _kilometres(*places: float | None) -> float | None:

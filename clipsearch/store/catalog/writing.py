@@ -11,6 +11,7 @@ from clipsearch.store.catalog.departed import Kept
 from clipsearch.store.catalog.facts import FACT_NAMES, WRITE_PHOTO, photo_values
 from clipsearch.store.catalog.pictures import WRITE_PICTURE
 from clipsearch.store.catalog.records import Changes, NewPhoto
+from clipsearch.store.catalog.sidecars import uncover
 from clipsearch.store.database import fulltext
 from clipsearch.store.database.paths import to_db
 
@@ -36,6 +37,7 @@ class Writing(Connection):
             tried = [self._add_vector(model_id, *new) for new in changes.vectors]
             added = {model_id: [new for new in tried if new]}
             self._db.executemany(WRITE_PICTURE, changes.pictures)
+            uncover(self._db, _REPLACED, _written_over(changes.photos))
             departed.note(self._db, FACT_NAMES, _WRITTEN_OVER, _written_over(changes.photos))
             # A photo may take the place of another, of which the words would stay.
             others = [(*at, photo.id) for at, photo in zip(done, changes.photos, strict=True)]
@@ -94,6 +96,7 @@ class Writing(Connection):
 
     def _delete_photos(self, ids: Iterable[int]) -> None:
         gone = [(id,) for id in ids]
+        uncover(self._db, "photos.id = ?", gone)
         departed.note(self._db, FACT_NAMES, "id = ?", gone)
         self._db.executemany("DELETE FROM photos WHERE id = ?", gone)
         fulltext.remove(self._db, "?", gone)
@@ -126,6 +129,7 @@ class Writing(Connection):
 
 
 # Photos that are written over with another content: at their id or at their path.
+_REPLACED = "photos.id = ?1 OR root_id = ?2 AND path = ?3 AND ?4 IS NOT NULL"
 _WRITTEN_OVER = "(id = ?1 OR root_id = ?2 AND path = ?3) AND digest <> ?4"
 _PHOTO_AT = "SELECT id FROM photos WHERE root_id = ? AND path = ?"
 _WRITE_FAILURE = (

@@ -26,7 +26,7 @@ _UNSPACED = re.compile(
 )
 
 _SELECT = (
-    "SELECT id, path, title, caption, keywords,"
+    "SELECT id, path, title, caption, keywords, people, location,"
     " (SELECT group_concat(text, ' ') FROM captions WHERE captions.digest = photos.digest)"
     " FROM photos"
 )
@@ -159,11 +159,13 @@ def _as_rows(photos: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 
 def _as_words(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    for id, path, title, caption, keywords, generated in rows:
+    for id, path, title, caption, keywords, people, location, generated in rows:
         name = os.path.splitext(
             path.decode("utf-8", "replace") if isinstance(path, bytes) else path
         )
-        together = " ".join(json.loads(keywords)) if keywords else None
+        names = [name for name, _ in json.loads(people)] if people else []
+        words = [*(json.loads(keywords) if keywords else ()), *names, location or ""]
+        together = " ".join(filter(None, words)) or None
         texts = [text and _spaced(text) for text in (name[0], title, caption, together, generated)]
         parts = " ".join(filter(None, (apart(text) for text in texts[:4] if text)))
         yield id, *texts, parts or None

@@ -319,3 +319,26 @@ def m016_columns_of_vectors_that_go(db: Database) -> None:
         END;
         """
     )
+
+
+@migrations()
+def m018_what_owners_noted(db: Database) -> None:
+    """People, stars, places and labels, and what files beside photos tell of them."""
+    db.executescript(
+        """
+        ALTER TABLE photos ADD COLUMN people TEXT;
+        ALTER TABLE photos ADD COLUMN rating INTEGER;
+        ALTER TABLE photos ADD COLUMN location TEXT;
+        ALTER TABLE photos ADD COLUMN label TEXT;
+        CREATE INDEX photos_with_people ON photos (id) WHERE people IS NOT NULL;
+        CREATE TABLE sidecars (
+            photo_id INTEGER PRIMARY KEY,
+            version TEXT NOT NULL,
+            covered TEXT NOT NULL
+        );
+        CREATE TRIGGER sidecars_of_removed AFTER DELETE ON photos BEGIN
+            DELETE FROM sidecars WHERE photo_id = OLD.id;
+        END;
+        DELETE FROM columns;
+        """
+    )

@@ -37,7 +37,9 @@ async def embed_sent(
         try:
             rows.append(await backend.embed(it.upload.file.read, it.region, model))
         except InvalidInput as error:
-            named = InvalidInput(f"{it.upload.filename!r}: {error}") if it.upload.filename else error
+            named = (
+                InvalidInput(f"{it.upload.filename!r}: {error}") if it.upload.filename else error
+            )
             number = {"image": it.number} if it.parameter == "image" else {}
             told = mistake_of(error) | {"detail": mistake_of(named)["detail"]} | number
             wrong.append((named, {"parameter": it.parameter} | told))

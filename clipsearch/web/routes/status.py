@@ -41,6 +41,7 @@ async def facets(asked: Annotated[forms.FilterForm, Query()], backend: OfApp) ->
             "cameras": _named("name", found.cameras),
             "months": _named("month", found.months),
             "places": found.places,
+            "people": _named("name", found.people),
             "types": _named("type", found.types),
         }
     )

@@ -23,6 +23,7 @@ NUMBERS = {
     "taken": f"CAST(substr({_DIGITS} || '00000000000000', 1, 14) AS INTEGER)",
     "width": "width",
     "height": "height",
+    "rating": "rating",
     "known": " | ".join(
         f"(coalesce(({test}), 0) << {bit})" for bit, test in enumerate(KNOWN.values())
     ),

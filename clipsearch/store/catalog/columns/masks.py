@@ -22,6 +22,7 @@ from clipsearch.store.conditions import (
     Not,
     OtherFact,
     Says,
+    Shows,
     folded,
 )
 from clipsearch.store.engine_facts import UNKNOWN, moment
@@ -51,6 +52,8 @@ def mask(columns: Columns, it: Condition) -> np.ndarray:
             return _below(columns, root, folder)
         case Near():
             return _near(columns, it)
+        case Shows(person):
+            return _have(columns, columns.showing(person))
         case Says(words):
             return _have(columns, columns.saying(words))
         case Is():

@@ -10,7 +10,8 @@ import numpy as np
 
 from clipsearch.store.catalog.columns import blocks, masks
 from clipsearch.store.catalog.columns.blocks import DEGREES, missing, recoded, vectors_of
-from clipsearch.store.conditions import Condition, Has
+from clipsearch.store.catalog.selection import SHOWING, counted_people
+from clipsearch.store.conditions import All, Condition, Has
 from clipsearch.store.database.fulltext import saying
 from clipsearch.store.engine_facts import UNKNOWN
 
@@ -141,6 +142,16 @@ class Columns:
         """The ids of photos about which these words are written, one right after the other."""
         found = self._db.execute("SELECT rowid FROM words WHERE words MATCH ?", (saying(words),))
         return [id for (id,) in found]
+
+    def showing(self, person: str) -> list[int]:
+        """The ids of photos in which somebody of that name is named, ascending."""
+        return [id for (id,) in self._db.execute(f"{SHOWING} ORDER BY id", (person,))]
+
+    def named(self, selection: Condition) -> list[tuple[str, int]]:
+        """The people who are named in chosen photos, and in how many."""
+        chosen = set(self.ids[self.chosen(All((selection, Has("people"))))].tolist())
+        rows = self._db.execute("SELECT id, people FROM photos WHERE people IS NOT NULL")
+        return counted_people(people for id, people in rows if id in chosen)
 
     def _kept(self, name: str) -> list[bytes]:
         """A column's blocks, in their order, with those that are not kept but were made."""

@@ -1,0 +1,56 @@
+"""Bring what files beside photos tell of them to what these are now, without embedding anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from clipsearch.errors import PhotoError
+from clipsearch.indexing.plan import Beside, Plan
+from clipsearch.photos.facts.facts import Facts
+from clipsearch.photos.facts.sidecars import with_sidecars
+from clipsearch.photos.facts.xmp import LARGEST
+from clipsearch.photos.files.opening import Place, open_below
+from clipsearch.photos.files.urls import joined
+from clipsearch.photos.scanning.beside import version_of
+from clipsearch.photos.scanning.listing import Found
+from clipsearch.store.catalog import Catalog, Root
+
+_AT_A_TIME = 500  # photos in one transaction
+
+
+def tell_beside(catalog: Catalog, plan: Plan, stopping: Callable[[], bool]) -> int:
+    """Write what the files of a plan tell; one that cannot be understood is told in the plan.
+
+    Gives how many photos it was written of that are not read anew. Once `stopping` says so, the
+    rest is left to the next run.
+    """
+    read = {(item.root.id, item.found.path) for item in plan.work}
+    told = 0
+    for start in range(0, len(plan.beside), _AT_A_TIME):
+        if stopping():
+            break
+        some = plan.beside[start : start + _AT_A_TIME]
+        for root in {it.root for it in some}:
+            own = [it for it in some if it.root == root]
+            facts = [_read(catalog, it, plan.problems) for it in own]
+            catalog.tell(root.id, filter(None, facts))
+            told += sum(it is not None and (root.id, it[0]) not in read for it in facts)
+    return told
+
+
+def _read(catalog: Catalog, it: Beside, problems: list[str]) -> tuple[str, Facts, str] | None:
+    facts = catalog.own_facts(it.root.id, it.path)
+    if facts is None:  # it could not be read, or is not yet
+        return None
+    for sidecar in it.sidecars:
+        try:
+            facts = with_sidecars(facts, [(sidecar.path, _content(it.root, sidecar))])
+        except PhotoError as error:
+            problems.append(f"{joined(it.root.path, sidecar.path)}: {error}; it is passed over")
+    return it.path, facts, version_of(it.sidecars)
+
+
+def _content(root: Root, sidecar: Found) -> bytes:
+    place = Place(root.path, sidecar.path, sidecar.size, sidecar.mtime_ns, False)
+    with open_below(place).content as file:
+        return file.read(LARGEST + 1)

@@ -1,0 +1,92 @@
+"""What files beside photos tell of them: it covers what the photos tell, which comes back."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from typing import Any
+
+from clipsearch.photos.facts.facts import Facts
+from clipsearch.store.catalog.connection import Connection
+from clipsearch.store.catalog.facts import FACT_NAMES, FACTS, columns_of, facts_in
+from clipsearch.store.catalog.selection import lying
+from clipsearch.store.database import fulltext
+from clipsearch.store.database.paths import from_db, to_db
+
+
+class Sidecars(Connection):
+    """What is known of files beside photos."""
+
+    def sidecars(self, root_id: int, below: str, deep: bool) -> dict[str, str]:
+        """What tells the versions of the files beside photos apart, by the photos' paths."""
+        found: dict[str, str] = {}
+        for where in lying(root_id, below, deep):
+            rows = self._db.execute(
+                "SELECT path, version FROM sidecars CROSS JOIN photos ON photos.id = photo_id"
+                f" WHERE {where.condition}",
+                where.values,
+            )
+            found |= {from_db(path): version for path, version in rows}
+        return found
+
+    def own_facts(self, root_id: int, path: str) -> Facts | None:
+        """The facts of a photo as if no file lay beside it; None where there is no such photo."""
+        row = self._db.execute(f"SELECT {_OWN} WHERE root_id = ? AND path = ?",
+                               (root_id, to_db(path))).fetchone()  # fmt: skip
+        return own(row) if row else None
+
+    def tell(self, root_id: int, told: Iterable[tuple[str, Facts, str]]) -> None:
+        """Write photos' facts, by their paths, as files beside them tell, whose version that is.
+
+        "" is the version where none are left.
+        """
+        with self.transaction():
+            ids = [self._tell(root_id, *one) for one in told]
+            fulltext.renew(self._db, "id = ?", [(id,) for id in ids])
+
+    def _tell(self, root_id: int, path: str, facts: Facts, version: str) -> int:
+        at = (root_id, to_db(path))
+        id, *row = self._db.execute(
+            f"SELECT photos.id, {_OWN} WHERE root_id = ? AND path = ?", at
+        ).fetchone()
+        before, after = columns_of(own(row)), columns_of(facts)
+        covered = {
+            name: value
+            for name, value, new in zip(FACT_NAMES, before, after, strict=True)
+            if value != new
+        }
+        self._db.execute(_UPDATE, (*after, id))
+        self._db.execute("DELETE FROM sidecars WHERE photo_id = ?", (id,))
+        if version:
+            held = json.dumps(covered, ensure_ascii=False)
+            self._db.execute("INSERT INTO sidecars VALUES (?, ?, ?)", (id, version, held))
+        return int(id)
+
+
+_OWN = f"{FACTS}, covered FROM photos LEFT JOIN sidecars ON photo_id = photos.id"
+_UPDATE = f"UPDATE photos SET {', '.join(f'{name} = ?' for name in FACT_NAMES)} WHERE id = ?"
+
+
+def own(row: Any) -> Facts:
+    """The facts of a photo itself, from its columns FACTS and what is covered of them."""
+    *columns, covered = row
+    values = dict(zip(FACT_NAMES, columns, strict=True))
+    return facts_in(list((values | json.loads(covered or "{}")).values()))
+
+
+def own_facts_of(db: sqlite3.Connection, digest: str) -> Facts | None:
+    """The facts of a photo with this content itself; None where there is none."""
+    row = db.execute(f"SELECT {_OWN} WHERE digest = ? LIMIT 1", (digest,)).fetchone()
+    return own(row) if row else None
+
+
+def uncover(db: sqlite3.Connection, condition: str, values: Iterable[Any]) -> None:
+    """Have photos that are about to leave, or be written over, as if no file lay beside them."""
+    for some in values:
+        rows = db.execute(
+            f"SELECT photos.id, {_OWN} WHERE photo_id IS NOT NULL AND ({condition})", some
+        ).fetchall()
+        for id, *row in rows:
+            db.execute(_UPDATE, (*columns_of(own(row)), id))
+            db.execute("DELETE FROM sidecars WHERE photo_id = ?", (id,))
