@@ -16,9 +16,9 @@ import pytest
 from tiny import OTHER, TinyEncoder, open_other
 
 from clipsearch import Facts, Filters, Library, Photo
-from clipsearch.photos.facts.facts import NO_TIME
+from clipsearch.photos.facts.facts import NO_TIME, Person
 from clipsearch.search.filtering.dates import parse_date
-from clipsearch.search.filtering.filters import KINDS
+from clipsearch.search.filtering.filters import KINDS, PROPERTIES
 from clipsearch.store.catalog import Catalog, Changes, Model, NewPhoto
 from clipsearch.store.catalog.selection import kilometres
 from clipsearch.store.conditions import Below, Condition, Has, Is, folded
@@ -73,6 +73,8 @@ class Made:
         return Facts(
             width, height, taken, some.choice(CAMERAS), latitude, longitude, source, title=title,
             lens=some.choice([None, "26 mm"]), keywords=some.choice([(), ("snow",)]),
+            people=some.choice([(), (Person("Zoë"), Person("Ann Lee"))]),
+            rating=some.choice([None, -1, 2, 5]), location=some.choice([None, "Lisbon"]),
         )  # fmt: skip
 
     def write(self, model: Model, photos: Sequence[NewPhoto]) -> None:
@@ -120,6 +122,11 @@ def move(made: Made, photo: NewPhoto) -> None:
     made.catalog.move_photos([(photo.id or 0, made.roots[0].id, f"a/moved/{photo.id}.png")])
 
 
+def lie_beside(made: Made, photo: NewPhoto) -> None:
+    told = Facts(rating=4, people=(Person("Zoë"), Person("Ann Lee")))
+    made.catalog.tell(photo.root_id, [(photo.path, told, "a version")])
+
+
 def tell_otherwise(made: Made, photo: NewPhoto) -> None:
     made.write(made.model, [replace(photo, facts=Facts(camera="Ricoh GR", title="new"))])
 
@@ -151,6 +158,7 @@ def renew_a_model(made: Made, photo: NewPhoto) -> None:
 
 CHANGES: dict[str, Callable[[Made, NewPhoto], None]] = {
     "leaves": leave, "moves": move, "is told of otherwise": tell_otherwise,
+    "gets a file beside it": lie_beside,
     "is replaced": replace_by_name, "comes": come, "is seen by another model": see_with_another,
     "loses its embedding": lose_its_vector,
     "is seen by no such model": renew_a_model,
@@ -173,7 +181,9 @@ def random_filters(made: Made) -> dict[str, Any]:
         "orientation": some.choice(["landscape", "portrait", "square"]),
         "min_size": some.choice(["300", "0.2MP", "3000x100", "12MP"]),
         "type": some.sample(["jpeg", "png", "heic", "raw"], 2),
-        "has": some.sample(["gps", "date", "camera", "lens", "title", "caption", "keywords"], 2),
+        "has": some.sample(sorted(PROPERTIES), 2),
+        "person": some.choice(["zoe", "Lee", "nobody", ["Zoë", "Ann"]]),
+        "min_rating": some.choice([1, 3, 5]),
     }
     chosen = {name: every[name] for name in some.sample(sorted(every), some.randint(1, 3))}
     if "near" in chosen:
@@ -189,6 +199,8 @@ def holds(photo: Photo, wanted: dict[str, Any]) -> bool:
     width, height = facts.width or 0, facts.height or 0
     has = {
         "gps": facts.latitude is not None, "date": facts.taken_from in ("exif", "xmp"),
+        "people": facts.people, "rating": facts.rating is not None,
+        "place": facts.location or facts.latitude is not None,
         "camera": facts.camera, "lens": facts.lens, "title": facts.title,
         "caption": facts.caption, "keywords": facts.keywords,
     }  # fmt: skip
@@ -213,6 +225,8 @@ def holds(photo: Photo, wanted: dict[str, Any]) -> bool:
         "min_size": lambda it: limit[it],
         "type": lambda it: path.lower().endswith(tuple(end for kind in it for end in KINDS[kind])),
         "has": lambda it: all(has[name] for name in it),
+        "person": lambda it: facts.people and it != "nobody",
+        "min_rating": lambda it: (facts.rating or 0) >= it,
     }
     return all(checks[name](value) for name, value in wanted.items())
 

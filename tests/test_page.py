@@ -49,6 +49,15 @@ QUIET = [
 MADE = 80  # more than the page asks for at once
 CAPTION = "Lamp <script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
 
+NOTED = """<x:xmpmeta xmlns:x="adobe:ns:meta/"
+ xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:xmp="http://ns.adobe.com/xap/1.0/"
+ xmlns:MP="http://ns.microsoft.com/photo/1.2/"
+ xmlns:MPRI="http://ns.microsoft.com/photo/1.2/t/RegionInfo#"
+ xmlns:MPReg="http://ns.microsoft.com/photo/1.2/t/Region#"><rdf:RDF>
+ <rdf:Description xmp:Rating="4"><MP:RegionInfo rdf:parseType="Resource"><MPRI:Regions><rdf:Bag>
+ <rdf:li MPReg:PersonDisplayName="Zoë Lee" MPReg:Rectangle="0.25, 0.5, 0.25, 0.5"/>
+ </rdf:Bag></MPRI:Regions></MP:RegionInfo></rdf:Description></rdf:RDF></x:xmpmeta>"""
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -83,6 +92,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         picture(seed, (240 + 4 * seed, 240)).save(
             folder / "made" / f"{seed:03}.jpg", exif=exif, **more
         )
+    (folder / "made" / "005.xmp").write_text(NOTED)
     return folder
 
 
@@ -756,6 +766,31 @@ def test_a_keyword_leads_to_the_photos_that_have_it(page: Any) -> None:
     expect(page.locator("#viewer")).to_be_hidden()
     expect(page.locator(".tile a")).to_have_count(2)
     assert parameters(page)["q"] == ['"Old Town"']
+
+
+def test_people_and_stars_are_filters_and_who_is_named_is_framed(page: Any) -> None:
+    page.goto("/")
+    page.locator("#filter-people .open").click()
+    page.get_by_label("Zoë Lee").check()
+    expect(page.locator(".tile a")).to_have_count(1)
+    assert parameters(page)["person"] == ["Zoë Lee"]
+    page.keyboard.press("Escape")
+    page.locator("#filter-people .remove").click()
+    page.locator("#filter-stars .open").click()
+    page.get_by_label("★★★★ or more").check()
+    expect(page.locator(".tile a")).to_have_count(1)
+    page.keyboard.press("Escape")
+    page.locator(".tile a").click()
+    page.locator("#fact-list").get_by_text("Zoë Lee").hover()
+    face = page.locator("#frame .face")
+    expect(face).to_have_text("Zoë Lee")
+    around, box = (it.bounding_box() for it in (page.locator("#frame"), face))
+    assert (box["x"] - around["x"]) / around["width"] == pytest.approx(0.25, abs=0.02)
+    assert box["height"] / around["height"] == pytest.approx(0.5, abs=0.02)
+    page.locator("#path").hover()
+    expect(face).to_have_count(0)
+    page.locator("#fact-list").get_by_text("★★★★").click()
+    assert parameters(page)["min_rating"] == ["4"]
 
 
 def opened(page: Any, name: str) -> None:

@@ -1,8 +1,8 @@
-/** The chips for folder, date, camera, place, kind, shape and size, and what opens below them. */
+/** The chips for folder, date, camera, place, people, stars, kind, shape and size, and what opens below them. */
 
 import { byId, el, icon } from "./dom.js";
 import { isAsked } from "./question.js";
-import { baseName, clock, count, figure, parentName, spanName } from "./words.js";
+import { baseName, clock, count, figure, parentName, spanName, starsName } from "./words.js";
 
 const LONG = 8; // a list of more can be narrowed by typing
 const DISTANCES = ["1km", "5km", "25km", "100km"];
@@ -12,7 +12,7 @@ const SIZES = ["2MP", "8MP", "12MP", "24MP"];
 export class Filters {
   #change;
   #question = null;
-  #facets = { folders: [], cameras: [], months: [], places: 0, types: [] };
+  #facets = { folders: [], cameras: [], months: [], places: 0, types: [], people: [] };
   #chips;
   #relevant;
 
@@ -40,6 +40,16 @@ export class Filters {
           near ? `${within || DISTANCES[1]} around ${near.replace(/,\s*/, ", ")}` : has.includes("gps") && "Any place",
         clear: { near: "", within: "", has: [] },
         fill: (panel) => this.#fillPlaces(panel),
+      }),
+      new Chip("people", "People", {
+        value: ({ person }) => person.join(", "),
+        clear: { person: [] },
+        fill: (panel) => this.#fillPeople(panel),
+      }),
+      new Chip("stars", "Stars", {
+        value: ({ min_rating: stars }) => stars && starsName(stars),
+        clear: { min_rating: "" },
+        fill: (panel) => this.#fillStars(panel),
       }),
       new Chip("kind", "Kind", {
         value: ({ type }) => type.map(kindName).join(", "),
@@ -113,6 +123,19 @@ export class Filters {
       text: name, photos, checked: name === this.#question.camera,
       choose: () => this.#change({ camera: name }),
     })), "No photo tells its camera."));
+  }
+
+  #fillPeople(panel) {
+    this.#fillSeveral(panel, "person", this.#facets.people.map(({ name, photos }) => ({
+      value: name, text: name, photos,
+    })), "Nobody is named in these photos. Names come from the programs in which you gave them.");
+  }
+
+  #fillStars(panel) {
+    panel.append(...choices("radio", ["5", "4", "3", "2", "1"].map((stars) => ({
+      text: starsName(stars), checked: stars === this.#question.min_rating,
+      choose: () => this.#change({ min_rating: stars }),
+    }))));
   }
 
   #fillShapes(panel) {

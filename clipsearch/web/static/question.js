@@ -16,6 +16,8 @@
  * @property {string[]} type kinds of files, as "jpeg" or "raw"
  * @property {string} orientation "landscape", "portrait" or "square"
  * @property {string} min_size "8MP", "1920x1080" or "2000" (the longer side)
+ * @property {string[]} person people who are named in photos, all of them
+ * @property {string} min_rating stars, "1" to "5"
  * @property {string} relevant "true" for only what stands out
  */
 
@@ -23,11 +25,12 @@
 export const NOTHING = Object.freeze({
   q: "", like: null, region: null, pictures: [],
   folder: [], since: "", until: "", camera: "", near: "", within: "", has: [],
-  type: [], orientation: "", min_size: "", relevant: "",
+  type: [], orientation: "", min_size: "", person: [], min_rating: "", relevant: "",
 });
 
-const FILTERS = ["folder", "since", "until", "camera", "near", "within", "has", "type", "orientation", "min_size"];
-const LISTS = new Set(["folder", "has", "type", "pictures"]);
+const FILTERS = ["folder", "since", "until", "camera", "near", "within", "has", "type", "orientation", "min_size",
+  "person", "min_rating"];
+const LISTS = new Set(["folder", "has", "type", "person", "pictures"]);
 
 // A sign, a factor or quotes with nothing after them yet.
 const UNFINISHED = /(?:(?:^|\s+)[+-](?:\s+[^\s*"]+\s*\*)?|^[^\s*"]+\s*\*|(?:^|\s+)""?)\s*$/;

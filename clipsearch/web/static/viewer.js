@@ -15,7 +15,7 @@ const LARGE = 1600; // pixels of the largest thumbnail
 const LONG = 500; // milliseconds until it is said that the photo is still to come
 const SHOWN = /\.(jpe?g|jpe|jfif|a?png|gif|webp|avif|bmp)$/i; // files that browsers show
 const SOURCES = { // of a date that is not the camera's
-  xmp: ", as written into the file", name: ", by the file’s name", file: ", by the file’s date",
+  xmp: ", as written into the file", sidecar: ", by Google’s file beside it", name: ", by the file’s name", file: ", by the file’s date",
 };
 
 export class Viewer {
@@ -177,6 +177,7 @@ export class Viewer {
   // The facts
 
   #showFacts(hit) {
+    this.#hideFace();
     byId("name").textContent = hit.title || baseName(hit.path);
     const caption = byId("caption");
     caption.textContent = hit.caption ?? "";
@@ -219,8 +220,8 @@ export class Viewer {
   }
 
   #facts(hit, more) {
-    return [this.#dateFact(hit), this.#cameraFact(hit), this.#exposureFact(more), this.#placeFact(hit),
-      this.#sizeFact(hit, more), this.#numbersFact(hit), this.#folderFact(hit)].filter(Boolean);
+    return [this.#dateFact(hit), this.#cameraFact(hit), this.#exposureFact(more), this.#peopleFact(hit),
+      this.#placeFact(hit), this.#starsFact(hit), this.#sizeFact(hit, more), this.#numbersFact(hit), this.#folderFact(hit)].filter(Boolean);
   }
 
   #dateFact(hit) {
@@ -242,12 +243,48 @@ export class Viewer {
     ] };
   }
 
-  #placeFact({ latitude, longitude }) {
-    if (typeof latitude !== "number" || typeof longitude !== "number") return null;
+  #peopleFact({ people }) {
+    if (!people?.length) return null;
+    return { name: "People", symbol: "people", values: people.flatMap(({ name, box }, number) => {
+      const link = this.#link(name, { person: [name] }, `Photos of ${name}`);
+      for (const [begin, end] of box ? [["mouseenter", "mouseleave"], ["focus", "blur"]] : []) {
+        link.addEventListener(begin, () => this.#showFace(name, box));
+        link.addEventListener(end, () => this.#hideFace());
+      }
+      return number ? [", ", link] : [link];
+    }) };
+  }
+
+  /** Frame a face on the photo, with the name that its owner gave it. */
+  #showFace(name, [left, top, width, height]) {
+    this.#hideFace();
+    const face = el("div", { className: "face", ariaHidden: "true" }, el("span", {}, name));
+    const sides = { left, top, width, height };
+    for (const [side, share] of Object.entries(sides)) face.style[side] = `${100 * share}%`;
+    this.#frame.append(face);
+  }
+
+  #hideFace() {
+    this.#frame.querySelector(".face")?.remove();
+  }
+
+  #starsFact({ rating, label }) {
+    const stars = rating > 0 ? this.#link("★".repeat(rating), { min_rating: String(rating) }, `Photos of ${rating} stars or more`)
+      : rating < 0 ? "Rejected" : "";
+    if (!stars && !label) return null;
+    return { name: "Stars", symbol: "stars", values: [stars, label ? el("small", {}, label) : ""] };
+  }
+
+  #placeFact({ latitude, longitude, location }) {
+    const words = location
+      ? this.#link(location, { q: quoted(location), like: null, region: null, pictures: [] }, `Search for ${location}`)
+      : null;
+    if (typeof latitude !== "number" || typeof longitude !== "number") {
+      return words && { name: "Place", symbol: "place", values: [words] };
+    }
     const near = `${latitude.toFixed(5)},${longitude.toFixed(5)}`;
-    return { name: "Place", symbol: "place", values: [
-      this.#link(placeName(latitude, longitude), { near, within: "1km" }, "Photos within a kilometre"),
-    ] };
+    const there = this.#link(placeName(latitude, longitude), { near, within: "1km" }, "Photos within a kilometre");
+    return { name: "Place", symbol: "place", values: words ? [words, el("small", {}, there)] : [there] };
   }
 
   #exposureFact(more) {

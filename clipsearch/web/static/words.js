@@ -65,6 +65,9 @@ export function bytesName(bytes) {
   return `${number.toFixed(power && number < 9.95 ? 1 : 0)} ${units[power]}`;
 }
 
+/** "★★★★ or more" */
+export const starsName = (stars) => "★".repeat(stars) + (Number(stars) < 5 ? " or more" : "");
+
 /** The settings of a camera as photographers write them: ["1/250 s", "f/2.8", "ISO 400", "35 mm"]. */
 export function exposureNames({ exposure_time: time, aperture, iso, focal_length: length, focal_length_35mm: film }) {
   const differs = length && film && Math.abs(film - length) >= 1;
