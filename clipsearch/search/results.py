@@ -12,6 +12,9 @@ DIGITS = 3  # of a relevance, where it is told; what is decided by it is by what
 RELEVANT = 0.5  # from here on an answer is more likely to fit than not
 NOTHING = 0.3  # where the best answer to words is below, nothing fits
 
+# They came later, and a CSV's columns stay where they are.
+_LATER = ("people", "rating", "location", "label")
+
 
 @dataclass(frozen=True, slots=True)
 class Photo:
@@ -24,12 +27,14 @@ class Photo:
 
     def as_dict(self, rank: int) -> dict[str, Any]:
         """The photo as `--json` shows it; `rank` counts from 1."""
+        facts, later = _told(self.facts)
         return {
             "rank": rank,
             "path": str(self.path),
             "id": self.id,
-            **asdict(self.facts),
+            **facts,
             "present": self.present,
+            **later,
         }
 
 
@@ -49,16 +54,24 @@ class Hit:
 
     def as_dict(self, rank: int) -> dict[str, Any]:
         """The hit as `--json` shows it; `rank` counts from 1."""
+        facts, later = _told(self.facts)
         return {
             "rank": rank,
             "score": round(self.score, 6),
             "relevance": None if self.relevance is None else round(self.relevance, DIGITS),
             "path": str(self.path),
             "id": self.id,
-            **asdict(self.facts),
+            **facts,
             "present": self.present,
             "written": round(self.written, 3),
+            **later,
         }
+
+
+def _told(facts: Facts) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The facts by their names, and those that are told after all else."""
+    told = asdict(facts)
+    return told, {name: told.pop(name) for name in _LATER}
 
 
 @dataclass(frozen=True, slots=True)

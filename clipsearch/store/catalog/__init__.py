@@ -5,7 +5,6 @@
     models     the models whose vectors it has
     roots      folders, their rules, exclusions and seams
     photos     photos and their facts, and which a condition selects
-    sidecars   what files beside photos tell of them
     failures   files that could not be read
     pictures   perceptual hashes, for duplicates
     vectors    what models made of contents
@@ -14,10 +13,12 @@
     engines    an engine outside that has the vectors, and what it has yet to be told
 
 `connection` is what they have in common, `records` what they give and take, and `facts` how a photo
-is a row. `selection` turns conditions into SQL, which only this room and `store/database` know.
+is a row, and what files beside it tell of it. `selection` turns conditions into SQL, which only
+this room and `store/database` know.
 """
 
 from clipsearch.store.catalog.engines import Engines
+from clipsearch.store.catalog.facts.sidecars import Sidecars
 from clipsearch.store.catalog.failures import Failures
 from clipsearch.store.catalog.photos import Photos
 from clipsearch.store.catalog.pictures import Pictures
@@ -36,7 +37,6 @@ from clipsearch.store.catalog.records import (
     StoredPhoto,
     root_of,
 )
-from clipsearch.store.catalog.sidecars import Sidecars
 from clipsearch.store.catalog.vectors import Vectors
 from clipsearch.store.catalog.words import Words
 from clipsearch.store.catalog.writing import Writing

@@ -12,11 +12,11 @@ from typing import Any
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.opening import Place
 from clipsearch.store.catalog import departed
-from clipsearch.store.catalog.facts import FACT_NAMES, FACTS, facts_in, path_in
+from clipsearch.store.catalog.facts.rows import FACT_NAMES, FACTS, facts_in, path_in
+from clipsearch.store.catalog.facts.sidecars import own_facts_of
 from clipsearch.store.catalog.records import Known, PhotoRow, StoredPhoto
 from clipsearch.store.catalog.roots import Roots
 from clipsearch.store.catalog.selection import FOLDERS, TALLIED, counted_people, lying, selected
-from clipsearch.store.catalog.sidecars import own_facts_of
 from clipsearch.store.conditions import EVERYTHING, All, Condition, Has, Is
 from clipsearch.store.database.paths import from_db, to_db
 from clipsearch.store.database.unused import HOLDS_ANYTHING

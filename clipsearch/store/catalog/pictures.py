@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from clipsearch.store.catalog.connection import Connection
-from clipsearch.store.catalog.facts import path_in
+from clipsearch.store.catalog.facts.rows import path_in
 from clipsearch.store.catalog.records import PhotoFile
 
 WRITE_PICTURE = "INSERT OR REPLACE INTO pictures VALUES (?, ?)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from clipsearch.store.catalog.connection import Connection
-from clipsearch.store.catalog.facts import path_in
+from clipsearch.store.catalog.facts.rows import path_in
 from clipsearch.store.catalog.selection import selected
 from clipsearch.store.conditions import EVERYTHING, Condition
 from clipsearch.store.database import fulltext

@@ -8,10 +8,10 @@ from clipsearch.errors import ModelError
 from clipsearch.store.catalog import departed
 from clipsearch.store.catalog.connection import Connection
 from clipsearch.store.catalog.departed import Kept
-from clipsearch.store.catalog.facts import FACT_NAMES, WRITE_PHOTO, photo_values
+from clipsearch.store.catalog.facts.rows import FACT_NAMES, WRITE_PHOTO, photo_values
+from clipsearch.store.catalog.facts.sidecars import uncover
 from clipsearch.store.catalog.pictures import WRITE_PICTURE
 from clipsearch.store.catalog.records import Changes, NewPhoto
-from clipsearch.store.catalog.sidecars import uncover
 from clipsearch.store.database import fulltext
 from clipsearch.store.database.paths import to_db
 

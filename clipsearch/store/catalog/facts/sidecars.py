@@ -9,7 +9,7 @@ from typing import Any
 
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.store.catalog.connection import Connection
-from clipsearch.store.catalog.facts import FACT_NAMES, FACTS, columns_of, facts_in
+from clipsearch.store.catalog.facts.rows import FACT_NAMES, FACTS, columns_of, facts_in
 from clipsearch.store.catalog.selection import lying
 from clipsearch.store.database import fulltext
 from clipsearch.store.database.paths import from_db, to_db
