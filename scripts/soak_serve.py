@@ -90,7 +90,8 @@ class Server(NamedTuple):
 class Size(NamedTuple):
     """What a server takes."""
 
-    server: float  # MB of memory that is its own, and its share of what is not
+    server: float  # MB of memory that is its own
+    mapped: float  # MB, its share of files that are in memory
     decoders: float  # MB, of all processes below it
     descriptors: int
     threads: int
@@ -114,8 +115,8 @@ def use(server: Server, photos: Path, minutes: float) -> None:
     clients.append(threading.Thread(target=change, args=(photos, is_over)))
     for client in clients:
         client.start()
-    print("| minute | answers | server MB | decoders MB | descriptors | threads | processes |")
-    print("|---|---|---|---|---|---|---|")
+    print("| minute | answers | own MB | mapped | decoders | descriptors | threads | processes |")
+    print("|---|---|---|---|---|---|---|---|")
     sizes = []
     minute = 0
     while minute < minutes:
@@ -124,7 +125,8 @@ def use(server: Server, photos: Path, minutes: float) -> None:
         sizes.append(rested(server))
         told = sizes[-1]
         print(
-            f"| {minute} | {sum(answers.values()):,} | {told.server:.0f} | {told.decoders:.0f}"
+            f"| {minute} | {sum(answers.values()):,} | {told.server:.0f} | {told.mapped:.0f}"
+            f" | {told.decoders:.0f}"
             f" | {told.descriptors} | {told.threads} | {told.processes} |", flush=True,
         )  # fmt: skip
     is_over.set()
@@ -151,16 +153,17 @@ def rested(server: Server) -> Size:
 def size_of(pid: int) -> Size:
     place = Path(f"/proc/{pid}")
     below = descendants(pid)
+    own, whole = memory(pid, "Pss_Anon:"), memory(pid)
     return Size(
-        memory(pid), sum(map(memory, below)), len(os.listdir(place / "fd")),
+        own, whole - own, sum(map(memory, below)), len(os.listdir(place / "fd")),
         len(os.listdir(place / "task")), len(below),
     )  # fmt: skip
 
 
-def memory(pid: int) -> float:
+def memory(pid: int, kind: str = "Pss:") -> float:
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
+            if line.startswith(kind):
                 return int(line.split()[1]) / 1000
     return 0.0
 
