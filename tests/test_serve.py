@@ -839,6 +839,14 @@ def test_many_clients_at_once_get_each_their_own_answer(served: Served) -> None:
 # Real processes
 
 
+def test_what_clients_ask_for_again_and_again_is_told_once(indexed: Path, serve: Serve) -> None:
+    server = serve()
+    for number in range(3):
+        server.get("/api/search", q=f"{'dog ' * 200}{number}")
+    code, said = server.stopped(signal.SIGTERM)
+    assert (code, said.count("longer than")) == (0, 1)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_cleanly(indexed: Path, serve: Serve, number: int) -> None:
     server = serve()

@@ -28,6 +28,8 @@ from clipsearch.web.connections import USUAL, Connection, Limits
 
 log = logging.getLogger("clipsearch")
 
+_MOST_LINES = 1000  # said, that are remembered
+
 LEAST_TOKEN = 12  # characters, of one that a person chose
 _FINISHING = 2  # seconds of a stop, for answers that were begun
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -134,6 +136,7 @@ def run(
     # It tells of each broken upload, to which the client gets an answer.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it tells of each broken request
+    log.addFilter(_Once())
     watching = threading.Event()
     app = create_app(open, access, watching, offered, describer)
     server = _Server(
@@ -146,6 +149,22 @@ def run(
     )  # fmt: skip
     with _watched(open, watching) if watch else _nothing():
         server.run(sockets=[listening])
+
+
+class _Once(logging.Filter):
+    """Lets each line through once: what clients ask again and again is not told again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a line is said."""
+        if (line := record.getMessage()) in self._said:
+            return False
+        if len(self._said) < _MOST_LINES:
+            self._said.add(line)
+        return True
 
 
 class _Server(uvicorn.Server):
