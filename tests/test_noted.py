@@ -6,16 +6,18 @@ import io
 import json
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import picture
 from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
 from tiny import open_tiny
 
 from clipsearch import Library
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import InvalidInput, PhotoError
 from clipsearch.photos.decoding.decode import decode
 from clipsearch.photos.facts.facts import Facts, Person
 from clipsearch.photos.facts.sidecars import with_sidecars
@@ -214,6 +216,47 @@ def test_what_cameras_write_into_every_file_is_no_caption() -> None:
     assert decode(jpeg(exif={TAG.ImageDescription: "A boat"})).facts.caption == "A boat"
     for name in ("OLYMPUS DIGITAL CAMERA         ", "SONY DSC", "Exif_JPEG_PICTURE", "   "):
         assert decode(jpeg(exif={TAG.ImageDescription: name})).facts.caption is None, name
+
+
+IPTC = b"\x1c\x01\x5a\0\x03\x1b%G" + b"".join(
+    b"\x1c\x02" + bytes([key]) + len(text).to_bytes(2) + text
+    for key, text in ((5, "Zoë".encode()), (90, b"Lisbon"), (101, b"Portugal"), (25, b"boat"))
+)
+
+
+@pytest.mark.parametrize("is_resource", [True, False])
+def test_iptc_in_a_png_as_other_programs_write_it(is_resource: bool) -> None:
+    block = b"8BIM\x04\x04\0\0" + len(IPTC).to_bytes(4) + IPTC if is_resource else IPTC
+    for profile in (f"\niptc\n {len(block)}\n{block.hex()}\n", "\niptc\n 9\nno hex", "", "\n"):
+        chunks = PngInfo()
+        chunks.add_text("Raw profile type iptc", profile, zip=True)
+        file = io.BytesIO()
+        picture(1, (60, 40)).save(file, "PNG", pnginfo=chunks)
+        facts = decode(file.getvalue()).facts
+        told = (facts.title, facts.location, facts.keywords)
+        is_whole = block.hex() in profile
+        assert told == (("Zoë", "Lisbon, Portugal", ("boat",)) if is_whole else (None, None, ()))
+
+
+def box(id: str, block: bytes) -> bytes:
+    return (24 + len(block)).to_bytes(4) + b"uuid" + bytes.fromhex(id) + block
+
+
+def test_the_boxes_of_jpeg_2000() -> None:
+    file = io.BytesIO()
+    picture(1, (60, 40)).save(file, "JPEG2000")
+    exif = Image.Exif()
+    exif[TAG.Model] = "X100"
+    boxes = [
+        box("4a706754696666457869662d3e4a5032", exif.tobytes().removeprefix(b"Exif\0\0")),
+        box("be7acfcb97a942e89c71999491e3afac", packet(DIGIKAM_FACE)),
+        box("33c7a4d2b81d4723a0baf1a3e097ad38", IPTC),
+    ]
+    facts = decode(file.getvalue() + b"".join(boxes)).facts
+    assert (facts.camera, facts.people, facts.title) == ("X100", (Person("Zoë", FACE),), "Zoë")
+    for broken in (b"\0\0\0\x01uuid", b"\0\0\0\x02uuid", b"\xff" * 40, boxes[0][:30], b"\0" * 9):
+        with suppress(PhotoError):
+            assert decode(file.getvalue() + broken).facts == Facts(60, 40)
 
 
 # Files beside photos: which belong to which

@@ -15,6 +15,7 @@ import PIL
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from clipsearch.errors import PhotoError, first_line
+from clipsearch.photos.jp2 import metadata_of
 
 # Of all that Pillow opens, what photos are kept in. The rest stays shut: an EPS file, whatever
 # its name, would start Ghostscript.
@@ -113,6 +114,8 @@ def open_picture(
         image = Image.open(io.BytesIO(content), formats=_PILLOW)
     except UnidentifiedImageError as error:
         raise PhotoError(_what_it_is(content, brands)) from error
+    if image.format == "JPEG2000":
+        image.info.update(metadata_of(content))
     size = image.size
     if min_side is not None:
         image.draft("RGB", _draft_size(size, min_side))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, Image
 
+from clipsearch.photos.facts import iptc
 from clipsearch.photos.facts.exif_texts import comment_of, latin_or_utf8, windows_text
 from clipsearch.photos.facts.xmp import (
     DC,
@@ -26,18 +27,6 @@ if TYPE_CHECKING:
 LONGEST = 8000  # characters kept of one text
 _KEYWORDS, _KEYWORD = 200, 200  # how many keywords are kept, and characters of each
 CUT = "…"  # at the end of what is longer
-
-_IPTC_CHARACTERS = (1, 90)
-_IPTC_TITLE, _IPTC_HEADLINE, _IPTC_CAPTION, _IPTC_KEYWORDS = (2, 5), (2, 105), (2, 120), (2, 25)
-IPTC_PLACE = ((2, 92), (2, 90), (2, 95), (2, 101))  # sublocation, city, state, country
-
-# How IPTC names character sets, by escape sequences of ISO 2022.
-_CHARACTERS = {
-    b"\x1b%G": "utf-8", b"\x1b%/I": "utf-8", b"\x1b-A": "latin-1", b"\x1b.A": "latin-1",
-    b"\x1b-B": "iso8859-2", b"\x1b-C": "iso8859-3", b"\x1b-D": "iso8859-4",
-    b"\x1b-L": "iso8859-5", b"\x1b-G": "iso8859-6", b"\x1b-F": "iso8859-7",
-    b"\x1b-H": "iso8859-8", b"\x1b-M": "iso8859-9",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,40 +123,7 @@ def _from_exif(exif: Mapping[int, Any], details: Mapping[int, Any]) -> Captions:
 # IPTC
 
 
-def iptc_texts(image: Image.Image, keys: Iterable[tuple[int, int]]) -> list[list[str]]:
-    """The texts that the IPTC record of an opened image has of each key; none where it is broken.
-
-    Keys are those of IIM 4: record and dataset.
-    """
-    if image.format != "TIFF" and "photoshop" not in image.info:
-        return [[] for _ in keys]
-    from PIL import IptcImagePlugin
-
-    try:
-        told = IptcImagePlugin.getiptcinfo(image) or {}  # type: ignore[arg-type]
-    except Exception:  # as Pillow's other parsers, on hostile bytes it raises nearly anything
-        told = {}
-    characters = _CHARACTERS.get(next(_all(told, _IPTC_CHARACTERS), b""))
-    return [[_decoded(value, characters) for value in _all(told, key)] for key in keys]
-
-
 def _from_iptc(image: Image.Image) -> Captions:
-    titles, headlines, captions, keywords = iptc_texts(
-        image, (_IPTC_TITLE, _IPTC_HEADLINE, _IPTC_CAPTION, _IPTC_KEYWORDS)
-    )
+    keys = iptc.TITLE, iptc.HEADLINE, iptc.CAPTION, iptc.KEYWORDS
+    titles, headlines, captions, keywords = iptc.iptc_texts(image, keys)
     return _captions(titles or headlines, captions, keywords)
-
-
-def _all(told: Mapping[Any, Any], key: tuple[int, int]) -> Iterator[bytes]:
-    values = told.get(key)
-    yield from (it for it in (values if isinstance(values, list) else [values]) if it)
-
-
-def _decoded(value: bytes, characters: str | None) -> str:
-    # Most programs leave out which they use, and some say another.
-    for name in ("utf-8", characters or "cp1252"):
-        try:
-            return value.decode(name)
-        except UnicodeDecodeError:
-            continue
-    return value.decode("latin-1")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, Image
 
-from clipsearch.photos.facts.captions import IPTC_PLACE, iptc_texts, plain, read_captions
+from clipsearch.photos.facts import iptc
+from clipsearch.photos.facts.captions import plain, read_captions
 from clipsearch.photos.facts.exif_texts import latin_or_utf8
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.facts.noted import label_of, location_of, rating_of
@@ -30,7 +31,7 @@ def read_facts(opened: OpenPicture) -> Facts:
     details, gps = part_of(exif, ExifTags.IFD.Exif), part_of(exif, ExifTags.IFD.GPSInfo)
     xmp = read_xmp(opened.image, exif)
     words = read_captions(opened.image, xmp, exif, details)
-    told = iptc_texts(opened.image, IPTC_PLACE)
+    told = iptc.iptc_texts(opened.image, iptc.PLACE)
     taken_at, taken_from = _taken(exif, details, xmp)
     latitude, longitude = _place(gps) or place_of_xmp(xmp) or (None, None)
     return Facts(
