@@ -25,7 +25,7 @@ from clipsearch.encoders.onnx.providers import check_device
 from clipsearch.errors import InvalidInput, ModelError, arg, check_number
 from clipsearch.indexing.loading import Loaders, usual_workers
 from clipsearch.notation import as_json, counted
-from clipsearch.replacing import clear_unfinished, is_unfinished, replacing
+from clipsearch.replacing import check_writable, clear_unfinished, is_unfinished, replacing
 from clipsearch.tuning.lessons import PhotoLessons, PhotoReader, Stopped, check_enough
 from clipsearch.tuning.photos import Captioned, check_seen, divided, fingerprint
 from clipsearch.tuning.recall import Recall, recall
@@ -290,18 +290,9 @@ def _look_at(out: Path, resume: bool) -> dict[str, Any] | None:
     """What an unfinished run kept in a folder; None for a new or empty one.
 
     Raises:
-        InvalidInput: it holds what is not to be gone on with.
+        InvalidInput: it cannot be written to, or holds what is not to be gone on with.
     """
-    if out.exists() and not out.is_dir():
-        raise InvalidInput(f"{arg('out')} {out} is a file; name a folder")
-    there = next(place for place in (out, *out.absolute().parents) if place.exists())
-    if not there.is_dir():
-        raise InvalidInput(f"{arg('out')} {out} cannot be made, since {there} is a file")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InvalidInput(
-            f"{arg('out')} {out} cannot be written, since you may not write in {there}; name"
-            " another folder"
-        )
+    check_writable(out, arg("out"))
     if (out / CHECKPOINT).is_file():
         if not resume:
             raise InvalidInput(
