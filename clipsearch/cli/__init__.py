@@ -38,7 +38,7 @@ from clipsearch.errors import ClipsearchError, option
 UsageError: Any = typer.BadParameter.__base__
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_BARRED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+_BARRED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
 def _app(asked: str) -> typer.Typer:
@@ -152,8 +152,8 @@ def _disk_trouble(error: OSError) -> str:
         )
     if error.errno in _BARRED and error.filename:
         return (
-            f"{error.filename} cannot be read or written ({error.strerror}); ask for the right to,"
-            " or name another"
+            f"{error.filename} cannot be read or written ({error.strerror}); see what it is and"
+            " who may use it, or name another"
         )
     if error.errno not in _FULL:
         return _unexpected(error)
