@@ -7,7 +7,11 @@ with Library.open("~/photo-index") as library:
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+# Or onnxruntime 1.32 tells its makers of each run, under a name that it gives the machine.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from clipsearch.describing import Describer, describe

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from clipsearch.errors import InvalidInput
+
 # What is not finished has such a name, that nobody else gives: what a kill left is known by it.
 _UNFINISHED = re.compile(r"\.clipsearch-[0-9a-f]{16}\.new")
 # What systems and file systems say that have no sync of a folder, or not for who only reads it.
@@ -100,6 +102,24 @@ def draft_folder(place: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_writable(folder: Path, name: str) -> None:
+    """Raise InvalidInput unless a folder, which need not be there yet, can be written to.
+
+    That is tried where it is or would be made, and nothing of it stays. `name` is what the error
+    calls it.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if os.path.exists(place))
+    if not os.path.isdir(there):
+        raise InvalidInput(f"{name} {folder} is or lies in a file, {there}; name another folder")
+    try:
+        with draft_folder(there):
+            pass
+    except OSError as error:
+        raise InvalidInput(
+            f"{name} {folder} cannot be written ({error.strerror or error}); name another folder"
+        ) from error
 
 
 def make_private(folder: Path) -> None:

@@ -377,6 +377,22 @@ def test_debug_shows_where_it_went_wrong(clipsearch: Run) -> None:
         assert done.stderr.splitlines()[-1].startswith("clipsearch: ")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="shells' files")
+@pytest.mark.parametrize(
+    ("shell", "file", "reason"),
+    [("zsh", ".zfunc", "File exists"), ("fish", ".config", "Not a directory")],
+)
+def test_a_file_that_the_system_keeps_from_being_used_is_told_in_a_line(
+    shell: str, file: str, reason: str, clipsearch: Run, home: Path
+) -> None:
+    (home / file).touch()
+    done = clipsearch("--install-completion", shell)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert file in done.stderr
+    assert f"cannot be read or written ({reason}); see what it is and who may" in done.stderr
+
+
 def test_a_wrong_option_is_exit_code_2(clipsearch: Run) -> None:
     for command in (["query"], ["index", "--nonsense"], ["query", "x", "-k", "many"], ["fly"]):
         done = clipsearch(*command)

@@ -175,7 +175,7 @@ def test_where_answers_cannot_be_written_nothing_is_embedded(data: Path) -> None
         raise AssertionError("it was begun")
 
     for place in (data / "taken", data / "taken" / "below"):
-        with pytest.raises(InvalidInput, match="cannot be written to"):
+        with pytest.raises(InvalidInput, match="is or lies in a file"):
             evaluate_retrieval(
                 read_judged(data / "valid_texts.jsonl"), {"pocket": load}, answers=place
             )

@@ -19,6 +19,7 @@ from conftest import all_of, picture
 from tiny import TinyEncoder, open_tiny
 
 from clipsearch import Library
+from clipsearch.encoders import pocket_files
 from clipsearch.encoders.spec import FAMILIES
 
 HERE = Path(__file__).parent
@@ -203,6 +204,29 @@ def test_once_ends_what_has_nothing_to_keep_yet(
         assert end(process).splitlines()[-1] == "clipsearch: stopped"
     with Library.open(place.index, model="stuck:a/none", encoder=TinyEncoder()) as kept:
         assert kept.count() == 12
+
+
+@pytest.mark.skipif(pocket_files() is None, reason="needs the pocket model's packages")
+def test_once_ends_looking_at_the_photos_to_learn_from(place: Place, tmp_path: Path) -> None:
+    names = [f"{number}.png" for number in range(2000)]
+    for number, name in enumerate(names):
+        picture(number % 7, (40, 30)).save(tmp_path / name)
+    rows = "".join(f"{tmp_path / name},a wall\n" for name in names)
+    (tmp_path / "pairs.csv").write_text("image,caption\n" + rows)
+    words = ["finetune", tmp_path / "pairs.csv", "--model", "pocket", "--out", tmp_path / "out"]
+    ours, theirs = pty.openpty()
+    with ThreadPoolExecutor() as reader, place.running(*words, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        while b"looking at the photos" not in shown:
+            shown += os.read(ours, 1 << 16)
+        reading = reader.submit(all_of, ours)
+        os.killpg(process.pid, signal.SIGINT)
+        said_at_the_end(process)
+        until(lambda: not place.left())
+        assert reading.result(DEADLINE).endswith(b"clipsearch: stopped\r\n")
+    assert list(place.scratch.iterdir()) == []
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_watch_that_waits_for_changes_speaks_of_no_batch(place: Place, photos: Path) -> None:

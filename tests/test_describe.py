@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -22,10 +23,12 @@ from captioners import SIDE, wall
 from conftest import Run
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from PIL import Image, ImageDraw
+from safetensors.torch import load_file, save_file
 from test_page import free_port, serve, stop
 from torch.nn import functional as F
 
 from clipsearch import InvalidInput, ModelError, describe
+from clipsearch.encoders.captions import load_matcher
 from clipsearch.encoders.captions.llava import ASKED, LONGEST
 
 PATCH, WIDTH = 8, 64
@@ -177,6 +180,30 @@ def test_llava_answers_as_its_parts_do(llava: Path) -> None:
         assert said == by_hand(llava, normalized(image))
         answers.add(said)
     assert len(answers) > 1  # they depend on the picture
+
+
+def damaged(folder: Path, place: Path) -> Path:
+    """A copy of a model all of whose weights are NaN."""
+    shutil.copytree(folder, place)
+    weights = load_file(place / "model.safetensors")
+    lost = {
+        name: torch.full_like(it, torch.nan) if it.is_floating_point() else it
+        for name, it in weights.items()
+    }
+    save_file(lost, place / "model.safetensors", {"format": "pt"})
+    return place
+
+
+def test_weights_that_are_no_numbers_are_told_and_not_the_picture(
+    llava: Path, blip: Path, matcher: Path, tmp_path: Path
+) -> None:
+    for name, folder in (("llava:", llava), ("", blip)):
+        place = damaged(folder, tmp_path / folder.name)
+        with pytest.raises(ModelError, match=rf"{place} gives NaN for every picture: its weights"):
+            describe(wall("red"), model=f"{name}{place}")
+    place = damaged(matcher, tmp_path / "fits")
+    with pytest.raises(ModelError, match=rf"{place} gives NaN"):
+        load_matcher(str(place), "cpu").match(np.array(wall("red"))[None], "a red wall")
 
 
 def test_alpha_clip_in_llava_sees_the_whole_picture_and_the_part(

@@ -27,7 +27,7 @@ from test_docs import documented
 
 from clipsearch import ClipsearchError, InvalidInput, Library, ModelError
 from clipsearch.encoders import load, parse_spec
-from clipsearch.encoders.learning import Course, Learner, learner
+from clipsearch.encoders.learning import Course, Learner, learner, save_weights
 from clipsearch.encoders.pocket import features
 from clipsearch.encoders.pocket.parts import HEADS, pocket_files
 from clipsearch.evaluation.embedding import candidates
@@ -35,6 +35,7 @@ from clipsearch.evaluation.pairs import read_pairs
 from clipsearch.evaluation.retrieval import evaluate_retrieval
 from clipsearch.indexing.loading import Loaders
 from clipsearch.photos.decoding.view import View
+from clipsearch.replacing import is_unfinished
 from clipsearch.tuning.lessons import PhotoLessons, PhotoReader
 from clipsearch.tuning.photos import Captioned, divided
 from clipsearch.tuning.run import CHECKPOINT, REPORT, Epoch, Outcome, finetune
@@ -487,8 +488,55 @@ def test_a_folder_that_cannot_be_made_is_told_before_a_model_is_loaded(
     pairs: Path, tmp_path: Path
 ) -> None:
     (file := tmp_path / "notes.txt").write_text("")
-    with pytest.raises(InvalidInput, match=r"cannot be made, since .*notes\.txt is a file"):
+    with pytest.raises(InvalidInput, match=r"is or lies in a file, .*notes\.txt; name"):
         finetune(pairs, file / "out", "no such model", COURSE)
+
+
+@pytest.mark.parametrize("now", ["gone", "a file"])
+def test_a_folder_that_is_lost_on_the_way_is_told(
+    now: str, pairs: Path, architecture: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+
+    def lose(epoch: Epoch) -> None:
+        out.rmdir()
+        if now == "a file":
+            out.touch()
+
+    with pytest.raises(InvalidInput, match=r"out could not be written \(.*the same command with"):
+        finetune(pairs, out, architecture, course(epochs=1), workers=1, after_epoch=lose)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of files' sizes")
+def test_a_full_disk_is_told_and_costs_nothing_that_was_kept(
+    pairs: Path, architecture: str, tmp_path: Path
+) -> None:
+    import resource
+
+    out, (_, most) = tmp_path / "out", resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(epoch: Epoch) -> None:
+        if epoch.number == 1:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, most))
+
+    try:
+        with pytest.raises(InvalidInput, match=r"could not be written \(File too large\); what"):
+            finetune(pairs, out, architecture, course(epochs=2), workers=1, after_epoch=fill)
+        with pytest.raises(OSError, match="File too large"):
+            save_weights(out / WEIGHTS, {"a": torch.zeros(20_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert not [it for it in out.iterdir() if is_unfinished(it.name)]
+    assert len(torch.load(out / CHECKPOINT)["epochs"]) == 2
+    assert finetune(pairs, out, architecture, course(epochs=2), resume=True).complete
+
+
+def test_an_architecture_below_a_file_is_told_in_words(pairs: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    model = str(tmp_path / "file" / "a.json")
+    with pytest.raises(ModelError, match=r"as an architecture: Not a directory") as raised:
+        finetune(pairs, tmp_path / "out", model, COURSE)
+    assert "Errno" not in str(raised.value)
 
 
 def test_a_folder_spec_needs_its_two_files(tmp_path: Path) -> None:

@@ -446,3 +446,10 @@ def test_the_best_provider_for_a_device_is_taken(
 def test_a_device_that_is_not_there_is_refused(device: str) -> None:
     with pytest.raises(InvalidInput, match="device auto"):
         pick_provider(device, ["CPUExecutionProvider"])
+
+
+def test_a_place_that_cannot_be_written_is_told_before_a_model_is_loaded(tmp_path: Path) -> None:
+    (file := tmp_path / "file").touch()
+    for place in (file / "new", file / "new" / "below"):
+        with pytest.raises(InvalidInput, match="lies in a file"):
+            export_model(parse_spec(f"ViT-B-32-256:{file}"), place)

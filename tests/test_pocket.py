@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -220,3 +223,16 @@ def test_a_picture_of_the_size_that_was_learned_from_stays_as_it_is() -> None:
     np.testing.assert_array_equal(VIEW(picture), replace(VIEW, taught=0)(picture))
     larger = picture.resize((225, 224))
     assert (VIEW(larger) != replace(VIEW, taught=0)(larger)).any()
+
+
+@pytest.mark.skipif(pocket_files() is None, reason="needs the pocket model's packages")
+def test_what_runs_the_model_notes_nothing_for_its_makers(tmp_path: Path) -> None:
+    """Where onnxruntime tells them of runs, it keeps a name for the machine and what to send."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "ORT_"))}
+    picture(1).save(tmp_path / "a.png")
+    subprocess.run(
+        [sys.executable, "-m", "clipsearch", "score", "a.png", "--text", "a", "--text", "b",
+         "--model", "pocket"],
+        cwd=tmp_path, env=kept | {"HOME": str(tmp_path)}, check=True, timeout=300,
+    )  # fmt: skip
+    assert not [it for it in tmp_path.rglob("*") if "microsoft" in it.name.lower()]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from clipsearch.replacing import is_unfinished, put_in_place, replacing
+from clipsearch import InvalidInput
+from clipsearch.replacing import check_writable, is_unfinished, put_in_place, replacing
 
 
 def test_a_file_takes_its_place_when_it_is_complete(tmp_path: Path) -> None:
@@ -56,3 +57,21 @@ def test_a_folder_never_takes_the_place_of_one_that_holds_something(tmp_path: Pa
     (place / "mine").unlink()
     put_in_place(fresh, place)
     assert (place / "below" / "file").read_text() == "new"
+
+
+def test_whether_a_folder_can_be_written_is_seen_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path, tmp_path / "new", tmp_path / "new" / "below"):
+        check_writable(place, "out")
+    for place in (tmp_path / "file", tmp_path / "file" / "new" / "below"):
+        with pytest.raises(InvalidInput, match=f"^out {place} is or lies in a file, .*/file; name"):
+            check_writable(place, "out")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder that nobody writes in")
+def test_a_folder_that_cannot_be_written_is_told() -> None:
+    with pytest.raises(
+        InvalidInput, match=r"^out /proc/new cannot be written \(.*\); name another"
+    ):
+        check_writable(Path("/proc/new"), "out")

@@ -938,6 +938,9 @@ def test_a_token_file_that_is_none_is_told(
     done = clipsearch("serve", "--port", "0", "--token-file", tmp_path / "nowhere")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "--token-file" in done.stderr
+    (tmp_path / "file").touch()
+    done = clipsearch("serve", "--port", "0", "--token-file", tmp_path / "file" / "token")
+    assert done.stderr.endswith("file/token cannot be read: Not a directory\n")
     done = clipsearch("serve", "--port", "0", "--token-file", "x", "--token", TOKEN)
     assert "exclude each other" in done.stderr
 

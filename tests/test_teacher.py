@@ -16,7 +16,8 @@ from captioners import COLOURS
 from conftest import Run
 from open_clip.loss import DistillClipLoss
 from PIL import Image
-from test_finetune import COURSE, SIGMOID, FixedLessons, batch, plain
+from safetensors.torch import load_file, save_file
+from test_finetune import COURSE, SIGMOID, WEIGHTS, FixedLessons, batch, plain
 
 from clipsearch import InvalidInput, ModelError
 from clipsearch.encoders import load, parse_spec
@@ -135,6 +136,7 @@ def test_a_chinese_clip_has_a_teacher_of_another_size(chinese: Path) -> None:
         ("sigmoid", {}, "not for SigLIP"),
         ("pocket", {}, "a recipe of their own"),
         ("plain", {"teacher": "no-such"}, "no-such"),
+        ("plain", {"teacher": ""}, "'' names no model"),
     ],
 )
 def test_what_has_no_teacher_is_told(
@@ -144,6 +146,17 @@ def test_what_has_no_teacher_is_told(
     specs = {"plain": plain(tmp_path), "sigmoid": str(tmp_path / "sigmoid.json")}
     with pytest.raises((InvalidInput, ModelError), match=said):
         learner(specs.get(model, model), replace(TAUGHT, **changes), "cpu")
+
+
+def test_a_teacher_that_gives_no_numbers_is_told(pairs: Path, tmp_path: Path) -> None:
+    teacher = learner(plain(tmp_path), COURSE, "cpu")
+    teacher.write(tmp_path)
+    weights = load_file(tmp_path / WEIGHTS)
+    save_file({name: torch.full_like(it, torch.nan) for name, it in weights.items()},
+              tmp_path / WEIGHTS)  # fmt: skip
+    course = replace(TAUGHT, epochs=1, teacher=f"open_clip:{tmp_path}")
+    with pytest.raises(ModelError, match=rf"teacher open_clip:{tmp_path} gives no usable embedd"):
+        finetune(pairs, tmp_path / "out", plain(tmp_path), course, workers=1)
 
 
 def test_the_command_takes_a_teacher(pairs: Path, tmp_path: Path, clipsearch: Run) -> None:

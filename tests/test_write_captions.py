@@ -220,6 +220,18 @@ def test_coca_writes_the_same_alone_as_in_a_batch(coca: str) -> None:
     assert not any("<" in caption for caption in captions)
 
 
+def test_a_coca_that_gives_no_numbers_is_told(coca: str, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    name, _, file = coca.partition(":")
+    lost = {key: torch.full_like(it, torch.nan) for key, it in load_file(file).items()}
+    save_file(lost, damaged := tmp_path / "coca.safetensors")
+    captioner = load_captioner(f"{name}:{damaged}", "cpu")
+    with pytest.raises(ModelError, match="gives NaN for every picture"):
+        captioner.write(np.zeros((2, captioner.prepare.size, captioner.prepare.size, 3), np.uint8))
+
+
 def test_coca_writes_what_open_clip_generates(coca: str) -> None:
     import open_clip
     import torch

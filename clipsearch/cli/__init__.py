@@ -38,7 +38,7 @@ from clipsearch.errors import ClipsearchError, option
 UsageError: Any = typer.BadParameter.__base__
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_BARRED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+_BARRED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
 def _app(asked: str) -> typer.Typer:
@@ -151,7 +151,10 @@ def _disk_trouble(error: OSError) -> str:
             f"the answer could not be written ({error.strerror}); make room, or send it elsewhere"
         )
     if error.errno in _BARRED and error.filename:
-        return f"{error.filename} cannot be used ({error.strerror}); name another place"
+        return (
+            f"{error.filename} cannot be read or written ({error.strerror}); see what it is and"
+            " who may use it, or name another"
+        )
     if error.errno not in _FULL:
         return _unexpected(error)
     file = error.filename or "a file, perhaps a temporary one,"

@@ -186,13 +186,20 @@ def seeded(*numbers: int) -> None:
 
 
 def save_checkpoint(file: Path, content: dict[str, Any]) -> None:
-    """Write tensors and plain values, all or nothing."""
+    """Write tensors and plain values, all or nothing.
+
+    Raises:
+        OSError: the disk is full or read-only, or the folder is gone.
+    """
     import torch
 
     # A sum of floats depends on how many threads share it.
     content = {"threads": torch.get_num_threads()} | content
-    with replacing(file) as fresh:
-        torch.save(content, fresh)
+    with replacing(file) as fresh, fresh.open("xb") as out:
+        try:
+            torch.save(content, out)
+        except RuntimeError as error:  # of its own, after the one that the file raised
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 def load_checkpoint(file: Path) -> dict[str, Any]:
@@ -214,7 +221,12 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
 def save_weights(
     file: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None
 ) -> None:
-    """Write tensors as safetensors, all or nothing, and the same bytes for the same content."""
+    """Write tensors as safetensors, all or nothing, and the same bytes for the same content.
+
+    Raises:
+        OSError: the disk is full or read-only, or the folder is gone.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save, save_file
 
     with replacing(file) as fresh:
@@ -223,7 +235,10 @@ def save_weights(
         else:
             # It has a draft of its own beside its file, which a kill would leave for good.
             with draft_folder(file.parent) as draft:
-                save_file(tensors, draft / file.name, metadata=metadata)
+                try:
+                    save_file(tensors, draft / file.name, metadata=metadata)
+                except SafetensorError as error:
+                    raise OSError(str(error)) from error
                 (draft / file.name).replace(fresh)
         fresh.chmod(0o644)  # save_file makes files for their owner alone
 

@@ -12,7 +12,6 @@ import binascii
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import numpy as np
 from clipsearch.errors import InvalidInput, arg
 from clipsearch.evaluation.pairs import Pairs, read_pairs
 from clipsearch.evaluation.ranks import nearest
-from clipsearch.replacing import draft_folder, replacing
+from clipsearch.replacing import replacing
 
 TEXTS, IMAGES = "_texts.jsonl", "_imgs.tsv"
 FIRST = 10  # answers that a prediction has
@@ -120,25 +119,6 @@ def read_asked(
     return read_judged(file, images)
 
 
-def make_place(folder: str | os.PathLike[str]) -> None:
-    """Make the folder of answers, and see that it can be written to, before they are found.
-
-    Raises:
-        InvalidInput: it cannot.
-    """
-    place = Path(os.path.expanduser(folder))
-    with _told_of(place), draft_folder(place):
-        pass
-
-
-@contextmanager
-def _told_of(place: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InvalidInput(f"{place} cannot be written to: {error.strerror or error}") from error
-
-
 def write_answers(
     folder: str | os.PathLike[str], judged: Judged, images: np.ndarray, texts: np.ndarray
 ) -> None:
@@ -160,10 +140,13 @@ def write_answers(
         f"{split}_imgs.img_feat.jsonl": _embedded("image", judged.image_ids, images),
         f"{split}_texts.txt_feat.jsonl": _embedded("text", judged.text_ids, texts),
     }  # fmt: skip
-    with _told_of(place):
+    try:
+        place.mkdir(parents=True, exist_ok=True)
         for name, objects in lines.items():
             with replacing(place / name) as fresh, open(fresh, "w", encoding="utf-8") as out:
                 out.writelines(f"{json.dumps(it)}\n" for it in objects)
+    except OSError as error:
+        raise InvalidInput(f"{place} cannot be written to: {error.strerror or error}") from error
 
 
 def _answered(

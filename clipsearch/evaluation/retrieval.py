@@ -8,19 +8,22 @@ images (`cnclip`), it is a hit if any of them is.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from clipsearch.errors import InvalidInput, arg
 from clipsearch.evaluation.bootstrap import Estimate, RankEstimates, estimate_ranks
-from clipsearch.evaluation.cnclip import Judged, make_place, write_answers
+from clipsearch.evaluation.cnclip import Judged, write_answers
 from clipsearch.evaluation.embedding import Candidates, Embedder, LeftOut
 from clipsearch.evaluation.pairs import Pairs
 from clipsearch.evaluation.ranks import best_ranks_of, ranks_of
 from clipsearch.indexing.loading import Loaders
 from clipsearch.progress import Progress
+from clipsearch.replacing import check_writable
 from clipsearch.store.folder import StrPath
 
 KS = (1, 5, 10)
@@ -88,7 +91,7 @@ def evaluate_retrieval(
             " Chinese-CLIP: SPLIT_texts.jsonl"
         )
     if answers is not None:
-        make_place(answers)  # before hours of embedding
+        check_writable(Path(os.path.expanduser(answers)), arg("answers"))  # before hours of work
     total = len(models) * (len(pairs.images) + len(pairs.captions))
     found = []
     with Loaders(isolated=isolated) as loaders:

@@ -6,7 +6,8 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,10 @@ from clipsearch.encoders.learning import (
     save_checkpoint,
 )
 from clipsearch.encoders.onnx.providers import check_device
-from clipsearch.errors import InvalidInput, ModelError, arg, check_number
+from clipsearch.errors import InvalidInput, ModelError, arg, check_number, first_line
 from clipsearch.indexing.loading import Loaders, usual_workers
 from clipsearch.notation import as_json, counted
-from clipsearch.replacing import clear_unfinished, is_unfinished, replacing
+from clipsearch.replacing import check_writable, clear_unfinished, is_unfinished, replacing
 from clipsearch.tuning.lessons import PhotoLessons, PhotoReader, Stopped, check_enough
 from clipsearch.tuning.photos import Captioned, check_seen, divided, fingerprint
 from clipsearch.tuning.recall import Recall, recall
@@ -103,8 +104,8 @@ def finetune(
     processes that do this together; the first of them alone looks at the table and at `out`.
 
     Raises:
-        InvalidInput: the pairs cannot be used, or `out` holds something else, or a machine does not
-            see the photos.
+        InvalidInput: the pairs cannot be used, or `out` holds something else or cannot be written,
+            or a machine does not see the photos.
         ModelError: no such model, or one that is not taught.
         WeightsUnavailable: its weights are not here and could not be downloaded.
     """
@@ -137,8 +138,9 @@ def finetune(
         _check_same(kept["identity"], options, out)
     check_enough(training, taught.course, world)
     if world.is_first:
-        out.mkdir(parents=True, exist_ok=True)
-        clear_unfinished(out)
+        with _writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+            clear_unfinished(out)
     if workers is None:
         workers = max(1, usual_workers() // world.local_size)
     with Loaders(workers, isolated) as loaders:
@@ -203,9 +205,10 @@ class _Run:
 
     def _report(self, options: dict[str, Any], outcome: Outcome) -> None:
         text = as_json({"options": options} | outcome.as_dict(), 2)
-        with replacing(self._out / REPORT) as fresh:
-            fresh.write_text(text + "\n", "utf-8")
-        (self._out / CHECKPOINT).unlink(missing_ok=True)
+        with _writing(self._out):
+            with replacing(self._out / REPORT) as fresh:
+                fresh.write_text(text + "\n", "utf-8")
+            (self._out / CHECKPOINT).unlink(missing_ok=True)
 
     def _learn(self) -> None:
         began, number = time.monotonic(), len(self._epochs)
@@ -252,12 +255,14 @@ class _Run:
             "epochs": [asdict(epoch) for epoch in self._epochs],
             "state": self._taught.state(),
         }
-        save_checkpoint(self._out / CHECKPOINT, checkpoint)
+        with _writing(self._out):
+            save_checkpoint(self._out / CHECKPOINT, checkpoint)
         self._write_if_best()
 
     def _write_if_best(self) -> None:
         if self._world.is_first and self._is_best():
-            self._taught.write(self._out)
+            with _writing(self._out):
+                self._taught.write(self._out)
 
     def _best(self) -> int:
         """The number of the best epoch: without validation the last, and at the beginning 0."""
@@ -286,22 +291,25 @@ class _Run:
         )
 
 
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InvalidInput(
+            f"{out} could not be written ({error.strerror or first_line(error)}); what was kept"
+            " there before stays as it was. Once it can be written, go on: the same command with"
+            f" {arg('resume')}"
+        ) from error
+
+
 def _look_at(out: Path, resume: bool) -> dict[str, Any] | None:
     """What an unfinished run kept in a folder; None for a new or empty one.
 
     Raises:
-        InvalidInput: it holds what is not to be gone on with.
+        InvalidInput: it cannot be written to, or holds what is not to be gone on with.
     """
-    if out.exists() and not out.is_dir():
-        raise InvalidInput(f"{arg('out')} {out} is a file; name a folder")
-    there = next(place for place in (out, *out.absolute().parents) if place.exists())
-    if not there.is_dir():
-        raise InvalidInput(f"{arg('out')} {out} cannot be made, since {there} is a file")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InvalidInput(
-            f"{arg('out')} {out} cannot be written, since you may not write in {there}; name"
-            " another folder"
-        )
+    check_writable(out, arg("out"))
     if (out / CHECKPOINT).is_file():
         if not resume:
             raise InvalidInput(

@@ -12,7 +12,8 @@ from clipsearch.cli.interrupts import waited_for
 from clipsearch.cli.options import Device, Index, ModelSpec, Mounted, folders_of
 from clipsearch.cli.output import note
 from clipsearch.cli.wording import printable
-from clipsearch.errors import InvalidInput, check_number, first_line
+from clipsearch.errors import InvalidInput, check_number
+from clipsearch.textfile import text_of
 
 if TYPE_CHECKING:
     from clipsearch.describing import Describer
@@ -121,9 +122,9 @@ def _token(given: str | None, file: Path | None) -> str | None:
     if file is None:
         return given if given is not None else os.environ.get("CLIPSEARCH_TOKEN") or None
     try:
-        return file.expanduser().read_text().partition("\n")[0].strip()
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"--token-file {file} cannot be read ({first_line(error)})") from error
+        return text_of(file.expanduser(), "token").partition("\n")[0].strip()
+    except InvalidInput as error:
+        raise InvalidInput(f"--token-file: {error}") from error
 
 
 def _describer(model: str | None, alpha: str | None, device: str) -> Describer | None:

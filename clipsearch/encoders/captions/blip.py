@@ -12,6 +12,7 @@ import torch
 from huggingface_hub import constants
 from PIL import Image
 
+from clipsearch.encoders.captions.logits import Checked
 from clipsearch.encoders.hub import from_hub, offline
 from clipsearch.encoders.images import Pixels, in_halves
 from clipsearch.encoders.quiet import quiet
@@ -57,6 +58,7 @@ class SentenceCaptioner:
         processor = read_part(name, transformers.AutoImageProcessor.from_pretrained)
         sight = _Sight(processor, name, device)
         self.prepare, self._pixels = sight.prepare, sight.pixels
+        self._checked = Checked(name)
         self.batch_size = 8 if torch.device(device).type == "cpu" else 64
 
     def write(self, batch: np.ndarray) -> list[str]:
@@ -68,8 +70,9 @@ class SentenceCaptioner:
         pixels = self._pixels(batch)
         with quiet(), torch.device(pixels.device):  # transformers makes masks where torch says
             tokens = self._model.generate(
-                pixel_values=pixels, num_beams=BEAMS, max_new_tokens=LONGEST, do_sample=False
-            )
+                pixel_values=pixels, num_beams=BEAMS, max_new_tokens=LONGEST, do_sample=False,
+                logits_processor=[self._checked],
+            )  # fmt: skip
         texts = self._tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return [" ".join(text.split()) for text in texts]
 
@@ -84,6 +87,7 @@ class BlipMatcher:
         self._tokenizer = read_part(name, AutoTokenizer.from_pretrained)
         sight = _Sight(read_part(name, AutoImageProcessor.from_pretrained), name, device)
         self.prepare, self._pixels = sight.prepare, sight.pixels
+        self._checked = Checked(name)
         self._longest = int(self._model.config.text_config.max_position_embeddings)
         self.batch_size = 8 if torch.device(device).type == "cpu" else 64
 
@@ -102,7 +106,8 @@ class BlipMatcher:
                 attention_mask=tokens["attention_mask"].to(pixels.device),
                 pixel_values=pixels,
             )
-        fits: np.ndarray = found.itm_score.float().softmax(dim=-1)[:, 1].cpu().numpy()
+        scores = self._checked(tokens["input_ids"], found.itm_score.float())
+        fits: np.ndarray = scores.softmax(dim=-1)[:, 1].cpu().numpy()
         return fits
 
 

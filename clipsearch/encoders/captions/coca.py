@@ -8,6 +8,7 @@ import numpy as np
 import open_clip
 import torch
 
+from clipsearch.encoders.captions.logits import Checked
 from clipsearch.encoders.images import Pixels, in_halves
 from clipsearch.encoders.openclip.encoder import bare
 from clipsearch.encoders.spec import Spec
@@ -34,6 +35,7 @@ class CocaCaptioner:
             raise error.advising(_WAYS_ON) from error
         if not hasattr(model, "text_decoder"):
             raise ModelError(f"{spec} writes no captions: of open_clip's models only CoCa does")
+        self._checked = Checked(str(spec))
         self._model: Any = model.to(device)
         config = model.visual.preprocess_cfg
         self._pixels = Pixels(config["mean"], config["std"], device)
@@ -55,7 +57,8 @@ class CocaCaptioner:
         out = torch.full((len(batch), 1), start, device=device)
         ended = torch.zeros(len(batch), dtype=torch.bool, device=device)
         while not ended.all() and out.shape[1] < LONGEST:
-            logits = self._model(None, out, **features, output_labels=False)["logits"][:, -1]
+            found = self._model(None, out, **features, output_labels=False)
+            logits = self._checked(out, found["logits"][:, -1])
             if out.shape[1] < SHORTEST:
                 logits[:, end] = -torch.inf
             following = logits.argmax(dim=-1)

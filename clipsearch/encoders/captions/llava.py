@@ -18,6 +18,7 @@ from PIL import Image
 
 from clipsearch.encoders import alpha
 from clipsearch.encoders.captions.blip import read_model, read_part
+from clipsearch.encoders.captions.logits import Checked
 from clipsearch.encoders.images import DTYPES, Pixels, in_halves
 from clipsearch.encoders.openai_vit import as_transformers
 from clipsearch.encoders.quiet import quiet
@@ -57,6 +58,7 @@ class LlavaCaptioner:
             # As in the authors' demonstration: the whole picture, on a square of the mean colour.
             self.prepare = WholeView(self._side, "longest", fill=colour)
             mean, std = (*mean, alpha.MEAN[3]), (*std, alpha.STD[3])
+        self._checked = Checked(name if alpha_file is None else f"{name} with {alpha_file}")
         self._sees_parts = alpha_file is not None
         self._dtype = _dtype(model, device)
         self._model = model.to(device, self._dtype)
@@ -80,8 +82,9 @@ class LlavaCaptioner:
         asked = {name: rows.repeat(len(batch), 1) for name, rows in self._tokens.items()}
         with quiet(), torch.device(pixels.device):  # transformers makes masks where torch says
             tokens = self._model.generate(
-                **asked, pixel_values=pixels, max_new_tokens=LONGEST, do_sample=False
-            )
+                **asked, pixel_values=pixels, max_new_tokens=LONGEST, do_sample=False,
+                logits_processor=[self._checked],
+            )  # fmt: skip
         answers = tokens[:, asked["input_ids"].shape[1] :]
         texts = self._tokenizer.batch_decode(answers, skip_special_tokens=True)
         return [" ".join(text.split()) for text in texts]

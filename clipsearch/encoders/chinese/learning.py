@@ -71,7 +71,7 @@ class ChineseLearner:
             _checkpoint(self._model)
         pad = parts.tokenizer.pad_token_id
         self._both = _Both(self._model, pad, course.lock_image)
-        loss = LikenessLoss() if course.teacher else ClipLoss()
+        loss = LikenessLoss() if course.teacher is not None else ClipLoss()
         self._loop = Loop(self._both, loss, self._tensors, self.course, device, world)
 
     def begin(self, lessons: Lessons, state: dict[str, Any] | None) -> None:

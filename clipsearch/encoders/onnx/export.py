@@ -33,7 +33,7 @@ from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import Spec
 from clipsearch.errors import InvalidInput, ModelError, arg, first_line
 from clipsearch.photos.decoding.view import MaskedView
-from clipsearch.replacing import draft_folder, put_in_place
+from clipsearch.replacing import check_writable, draft_folder, put_in_place
 
 log = logging.getLogger("clipsearch")
 
@@ -61,12 +61,13 @@ def export_model(spec: Spec, folder: Path, precision: str = "fp32") -> tuple[Tow
     embeddings are not those of the full one.
 
     Raises:
-        InvalidInput: the folder holds something.
+        InvalidInput: the folder holds something, or cannot be written to.
         ModelError: a tower cannot be exported, or gives other vectors than torch.
     """
     folder = Path(os.path.realpath(folder))  # a link stays, and what it leads to is written
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if os.path.exists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidInput(f"{folder} is there already and not an empty folder; name another")
+    check_writable(folder.parent, arg("out"))  # where it is made, and then renamed
     encoder = _loaded(spec)
     with _writing(folder), draft_folder(folder.parent) as scratch:
         (scratch / TEXTS).mkdir()

@@ -29,7 +29,7 @@ from clipsearch.encoders.openclip.recipe import (
 )
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import OPEN_CLIP_CONFIG, parse_spec
-from clipsearch.errors import ModelError, arg
+from clipsearch.errors import ModelError, arg, first_line
 from clipsearch.replacing import replacing
 
 LR, LR_FROM_SCRATCH = 1e-5, 1e-3
@@ -143,7 +143,9 @@ def _described(file: Path) -> str:
     try:
         told = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{file} cannot be read as an architecture: {error}") from error
+        raise ModelError(
+            f"{file} cannot be read as an architecture: {first_line(error)}"
+        ) from error
     if not isinstance(told, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= told.keys():
         raise ModelError(
             f"{file} describes no architecture: it must have embed_dim, vision_cfg and text_cfg,"

@@ -51,7 +51,7 @@ class Loop:
         """
         if world.size > 1 and not course.lock_image:
             check_shareable(model, device)
-        self._teacher = Teacher(course.teacher, device) if course.teacher else None
+        self._teacher = Teacher(course.teacher, device) if course.teacher is not None else None
         self.model, self._joint, self.tensors = model, model, tensors
         self._loss = JointLoss(loss, world) if world.size > 1 else loss
         self.course, self._device, self._world = course, device, world

@@ -15,7 +15,7 @@ from clipsearch.encoders.aliases import OPEN_CLIP_FILES
 from clipsearch.encoders.hub import from_hub, offline
 from clipsearch.encoders.openclip.checkpoint import reason_of
 from clipsearch.encoders.spec import HUB, OPEN_CLIP_CONFIG, Spec, weights_in
-from clipsearch.errors import ModelError, did_you_mean
+from clipsearch.errors import ModelError, did_you_mean, first_line
 
 # Only OpenAI's own state dicts hold these, as leftovers of their TorchScript archives.
 OPENAI_KEYS = frozenset({"input_resolution", "context_length", "vocab_size"})
@@ -113,7 +113,7 @@ def _config_beside(file: Path) -> dict[str, dict[str, Any]]:
         stored = json.loads(beside.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"{beside} cannot be read ({error}); correct it or move it away"
+            f"{beside} cannot be read ({first_line(error)}); correct it or move it away"
         ) from error
     if not isinstance(stored, dict) or not isinstance(stored.get("model_cfg", {}), dict):
         raise ModelError(f"{beside} is no model configuration; correct it or move it away")

@@ -11,7 +11,9 @@ from open_clip.loss import ClipLoss
 from PIL import Image
 
 from clipsearch.encoders import Encoder, load
+from clipsearch.encoders.rows import are_units
 from clipsearch.encoders.spec import parse_spec
+from clipsearch.errors import ModelError
 
 WEIGHT = 0.5  # of what a Chinese-CLIP learns of a teacher, as its authors have it
 
@@ -29,6 +31,7 @@ class Teacher:
         Raises:
             ModelError, WeightsUnavailable: it cannot be had.
         """
+        self._spec = spec
         self._encoder: Encoder = load(parse_spec(spec), device)
         self._device = device
         self._shown: tuple[np.ndarray, Sequence[str]] | None = None
@@ -41,7 +44,11 @@ class Teacher:
         """Nothing: it never learns."""
 
     def __call__(self, *_: Any) -> dict[str, torch.Tensor]:
-        """What it makes of the batch, as open_clip's models tell it: unit rows and their scale."""
+        """What it makes of the batch, as open_clip's models tell it: unit rows and their scale.
+
+        Raises:
+            ModelError: a row is none.
+        """
         assert self._shown is not None
         views, texts = self._shown
         seen = np.stack([self._encoder.prepare(Image.fromarray(view)) for view in views])
@@ -52,6 +59,11 @@ class Teacher:
         }
 
     def _rows(self, rows: np.ndarray) -> torch.Tensor:
+        if not are_units(rows).all():
+            raise ModelError(
+                f"the teacher {self._spec} gives no usable embeddings: its weights are damaged; get"
+                " them anew, or name another"
+            )
         return torch.tensor(rows, device=self._device)
 
 
