@@ -50,6 +50,8 @@ OWNERS = {
     "pyarrow": "indexing",
     "onnxruntime": "encoders",
     "tokenizers": "encoders",
+    "rapidocr": "encoders",
+    "cv2": "encoders",
     "fastapi": "web",
     "starlette": "web",
     "uvicorn": "web",

@@ -1,0 +1,76 @@
+"""Pictures to the text in them: what to load for which model. `rapid` runs PaddleOCR's models.
+
+Nothing heavy is imported before a reader is loaded, and nothing is ever downloaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from clipsearch.errors import ModelError, arg
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from clipsearch.photos.decoding.view import View
+
+USUAL = "PP-OCRv6"  # what comes with the group `ocr`
+
+# Corners of a line as it is read, clockwise from its upper left, each (x, y) in fractions of the
+# upright picture's width and height.
+Quad = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of text in a picture."""
+
+    text: str
+    quad: Quad
+    certainty: float  # 0 to 1: the mean of its letters'
+
+
+class TextReader(Protocol):
+    """Reads the text in a picture."""
+
+    prepare: View  # brings an RGB picture to what is read; for any thread or process
+
+    def read(self, pixels: np.ndarray) -> list[Line]:
+        """The lines in (height, width, 3) uint8 RGB pixels, from above to below; none is usual."""
+        ...
+
+
+def reader_name(text: str) -> str:
+    """The name under which what a reader reads is kept: USUAL, or that of the file of its letters.
+
+    Raises:
+        ModelError: `text` is neither USUAL nor an ONNX file.
+    """
+    name = text.strip()
+    if name.casefold() == USUAL.casefold():
+        return USUAL
+    file = Path(name).expanduser()
+    if file.suffix == ".onnx" and file.is_file():
+        return file.stem
+    raise ModelError(
+        f"{text!r} reads no text. {arg('model')} is {USUAL}, or for other alphabets the file of a"
+        " recognition model of PaddleOCR's that was exported to ONNX (FILE.onnx)."
+    )
+
+
+def load_reader(text: str = USUAL) -> TextReader:
+    """The reader that `text` names, as `reader_name` takes it, its weights loaded.
+
+    Raises:
+        ModelError: it reads no text, or what it needs is not installed.
+    """
+    from importlib.util import find_spec
+
+    name = reader_name(text)
+    if find_spec("rapidocr") is None:
+        raise ModelError("reading the text in photos needs: pip install 'clipsearch[ocr]'")
+    from clipsearch.encoders.reading.rapid import RapidReader
+
+    return RapidReader(None if name == USUAL else Path(text.strip()).expanduser())
