@@ -21,7 +21,9 @@ from clipsearch.store.folder import StrPath
 if TYPE_CHECKING:
     from PIL import Image
 
-    from clipsearch.indexing.captions import CaptionReport
+    from clipsearch.encoders.reading import Line
+    from clipsearch.indexing.later.captions import CaptionReport
+    from clipsearch.indexing.later.texts import ReadReport
     from clipsearch.indexing.report import IndexReport
     from clipsearch.indexing.targets import Held
     from clipsearch.progress import Progress
@@ -180,7 +182,7 @@ class Library(OpenIndex):
             InvalidInput: a folder that the index does not know, or `batch_size` below 1.
         """
         from clipsearch.encoders.captions import captioner_name
-        from clipsearch.indexing.captions import write_captions
+        from clipsearch.indexing.later.captions import write_captions
         from clipsearch.progress import untold
         from clipsearch.search.filtering.filters import some_below
 
@@ -201,6 +203,50 @@ class Library(OpenIndex):
             InvalidInput: the photo cannot be read.
         """
         return self._answers.captions(image)
+
+    def read_texts(
+        self,
+        folders: Sequence[StrPath] = (),
+        *,
+        model: str = "PP-OCRv6",
+        isolated: bool = False,
+        progress: Progress | None = None,
+        stopping: Callable[[], bool] | None = None,
+    ) -> ReadReport:
+        """Read the text in photos that `model` did not read yet; all, or those of folders.
+
+        It is kept in the index, with the place of each line, and looked for by `query` with
+        `hybrid`. `model` is "PP-OCRv6", which reads Latin letters, Chinese and Japanese, or for
+        other alphabets the file of a recognition model of PaddleOCR's that was exported to ONNX.
+        `progress`, `stopping` and `isolated` are as in `index`; what is done is kept, and the next
+        run goes on from there.
+
+        Raises:
+            InvalidInput: a folder that the index does not know.
+            ModelError: the model reads no text, or the group `ocr` is not installed.
+        """
+        from clipsearch.indexing.later.texts import read_texts
+        from clipsearch.progress import untold
+        from clipsearch.search.filtering.filters import some_below
+
+        with explained(self.folder):
+            self._catalog.open_to_write()
+            return read_texts(
+                self._catalog, model, some_below(folders, self._catalog), isolated,
+                progress or untold, stopping or (lambda: False),
+            )  # fmt: skip
+
+    @asked
+    def lines(self, image: StrPath, *, model: str = "PP-OCRv6") -> list[Line]:
+        """The lines of text in a picture, indexed or not: as `model` read them, or reads them now.
+
+        What it reads now is not kept.
+
+        Raises:
+            InvalidInput: the picture cannot be read.
+            ModelError: as `read_texts`.
+        """
+        return self._answers.lines(image, model)
 
     def forget(self, path: StrPath, *, keep_for: int | None = None) -> int:
         """Take a folder or a photo out of the index; gives the number of photos taken out.

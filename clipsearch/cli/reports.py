@@ -11,6 +11,7 @@ from clipsearch.cli.progress import counting
 from clipsearch.notation import counted
 
 if TYPE_CHECKING:
+    from clipsearch.indexing.later.texts import ReadReport
     from clipsearch.indexing.report import IndexReport
     from clipsearch.opened import OpenIndex
 
@@ -44,6 +45,13 @@ def summary(report: IndexReport) -> str:
     again = report.embedded - report.added - report.updated
     further = f", {again} embedded anew" if again > 0 else ""
     return f"{counts}{further}; {speed}{with_pocket}"
+
+
+def read_summary(report: ReadReport) -> str:
+    """What a run that read text did, in one line."""
+    failed = f", {report.failed} failed" if report.failed else ""
+    text = f"{report.with_text} with text ({counted(report.lines, 'line')})"
+    return f"{counted(report.read, 'photo')} read, {text}{failed}; {report.seconds:.1f} s"
 
 
 def passed_over(report: IndexReport) -> str:

@@ -40,6 +40,7 @@ from clipsearch.store.folder import StrPath, expanded
 if TYPE_CHECKING:
     from PIL import Image
 
+    from clipsearch.encoders.reading import Line
     from clipsearch.models import Models
     from clipsearch.photos.decoding.isolated import Processes
     from clipsearch.search.hybrid import Lifts, Written
@@ -377,6 +378,22 @@ class Answers:
         content = self.pictures.read(image).content
         assert isinstance(content, bytes)
         return self._catalog.captions_of(sha256(content).hexdigest())
+
+    def lines(self, image: StrPath, model: str) -> list[Line]:
+        """The text in a picture, as a model read it, or reads it now."""
+        from clipsearch.encoders.reading import load_reader, reader_name
+
+        name = reader_name(model)
+        picture = self.pictures.read(image)
+        assert isinstance(picture.content, bytes)
+        kept = self._catalog.lines_of(sha256(picture.content).hexdigest())
+        if name in kept:
+            return kept[name]
+        from clipsearch.search.pictures import asked_with, view_of
+
+        reader = load_reader(model)
+        with asked_with(picture.name):
+            return reader.read(view_of(picture.content, reader.prepare, reader.prepare.size, None))
 
     @cached_property
     def pictures(self) -> AskedPictures:

@@ -37,7 +37,8 @@ class OtherFact:
 class Has:
     """Something is known: `coordinates`, `date` (that the photo itself tells), `camera`, `lens`.
 
-    Or what is written in the file: `title`, `caption` or `keywords`.
+    Or what is written in the file: `title`, `caption` or `keywords`. Or what was read in its
+    picture: `text`.
     """
 
     fact: str

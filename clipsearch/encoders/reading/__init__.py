@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from clipsearch.errors import ModelError, arg
 
@@ -30,6 +30,10 @@ class Line:
     text: str
     quad: Quad
     certainty: float  # 0 to 1: the mean of its letters'
+
+    def as_dict(self) -> dict[str, Any]:
+        """The line as `--json` shows it."""
+        return {"text": self.text, "certainty": self.certainty, "quad": self.quad}
 
 
 class TextReader(Protocol):

@@ -47,6 +47,7 @@ PROPERTIES: dict[str, Condition] = {
     "title": Has("title"),
     "caption": Has("caption"),
     "keywords": Has("keywords"),
+    "text": Has("text"),
 }
 
 SHAPES: dict[str, Condition] = {

@@ -27,6 +27,7 @@ from clipsearch.store.conditions import (
 )
 from clipsearch.store.database.fulltext import saying
 from clipsearch.store.database.paths import to_db
+from clipsearch.store.database.readings import HAS_TEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ KNOWN = {
     "title": "title IS NOT NULL",
     "caption": "caption IS NOT NULL",
     "keywords": "keywords IS NOT NULL",
+    "text": HAS_TEXT,
 }
 _SAYS = "photos.id IN (SELECT rowid FROM words WHERE words MATCH ?)"
 

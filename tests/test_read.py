@@ -1,0 +1,173 @@
+"""The text in photos: read once, kept with their contents, and found."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import written
+from tiny import open_tiny
+from written import WHITE
+
+from clipsearch import InvalidInput, Library, Line, ModelError, Readings
+from clipsearch.store.database import FILE_NAME
+
+pytestmark = pytest.mark.skipif(find_spec("rapidocr") is None, reason="needs the group ocr")
+
+MODEL = "PP-OCRv6"
+
+
+@pytest.fixture
+def signs(tmp_path: Path) -> Path:
+    """Four signs, a copy of one, and two pictures without text; their names do not tell."""
+    folder = tmp_path / "signs"
+    (folder / "old").mkdir(parents=True)
+    written.sign("Hardware shop").save(folder / "0.png")
+    written.sign("Wifi password: tango2024", size=40).save(folder / "1.png")
+    written.sign("Emergency exit", colour=WHITE, on=written.noise(seed=3)).save(folder / "2.png")
+    written.sign("Platform nine", tilt=10, at=(100, 100)).save(folder / "old" / "3.png")
+    written.sign("Hardware shop").save(folder / "copy.png")
+    for seed in (4, 5):
+        written.noise((320, 240), seed).save(folder / f"{seed}.png")
+    return folder
+
+
+@pytest.fixture
+def library(signs: Path, index: Path) -> Library:
+    """An index of these, whose text is still to be read."""
+    library = open_tiny(index)
+    library.index([signs])
+    return library
+
+
+def stored(index: Path) -> list[tuple[str, str]]:
+    with sqlite3.connect(index / FILE_NAME) as db:
+        return db.execute("SELECT digest, lines FROM readings").fetchall()
+
+
+def texts(lines: list[Line]) -> list[str]:
+    return [line.text for line in lines]
+
+
+# Reading
+
+
+def test_text_is_read_once_and_copies_share_it(library: Library, signs: Path, index: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    report = library.read_texts(progress=lambda *it: seen.append(it))
+    assert (report.model, report.read, report.with_text, report.lines) == (MODEL, 6, 4, 4)
+    assert (report.failed, report.left) == (0, 0)
+    assert seen == [(0, 6), (4, 6), (6, 6)]
+    again = library.read_texts()
+    assert (again.read, len(stored(index))) == (0, 6), "what has no text is not read again"
+    for name in ("0.png", "copy.png"):
+        assert texts(library.lines(signs / name)) == ["Hardware shop"]
+    assert library.lines(signs / "4.png") == []
+    assert library.status().readings == {MODEL: Readings(read=6, with_text=4)}
+
+
+def test_only_what_is_asked_for_is_read(library: Library, signs: Path) -> None:
+    assert library.read_texts([signs / "old"]).read == 1
+    with pytest.raises(InvalidInput):
+        library.read_texts([signs.parent / "nowhere"])
+    with pytest.raises(ModelError, match="reads no text"):
+        library.read_texts(model="no-such")
+    assert library.read_texts().read == 5
+
+
+def test_a_stopped_run_keeps_what_is_done(library: Library, index: Path) -> None:
+    asked = iter([False, True])
+    report = library.read_texts(stopping=lambda: next(asked))
+    assert (report.read, report.left) == (2, 4) == (len(stored(index)), 4)
+    report = library.read_texts()
+    assert (report.read, report.left, len(stored(index))) == (4, 0, 6)
+
+
+def test_a_killed_run_keeps_what_is_done(library: Library, index: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "clipsearch", "read", "--index", index]
+    ) as process:
+        deadline = time.monotonic() + 300
+        while not stored(index) and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.kill()
+    done = len(stored(index))
+    assert done > 0
+    assert library.read_texts().read == 6 - done
+
+
+def test_what_cannot_be_read_is_told_and_left(
+    library: Library, signs: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (signs / "1.png").unlink()
+    written.sign("Another").save(signs / "2.png")
+    report = library.read_texts()
+    assert (report.read, report.failed) == (4, 2)
+    assert "text not read: 2 photos; the first is" in caplog.text
+
+
+def test_text_survives_a_move_and_goes_with_its_photo(
+    library: Library, signs: Path, index: Path
+) -> None:
+    library.read_texts()
+    (signs / "1.png").rename(signs / "old" / "moved.png")
+    library.index()
+    assert library.read_texts().read == 0
+    (hit,) = library.query('"tango2024"', hybrid=True)
+    assert hit.path.name == "moved.png"
+    library.forget(signs / "old", keep_for=30)
+    assert library.query('"tango2024"', hybrid=True) == []
+    assert library.status().readings == {MODEL: Readings(read=4, with_text=2)}
+    assert len(stored(index)) == 6, "kept for when it comes back"
+    library.index([signs / "old"])
+    assert library.read_texts().read == 0
+    assert len(library.query('"tango2024"', hybrid=True)) == 1
+    library.forget(signs / "old", keep_for=0)
+    assert len(stored(index)) == 4
+
+
+def test_a_copy_of_the_index_has_the_text(library: Library, tmp_path: Path) -> None:
+    library.read_texts()
+    library.copy(tmp_path / "copy")
+    with open_tiny(tmp_path / "copy") as copy:
+        assert len(copy.query('"hardware shop"', hybrid=True)) == 2
+        assert len(copy.photos(has=["text"])) == 5
+
+
+def test_an_index_of_before_gets_the_tables(library: Library, index: Path) -> None:
+    library.close()
+    with sqlite3.connect(index / FILE_NAME) as db:
+        db.executescript(
+            "DROP TABLE readings; DELETE FROM columns; PRAGMA user_version = 16;"
+            "DELETE FROM _sqlite_migrations WHERE name = 'm017_readings'"
+        )
+    with open_tiny(index) as opened:
+        assert opened.photos(has=["text"]) == []
+        assert opened.read_texts().with_text == 4
+        assert len(opened.photos(has=["text"])) == 5
+
+
+# Finding
+
+
+def test_photos_with_text_can_be_chosen(library: Library) -> None:
+    assert library.photos(has=["text"]) == []
+    library.read_texts()
+    assert {it.path.name for it in library.photos(has=["text"])} == {
+        "0.png", "1.png", "2.png", "3.png", "copy.png"
+    }  # fmt: skip
+
+
+def test_words_that_were_read_are_found(library: Library) -> None:
+    library.read_texts()
+    assert {it.path.name for it in library.query('"hardware shop"', hybrid=True)} == {
+        "0.png", "copy.png"
+    }  # fmt: skip
+    assert library.query("emergency exits", 1, hybrid=True)[0].path.name == "2.png"
+    assert library.query('"shop hardware"', hybrid=True) == []
