@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clipsearch.describing import Describer, describe
     from clipsearch.encoders import Encoder
-    from clipsearch.encoders.reading import Line
+    from clipsearch.encoders.reading.line import Line
     from clipsearch.errors import (
         ClipsearchError,
         ClusterError,
@@ -141,7 +141,7 @@ _HOMES = {
     "LabelledPhoto": "clipsearch.search.labels.fitting",
     "Labels": "clipsearch.search.labels.lists",
     "Library": "clipsearch.library",
-    "Line": "clipsearch.encoders.reading",
+    "Line": "clipsearch.encoders.reading.line",
     "ModelStatus": "clipsearch.store.status",
     "Moved": "clipsearch.store.moving",
     "Nothing": "clipsearch.search.results",

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Unpack
 
 from clipsearch.errors import LARGEST, InvalidInput, arg, check_number
-from clipsearch.opened import OpenIndex, asked
+from clipsearch.opened import asked
+from clipsearch.opened.texts import Texts
 from clipsearch.photos.files.urls import AllowUrl, photo_path
 from clipsearch.store.faults import explained
 from clipsearch.store.folder import StrPath
@@ -21,9 +22,6 @@ from clipsearch.store.folder import StrPath
 if TYPE_CHECKING:
     from PIL import Image
 
-    from clipsearch.encoders.reading import Line
-    from clipsearch.indexing.later.captions import CaptionReport
-    from clipsearch.indexing.later.texts import ReadReport
     from clipsearch.indexing.report import IndexReport
     from clipsearch.indexing.targets import Held
     from clipsearch.progress import Progress
@@ -37,12 +35,13 @@ if TYPE_CHECKING:
     from clipsearch.store.conditions import Condition
 
 
-class Library(OpenIndex):
+class Library(Texts):
     """An index of photos: bring it up to date, and ask it.
 
     Open one with `Library.open`; it is a context manager. Use an instance from one thread at a
     time; `twin` gives others theirs. What is done with the photos stands here, and what is done
-    with the index as a whole, such as to copy it, in `OpenIndex`.
+    with the index as a whole, such as to copy it, in `OpenIndex`; what is written about photos, in
+    `Texts`.
 
     Besides what each method names, all raise LibraryError where the index cannot be used: what asks
     a model ModelError where that cannot, and what writes LibraryBusy where another process writes,
@@ -160,93 +159,6 @@ class Library(OpenIndex):
 
         how = How(isolated=isolated, progress=progress, stopping=stop.is_set)
         self._runs.watch(paths, stop, poll, on_run, how)
-
-    def write_captions(
-        self,
-        folders: Sequence[StrPath] = (),
-        *,
-        model: str = "blip",
-        batch_size: int | None = None,
-        isolated: bool = False,
-        progress: Progress | None = None,
-        stopping: Callable[[], bool] | None = None,
-    ) -> CaptionReport:
-        """Have a model write captions for photos that have none by it; all, or those of folders.
-
-        They are kept in the index and looked for by `query` with `hybrid`. `model` is "blip",
-        "blip-large", "vit-gpt2", "coca", "coca-large", a repository of the hub, a folder that
-        transformers wrote, or open_clip's name of a CoCa model. `progress`, `stopping` and
-        `isolated` are as in `index`; what is done is kept, and the next run goes on from there.
-
-        Raises:
-            InvalidInput: a folder that the index does not know, or `batch_size` below 1.
-        """
-        from clipsearch.encoders.captions import captioner_name
-        from clipsearch.indexing.later.captions import write_captions
-        from clipsearch.progress import untold
-        from clipsearch.search.filtering.filters import some_below
-
-        check_number(arg("batch_size"), batch_size, 1)
-        name = captioner_name(model)
-        with explained(self.folder):
-            self._catalog.open_to_write()
-            return write_captions(
-                self._catalog, name, self._models.device, some_below(folders, self._catalog),
-                batch_size, isolated, progress or untold, stopping or (lambda: False),
-            )  # fmt: skip
-
-    @asked
-    def captions(self, image: StrPath) -> dict[str, str]:
-        """What models wrote about a photo, by the model's name; none if it is not indexed.
-
-        Raises:
-            InvalidInput: the photo cannot be read.
-        """
-        return self._answers.captions(image)
-
-    def read_texts(
-        self,
-        folders: Sequence[StrPath] = (),
-        *,
-        model: str = "PP-OCRv6",
-        isolated: bool = False,
-        progress: Progress | None = None,
-        stopping: Callable[[], bool] | None = None,
-    ) -> ReadReport:
-        """Read the text in photos that `model` did not read yet; all, or those of folders.
-
-        It is kept in the index, with the place of each line, and looked for by `query` with
-        `hybrid`. `model` is "PP-OCRv6", which reads Latin letters, Chinese and Japanese, or for
-        other alphabets the file of a recognition model of PaddleOCR's that was exported to ONNX.
-        `progress`, `stopping` and `isolated` are as in `index`; what is done is kept, and the next
-        run goes on from there.
-
-        Raises:
-            InvalidInput: a folder that the index does not know.
-            ModelError: the model reads no text, or the group `ocr` is not installed.
-        """
-        from clipsearch.indexing.later.texts import read_texts
-        from clipsearch.progress import untold
-        from clipsearch.search.filtering.filters import some_below
-
-        with explained(self.folder):
-            self._catalog.open_to_write()
-            return read_texts(
-                self._catalog, model, some_below(folders, self._catalog), isolated,
-                progress or untold, stopping or (lambda: False),
-            )  # fmt: skip
-
-    @asked
-    def lines(self, image: StrPath, *, model: str = "PP-OCRv6") -> list[Line]:
-        """The lines of text in a picture, indexed or not: as `model` read them, or reads them now.
-
-        What it reads now is not kept.
-
-        Raises:
-            InvalidInput: the picture cannot be read.
-            ModelError: as `read_texts`.
-        """
-        return self._answers.lines(image, model)
 
     def forget(self, path: StrPath, *, keep_for: int | None = None) -> int:
         """Take a folder or a photo out of the index; gives the number of photos taken out.

@@ -355,8 +355,9 @@ def older(library: Library, index: Path) -> None:
             "path, title, caption, keywords, generated,"
             " tokenize = 'porter unicode61 remove_diacritics 2');"
             "INSERT INTO words (rowid, path) SELECT id, replace(path, '.jpg', '') FROM photos;"
-            "DELETE FROM _sqlite_migrations WHERE name = 'm011_parts_of_names';"
-            "PRAGMA user_version = 10"
+            "DELETE FROM _sqlite_migrations"
+            " WHERE name IN ('m011_parts_of_names', 'm017_readings');"
+            "DROP TABLE readings; PRAGMA user_version = 10"
         )
 
 
@@ -447,8 +448,8 @@ def test_an_older_index_gets_its_words_when_it_is_opened(library: Library, index
         db.executescript(
             "DROP TABLE words; DROP TABLE captions; PRAGMA user_version = 2;"
             "DELETE FROM _sqlite_migrations"
-            " WHERE name IN ('m003_captions_and_words', 'm011_parts_of_names');"
-            "DROP TABLE inside"
+            " WHERE name IN ('m003_captions_and_words', 'm011_parts_of_names', 'm017_readings');"
+            "DROP TABLE inside; DROP TABLE readings"
         )
     Library.open(index).close()
     assert written(index) == before

@@ -14,7 +14,8 @@ from PIL import Image
 from written import WHITE
 
 from clipsearch import ModelError
-from clipsearch.encoders.reading import Line, TextReader, load_reader, reader_name
+from clipsearch.encoders.reading import TextReader, load_reader, reader_name
+from clipsearch.encoders.reading.line import Line
 
 needs_ocr = pytest.mark.skipif(find_spec("rapidocr") is None, reason="needs the group ocr")
 needs_scripts = pytest.mark.skipif(

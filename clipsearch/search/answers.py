@@ -40,7 +40,7 @@ from clipsearch.store.folder import StrPath, expanded
 if TYPE_CHECKING:
     from PIL import Image
 
-    from clipsearch.encoders.reading import Line
+    from clipsearch.encoders.reading.line import Line
     from clipsearch.models import Models
     from clipsearch.photos.decoding.isolated import Processes
     from clipsearch.search.hybrid import Lifts, Written

@@ -5,10 +5,10 @@ Nothing heavy is imported before a reader is loaded, and nothing is ever downloa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from clipsearch.encoders.reading.line import Line
 from clipsearch.errors import ModelError, arg
 
 if TYPE_CHECKING:
@@ -17,23 +17,6 @@ if TYPE_CHECKING:
     from clipsearch.photos.decoding.view import View
 
 USUAL = "PP-OCRv6"  # what comes with the group `ocr`
-
-# Corners of a line as it is read, clockwise from its upper left, each (x, y) in fractions of the
-# upright picture's width and height.
-Quad = tuple[tuple[float, float], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line of text in a picture."""
-
-    text: str
-    quad: Quad
-    certainty: float  # 0 to 1: the mean of its letters'
-
-    def as_dict(self) -> dict[str, Any]:
-        """The line as `--json` shows it."""
-        return {"text": self.text, "certainty": self.certainty, "quad": self.quad}
 
 
 class TextReader(Protocol):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from clipsearch.encoders.quiet import quiet
-from clipsearch.encoders.reading import Line, Quad
+from clipsearch.encoders.reading.line import Line, Quad
 from clipsearch.errors import ModelError, first_line
 from clipsearch.photos.decoding.view import View
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from clipsearch.encoders.reading import Line, load_reader, reader_name
+from clipsearch.encoders.reading import load_reader, reader_name
+from clipsearch.encoders.reading.line import Line
 from clipsearch.indexing.later.contents import make_of_each
 from clipsearch.progress import Progress
 from clipsearch.store.catalog import Catalog

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from clipsearch.encoders.reading import Line
+from clipsearch.encoders.reading.line import Line
 from clipsearch.store.catalog.connection import Connection
 from clipsearch.store.catalog.facts import path_in
 from clipsearch.store.catalog.selection import selected

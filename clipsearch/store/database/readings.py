@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from clipsearch.encoders.reading import Line
+from clipsearch.encoders.reading.line import Line
 from clipsearch.store.database import fulltext
 
 HAS_TEXT = "EXISTS (SELECT 1 FROM readings WHERE readings.digest = photos.digest AND lines <> '[]')"
