@@ -22,6 +22,7 @@ from clipsearch.store.folder import StrPath
 if TYPE_CHECKING:
     from PIL import Image
 
+    from clipsearch.indexing.later.texts import ReadReport
     from clipsearch.indexing.report import IndexReport
     from clipsearch.indexing.targets import Held
     from clipsearch.progress import Progress
@@ -139,6 +140,7 @@ class Library(Texts):
         isolated: bool = False,
         on_run: Callable[[IndexReport], None] | None = None,
         progress: Progress | None = None,
+        on_read: Callable[[ReadReport], None] | None = None,
     ) -> None:
         """Bring folders up to date, and then follow them until `stop` is set; none means all.
 
@@ -152,13 +154,28 @@ class Library(Texts):
         look at the folders, and of each later one that changed something. `progress` and
         `isolated` are as in `index`; once `stop` is set, the photos in work are still committed.
 
+        With `on_read`, the text in photos is read too, as by `read_texts`, in a thread beside,
+        which calls it with a report each time that it has read some.
+
         Raises:
             InvalidInput: a path that is no folder, no folders at all, or `poll` not above 0.
+            ModelError: `on_read`, and the group `ocr` is not installed.
         """
         from clipsearch.indexing.runs import How
 
         how = How(isolated=isolated, progress=progress, stopping=stop.is_set)
-        self._runs.watch(paths, stop, poll, on_run, how)
+        paths = list(paths)
+        if on_read is None:
+            self._runs.watch(paths, stop, poll, on_run, how)
+            return
+        with self._reading(paths, stop, isolated, on_read) as ask:
+
+            def told(report: IndexReport) -> None:
+                ask()
+                if on_run:
+                    on_run(report)
+
+            self._runs.watch(paths, stop, poll, told, how)
 
     def forget(self, path: StrPath, *, keep_for: int | None = None) -> int:
         """Take a folder or a photo out of the index; gives the number of photos taken out.

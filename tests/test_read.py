@@ -5,16 +5,18 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import written
 from tiny import open_tiny
 from written import WHITE
 
-from clipsearch import InvalidInput, Library, Line, ModelError, Readings
+from clipsearch import InvalidInput, Library, Line, ModelError, Readings, ReadReport
 from clipsearch.store.database import FILE_NAME
 
 pytestmark = pytest.mark.skipif(find_spec("rapidocr") is None, reason="needs the group ocr")
@@ -171,3 +173,133 @@ def test_words_that_were_read_are_found(library: Library) -> None:
     }  # fmt: skip
     assert library.query("emergency exits", 1, hybrid=True)[0].path.name == "2.png"
     assert library.query('"shop hardware"', hybrid=True) == []
+
+
+def test_it_is_said_which_line_has_the_words(library: Library, tmp_path: Path) -> None:
+    written.receipt(1)[0].save(tmp_path / "signs" / "receipt.png")
+    library.index()
+    library.read_texts()
+    own = written.receipt(1)[1]
+    (hit,) = library.query(f'"{own}"', hybrid=True)
+    assert texts(list(hit.lines)) == [f"Order: {own}"]
+    told = hit.as_dict(1)["lines"]
+    assert told[0].keys() == {"text", "certainty", "quad"}
+    assert all(0 <= side <= 1 for corner in told[0]["quad"] for side in corner)
+    assert library.query(own, 1, hybrid=False)[0].lines == ()
+    (other,) = library.query("password", 1, hybrid=True)
+    assert texts(list(other.lines)) == ["Wifi password: tango2024"]
+
+
+def test_a_wrong_letter_in_a_long_word_is_forgiven_after_what_is_right(
+    library: Library, signs: Path
+) -> None:
+    written.sign("Hardwane store").save(signs / "misread.png")
+    library.index()
+    library.read_texts()
+    for question in ("hardware", '"hardware"'):
+        found = [hit for hit in library.query(question, hybrid=True) if hit.written]
+        assert [hit.path.name for hit in found][2:] == ["misread.png"]
+        assert [hit.written for hit in found] == [1, 1, 0.5]
+        assert texts(list(found[2].lines)) == ["Hardwane store"]
+    for asked in ("hardwar shop", "hardwarre shop", "hardware shopp", "Handware Shop"):
+        names = {hit.path.name for hit in library.query(f'"{asked}"', hybrid=True)}
+        assert names == ({"0.png", "copy.png"} if "shopp" not in asked else set()), asked
+    assert library.query('"tango2025"', hybrid=True)[0].path.name == "1.png"
+    assert library.query('"hardware" - "hardware"', hybrid=True) == []
+    left = library.query('platform - "hardware"', hybrid=True)
+    assert "misread.png" in {hit.path.name for hit in left}, "what is unwanted is taken at its word"
+
+
+def test_numbers_and_short_words_are_taken_as_they_are(library: Library, signs: Path) -> None:
+    written.sign("Invoice 48151623 exit").save(signs / "number.png")
+    library.index()
+    library.read_texts()
+    assert library.query('"48151623"', hybrid=True)[0].path.name == "number.png"
+    assert library.query('"48151624"', hybrid=True) == []
+    assert library.query('"exif"', hybrid=True) == []
+
+
+def test_words_in_a_name_are_not_forgiven(library: Library, signs: Path) -> None:
+    written.noise((200, 200), 9).save(signs / "mountain.png")
+    library.index()
+    library.read_texts()
+    assert len(library.query('"mountain"', hybrid=True)) == 1
+    assert library.query('"mountaim"', hybrid=True) == []
+
+
+# The command line, HTTP
+
+
+def test_the_commands(clipsearch: Run, signs: Path, index: Path) -> None:
+    done = clipsearch("index", signs, "--model", "pocket", "--read", "--json")
+    assert done.returncode == 0, done.stderr
+    text = json.loads(done.stdout)["text"]
+    assert text.keys() == documented("read")
+    assert (text["model"], text["read"], text["with_text"]) == (MODEL, 6, 4)
+    again = clipsearch("read")
+    assert again.stdout == "0 photos read, 0 with text (0 lines); 0.0 s\n"
+    assert again.stderr == f"clipsearch: no photo is left that {MODEL} did not read\n"
+    shown = clipsearch("read", "--show", signs / "0.png")
+    assert shown.stdout == "1.00\tHardware shop\n"
+    (line,) = json.loads(clipsearch("read", "--show", signs / "copy.png", "--json").stdout)
+    assert line.keys() == {"text", "certainty", "quad"}
+    none = clipsearch("read", "--show", signs / "4.png")
+    assert (none.returncode, none.stdout) == (1, "")
+    assert "there is no text in this picture" in none.stderr
+    assert f"text      6 read by {MODEL}, 4 with text\n" in clipsearch("status").stdout
+    listed = clipsearch("ls", "--has", "text", "--paths").stdout.split()
+    assert len(listed) == 5
+    found = json.loads(clipsearch("query", '"emergency exit"', "--json").stdout)
+    assert [line["text"] for hit in found for line in hit["lines"]] == ["Emergency exit"]
+    table = clipsearch("query", '"emergency exit"', "--csv").stdout
+    assert table.splitlines()[1].endswith(",Emergency exit")
+    wrong = clipsearch("read", "--model", "no-such")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith("clipsearch: 'no-such' reads no text")
+
+
+def test_a_picture_that_is_not_indexed_is_read_too(
+    clipsearch: Run, library: Library, signs: Path, tmp_path: Path, index: Path
+) -> None:
+    written.sign("Somewhere else").save(tmp_path / "other.png")
+    assert texts(library.lines(tmp_path / "other.png")) == ["Somewhere else"]
+    assert stored(index) == []
+    with pytest.raises(InvalidInput):
+        library.lines(tmp_path / "none.png")
+
+
+def test_what_comes_while_folders_are_followed_is_read(index: Path, signs: Path) -> None:
+    reports: list[ReadReport] = []
+    stop = threading.Event()
+
+    def watch() -> None:
+        with open_tiny(index) as library:
+            library.watch([signs], stop=stop, on_read=reports.append)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        eventually(lambda: sum(it.read for it in reports) == 6)
+        written.sign("Late arrival").save(signs / "late.png")
+        eventually(lambda: sum(it.with_text for it in reports) == 5)
+    finally:
+        stop.set()
+        thread.join()
+    with open_tiny(index) as library:
+        assert library.query('"late arrival"', hybrid=True)[0].path.name == "late.png"
+
+
+def test_http_tells_the_lines(library: Library, serve: Serve) -> None:
+    library.read_texts()
+    library.close()
+    server = serve()
+
+    def ask(path: str, **query: str) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(server.get(path, **query))
+        return answer
+
+    hits = ask("/api/search", q='"hardware shop"')["hits"]
+    assert [[line["text"] for line in hit["lines"]] for hit in hits] == [["Hardware shop"]] * 2
+    (line,) = ask(f"/api/photos/{hits[0]['id']}/lines")["lines"]
+    assert (line["text"], line["model"]) == ("Hardware shop", MODEL)
+    assert ask("/api/search", has="text")["total"] == 5

@@ -31,7 +31,17 @@ if TYPE_CHECKING:
     import PIL.Image
 
 # Keys of a photo whose values come from who made it, named it or wrote in it: a stranger perhaps.
-UNTRUSTED = ["path", "camera", "lens", "title", "caption", "keywords", "taken_from", "flaw"]
+UNTRUSTED = [
+    "path",
+    "camera",
+    "lens",
+    "title",
+    "caption",
+    "keywords",
+    "taken_from",
+    "flaw",
+    "lines",
+]
 LARGEST = 1600  # pixels, of a thumbnail's longer side
 _LARGEST_SEEN = 640  # pixels, more than any model looks at
 _MOST_LABELS = 100  # the model takes a moment for each new one

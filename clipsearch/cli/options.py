@@ -100,6 +100,9 @@ Count = Annotated[
         rich_help_panel=ASKING,
     ),
 ]
+Read = Annotated[
+    bool, typer.Option("--read", help="Read the text in photos too, as clipsearch read does.")
+]
 KeepFor = Annotated[
     int | None,
     typer.Option(
@@ -223,7 +226,7 @@ GROUPS: dict[str, dict[str, Any]] = {
         "min_size": _option(str | None, "1920x1080, 2000 (longer side) or 8MP.", "SIZE"),
         "type": _option(list[str] | None, "jpeg, png, heic, raw, ... Repeatable.", "TYPE"),
         "has": _option(
-            list[str] | None, "gps, date, camera, lens, title, caption, keywords.", "FACT"
+            list[str] | None, "gps, date, camera, lens, title, caption, keywords, text.", "FACT"
         ),
     }),
     "output": _in(OUTPUT, {

@@ -209,6 +209,8 @@ def _print_csv(photos: Iterable[Photo]) -> None:
 
 def _cell(value: Any) -> Any:
     """A value of a CSV. A text that a spreadsheet would compute has an apostrophe before it."""
+    if isinstance(value, list):  # of lines that were read in the picture
+        value = tuple(line["text"] for line in value)
     text = "; ".join(value) if isinstance(value, tuple) else value
     return f"'{text}" if isinstance(text, str) and text.startswith(_COMPUTED) else text
 

@@ -29,10 +29,11 @@ def prepared(library: OpenIndex, report: IndexReport) -> IndexReport:
     return replace(report, seconds=round(report.seconds + time.monotonic() - began, 3))
 
 
-def as_dict(report: IndexReport) -> dict[str, Any]:
-    """What `--json` shows of a run."""
+def as_dict(report: IndexReport, text: ReadReport | None = None) -> dict[str, Any]:
+    """What `--json` shows of a run, and of the text that was read after it."""
     facts = asdict(report)
-    return {key: facts[key] for key in (*COUNTS, "seconds", "images_per_second", "passed_over")}
+    shown = {key: facts[key] for key in (*COUNTS, "seconds", "images_per_second", "passed_over")}
+    return shown | {"text": asdict(text) if text else None}
 
 
 def summary(report: IndexReport) -> str:

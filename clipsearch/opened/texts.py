@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from clipsearch.errors import arg, check_number
@@ -62,6 +64,29 @@ class Texts(OpenIndex):
             InvalidInput: the photo cannot be read.
         """
         return self._answers.captions(image)
+
+    @contextmanager
+    def _reading(
+        self,
+        folders: Sequence[StrPath],
+        stop: threading.Event,
+        isolated: bool,
+        on_read: Callable[[ReadReport], None],
+    ) -> Iterator[Callable[[], None]]:
+        """Gives what has the text read in a thread beside, which calls `on_read` when it did."""
+        from clipsearch.encoders.reading import check_installed
+        from clipsearch.indexing.later.behind import Behind
+
+        check_installed()
+
+        def read() -> None:
+            with self.twin() as twin:
+                report = twin.read_texts(folders, isolated=isolated, stopping=stop.is_set)
+            if report.read:
+                on_read(report)
+
+        with Behind(read, stop) as behind:
+            yield behind.ask
 
     def read_texts(
         self,

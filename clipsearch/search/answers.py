@@ -140,7 +140,7 @@ class Wanted:
             InvalidInput: a filter that makes no sense.
         """
         chosen = select(self.filters, catalog) if self.filters else None
-        return self.written.narrowed(chosen) if self.written else chosen
+        return self.written.narrowed(chosen, catalog) if self.written else chosen
 
 
 def wanted_by(question: Question) -> Wanted:
@@ -252,9 +252,11 @@ def _hits(space: Space, it: _Asked, neutral: Callable[[], np.ndarray]) -> list[H
 
     hits = nearest(it.selection, it.reach, it.nearest)
     if it.lifts is not None:
-        from clipsearch.search.hybrid import with_written
+        from clipsearch.search.hybrid import with_lines, with_written
 
         hits = with_written(space, it.row, wanted.k, it.selection, it.lifts, hits, nearest)
+        assert wanted.written is not None
+        hits = with_lines(space.catalog, hits, wanted.written)
     return [hit for hit in hits if stands_out(hit)] if wanted.relevant else hits
 
 
@@ -331,7 +333,7 @@ class Answers:
 
             written = words_of(replace(question, pictures=(), minus_pictures=()).terms())
             for reason, part in (("quotes", replace(written, none=())), ("minus", written)):
-                chosen = part.narrowed(chosen) or chosen
+                chosen = part.narrowed(chosen, catalog) or chosen
                 if not catalog.count_selected(chosen):
                     return Nothing(reason, part.nowhere(catalog))
         model = self._models.chosen(spec)

@@ -80,7 +80,9 @@ class FilterForm(BaseModel):
     orientation: Shape | None = Field(None, description="landscape, portrait or square")
     min_size: Size | None = Field(None, description='"1920x1080", "2000" or "8MP"')
     type: Texts = Field([], description="of any of these kinds: jpeg, png, heic, raw, ...")
-    has: Properties = Field([], description="gps, date, camera, lens, title, caption, keywords")
+    has: Properties = Field(
+        [], description="gps, date, camera, lens, title, caption, keywords, text"
+    )
 
     def filters(self) -> Filters | None:
         """The filters; None for none."""

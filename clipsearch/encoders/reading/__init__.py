@@ -47,17 +47,22 @@ def reader_name(text: str) -> str:
     )
 
 
+def check_installed() -> None:
+    """Raise ModelError unless what reads text is installed."""
+    from importlib.util import find_spec
+
+    if find_spec("rapidocr") is None:
+        raise ModelError("reading the text in photos needs: pip install 'clipsearch[ocr]'")
+
+
 def load_reader(text: str = USUAL) -> TextReader:
     """The reader that `text` names, as `reader_name` takes it, its weights loaded.
 
     Raises:
         ModelError: it reads no text, or what it needs is not installed.
     """
-    from importlib.util import find_spec
-
     name = reader_name(text)
-    if find_spec("rapidocr") is None:
-        raise ModelError("reading the text in photos needs: pip install 'clipsearch[ocr]'")
+    check_installed()
     from clipsearch.encoders.reading.rapid import RapidReader
 
     return RapidReader(None if name == USUAL else Path(text.strip()).expanduser())

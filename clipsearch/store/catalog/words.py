@@ -9,7 +9,7 @@ from clipsearch.store.catalog.connection import Connection
 from clipsearch.store.catalog.facts import path_in
 from clipsearch.store.catalog.selection import selected
 from clipsearch.store.conditions import EVERYTHING, Condition
-from clipsearch.store.database import fulltext, readings
+from clipsearch.store.database import fulltext, nearly, readings
 from clipsearch.store.database.readings import Readings
 
 MOST_QUESTIONS = 10_000  # that are remembered; the oldest go first
@@ -100,6 +100,10 @@ class Words(Connection):
     def photos_with_word(self, word: str, most: int) -> list[int]:
         """The ids of photos that a word is written about, of `most` at most, in no order."""
         return fulltext.photos_with(self._db, word, most)
+
+    def photos_nearly_saying(self, text: str) -> list[int]:
+        """The ids of photos in which these words were read, where a letter may be wrong in each."""
+        return nearly.photos_nearly_saying(self._db, text)
 
     def is_written(self, text: str) -> bool:
         """Whether words stand one right after the other in what is written about any photo."""
