@@ -488,7 +488,8 @@ def test_the_command(clipsearch: Run, photos: Path) -> None:
         assert (none.returncode, none.stdout.strip("[]\n")) == (1, "")
         assert none.stderr == (
             'clipsearch: no photo has all the words in quotes: "wedding" is in no path, title,'
-            " caption or keyword, nor in the text of a picture; what is not in quotes is looked for in pictures too\n"
+            " caption or keyword, nor in the text of a picture; what is not in quotes is looked"
+            " for in pictures too\n"
         )
     together = clipsearch("query", '"trip" "birthday"', "--type", "jpeg").stderr
     assert "no photo within the filters has all the words in quotes; what is not in" in together

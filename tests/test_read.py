@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +14,10 @@ from typing import Any
 
 import pytest
 import written
+from conftest import Run
+from served import Serve
+from test_docs import documented
+from test_watch import eventually
 from tiny import open_tiny
 from written import WHITE
 
@@ -205,7 +210,6 @@ def test_a_wrong_letter_in_a_long_word_is_forgiven_after_what_is_right(
         names = {hit.path.name for hit in library.query(f'"{asked}"', hybrid=True)}
         assert names == ({"0.png", "copy.png"} if "shopp" not in asked else set()), asked
     assert library.query('"tango2025"', hybrid=True)[0].path.name == "1.png"
-    assert library.query('"hardware" - "hardware"', hybrid=True) == []
     left = library.query('platform - "hardware"', hybrid=True)
     assert "misread.png" in {hit.path.name for hit in left}, "what is unwanted is taken at its word"
 
@@ -303,3 +307,34 @@ def test_http_tells_the_lines(library: Library, serve: Serve) -> None:
     (line,) = ask(f"/api/photos/{hits[0]['id']}/lines")["lines"]
     assert (line["text"], line["model"]) == ("Hardware shop", MODEL)
     assert ask("/api/search", has="text")["total"] == 5
+
+
+# How well
+
+
+def firsts(tmp_path: Path, index: Path, each: int) -> float:
+    """The share of made receipts and screenshots that the words they alone have find first."""
+    folder = tmp_path / "made"
+    folder.mkdir()
+    asked = {}
+    for seed in range(each):
+        for kind, (image, own) in (
+            ("receipt", written.receipt(seed)), ("screen", written.screenshot(seed + 40)),
+        ):  # fmt: skip
+            asked[f"{kind}-{seed}.jpg"] = own
+            image.save(folder / f"{kind}-{seed}.jpg", quality=85)
+    assert len(set(asked.values())) == len(asked)
+    with open_tiny(index) as library:
+        library.index([folder])
+        library.read_texts()
+        hits = {name: library.query(f'"{own}"', 1, hybrid=True) for name, own in asked.items()}
+    return sum(bool(it) and it[0].path.name == name for name, it in hits.items()) / len(asked)
+
+
+def test_two_words_find_their_receipt_or_screenshot(tmp_path: Path, index: Path) -> None:
+    assert firsts(tmp_path, index, 6) == 1
+
+
+@pytest.mark.thorough
+def test_two_words_find_theirs_among_many(tmp_path: Path, index: Path) -> None:
+    assert firsts(tmp_path, index, 40) >= 0.95

@@ -13,7 +13,7 @@ is asked of one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -96,7 +96,9 @@ class Written:
 
     def lifts(self, space: Space) -> Lifts | None:
         """What lifts photos that some of it is written about; None where nothing is."""
-        return lifts_of(space, self.any)
+        lifts = lifts_of(space, self.any)
+        near = {id for it in self.all for id in space.catalog.photos_nearly_saying(it)}
+        return lifts.at_most(NEARLY, near) if lifts and near else lifts
 
 
 def _said(text: str, catalog: Catalog) -> Condition:
@@ -154,6 +156,12 @@ class Lifts(NamedTuple):
         at = np.minimum(np.searchsorted(self.ids, wanted), len(self.ids) - 1)
         known = self.ids[at] == wanted
         return np.where(known, self.shares[at], 0.0), np.where(known, self.heights[at], 0.0)
+
+    def at_most(self, share: float, ids: Collection[int]) -> Lifts:
+        """The same, where these photos are lifted no more than by such a share."""
+        lower = np.minimum(1.0, share / np.maximum(self.shares, share))
+        lower = np.where(np.isin(self.ids, list(ids)), lower, 1.0)
+        return Lifts(self.ids, self.shares * lower, self.heights * lower)
 
     def levels(self) -> list[float]:
         """The heights that photos are lifted by, the greatest first."""

@@ -99,6 +99,12 @@ def photos_with(connection: sqlite3.Connection, word: str, most: int) -> list[in
     return list(dict.fromkeys(ids))[:most]
 
 
+def photos_saying(connection: sqlite3.Connection, text: str) -> list[int]:
+    """The ids of photos about which these words are written, one right after the other."""
+    found = connection.execute("SELECT rowid FROM words WHERE words MATCH ?", (saying(text),))
+    return [id for (id,) in found]
+
+
 def phrase(text: str) -> str | None:
     """What the full-text search takes for these words, one right after the other; None for none."""
     plain = spaced(text.encode("utf-8", "replace").decode())

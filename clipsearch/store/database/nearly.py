@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 
-from clipsearch.store.database.fulltext import photos_with, spaced
+from clipsearch.store.database.fulltext import photos_saying, photos_with, spaced
 from clipsearch.store.database.parts import grams, grams_in, plain, runs
 
 FEWEST = 7  # letters: shorter words have too many neighbours, as houses and horses are
@@ -19,9 +19,10 @@ _MOST = 10_000  # photos that are looked at word by word
 
 
 def photos_nearly_saying(connection: sqlite3.Connection, text: str) -> list[int]:
-    """The ids of photos in which the words of a text were read, each nearly, in a row.
+    """The ids of photos in which the words of a text were read in a row, but for letters.
 
-    Exactly counts as nearly. None where no word is long enough to be forgiven a letter.
+    Where they are written exactly, they are not meant; nor are words that are too short to be
+    forgiven a letter, or numbers.
     """
     wanted = runs(plain(spaced(text)))
     halves = [_halves(run) for run in wanted if _is_long(run)]
@@ -32,7 +33,9 @@ def photos_nearly_saying(connection: sqlite3.Connection, text: str) -> list[int]
         " (SELECT rowid FROM inside WHERE inside MATCH ? LIMIT ?)",
         (" AND ".join(halves), _MOST),
     )
-    return [id for id, read in rows if read and _says(runs(plain(read)), wanted)]
+    near = [id for id, read in rows if read and _says(runs(plain(read)), wanted)]
+    exact = set(photos_saying(connection, text)) if near else ()
+    return [id for id in near if id not in exact]
 
 
 def which_have(texts: Sequence[str], words: Sequence[str]) -> set[int]:

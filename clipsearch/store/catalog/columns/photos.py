@@ -11,7 +11,7 @@ import numpy as np
 from clipsearch.store.catalog.columns import blocks, masks
 from clipsearch.store.catalog.columns.blocks import DEGREES, missing, recoded, vectors_of
 from clipsearch.store.conditions import Condition, Has
-from clipsearch.store.database.fulltext import saying
+from clipsearch.store.database.fulltext import photos_saying
 from clipsearch.store.engine_facts import UNKNOWN
 
 # Blocks that are made for one question where they cannot be kept; for more SQL takes less.
@@ -139,8 +139,7 @@ class Columns:
 
     def saying(self, words: str) -> list[int]:
         """The ids of photos about which these words are written, one right after the other."""
-        found = self._db.execute("SELECT rowid FROM words WHERE words MATCH ?", (saying(words),))
-        return [id for (id,) in found]
+        return photos_saying(self._db, words)
 
     def _kept(self, name: str) -> list[bytes]:
         """A column's blocks, in their order, with those that are not kept but were made."""
