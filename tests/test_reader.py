@@ -137,8 +137,8 @@ print(*(line.text for line in reader.read(reader.prepare(written.sign("No parkin
 
 @needs_ocr
 def test_no_network_is_asked_for() -> None:
-    tests = str(Path(__file__).parent)
+    scripts = str(Path(__file__).parents[1] / "scripts")
     done = subprocess.run(
-        [sys.executable, "-c", _OFFLINE, tests], capture_output=True, text=True, check=False
+        [sys.executable, "-c", _OFFLINE, scripts], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "No parking here\n", "")

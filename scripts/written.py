@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 WHITE, BLACK = (255, 255, 255), (20, 20, 20)
 Colour = tuple[int, int, int]
@@ -74,7 +74,8 @@ def in_script(text: str, size: int = 48) -> Image.Image:
 
     picture = np.full((160, 80 + size * 2 * len(text), 3), 255, np.uint8)
     cv2.putText(picture, text, (40, 100), (20, 20, 20), cv2.FontFace("uni"), size)
-    return Image.fromarray(picture)
+    _, _, right, _ = ImageOps.invert(Image.fromarray(picture)).getbbox() or (0, 0, 0, 0)
+    return Image.fromarray(picture[:, : right + 40])
 
 
 def has_scripts() -> bool:
