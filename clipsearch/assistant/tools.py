@@ -104,7 +104,8 @@ class Tools:
         hybrid: Annotated[
             bool | None,
             Field(
-                description="Look for the words in file names, titles, captions and keywords too,"
+                description="Look for the words in file names, titles, captions, keywords and the"
+                " text in photos too,"
                 " as for names of people and places; words in double quotes must occur there."
                 " That is done anyway; false for pictures alone, true to be told where there are no"
                 " words."

@@ -33,7 +33,7 @@ class Line(BaseModel):
 
     text: str
     certainty: float = Field(description="0 to 1")
-    quad: list[tuple[float, float]] = Field(
+    quad: list[list[float]] = Field(
         description="its four corners, clockwise from its upper left, in fractions of the upright"
         " picture's width and height"
     )
