@@ -16,6 +16,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 if TYPE_CHECKING:
     from clipsearch.describing import Describer, describe
     from clipsearch.encoders import Encoder
+    from clipsearch.encoders.reading.line import Line
     from clipsearch.errors import (
         ClipsearchError,
         ClusterError,
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
         PhotoError,
         WeightsUnavailable,
     )
-    from clipsearch.indexing.captions import CaptionReport
+    from clipsearch.indexing.later.captions import CaptionReport
+    from clipsearch.indexing.later.texts import ReadReport
     from clipsearch.indexing.report import IndexReport
     from clipsearch.indexing.targets import Held
     from clipsearch.library import Library
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from clipsearch.store.catalog.departed import Kept
     from clipsearch.store.copying import Copied
     from clipsearch.store.database import Origin
+    from clipsearch.store.database.readings import Readings
     from clipsearch.store.folder import StrPath
     from clipsearch.store.moving import Moved
     from clipsearch.store.running import Run
@@ -88,6 +91,7 @@ __all__ = [
     "Library",
     "LibraryBusy",
     "LibraryError",
+    "Line",
     "ModelError",
     "ModelMismatch",
     "ModelStatus",
@@ -101,6 +105,8 @@ __all__ = [
     "Processes",
     "Progress",
     "Question",
+    "ReadReport",
+    "Readings",
     "RootStatus",
     "Run",
     "ScanRules",
@@ -119,7 +125,7 @@ __all__ = [
 _HOMES = {
     "AllowUrl": "clipsearch.photos.files.urls",
     "Answer": "clipsearch.search.answers",
-    "CaptionReport": "clipsearch.indexing.captions",
+    "CaptionReport": "clipsearch.indexing.later.captions",
     "Copied": "clipsearch.store.copying",
     "Describer": "clipsearch.describing",
     "Duplicate": "clipsearch.search.duplicates.groups",
@@ -139,6 +145,7 @@ _HOMES = {
     "LabelledPhoto": "clipsearch.search.labels.fitting",
     "Labels": "clipsearch.search.labels.lists",
     "Library": "clipsearch.library",
+    "Line": "clipsearch.encoders.reading.line",
     "ModelStatus": "clipsearch.store.status",
     "Moved": "clipsearch.store.moving",
     "Nothing": "clipsearch.search.results",
@@ -148,6 +155,8 @@ _HOMES = {
     "Processes": "clipsearch.photos.decoding.isolated",
     "Progress": "clipsearch.progress",
     "Question": "clipsearch.search.answers",
+    "ReadReport": "clipsearch.indexing.later.texts",
+    "Readings": "clipsearch.store.database.readings",
     "RootStatus": "clipsearch.store.status",
     "Run": "clipsearch.store.running",
     "ScanRules": "clipsearch.photos.scanning.rules",

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Unpack
 
 from clipsearch.errors import LARGEST, InvalidInput, arg, check_number
-from clipsearch.opened import OpenIndex, asked
+from clipsearch.opened import asked
+from clipsearch.opened.texts import Texts
 from clipsearch.photos.files.urls import AllowUrl, photo_path
 from clipsearch.store.faults import explained
 from clipsearch.store.folder import StrPath
@@ -21,7 +22,7 @@ from clipsearch.store.folder import StrPath
 if TYPE_CHECKING:
     from PIL import Image
 
-    from clipsearch.indexing.captions import CaptionReport
+    from clipsearch.indexing.later.texts import ReadReport
     from clipsearch.indexing.report import IndexReport
     from clipsearch.indexing.targets import Held
     from clipsearch.progress import Progress
@@ -35,12 +36,13 @@ if TYPE_CHECKING:
     from clipsearch.store.conditions import Condition
 
 
-class Library(OpenIndex):
+class Library(Texts):
     """An index of photos: bring it up to date, and ask it.
 
     Open one with `Library.open`; it is a context manager. Use an instance from one thread at a
     time; `twin` gives others theirs. What is done with the photos stands here, and what is done
-    with the index as a whole, such as to copy it, in `OpenIndex`.
+    with the index as a whole, such as to copy it, in `OpenIndex`; what is written about photos, in
+    `Texts`.
 
     Besides what each method names, all raise LibraryError where the index cannot be used: what asks
     a model ModelError where that cannot, and what writes LibraryBusy where another process writes,
@@ -138,6 +140,7 @@ class Library(OpenIndex):
         isolated: bool = False,
         on_run: Callable[[IndexReport], None] | None = None,
         progress: Progress | None = None,
+        on_read: Callable[[ReadReport], None] | None = None,
     ) -> None:
         """Bring folders up to date, and then follow them until `stop` is set; none means all.
 
@@ -151,56 +154,28 @@ class Library(OpenIndex):
         look at the folders, and of each later one that changed something. `progress` and
         `isolated` are as in `index`; once `stop` is set, the photos in work are still committed.
 
+        With `on_read`, the text in photos is read too, as by `read_texts`, in a thread beside,
+        which calls it with a report each time that it has read some.
+
         Raises:
             InvalidInput: a path that is no folder, no folders at all, or `poll` not above 0.
+            ModelError: `on_read`, and the group `ocr` is not installed.
         """
         from clipsearch.indexing.runs import How
 
         how = How(isolated=isolated, progress=progress, stopping=stop.is_set)
-        self._runs.watch(paths, stop, poll, on_run, how)
+        paths = list(paths)
+        if on_read is None:
+            self._runs.watch(paths, stop, poll, on_run, how)
+            return
+        with self._reading(paths, stop, isolated, on_read) as ask:
 
-    def write_captions(
-        self,
-        folders: Sequence[StrPath] = (),
-        *,
-        model: str = "blip",
-        batch_size: int | None = None,
-        isolated: bool = False,
-        progress: Progress | None = None,
-        stopping: Callable[[], bool] | None = None,
-    ) -> CaptionReport:
-        """Have a model write captions for photos that have none by it; all, or those of folders.
+            def told(report: IndexReport) -> None:
+                ask()
+                if on_run:
+                    on_run(report)
 
-        They are kept in the index and looked for by `query` with `hybrid`. `model` is "blip",
-        "blip-large", "vit-gpt2", "coca", "coca-large", a repository of the hub, a folder that
-        transformers wrote, or open_clip's name of a CoCa model. `progress`, `stopping` and
-        `isolated` are as in `index`; what is done is kept, and the next run goes on from there.
-
-        Raises:
-            InvalidInput: a folder that the index does not know, or `batch_size` below 1.
-        """
-        from clipsearch.encoders.captions import captioner_name
-        from clipsearch.indexing.captions import write_captions
-        from clipsearch.progress import untold
-        from clipsearch.search.filtering.filters import some_below
-
-        check_number(arg("batch_size"), batch_size, 1)
-        name = captioner_name(model)
-        with explained(self.folder):
-            self._catalog.open_to_write()
-            return write_captions(
-                self._catalog, name, self._models.device, some_below(folders, self._catalog),
-                batch_size, isolated, progress or untold, stopping or (lambda: False),
-            )  # fmt: skip
-
-    @asked
-    def captions(self, image: StrPath) -> dict[str, str]:
-        """What models wrote about a photo, by the model's name; none if it is not indexed.
-
-        Raises:
-            InvalidInput: the photo cannot be read.
-        """
-        return self._answers.captions(image)
+            self._runs.watch(paths, stop, poll, told, how)
 
     def forget(self, path: StrPath, *, keep_for: int | None = None) -> int:
         """Take a folder or a photo out of the index; gives the number of photos taken out.

@@ -38,7 +38,7 @@ COMMANDS = [
 HIT_KEYS = ["rank", "score", "relevance", "path", "id"]
 FACT_KEYS = ["width", "height", "taken_at", "camera", "latitude", "longitude"]
 FACT_KEYS += ["taken_from", "lens", "orientation", "title", "caption", "keywords", "flaw"]
-LAST_KEYS = ["present", "written", "people", "rating", "location", "label"]
+LAST_KEYS = ["present", "written", "people", "rating", "location", "label", "lines"]
 
 # Runs the command line, and then tells on stderr which heavy packages it imported.
 PROBE = """
@@ -226,7 +226,7 @@ def test_an_index_run_tells_the_same_as_json(own: tuple[Path, Path], clipsearch:
     done = clipsearch("index", "--json")
     facts = json.loads(done.stdout)
     keys = ["added", "updated", "moved", "removed", "unchanged", "failed"]
-    assert list(facts) == [*keys, "seconds", "images_per_second", "passed_over"]
+    assert list(facts) == [*keys, "seconds", "images_per_second", "passed_over", "text"]
     assert [facts[key] for key in keys] == [0, 0, 0, 0, 6, 0]
 
 

@@ -21,7 +21,7 @@ from clipsearch.encoders.aliases import ALIASES
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "index" / "README.md"]
 SHOWN = (
-    "caption|dupes|finetune|index|watch|query|similar|label|score|status|models|forget|mcp|optimize"
+    "caption|read|dupes|finetune|index|watch|query|similar|label|score|status|models|forget|mcp|optimize"
     "|serve|copy|store move|eval retrieval|eval zeroshot|export onnx|doctor"
 )
 COMMAND = re.compile(rf"clipsearch ({SHOWN})\b([^`\n]*)")
@@ -71,7 +71,7 @@ def test_the_json_of_each_command_has_the_keys_that_are_documented(
     (group,) = told("dupes")
     assert documented("dupes") == group.keys()
     own = {"path", "id", "keep", "bytes", "names"}
-    asked = {"rank", "score", "relevance", "path", "id", "present", "written"}
+    asked = {"rank", "score", "relevance", "path", "id", "present", "written", "lines"}
     assert group["photos"][0].keys() - own == documented("query") - asked
     assert documented("label PHOTO") == set(label.as_dict(1))
     assert documented("label FOLDER") == set(count.as_dict(1))

@@ -355,8 +355,9 @@ def older(library: Library, index: Path) -> None:
             "path, title, caption, keywords, generated,"
             " tokenize = 'porter unicode61 remove_diacritics 2');"
             "INSERT INTO words (rowid, path) SELECT id, replace(path, '.jpg', '') FROM photos;"
-            "DELETE FROM _sqlite_migrations WHERE name = 'm011_parts_of_names';"
-            "PRAGMA user_version = 10"
+            "DELETE FROM _sqlite_migrations"
+            " WHERE name IN ('m011_parts_of_names', 'm017_readings');"
+            "DROP TABLE readings; PRAGMA user_version = 10"
         )
 
 
@@ -447,8 +448,8 @@ def test_an_older_index_gets_its_words_when_it_is_opened(library: Library, index
         db.executescript(
             "DROP TABLE words; DROP TABLE captions; PRAGMA user_version = 2;"
             "DELETE FROM _sqlite_migrations"
-            " WHERE name IN ('m003_captions_and_words', 'm011_parts_of_names');"
-            "DROP TABLE inside"
+            " WHERE name IN ('m003_captions_and_words', 'm011_parts_of_names', 'm017_readings');"
+            "DROP TABLE inside; DROP TABLE readings"
         )
     Library.open(index).close()
     assert written(index) == before
@@ -487,7 +488,8 @@ def test_the_command(clipsearch: Run, photos: Path) -> None:
         assert (none.returncode, none.stdout.strip("[]\n")) == (1, "")
         assert none.stderr == (
             'clipsearch: no photo has all the words in quotes: "wedding" is in no path, title,'
-            " caption or keyword; what is not in quotes is looked for in pictures too\n"
+            " caption or keyword, nor in the text of a picture; what is not in quotes is looked"
+            " for in pictures too\n"
         )
     together = clipsearch("query", '"trip" "birthday"', "--type", "jpeg").stderr
     assert "no photo within the filters has all the words in quotes; what is not in" in together

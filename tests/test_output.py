@@ -149,7 +149,9 @@ def test_csv_holds_all_that_json_does(place: Place) -> None:
         escaped = hit["path"].encode("utf-8", "backslashreplace").decode()
         assert row == {
             key: "" if value is None else str(value)
-            for key, value in (hit | {"keywords": "", "people": "", "path": escaped}).items()
+            for key, value in (
+                hit | {"keywords": "", "people": "", "lines": "", "path": escaped}
+            ).items()
         }
 
 

@@ -13,8 +13,9 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import date, timedelta
+from hashlib import sha256
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -25,7 +26,8 @@ import pytest
 from conftest import picture
 from PIL import Image
 
-from clipsearch import Library
+from clipsearch import Library, Line
+from clipsearch.store.catalog import Catalog
 
 pytest.importorskip("uvicorn", reason="no web server: pip install '.[web]'")
 sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install '.[test]'")
@@ -306,6 +308,30 @@ def test_numbers_are_shown_where_they_are_wanted(page: Any) -> None:
     expect(number).to_have_text(re.compile(r"^[01]\.\d\d · 0\.\d{3}$"))
     page.reload()
     expect(page.locator(".tile .number").first).to_be_visible()
+
+
+def test_a_photo_is_found_by_the_text_in_it_which_is_marked(page: Any, folder: Path) -> None:
+    digest = sha256((folder / "made" / "002.jpg").read_bytes()).hexdigest()
+    quad = ((0.25, 0.5), (0.75, 0.5), (0.75, 0.75), (0.25, 0.75))
+    with closing(Catalog.open(folder.parent / "index")) as catalog:
+        lines = [Line("Zanzibar ferry", quad, 0.98), Line("Departures", quad, 0.97)]
+        catalog.add_readings("by hand", {digest: lines})
+    page.fill("#words", '"zanzibar"')
+    expect(page.locator(".tile")).to_have_count(1)
+    page.locator(".tile a").first.click()
+    expect(page.locator("#fact-list q")).to_have_text(["Zanzibar ferry"])
+    mark, photo = page.locator("#frame .lines polygon"), page.locator("#large")
+    expect(mark).to_have_count(1)
+    seen, whole = mark.bounding_box(), photo.bounding_box()
+    assert seen["x"] - whole["x"] == pytest.approx(whole["width"] / 4, abs=8)
+    assert seen["y"] - whole["y"] == pytest.approx(whole["height"] / 2, abs=8)
+    assert seen["width"] == pytest.approx(whole["width"] / 2, abs=16)
+    page.keyboard.press("Escape")
+    page.fill("#words", "a cat")
+    expect_first(page, "cat.png")
+    page.locator(".tile a").first.click()
+    expect(page.locator("#viewer")).to_be_visible()
+    expect(mark).to_have_count(0)
 
 
 def test_a_question_that_makes_no_sense_is_told(page: Any, complaints: list[str]) -> None:

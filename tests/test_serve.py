@@ -243,7 +243,7 @@ def test_a_photo_is_described(served: Served) -> None:
     photo = served.get(f"/api/photos/{hit['id']}")
     assert photo.pop("folder") == str(served.photos)
     assert photo.pop("bytes") == Path(hit["path"]).stat().st_size
-    of_the_answer = ("rank", "score", "relevance", "written")
+    of_the_answer = ("rank", "score", "relevance", "written", "lines")
     assert photo == {k: v for k, v in hit.items() if k not in of_the_answer}
 
 

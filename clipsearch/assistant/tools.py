@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # Keys of a photo whose values come from who made it, named it or wrote in it: a stranger perhaps.
 UNTRUSTED = [
     "path", "camera", "lens", "title", "caption", "keywords", "taken_from", "flaw", "people",
-    "location", "label",
+    "location", "label", "lines",
 ]  # fmt: skip
 LARGEST = 1600  # pixels, of a thumbnail's longer side
 _LARGEST_SEEN = 640  # pixels, more than any model looks at
@@ -97,7 +97,8 @@ class Tools:
         hybrid: Annotated[
             bool | None,
             Field(
-                description="Look for the words in file names, titles, captions and keywords too,"
+                description="Look for the words in file names, titles, captions, keywords and the"
+                " text in photos too,"
                 " as for names of people and places; words in double quotes must occur there."
                 " That is done anyway; false for pictures alone, true to be told where there are no"
                 " words."

@@ -100,6 +100,9 @@ Count = Annotated[
         rich_help_panel=ASKING,
     ),
 ]
+Read = Annotated[
+    bool, typer.Option("--read", help="Read the text in photos too, as clipsearch read does.")
+]
 KeepFor = Annotated[
     int | None,
     typer.Option(
@@ -224,7 +227,8 @@ GROUPS: dict[str, dict[str, Any]] = {
         "type": _option(list[str] | None, "jpeg, png, heic, raw, ... Repeatable.", "TYPE"),
         "has": _option(
             list[str] | None,
-            "gps, date, camera, lens, title, caption, keywords, people, rating, place.", "FACT",
+            "gps, date, camera, lens, title, caption, keywords, people, rating, place, text.",
+            "FACT",
         ),
         "person": _option(list[str] | None, "Somebody who is named in it. Repeatable.", "NAME"),
         "min_rating": _option(int | None, "Stars, 1 to 5.", "STARS"),

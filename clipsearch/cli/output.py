@@ -209,10 +209,13 @@ def _print_csv(photos: Iterable[Photo]) -> None:
 
 def _cell(value: Any) -> Any:
     """A value of a CSV. A text that a spreadsheet would compute has an apostrophe before it."""
-    text = value
-    if isinstance(value, tuple):  # keywords, or people with their boxes
-        text = "; ".join(it["name"] if isinstance(it, dict) else it for it in value)
+    text = "; ".join(map(_word, value)) if isinstance(value, list | tuple) else value
     return f"'{text}" if isinstance(text, str) and text.startswith(_COMPUTED) else text
+
+
+def _word(value: Any) -> str:
+    """One of several values: a keyword, the name of a person, the text of a line."""
+    return value if isinstance(value, str) else str(value.get("name") or value["text"])
 
 
 def _write_paths(photos: Iterable[Photo], end: bytes) -> None:

@@ -11,6 +11,7 @@ from clipsearch.cli.progress import counting
 from clipsearch.notation import counted
 
 if TYPE_CHECKING:
+    from clipsearch.indexing.later.texts import ReadReport
     from clipsearch.indexing.report import IndexReport
     from clipsearch.opened import OpenIndex
 
@@ -28,10 +29,11 @@ def prepared(library: OpenIndex, report: IndexReport) -> IndexReport:
     return replace(report, seconds=round(report.seconds + time.monotonic() - began, 3))
 
 
-def as_dict(report: IndexReport) -> dict[str, Any]:
-    """What `--json` shows of a run."""
+def as_dict(report: IndexReport, text: ReadReport | None = None) -> dict[str, Any]:
+    """What `--json` shows of a run, and of the text that was read after it."""
     facts = asdict(report)
-    return {key: facts[key] for key in (*COUNTS, "seconds", "images_per_second", "passed_over")}
+    shown = {key: facts[key] for key in (*COUNTS, "seconds", "images_per_second", "passed_over")}
+    return shown | {"text": asdict(text) if text else None}
 
 
 def summary(report: IndexReport) -> str:
@@ -44,6 +46,13 @@ def summary(report: IndexReport) -> str:
     again = report.embedded - report.added - report.updated
     further = f", {again} embedded anew" if again > 0 else ""
     return f"{counts}{further}; {speed}{with_pocket}"
+
+
+def read_summary(report: ReadReport) -> str:
+    """What a run that read text did, in one line."""
+    failed = f", {report.failed} failed" if report.failed else ""
+    text = f"{report.with_text} with text ({counted(report.lines, 'line')})"
+    return f"{counted(report.read, 'photo')} read, {text}{failed}; {report.seconds:.1f} s"
 
 
 def passed_over(report: IndexReport) -> str:

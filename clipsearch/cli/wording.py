@@ -79,7 +79,8 @@ def nothing_found(why: Nothing, filters: Filters | None) -> str:
     nowhere = " and ".join(f'"{printable(it)}"' for it in why.nowhere)
     quotes = (
         f": {nowhere} {'are' if len(why.nowhere) > 1 else 'is'} in no path, title, caption or"
-        " keyword; what is not in quotes is looked for in pictures too"
+        " keyword, nor in the text of a picture; what is not in quotes is looked for in pictures"
+        " too"
         if nowhere
         else "; what is not in quotes need not be written"
     )

@@ -40,6 +40,7 @@ from clipsearch.store.folder import StrPath, expanded
 if TYPE_CHECKING:
     from PIL import Image
 
+    from clipsearch.encoders.reading.line import Line
     from clipsearch.models import Models
     from clipsearch.photos.decoding.isolated import Processes
     from clipsearch.search.hybrid import Lifts, Written
@@ -139,7 +140,7 @@ class Wanted:
             InvalidInput: a filter that makes no sense.
         """
         chosen = select(self.filters, catalog) if self.filters else None
-        return self.written.narrowed(chosen) if self.written else chosen
+        return self.written.narrowed(chosen, catalog) if self.written else chosen
 
 
 def wanted_by(question: Question) -> Wanted:
@@ -251,9 +252,11 @@ def _hits(space: Space, it: _Asked, neutral: Callable[[], np.ndarray]) -> list[H
 
     hits = nearest(it.selection, it.reach, it.nearest)
     if it.lifts is not None:
-        from clipsearch.search.hybrid import with_written
+        from clipsearch.search.hybrid import with_lines, with_written
 
         hits = with_written(space, it.row, wanted.k, it.selection, it.lifts, hits, nearest)
+        assert wanted.written is not None
+        hits = with_lines(space.catalog, hits, wanted.written)
     return [hit for hit in hits if stands_out(hit)] if wanted.relevant else hits
 
 
@@ -330,7 +333,7 @@ class Answers:
 
             written = words_of(replace(question, pictures=(), minus_pictures=()).terms())
             for reason, part in (("quotes", replace(written, none=())), ("minus", written)):
-                chosen = part.narrowed(chosen) or chosen
+                chosen = part.narrowed(chosen, catalog) or chosen
                 if not catalog.count_selected(chosen):
                     return Nothing(reason, part.nowhere(catalog))
         model = self._models.chosen(spec)
@@ -377,6 +380,22 @@ class Answers:
         content = self.pictures.read(image).content
         assert isinstance(content, bytes)
         return self._catalog.captions_of(sha256(content).hexdigest())
+
+    def lines(self, image: StrPath, model: str) -> list[Line]:
+        """The text in a picture, as a model read it, or reads it now."""
+        from clipsearch.encoders.reading import load_reader, reader_name
+
+        name = reader_name(model)
+        picture = self.pictures.read(image)
+        assert isinstance(picture.content, bytes)
+        kept = self._catalog.lines_of(sha256(picture.content).hexdigest())
+        if name in kept:
+            return kept[name]
+        from clipsearch.search.pictures import asked_with, view_of
+
+        reader = load_reader(model)
+        with asked_with(picture.name):
+            return reader.read(view_of(picture.content, reader.prepare, reader.prepare.size, None))
 
     @cached_property
     def pictures(self) -> AskedPictures:

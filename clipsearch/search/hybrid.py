@@ -13,7 +13,7 @@ is asked of one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -22,18 +22,22 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clipsearch.encoders.reading.line import Line
 from clipsearch.errors import InvalidInput, arg
 from clipsearch.search.nearest import Space
 from clipsearch.search.question import Term
 from clipsearch.search.results import Hit
 from clipsearch.store.catalog import Catalog
-from clipsearch.store.conditions import EVERYTHING, All, Condition, Is, Not, Says
+from clipsearch.store.conditions import EVERYTHING, All, Condition, Either, Is, Not, Says
 from clipsearch.store.database.fulltext import has_words
+from clipsearch.store.database.nearly import which_have
 
 # Measured with made-up keywords, titles and names on photos with captions: docs/search.md.
 SEEN_LIFT, OTHER_LIFT = 0.8, 2.5  # heights
 LEAST_HEIGHT = 3.0  # deviations of the library's cosines: a small one has no picture far above
 SEEN_WEIGHT, UNWRITTEN_WEIGHT = 1.0, 6.0  # of other words it is log(1 + photos / photos with it)
+
+NEARLY = 0.5  # of its weight a word has where it was read but for a letter
 
 _MOST = 100_000  # photos that have a word; one that more have is not looked for but in quotes
 _LEVELS = 8  # of what is written about photos that are told apart, each of which costs a search
@@ -72,10 +76,10 @@ class Written:
         """Whether anything must occur, or must not."""
         return bool(self.all or self.none)
 
-    def narrowed(self, selection: Condition | None) -> Condition | None:
+    def narrowed(self, selection: Condition | None, catalog: Catalog) -> Condition | None:
         """The selected photos that have what must occur, and nothing that must not."""
         parts = [] if selection is None else [selection]
-        parts += map(Says, self.all)
+        parts += [_said(it, catalog) for it in self.all]
         parts += [Not(Says(it)) for it in self.none]
         return All(tuple(parts)) if parts else None
 
@@ -85,11 +89,22 @@ class Written:
 
     def nowhere(self, catalog: Catalog) -> tuple[str, ...]:
         """What must occur and is written about no photo at all."""
-        return tuple(it for it in self.all if not catalog.is_written(it))
+        return tuple(
+            it for it in self.all
+            if not (catalog.is_written(it) or catalog.photos_nearly_saying(it))
+        )  # fmt: skip
 
     def lifts(self, space: Space) -> Lifts | None:
         """What lifts photos that some of it is written about; None where nothing is."""
-        return lifts_of(space, self.any)
+        lifts = lifts_of(space, self.any)
+        near = {id for it in self.all for id in space.catalog.photos_nearly_saying(it)}
+        return lifts.at_most(NEARLY, near) if lifts and near else lifts
+
+
+def _said(text: str, catalog: Catalog) -> Condition:
+    """A text is written about a photo; where it was read in a picture, a letter may be wrong."""
+    near = catalog.photos_nearly_saying(text)
+    return Either((Says(text), Is("id", "in", tuple(near)))) if near else Says(text)
 
 
 def read_written(terms: Sequence[Term]) -> Written:
@@ -141,6 +156,12 @@ class Lifts(NamedTuple):
         at = np.minimum(np.searchsorted(self.ids, wanted), len(self.ids) - 1)
         known = self.ids[at] == wanted
         return np.where(known, self.shares[at], 0.0), np.where(known, self.heights[at], 0.0)
+
+    def at_most(self, share: float, ids: Collection[int]) -> Lifts:
+        """The same, where these photos are lifted no more than by such a share."""
+        lower = np.minimum(1.0, share / np.maximum(self.shares, share))
+        lower = np.where(np.isin(self.ids, list(ids)), lower, 1.0)
+        return Lifts(self.ids, self.shares * lower, self.heights * lower)
 
     def levels(self) -> list[float]:
         """The heights that photos are lifted by, the greatest first."""
@@ -213,20 +234,50 @@ def _scores(hits: Sequence[Hit]) -> np.ndarray:
 
 def lifts_of(space: Space, words: Iterable[str]) -> Lifts | None:
     """What lifts the photos that some of the words are written about; None where none is."""
-    having = {word: space.catalog.photos_with_word(word, _MOST) for word in words}
-    having = {word: ids if len(ids) < _MOST else [] for word, ids in having.items()}
-    if not any(having.values()):
+    having = [_having(space.catalog, word) for word in words]
+    if not any(it.exactly or it.nearly for it in having):
         return None
     total = space.count(EVERYTHING)
-    weights = {word: _weight(word, len(ids), total) for word, ids in having.items()}
-    each = np.repeat([weights[word] for word in having], [len(ids) for ids in having.values()])
-    told = np.repeat([is_visible(word) for word in having], [len(ids) for ids in having.values()])
-    every = np.concatenate([np.array(ids, np.int64) for ids in having.values()])
+    counts = [len(it.exactly) + len(it.nearly) for it in having]
+    weights = [_weight(it.word, count, total) for it, count in zip(having, counts, strict=True)]
+    parts = [[1.0] * len(it.exactly) + [NEARLY] * len(it.nearly) for it in having]
+    each = np.repeat(weights, counts) * np.concatenate(parts)
+    told = np.repeat([is_visible(it.word) for it in having], counts)
+    every = np.concatenate([np.array(it.exactly + it.nearly, np.int64) for it in having])
     ids, at = np.unique(every, return_inverse=True)
-    most = sum(weights.values())
+    most = sum(weights)
     shares = np.bincount(at, each) / most
     seen = np.bincount(at, each * told) / most  # of that, by words for what pictures show
     return Lifts(ids, shares, SEEN_LIFT * seen * shares + OTHER_LIFT * (shares - seen))
+
+
+class _Having(NamedTuple):
+    """The photos that a word is written about."""
+
+    word: str
+    exactly: list[int]
+    nearly: list[int]  # in whose picture it was read but for a letter, and which have it nowhere
+
+
+def _having(catalog: Catalog, word: str) -> _Having:
+    exactly = catalog.photos_with_word(word, _MOST)
+    if len(exactly) == _MOST:
+        return _Having(word, [], [])
+    near = set() if is_visible(word) else set(catalog.photos_nearly_saying(word))
+    return _Having(word, exactly, sorted(near.difference(exactly)))
+
+
+def with_lines(catalog: Catalog, hits: Sequence[Hit], written: Written) -> list[Hit]:
+    """The hits, each with those lines of text in its picture that have words of what is asked."""
+    read = catalog.lines_of_photos([hit.id for hit in hits if hit.written > 0])
+    if not read:
+        return list(hits)
+    every = [(id, line) for id, lines in read.items() for line in lines]
+    found: dict[int, list[Line]] = {}
+    for number in sorted(which_have([line.text for _, line in every], written.any)):
+        id, line = every[number]
+        found.setdefault(id, []).append(line)
+    return [replace(hit, lines=tuple(found.get(hit.id, ()))) for hit in hits]
 
 
 def is_visible(word: str) -> bool:

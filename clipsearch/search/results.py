@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from clipsearch.encoders.reading.line import Line
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.urls import PhotoPath
 
@@ -51,6 +52,7 @@ class Hit:
     present: bool = True  # whether it is there, and not on a drive that is away
     # How much of what was asked for is written about it, 0 to 1; 0 where that was not looked for.
     written: float = 0.0
+    lines: tuple[Line, ...] = ()  # of the text in its picture: those that have words of it
 
     def as_dict(self, rank: int) -> dict[str, Any]:
         """The hit as `--json` shows it; `rank` counts from 1."""
@@ -65,6 +67,7 @@ class Hit:
             "present": self.present,
             "written": round(self.written, 3),
             **later,
+            "lines": [line.as_dict() for line in self.lines],
         }
 
 

@@ -38,7 +38,7 @@ class Has:
     """Something is known: `coordinates`, `date` (that the photo itself tells), `camera`, `lens`.
 
     Or what is written in the file: `title`, `caption`, `keywords`, `people`, `rating` or `place`,
-    which coordinates tell as well.
+    which coordinates tell as well. Or what was read in its picture: `text`.
     """
 
     fact: str

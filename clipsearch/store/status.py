@@ -12,6 +12,7 @@ from clipsearch.photos.scanning.rules import ScanRules
 from clipsearch.store.catalog import Catalog, Model, Root
 from clipsearch.store.catalog.departed import Kept
 from clipsearch.store.database import Origin
+from clipsearch.store.database.readings import Readings
 from clipsearch.store.folder import IndexFolder
 from clipsearch.store.presence import Presence
 from clipsearch.store.running import Run, running
@@ -60,6 +61,7 @@ class Status:
     copy_of: Origin | None  # the index that this is a copy of
     kept: Kept  # what left the index and is kept for when it comes back
     contents: int  # of the photos: copies are one, and have one embedding by each model
+    readings: dict[str, Readings]  # contents that were looked for text in, by the model's name
 
 
 def status_of(folder: IndexFolder, catalog: Catalog) -> Status:
@@ -76,6 +78,7 @@ def status_of(folder: IndexFolder, catalog: Catalog) -> Status:
         catalog.origin,
         catalog.kept(),
         catalog.count_contents(),
+        catalog.count_readings(),
     )
 
 

@@ -41,6 +41,17 @@ class Photo(BaseModel):
     present: bool = Field(description="whether it is there, and not on a drive that is away")
 
 
+class Line(BaseModel):
+    """A line of text in a photo's picture."""
+
+    text: str
+    certainty: float = Field(description="0 to 1")
+    quad: list[list[float]] = Field(
+        description="its four corners, clockwise from its upper left, in fractions of the upright"
+        " picture's width and height"
+    )
+
+
 class Hit(Photo):
     """A photo of an answer."""
 
@@ -48,6 +59,7 @@ class Hit(Photo):
     score: float | None = Field(description="cosine; null where nothing was asked for")
     relevance: float | None = Field(description="how far it stands out, 0 to 1")
     written: float = Field(description="how much of what was asked is written about it, 0 to 1")
+    lines: list[Line] = Field(description="of the text in it: those with words of what was asked")
 
 
 class Nothing(BaseModel):
@@ -220,6 +232,18 @@ class Captions(BaseModel):
     """What models wrote about a photo."""
 
     captions: list[Caption]
+
+
+class ReadLine(Line):
+    """A line of text, and what read it."""
+
+    model: str
+
+
+class Lines(BaseModel):
+    """The text that was read in a photo."""
+
+    lines: list[ReadLine]
 
 
 class FittingLabel(BaseModel):

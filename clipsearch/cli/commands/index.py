@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,7 @@ from clipsearch.cli.options import (
     Json,
     KeepFor,
     ModelSpec,
+    Read,
     Workers,
     open_to_index,
 )
@@ -21,8 +23,20 @@ from clipsearch.cli.output import end_with_the_reader, note, print_json, say
 from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.progress import progress
-from clipsearch.cli.reports import FAILED, as_dict, passed_over, prepared, summary
+from clipsearch.cli.reports import (
+    FAILED,
+    as_dict,
+    passed_over,
+    prepared,
+    read_summary,
+    summary,
+)
+from clipsearch.encoders.reading import check_installed
 from clipsearch.ending import STOPPED, STOPPED_WITHIN
+
+if TYPE_CHECKING:
+    from clipsearch.indexing.later.texts import ReadReport
+    from clipsearch.library import Library
 
 
 def index(
@@ -122,6 +136,7 @@ def index(
         ),
     ] = None,
     keep_for: KeepFor = None,
+    read: Read = False,
     json: Json = False,
 ) -> None:
     """Bring folders into the index, or all that it knows up to date.
@@ -129,6 +144,8 @@ def index(
     (*) Remembered with the folder, until said otherwise; an empty GLOB takes patterns back. A
     file .clipsearchignore in any folder, written like a .gitignore, leaves out what matches too.
     """
+    if read:
+        check_installed()
     with open_to_index(index, paths, model, device) as library:
         # Ray's processes have to be ended in order.
         within = None if ray else STOPPED_WITHIN
@@ -156,18 +173,28 @@ def index(
                 progress=show,
                 stopping=stop.is_set,
             )
+        text: ReadReport | None = None
         try:
             report = prepared(library, report)
+            if read and report.complete:
+                text = _read(library, paths or ())
         finally:  # also where somebody does not wait for it
             if json:
-                print_json(as_dict(report))
+                print_json(as_dict(report, text))
             else:
                 end_with_the_reader()
                 say(summary(report))
+                if text is not None:
+                    say(read_summary(text))
         if report.failed:
             note(FAILED)
         if report.passed_over:
             note(passed_over(report))
-        if not report.complete:
+        if not report.complete or (text is not None and text.left):
             note(KEPT)
             raise typer.Exit(STOPPED)
+
+
+def _read(library: Library, folders: Sequence[str]) -> ReadReport:
+    with stop_on_signals() as stop, progress("loading the model", "reading") as show:
+        return library.read_texts(folders, isolated=True, progress=show, stopping=stop.is_set)

@@ -70,6 +70,9 @@ def _print(held: Status, folder: str) -> None:
             _say(f"          {model.note}")
     for name, captions in held.captions.items():
         _say(f"captions  {captions} by {printable(name)}")
+    for name, readings in held.readings.items():
+        count = f"{readings.read} read by {printable(name)}, {readings.with_text} with text"
+        _say(f"text      {count}")
     if held.store != "faiss":
         _say(f"store     {held.store}")
     sizes = held.bytes

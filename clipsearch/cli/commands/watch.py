@@ -6,19 +6,22 @@ import json as json_format
 import os
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from threading import Event
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from clipsearch.cli.interrupts import stop_on_signals
-from clipsearch.cli.options import Device, Folders, Index, Json, ModelSpec, open_to_index
+from clipsearch.cli.options import Device, Folders, Index, Json, ModelSpec, Read, open_to_index
 from clipsearch.cli.output import note, say
 from clipsearch.cli.progress import progress
-from clipsearch.cli.reports import FAILED, as_dict, passed_over, prepared, summary
+from clipsearch.cli.reports import FAILED, as_dict, passed_over, prepared, read_summary, summary
 from clipsearch.ending import STOPPED_WITHIN
 from clipsearch.notation import counted
 
 if TYPE_CHECKING:
+    from clipsearch.indexing.later.texts import ReadReport
     from clipsearch.indexing.report import IndexReport
 
 
@@ -31,6 +34,7 @@ def watch(
         float | None,
         typer.Option(metavar="SECONDS", help="Look for changes so often, and wait for no events."),
     ] = None,
+    read: Read = False,
     json: Json = False,
 ) -> None:
     """Bring folders up to date, and keep them so until Ctrl-C.
@@ -60,14 +64,8 @@ def watch(
             has_looked = has_looked or report.complete
             if not stop.is_set():
                 report = prepared(library, report)
-            try:
-                if json:
-                    print(json_format.dumps(as_dict(report)), flush=True)
-                else:
-                    say(summary(report) if is_first else _line(report))
-            except BrokenPipeError:
-                _end_output()
-                stop.set()
+            line = summary(report) if is_first else _line(report)
+            _print(as_dict(report) if json else line, stop)
             if report.failed:
                 note(FAILED)
             if is_first and report.passed_over:
@@ -76,9 +74,13 @@ def watch(
                 note("watching; Ctrl-C ends it")
             is_first = False
 
+        def tell_text(report: ReadReport) -> None:
+            _print({"text": asdict(report)} if json else read_summary(report), stop)
+
         library.watch(
-            paths or (), stop=stop, poll=poll, isolated=True, on_run=tell, progress=show_first
-        )
+            paths or (), stop=stop, poll=poll, isolated=True, on_run=tell, progress=show_first,
+            on_read=tell_text if read else None,
+        )  # fmt: skip
         if not has_looked:
             raise typer.Exit
 
@@ -94,6 +96,18 @@ def _line(report: IndexReport) -> str:
     ]
     done = [what for count, what in counts if count] or [f"{report.embedded} embedded anew"]
     return f"{', '.join(done)} in {report.seconds:.1f} s"
+
+
+def _print(report: dict[str, Any] | str, stop: Event) -> None:
+    """Print a report in a line; without a reader, `stop`."""
+    try:
+        if isinstance(report, str):
+            say(report)
+        else:
+            print(json_format.dumps(report), flush=True)
+    except BrokenPipeError:
+        _end_output()
+        stop.set()
 
 
 def _end_output() -> None:

@@ -16,7 +16,7 @@ from clipsearch.cli.terminal import broken
 # its name or an `app` of several commands.
 GROUPS = {
     "Every day": ("index", "query", "similar", "serve", "status"),
-    "Looking around": ("ls", "label", "dupes", "caption", "describe", "score"),
+    "Looking around": ("ls", "label", "dupes", "caption", "read", "describe", "score"),
     "Keeping the index": ("watch", "forget", "doctor", "copy", "optimize", "store"),
     "Models, and other programs": ("models", "mcp", "finetune", "eval", "export"),
 }

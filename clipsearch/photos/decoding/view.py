@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from clipsearch.photos.decoding.jpeg import as_jpeg
 
-Fit = Literal["shortest", "longest", "squash"]
+Fit = Literal["shortest", "longest", "squash", "within"]
 
 _QUALITY = 80  # of JPEG: about what photos that were made small for learning are kept with
 
@@ -21,7 +21,8 @@ class View:
     """How a picture is brought to a model's square; holds no torch, so any process can have it.
 
     "shortest" fits the shorter side and crops the middle, "squash" stretches, "longest" fits the
-    longer side and fills the rest with `fill`, a grey or a colour. The sizes and offsets are those
+    longer side and fills the rest with `fill`, a grey or a colour. "within" keeps the picture's own
+    shape, and makes it smaller only where a side is longer. The sizes and offsets are those
     of open_clip and torchvision, so the pixels are too, but for roundings (mean difference under
     0.02 of 255).
 
@@ -36,10 +37,12 @@ class View:
     taught: int = 0
 
     def __call__(self, image: Image.Image) -> np.ndarray:
-        """An RGB picture as (size, size, 3) uint8."""
+        """An RGB picture as (size, size, 3) uint8; (height, width, 3) where it keeps its shape."""
         if 0 < self.taught < max(image.size):
             image = self._as_taught(image)
-        if self.fit == "squash":
+        if self.fit == "within":
+            seen = self._within(image)
+        elif self.fit == "squash":
             seen = image.resize((self.size, self.size), self.resample)
         elif self.fit == "longest":
             seen = self._whole(image)
@@ -62,6 +65,12 @@ class View:
         box = (left * across, top * down, (left + self.size) * across, (top + self.size) * down)
         box = (box[0], box[1], min(box[2], width), min(box[3], height))
         return image.resize((self.size, self.size), self.resample, box)
+
+    def _within(self, image: Image.Image) -> Image.Image:
+        if max(image.size) <= self.size:
+            return image
+        width, height = (max(1, round(it * self.size / max(image.size))) for it in image.size)
+        return image.resize((width, height), self.resample)
 
     def _whole(self, image: Image.Image) -> Image.Image:
         longer = max(image.size)

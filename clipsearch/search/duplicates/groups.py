@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from clipsearch.errors import InvalidInput, arg, check_number, did_you_mean
-from clipsearch.indexing.pictures import all_pictures
+from clipsearch.indexing.later.pictures import all_pictures
 from clipsearch.notation import counted
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.opening import Place

@@ -52,6 +52,7 @@ PROPERTIES: dict[str, Condition] = {
     "people": Has("people"),
     "rating": Has("rating"),
     "place": Has("place"),
+    "text": Has("text"),
 }
 
 SHAPES: dict[str, Condition] = {

@@ -15,7 +15,7 @@ from clipsearch.photos.files.inode import inode_of
 from clipsearch.photos.files.mounts import network_type
 from clipsearch.store.catalog.selection import Selection, add_functions
 from clipsearch.store.conditions import Condition, Is
-from clipsearch.store.database import FILE_NAME, Origin, file
+from clipsearch.store.database import FILE_NAME, Origin, file, readings
 from clipsearch.store.database.reading import Reading, checked
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Connection:
         self._inode = inode_of(os.fspath(reading.file))
         self._opening = object()
         add_functions(self._db)
+        readings.stand_in(self._db)
         self.origin: Origin | None = file.origin(self._db)
         self.is_read_only = False
         if self.origin or self._far:

@@ -2,7 +2,8 @@
 
 A content departs when its last photo leaves. Its vectors move from `vectors` to a table of their
 own, where no search and no count meets them, and come back under new ids, since ids are never used
-twice. Its perceptual hash and captions stay in their tables. When its time is over all of it goes.
+twice. Its perceptual hash, captions and text stay in their tables. When its time is over all of it
+goes.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ def sweep(db: sqlite3.Connection, digests: Iterable[str] | None) -> None:
          "pictures"),
         ("DELETE FROM captions WHERE {those} AND digest NOT IN (SELECT digest FROM departed)",
          "captions"),
+        ("DELETE FROM readings WHERE {those} AND digest NOT IN (SELECT digest FROM departed)",
+         "readings"),
     ):  # fmt: skip
         if some is None:
             those = f"digest IN (SELECT digest FROM {table} EXCEPT SELECT digest FROM photos)"
@@ -114,7 +117,7 @@ def expired(db: sqlite3.Connection) -> list[tuple[str]]:
 def remove(db: sqlite3.Connection, digests: Sequence[tuple[str]]) -> None:
     """Remove departed contents with all that is known of them."""
     _remove(db, digests)
-    for table in ("pictures", "captions"):
+    for table in ("pictures", "captions", "readings"):
         gone = f"DELETE FROM {table} WHERE digest = ? AND {_NO_PHOTO.format(table=table)}"
         db.executemany(gone, digests)
 

@@ -30,6 +30,7 @@ from clipsearch.store.conditions import (
 )
 from clipsearch.store.database.fulltext import saying
 from clipsearch.store.database.paths import to_db
+from clipsearch.store.database.readings import HAS_TEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ KNOWN = {
     "people": "people IS NOT NULL",
     "rating": "rating IS NOT NULL",
     "place": "location IS NOT NULL OR latitude IS NOT NULL AND longitude IS NOT NULL",
+    "text": HAS_TEXT,
 }
 SHOWING = "SELECT id FROM photos WHERE people IS NOT NULL AND names_one(people, ?)"
 _SAYS = "photos.id IN (SELECT rowid FROM words WHERE words MATCH ?)"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from clipsearch.encoders.reading.line import Line
 from clipsearch.store.catalog.connection import Connection
 from clipsearch.store.catalog.facts.rows import path_in
 from clipsearch.store.catalog.selection import selected
 from clipsearch.store.conditions import EVERYTHING, Condition
-from clipsearch.store.database import fulltext
+from clipsearch.store.database import fulltext, nearly, readings
+from clipsearch.store.database.readings import Readings
 
 MOST_QUESTIONS = 10_000  # that are remembered; the oldest go first
 
@@ -59,11 +61,37 @@ class Words(Connection):
         self, model: str, selection: Condition = EVERYTHING
     ) -> dict[str, str]:
         """A file's absolute path for each selected photos' content without a model's caption."""
+        return self._paths_without("captions", model, selection)
+
+    def add_readings(self, model: str, found: Mapping[str, Sequence[Line]]) -> None:
+        """Remember the text that a model read, by digest; that there is none too."""
+        with self.transaction():
+            readings.add(self._db, model, found)
+
+    def lines_of(self, digest: str) -> dict[str, list[Line]]:
+        """The text that models read in a content, by the model's name."""
+        return readings.lines_of(self._db, digest)
+
+    def lines_of_photos(self, ids: Sequence[int]) -> dict[int, list[Line]]:
+        """The lines that were read in photos, by their ids; those without any are left out."""
+        return readings.lines_of_photos(self._db, ids)
+
+    def count_readings(self) -> dict[str, Readings]:
+        """How many contents of photos each model read, and in how many there is text."""
+        return readings.count(self._db)
+
+    def paths_without_reading(
+        self, model: str, selection: Condition = EVERYTHING
+    ) -> dict[str, str]:
+        """A file's absolute path for each selected photos' content that a model did not read."""
+        return self._paths_without("readings", model, selection)
+
+    def _paths_without(self, table: str, model: str, selection: Condition) -> dict[str, str]:
         where = selected(selection)
         rows = self._db.execute(
             "SELECT digest, roots.path, photos.path FROM photos"
             f" JOIN roots ON roots.id = root_id WHERE ({where.condition}) AND NOT EXISTS"
-            " (SELECT 1 FROM captions WHERE captions.digest = photos.digest AND model = ?)"
+            f" (SELECT 1 FROM {table} AS made WHERE made.digest = photos.digest AND model = ?)"
             " ORDER BY photos.id",
             (*where.values, model),
         )
@@ -72,6 +100,10 @@ class Words(Connection):
     def photos_with_word(self, word: str, most: int) -> list[int]:
         """The ids of photos that a word is written about, of `most` at most, in no order."""
         return fulltext.photos_with(self._db, word, most)
+
+    def photos_nearly_saying(self, text: str) -> list[int]:
+        """The ids of photos in which these words were read, where a letter may be wrong in each."""
+        return nearly.photos_nearly_saying(self._db, text)
 
     def is_written(self, text: str) -> bool:
         """Whether words stand one right after the other in what is written about any photo."""

@@ -1,7 +1,8 @@
-"""The full-text tables: what is written about each photo, in its path, its file and its captions.
+"""The full-text tables: what is written about each photo: path, file, captions, and in the picture.
 
 `words` has whole words and the parts that names are made of, `inside` what stands within longer
-ones. Derived from `photos` and `captions`, and written in the transactions that write those.
+ones. Derived from `photos`, `captions` and `readings`, and written in the transactions that write
+those.
 """
 
 from __future__ import annotations
@@ -27,20 +28,23 @@ _UNSPACED = re.compile(
 
 _SELECT = (
     "SELECT id, path, title, caption, keywords, people, location,"
-    " (SELECT group_concat(text, ' ') FROM captions WHERE captions.digest = photos.digest)"
+    " (SELECT group_concat(text, ' ') FROM captions WHERE captions.digest = photos.digest),"
+    " (SELECT group_concat(json_extract(value, '$[0]'), char(10)) FROM readings, json_each(lines)"
+    " WHERE readings.digest = photos.digest)"
     " FROM photos"
 )
 _SELECT_HELD = (
-    "SELECT words.rowid, path, title, caption, keywords, generated, parts, name"
+    "SELECT words.rowid, path, title, caption, keywords, generated, parts, words.read, name,"
+    " inside.read"
     " FROM words LEFT JOIN inside ON inside.rowid = words.rowid"
     " WHERE words.rowid IN (SELECT value FROM json_each(?))"
 )
 _INSERT = (
-    "INSERT OR REPLACE INTO words (rowid, path, title, caption, keywords, generated, parts)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+    "INSERT OR REPLACE INTO words (rowid, path, title, caption, keywords, generated, parts,"
+    " read) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _AT_A_TIME = 10_000  # photos whose words are in memory
-_INSERT_INSIDE = "INSERT OR REPLACE INTO inside (rowid, name) VALUES (?, ?)"
+_INSERT_INSIDE = "INSERT OR REPLACE INTO inside (rowid, name, read) VALUES (?, ?, ?)"
 
 # The possessive of English, with either apostrophe.
 _POSSESSIVE = re.compile(r"(?<=\w)['\u2019]s$", re.IGNORECASE)
@@ -95,9 +99,15 @@ def photos_with(connection: sqlite3.Connection, word: str, most: int) -> list[in
     return list(dict.fromkeys(ids))[:most]
 
 
+def photos_saying(connection: sqlite3.Connection, text: str) -> list[int]:
+    """The ids of photos about which these words are written, one right after the other."""
+    found = connection.execute("SELECT rowid FROM words WHERE words MATCH ?", (saying(text),))
+    return [id for (id,) in found]
+
+
 def phrase(text: str) -> str | None:
     """What the full-text search takes for these words, one right after the other; None for none."""
-    plain = _spaced(text.encode("utf-8", "replace").decode())
+    plain = spaced(text.encode("utf-8", "replace").decode())
     plain = plain.replace('"', " ").replace("\0", " ")
     return f'"{plain}"' if any(map(str.isalnum, plain)) else None
 
@@ -149,28 +159,30 @@ def _write(connection: sqlite3.Connection, photos: Iterator[tuple[Any, ...]]) ->
         ids = json.dumps([id for id, *_ in some])
         held = {row[0]: row for row in connection.execute(_SELECT_HELD, (ids,))}
         rows = [row for row in _as_rows(some) if held.get(row[0]) != row]
-        connection.executemany(_INSERT, [row[:-1] for row in rows])
-        connection.executemany(_INSERT_INSIDE, [(row[0], row[-1]) for row in rows])
+        connection.executemany(_INSERT, [row[:-2] for row in rows])
+        connection.executemany(_INSERT_INSIDE, [(row[0], *row[-2:]) for row in rows])
 
 
 def _as_rows(photos: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """What both tables are to hold of photos: id, the columns of `words`, and what is inside."""
-    return [(*words, grams(words[1])) for words in _as_words(photos)]
+    """What both tables are to hold of photos: id, the columns of `words`, and those of `inside`."""
+    return [(*words, grams(words[1]), grams(words[-1] or "")) for words in _as_words(photos)]
 
 
 def _as_words(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    for id, path, title, caption, keywords, people, location, generated in rows:
+    for id, path, title, caption, keywords, people, location, *written in rows:
         name = os.path.splitext(
             path.decode("utf-8", "replace") if isinstance(path, bytes) else path
         )
         names = [name for name, _ in json.loads(people)] if people else []
         words = [*(json.loads(keywords) if keywords else ()), *names, location or ""]
         together = " ".join(filter(None, words)) or None
-        texts = [text and _spaced(text) for text in (name[0], title, caption, together, generated)]
+        texts = [name[0], title, caption, together, *written]
+        *texts, read = [text and spaced(text) for text in texts]
         parts = " ".join(filter(None, (apart(text) for text in texts[:4] if text)))
-        yield id, *texts, parts or None
+        yield id, *texts, parts or None, read
 
 
-def _spaced(text: str) -> str:
+def spaced(text: str) -> str:
+    """The text in one form, each character a word in scripts without spaces."""
     # One form for what can be written in several: a name of a Mac has accents and Hangul in parts.
     return _UNSPACED.sub(r" \1 ", normalize("NFKC", text))

@@ -322,6 +322,43 @@ def m016_columns_of_vectors_that_go(db: Database) -> None:
 
 
 @migrations()
+def m017_readings(db: Database) -> None:
+    """The text that pictures show, line by line; the words of it are filled after migrating."""
+    db.executescript(
+        """
+        CREATE TABLE readings (
+            digest TEXT NOT NULL,
+            model TEXT NOT NULL,
+            lines TEXT NOT NULL,
+            PRIMARY KEY (digest, model)
+        );
+        DROP TABLE words;
+        CREATE VIRTUAL TABLE words USING fts5 (
+            path, title, caption, keywords, generated, parts, read,
+            tokenize = 'porter unicode61 remove_diacritics 2'
+        );
+        DROP TABLE inside;
+        CREATE VIRTUAL TABLE inside USING fts5 (
+            name, read, tokenize = 'unicode61 remove_diacritics 0'
+        );
+        DELETE FROM columns WHERE name NOT LIKE 'vector %';
+        """
+        + "".join(
+            f"""
+            CREATE TRIGGER state_of_readings_{event} AFTER {event} ON readings BEGIN
+                UPDATE library SET state = random();
+            END;
+            CREATE TRIGGER column_of_readings_{event} AFTER {event} ON readings BEGIN
+                DELETE FROM columns WHERE name NOT LIKE 'vector %' AND block IN
+                    (SELECT id / 4096 FROM photos WHERE digest = {row}.digest);
+            END;
+            """
+            for event, row in (("insert", "NEW"), ("update", "NEW"), ("delete", "OLD"))
+        )
+    )
+
+
+@migrations()
 def m018_what_owners_noted(db: Database) -> None:
     """People, stars, places and labels, and what files beside photos tell of them."""
     db.executescript(

@@ -31,16 +31,21 @@ def grams(text: str) -> str | None:
 
     As `grams_of` looks for them; None if there is none.
     """
-    runs = dict.fromkeys(_RUN.findall(_plain(text)))
-    long = [_grams(run) for run in runs if len(run) > FEWEST_DIGITS]
+    found = dict.fromkeys(runs(plain(text)))
+    long = [grams_in(run) for run in found if len(run) > FEWEST_DIGITS]
     return f" {_END} ".join(long) or None
 
 
 def grams_of(word: str) -> str | None:
     """What `grams` has in a row of each name that the word stands in; None if it is too short."""
-    run = _plain(word)
+    run = plain(word)
     fewest = FEWEST_DIGITS if run.isdecimal() else FEWEST_LETTERS
-    return _grams(run) if _RUN.fullmatch(run) and len(run) >= fewest else None
+    return grams_in(run) if _RUN.fullmatch(run) and len(run) >= fewest else None
+
+
+def runs(text: str) -> list[str]:
+    """The letters and digits in a row that a text has."""
+    return _RUN.findall(text)
 
 
 def _taken_apart(run: str) -> str:
@@ -59,11 +64,12 @@ def _forms(piece: str) -> list[str]:
     return [piece] if bare in ("", piece) else [piece, bare]
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """The text without what case and accents differ in."""
     parted = normalize("NFKD", text)
     return normalize("NFC", "".join(it for it in parted if not combining(it))).casefold()
 
 
-def _grams(run: str) -> str:
+def grams_in(run: str) -> str:
+    """Each three characters in a row of a word."""
     return " ".join(run[at : at + _GRAM] for at in range(len(run) - _GRAM + 1))

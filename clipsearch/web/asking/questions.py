@@ -135,7 +135,9 @@ async def _listed(backend: Backend, asked: forms.SearchForm) -> Page:
         else:
             some = library.photos(filters, place.k, place.offset, asked.sort or "latest")
             photos = [it.as_dict(rank) for rank, it in enumerate(some, place.offset + 1)]
-        hits = [{"score": None, "relevance": None} | it | {"written": 0.0} for it in photos]
+        hits = [
+            {"score": None, "relevance": None} | it | {"written": 0.0, "lines": []} for it in photos
+        ]
         return place.told(hits, library.count(filters))
 
     return await backend.read(ask)

@@ -65,6 +65,15 @@ async def captions(id: Id, _: forms.NoQuery, backend: OfApp) -> Response:
     return json_answer({"captions": by_model})
 
 
+@router.get("/lines", response_model=told.Lines)
+async def lines(id: Id, _: forms.NoQuery, backend: OfApp) -> Response:
+    """The text in a photo's picture, as `clipsearch read` read it."""
+    stored = await backend.stored(id)
+    read = await backend.read(lambda library: library.lines_of(stored))
+    found = [line.as_dict() | {"model": model} for model, some in read.items() for line in some]
+    return json_answer({"lines": found})
+
+
 @router.get("/labels", response_model=told.PhotoLabels)
 async def labels(id: Id, asked: Annotated[forms.LabelForm, Query()], backend: OfApp) -> Response:
     """The labels that fit a photo best; the first time that takes a minute or two."""

@@ -344,7 +344,7 @@ function tellAnswer(tile, hit) {
   const marks = [written, away && "away"].filter(Boolean);
   tile.classList.toggle("away", away);
   tile.dataset.marks = marks.join(", ");
-  tile.title = written ? "What was asked for is written in its name, folders, title, caption or keywords" : "";
+  tile.title = written ? "What was asked for is written in its name, folders, title, caption or keywords, or can be read in it" : "";
   tile.querySelector("a").ariaLabel = [photoName(hit), date, written, away && "not there now"].filter(Boolean).join(", ");
   tile.querySelector(".number").textContent = numbersOf(hit);
 }

@@ -1,7 +1,7 @@
 /** One photo, large, with its facts. */
 
 import { ApiError, description, exposure, originalUrl, photo, thumbnailUrl } from "./api.js";
-import { byId, el, icon, keepFocus } from "./dom.js";
+import { byId, el, icon, keepFocus, svg } from "./dom.js";
 import { Region } from "./region.js";
 import {
   baseName, bytesName, clock, exposureNames, longDay, parentName, photoName, placeName, quoted, sizeName,
@@ -187,6 +187,7 @@ export class Viewer {
       el("li", {}, this.#link(word, { q: quoted(word), like: null, region: null, pictures: [] }, `Search for ${word}`)),
     ));
     keywords.hidden = keywords.childElementCount === 0;
+    this.#markLines(hit);
     this.#listFacts(hit, {});
     this.#askMore(hit);
     byId("path").textContent = hit.path;
@@ -194,6 +195,14 @@ export class Viewer {
     byId("moved").hidden = true;
     byId("original").href = originalUrl(hit.id);
     byId("original").hidden = hit.present === false;
+  }
+
+  /** Mark the lines of text in the picture that have words of the question. */
+  #markLines({ lines = [] }) {
+    const marks = svg("svg", { viewBox: "0 0 1 1", preserveAspectRatio: "none", class: "lines", "aria-hidden": "true" },
+      ...lines.map(({ quad }) => svg("polygon", { points: quad.map((corner) => corner.join(",")).join(" ") })));
+    this.#frame.querySelector(".lines")?.remove();
+    if (lines.length) this.#image.after(marks);
   }
 
   /** Show what answers do not tell of a photo: how large its file is, and how it was exposed. */
@@ -221,7 +230,8 @@ export class Viewer {
 
   #facts(hit, more) {
     return [this.#dateFact(hit), this.#cameraFact(hit), this.#exposureFact(more), this.#peopleFact(hit),
-      this.#placeFact(hit), this.#starsFact(hit), this.#sizeFact(hit, more), this.#numbersFact(hit), this.#folderFact(hit)].filter(Boolean);
+      this.#placeFact(hit), this.#starsFact(hit), this.#sizeFact(hit, more), this.#textFact(hit), this.#numbersFact(hit),
+      this.#folderFact(hit)].filter(Boolean);
   }
 
   #dateFact(hit) {
@@ -295,6 +305,11 @@ export class Viewer {
   #sizeFact({ width, height }, { bytes }) {
     const names = [width && height ? sizeName(width, height) : null, bytes ? bytesName(bytes) : null].filter(Boolean);
     return names.length ? { name: "Size", symbol: "size", values: [names.join(" · ")] } : null;
+  }
+
+  #textFact({ lines = [] }) {
+    if (!lines.length) return null;
+    return { name: "Text in it", symbol: "text", values: lines.map(({ text }) => el("q", {}, text)) };
   }
 
   #numbersFact({ relevance, score, written }) {

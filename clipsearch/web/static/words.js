@@ -124,7 +124,7 @@ export function noneName({ reason, nowhere }, isFiltered) {
     quotes: {
       title: "No photo has all the words in quotes.",
       text: unwritten
-        ? `${unwritten} ${plural ? "are" : "is"} in no name, title, caption or keyword. Without quotes words are looked for in pictures too.`
+        ? `${unwritten} ${plural ? "are" : "is"} in no name, title, caption or keyword, nor in the text of a picture. Without quotes words are looked for in pictures too.`
         : `Each is written somewhere, and not all about one of ${these}.`,
     },
     minus: { title: "Every photo that is left has words in quotes after a minus.", text: "" },

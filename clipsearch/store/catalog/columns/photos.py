@@ -12,7 +12,7 @@ from clipsearch.store.catalog.columns import blocks, masks
 from clipsearch.store.catalog.columns.blocks import DEGREES, missing, recoded, vectors_of
 from clipsearch.store.catalog.selection import SHOWING, counted_people
 from clipsearch.store.conditions import All, Condition, Has
-from clipsearch.store.database.fulltext import saying
+from clipsearch.store.database.fulltext import photos_saying
 from clipsearch.store.engine_facts import UNKNOWN
 
 # Blocks that are made for one question where they cannot be kept; for more SQL takes less.
@@ -140,8 +140,7 @@ class Columns:
 
     def saying(self, words: str) -> list[int]:
         """The ids of photos about which these words are written, one right after the other."""
-        found = self._db.execute("SELECT rowid FROM words WHERE words MATCH ?", (saying(words),))
-        return [id for (id,) in found]
+        return photos_saying(self._db, words)
 
     def showing(self, person: str) -> list[int]:
         """The ids of photos in which somebody of that name is named, ascending."""

@@ -32,6 +32,7 @@ from clipsearch.store.folder import (
 if TYPE_CHECKING:
     import numpy as np
 
+    from clipsearch.encoders.reading.line import Line
     from clipsearch.indexing.runs import Runs
     from clipsearch.photos.decoding.isolated import Processes
     from clipsearch.progress import Progress
@@ -357,6 +358,11 @@ class OpenIndex:
     def captions_of(self, photo: StoredPhoto) -> dict[str, str]:
         """What models wrote about a photo, by the model's name."""
         return self._catalog.captions_of(photo.row.digest)
+
+    @asked
+    def lines_of(self, photo: StoredPhoto) -> dict[str, list[Line]]:
+        """The text that models read in a photo's picture, by the model's name."""
+        return self._catalog.lines_of(photo.row.digest)
 
     @asked
     def labels_of(

@@ -1,0 +1,87 @@
+"""`clipsearch read`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipsearch.cli.interrupts import stop_on_signals, stopped_at_once
+from clipsearch.cli.options import Index, Json
+from clipsearch.cli.output import note, print_json, print_rows, say
+from clipsearch.cli.progress import progress
+from clipsearch.cli.reports import read_summary
+from clipsearch.cli.wording import printable
+from clipsearch.ending import STOPPED
+from clipsearch.notation import counted
+
+if TYPE_CHECKING:
+    from clipsearch.library import Library
+
+
+def read(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PATH]...", help="Indexed folders. Default: all photos."),
+    ] = None,
+    show: Annotated[
+        str | None,
+        typer.Option(metavar="PHOTO", help="Print the text in a picture, and keep nothing."),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="PP-OCRv6, or for other alphabets a recognition model's FILE.onnx.",
+        ),
+    ] = "PP-OCRv6",
+    index: Index = None,
+    json: Json = False,
+) -> None:
+    """Read the text in photos, which questions in words look in.
+
+    It is kept in the index, with the place of each line; the photos' files are never changed.
+    """
+    from clipsearch.library import Library
+
+    with Library.open(index, create=False) as library:
+        if show is not None:
+            _show(library, show, model, json)
+            return
+        with (
+            stop_on_signals() as stop,
+            stopped_at_once() as begun,
+            progress("loading the model", "reading") as bar,
+        ):
+
+            def tell(done: int, total: int) -> None:
+                begun()  # with the model loaded
+                if bar:
+                    bar(done, total)
+
+            report = library.read_texts(
+                paths or (), model=model, isolated=True, progress=tell, stopping=stop.is_set
+            )
+    if json:
+        print_json(asdict(report))
+    else:
+        say(read_summary(report))
+    if not (report.read or report.failed or report.left):
+        note(f"no photo is left that {printable(report.model)} did not read")
+    if report.left:
+        left = counted(report.left, "photo")
+        note(f"stopped with {left} left; the same command goes on from there.")
+        raise typer.Exit(STOPPED)
+
+
+def _show(library: Library, photo: str, model: str, json: bool) -> None:
+    lines = library.lines(photo, model=model)
+    if json:
+        print_json([line.as_dict() for line in lines])
+    else:
+        rows = [(f"{line.certainty:.2f}", printable(line.text)) for line in lines]
+        print_rows(("certainty", "~text"), rows)
+    if not lines:
+        note("there is no text in this picture, or none that can be read for certain")
+        raise typer.Exit(1)
