@@ -201,6 +201,7 @@ def holds(photo: Photo, wanted: dict[str, Any]) -> bool:
         "gps": facts.latitude is not None, "date": facts.taken_from in ("exif", "xmp"),
         "people": facts.people, "rating": facts.rating is not None,
         "place": facts.location or facts.latitude is not None,
+        "text": False,  # none was read
         "camera": facts.camera, "lens": facts.lens, "title": facts.title,
         "caption": facts.caption, "keywords": facts.keywords,
     }  # fmt: skip
