@@ -44,6 +44,11 @@ with open_tiny(Path(sys.argv[1])) as library:
     library.watch(sys.argv[2:], stop=stop, on_run=lambda report: print(report, flush=True))
 """
 
+XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"
+ xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+ xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/"><rdf:RDF>
+ <rdf:Description photoshop:Headline="TITLE"/></rdf:RDF></x:xmpmeta>"""
+
 
 class Watch:
     """A library that is watched in a thread of its own."""
@@ -281,6 +286,24 @@ def test_a_changed_ignore_file_is_heeded_at_once(index: Path, photos: Path) -> N
         (photos / ".clipsearchignore").unlink()
         eventually(lambda: len(held(index)) == 13)
         assert watch.error is None
+
+
+def test_a_file_beside_a_photo_is_read_when_it_comes_changes_and_goes(
+    index: Path, photos: Path
+) -> None:
+    def title() -> str | None:
+        with open_tiny(index, create=False) as library:
+            return next(it.facts.title for it in library.photos() if it.path.name == "01.jpg")
+
+    beside = photos / "01.jpg.xmp"
+    with watched(index, photos) as watch:
+        beside.write_text(XMP.replace("TITLE", "At sea"))
+        eventually(lambda: title() == "At sea")
+        beside.write_text(XMP.replace("TITLE", "In port"))
+        eventually(lambda: title() == "In port")
+        beside.unlink()
+        eventually(lambda: title() is None)
+    assert set(watch.did()) == {"updated"}  # and nothing was read anew
 
 
 def test_the_remembered_rules_are_heeded(index: Path, photos: Path) -> None:
