@@ -76,6 +76,27 @@ def test_an_empty_question_in_json_is_refused(served: Served) -> None:
     assert "nothing was asked" in told["error"]
 
 
+WIDE = {f"x{number}": 1 for number in range(20_000)}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [WIDE, {"filters": WIDE}, {"hybrid" * 100_000: 1}, {"embedding": [["x"] * 8192] * 8}],
+    ids=["names", "names of filters", "a long name", "numbers that are none"],
+)  # fmt: skip
+def test_what_is_wrong_many_times_is_not_told_as_often(served: Served, asked: Any) -> None:
+    # To tell each takes time, in which nobody else is answered.
+    answer = served.client.post("/api/search", json=asked)
+    assert len(problem(answer, 422)["errors"]) <= 8
+    assert len(answer.content) < 10_000
+    batch = {"questions": [asked] * 32}
+    answer = served.client.post("/api/search/batch", json=batch)
+    assert len(problem(answer, 422)["errors"]) <= 8 * 32
+    if "embedding" not in asked:
+        address = "/api/photos/1?" + "&".join(name[:60_000] for name in [*asked][:8000])
+        assert len(served.client.get(address).content) < 10_000
+
+
 # Problems
 
 

@@ -32,7 +32,7 @@ from served import DEADLINE, Serve
 from starlette.testclient import TestClient
 from tiny import TinyEncoder, open_tiny
 
-from clipsearch import Library
+from clipsearch import InvalidInput, Library
 from clipsearch.photos.decoding.isolated import Processes
 from clipsearch.photos.decoding.thumbnail_cache import Thumbnails
 from clipsearch.photos.facts.facts import Facts
@@ -42,6 +42,7 @@ from clipsearch.store.running import telling
 from clipsearch.web.app import Access, create_app
 from clipsearch.web.guard import MOST_BYTES
 from clipsearch.web.sending.zipped import zipped
+from clipsearch.web.server import check_access
 
 TOKEN = "a-token-of-ours"
 
@@ -701,6 +702,7 @@ def test_only_names_of_this_machine_are_answered(served: Served, host: str, stat
 @pytest.mark.parametrize(
     "headers",
     [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": "http://localhost:1"},
+     {"Origin": "http://["}, {"Origin": "http://a]localhost"},
      {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}],
 )  # fmt: skip
 def test_what_a_page_of_another_site_sends_is_refused(
@@ -770,6 +772,36 @@ def test_another_site_may_ask_where_that_was_allowed(indexed: Path, photos: Path
         other = served.client.get("/api/status", headers={"Origin": "https://evil.example"})
         assert allowed.headers["access-control-allow-origin"] == origin
         assert "access-control-allow-origin" not in other.headers
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://[", "http://:", "http://a:x", "http://a/b", "a.example"]
+)
+def test_an_origin_that_is_none_is_refused_at_the_start(origin: str) -> None:
+    with pytest.raises(InvalidInput, match="is none; write https://"):
+        check_access("127.0.0.1", None, [origin])
+
+
+@pytest.mark.parametrize("route", ["/api/photos/{}/original", "/api/zip?id={}"])
+def test_a_file_that_is_cut_while_it_is_sent_is_told_in_a_line(
+    indexed: Path, photos: Path, serve: Serve, route: str
+) -> None:
+    server = serve()
+    hits = json.loads(server.get("/api/search", k=20))["hits"]
+    id = next(hit["id"] for hit in hits if hit["path"].endswith("03.jpg"))
+    os.truncate(photos / "03.jpg", 256 << 20)  # more than sockets hold
+    with socket.create_connection(("127.0.0.1", server.port), DEADLINE) as client:
+        client.sendall(f"GET {route.format(id)} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        received = 0
+        while received < 1 << 20:  # so that it is open by now
+            received += len(client.recv(1 << 16))
+        os.truncate(photos / "03.jpg", 100)
+        while content := client.recv(1 << 20):
+            received += len(content)
+    assert received < 256 << 20
+    assert b"ok" in server.get("/healthz")
+    code, said = server.stopped(signal.SIGTERM)
+    assert (code, said) == (0, "a photo's file has become shorter while it was sent\n")
 
 
 # The index changes

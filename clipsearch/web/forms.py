@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Query, UploadFile
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from clipsearch.photos.decoding.thumbnail_cache import SIZES
@@ -21,6 +21,8 @@ MOST_LIKE = 20
 MOST_QUESTIONS = 32  # in one batch
 MOST_TEXTS = 100  # that are embedded at once
 MOST_NUMBERS = 8192  # of an embedding; no model has so many
+MOST_NAMES = 50  # of parameters in one question, or of keys in an object of JSON
+LONGEST_NAME = 100  # characters
 
 Text = Annotated[str, Field(max_length=1000)]
 Texts = Annotated[list[Text], Field(max_length=20)]
@@ -56,7 +58,8 @@ Part = Annotated[
 Sort = Literal["latest", "oldest", "added", "path"]
 Cursor = Annotated[str, Field(max_length=48_000, pattern="^[A-Za-z0-9_-]+$")]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]  # and no true or "1"
-Embedding = Annotated[list[Number], Field(min_length=1, max_length=MOST_NUMBERS)]
+# Of numbers that are none the first is told, since telling thousands takes seconds.
+Embedding = Annotated[list[Number], Field(min_length=1, max_length=MOST_NUMBERS, fail_fast=True)]
 Embeddings = Annotated[list[Embedding], Field(max_length=MOST_PICTURES)]
 
 
@@ -66,10 +69,27 @@ def _checked_size(size: int) -> int:
     return size
 
 
-class FilterForm(BaseModel):
-    """What photos must satisfy; as the options of `clipsearch query`."""
+class Asked(BaseModel):
+    """What is asked; names that it does not know are told, if they are not too many.
+
+    Each takes time to look at, in which nobody else is answered.
+    """
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_in_bounds(cls, given: Any) -> Any:
+        names = given if isinstance(given, dict) else {}
+        if len(names) > MOST_NAMES:
+            raise PydanticCustomError("names", f"there are no more than {MOST_NAMES} parameters")
+        if any(len(name) > LONGEST_NAME for name in names):
+            raise PydanticCustomError("names", f"no name has more than {LONGEST_NAME} letters")
+        return given
+
+
+class FilterForm(Asked):
+    """What photos must satisfy; as the options of `clipsearch query`."""
 
     folder: Texts = Field([], description="below any of these folders")
     since: Date | None = Field(None, description='taken then or later: "2024-05", "2 weeks ago"')
@@ -91,10 +111,8 @@ class FilterForm(BaseModel):
         return Filters(**given | several) or None
 
 
-class AnyPage(BaseModel):
+class AnyPage(Asked):
     """Which part of an answer is wanted."""
-
-    model_config = ConfigDict(extra="forbid")
 
     k: int = Field(50, ge=1, le=MOST_HITS, description="photos in this answer")
     offset: int = Field(0, ge=0, le=MOST_PASSED, description="photos before the first one")
@@ -159,18 +177,14 @@ class JsonQuestion(AnyQuestion):
         return SearchForm.model_construct(**own, **filters)
 
 
-class Batch(BaseModel):
+class Batch(Asked):
     """Several questions that are answered together."""
-
-    model_config = ConfigDict(extra="forbid")
 
     questions: list[JsonQuestion] = Field(min_length=1, max_length=MOST_QUESTIONS)
 
 
-class ToEmbed(BaseModel):
+class ToEmbed(Asked):
     """Texts whose embeddings are wanted."""
-
-    model_config = ConfigDict(extra="forbid")
 
     texts: list[Annotated[Text, Field(min_length=1)]] = Field(
         min_length=1, max_length=MOST_TEXTS, examples=[["a dog", "a cat"]]
@@ -178,10 +192,8 @@ class ToEmbed(BaseModel):
     model: Text | None = Field(None, description="one of the index's models")
 
 
-class PictureToEmbed(BaseModel):
+class PictureToEmbed(Asked):
     """Pictures whose embeddings are wanted."""
-
-    model_config = ConfigDict(extra="forbid")
 
     image: list[UploadFile] = Field(min_length=1, max_length=MOST_PICTURES)
     model: Text | None = Field(None, description="one of the index's models")
@@ -193,53 +205,41 @@ class SimilarForm(PageForm):
     region: Part | None = Field(None, description="x,y,width,height in pixels or percent")
 
 
-class NoParameters(BaseModel):
+class NoParameters(Asked):
     """What takes no parameters refuses them."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 NoQuery = Annotated[NoParameters, Query()]
 
 
-class SizeForm(BaseModel):
+class SizeForm(Asked):
     """How large a thumbnail is wanted."""
-
-    model_config = ConfigDict(extra="forbid")
 
     size: Annotated[int, AfterValidator(_checked_size)] = Field(
         320, json_schema_extra={"enum": list(SIZES)}
     )
 
 
-class LabelForm(BaseModel):
+class LabelForm(Asked):
     """How many labels are wanted."""
-
-    model_config = ConfigDict(extra="forbid")
 
     k: int = Field(10, ge=1, le=100, description="labels in this answer")
 
 
-class PartForm(BaseModel):
+class PartForm(Asked):
     """Which part of a photo is meant."""
-
-    model_config = ConfigDict(extra="forbid")
 
     region: Part | None = Field(None, description="x,y,width,height in pixels or percent")
 
 
-class PhotosForm(BaseModel):
+class PhotosForm(Asked):
     """Which photos are wanted."""
-
-    model_config = ConfigDict(extra="forbid")
 
     id: Ids = Field(min_length=1, max_length=MOST_HITS, description="several times")
 
 
-class ZipForm(BaseModel):
+class ZipForm(Asked):
     """Which photos are wanted."""
-
-    model_config = ConfigDict(extra="forbid")
 
     id: Ids = Field(
         min_length=1, max_length=MOST_ZIPPED, description="as answers name it; several times"

@@ -129,7 +129,7 @@ class Guard:
     def _is_own(self, scope: Scope, headers: Headers, host: str) -> bool:
         origin = headers.get("origin")
         if origin is not None and (scope["method"] not in _READING or origin in self._origins):
-            return urlsplit(origin).netloc == host or origin in self._origins
+            return origin.partition("://")[2] == host or origin in self._origins
         return _is_of_this_site(headers)
 
     def _has_token(self, scope: Scope, headers: Headers) -> bool:

@@ -16,6 +16,8 @@ from prometheus_client import (
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from clipsearch.web.sending.files import BrokenOff
+
 log = logging.getLogger("clipsearch")
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -72,6 +74,8 @@ class Measured:
         started = time.perf_counter()
         try:
             await self._app(scope, receive, send_seen)
+        except BrokenOff as error:
+            log.warning("%s", error)
         except Exception as error:  # it was answered already, where that was still possible
             log.error(
                 "unexpected %s at %s: %s; this is a fault of clipsearch",

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from urllib.parse import urlsplit
 
 import uvicorn
 
@@ -48,13 +49,24 @@ def check_access(host: str, token: str | None, origins: list[str], root_path: st
     if token is not None and not all(letter.isalnum() or letter in "-._~" for letter in token):
         raise InvalidInput(f"{arg('token')} may have letters, digits and -._~ in it")
     for origin in origins:
-        if not re.fullmatch(r"https?://[^/\s]+", origin):
+        if not _is_origin(origin):
             raise InvalidInput(
                 f"{arg('allow_origin')} {origin!r} is none; write https://photos.example"
             )
     if token is None and host not in _LOOPBACK:
         token = secrets.token_urlsafe(24)
     return Access(host, token, tuple(origins), root)
+
+
+def _is_origin(text: str) -> bool:
+    """Whether it is scheme, host and perhaps port of a site, as browsers send it."""
+    if not re.fullmatch(r"https?://[^/?#@\s]+", text):
+        return False
+    try:
+        parts = urlsplit(text)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # as of brackets that hold no address
+        return False
 
 
 def offered_folder() -> str | None:
@@ -136,6 +148,7 @@ def run(
     # It tells of each broken upload, to which the client gets an answer.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it tells of each broken request
+    logging.getLogger("uvicorn.error").addFilter(_is_not_told)
     log.addFilter(_Once())
     watching = threading.Event()
     app = create_app(open, access, watching, offered, describer)
@@ -149,6 +162,11 @@ def run(
     )  # fmt: skip
     with _watched(open, watching) if watch else _nothing():
         server.run(sockets=[listening])
+
+
+def _is_not_told(record: logging.LogRecord) -> bool:
+    """Whether a line says more than that an answer was broken off, which `Measured` tells why."""
+    return "without completing" not in record.getMessage()
 
 
 class _Once(logging.Filter):

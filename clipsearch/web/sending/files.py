@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from email.utils import formatdate, parsedate_to_datetime
+from typing import BinaryIO
 from urllib.parse import quote
 
 from starlette.responses import Response
@@ -26,6 +27,25 @@ _TYPES = {
     ".tif": "image/tiff", ".tiff": "image/tiff", ".bmp": "image/bmp", ".jp2": "image/jp2",
     ".dng": "image/x-adobe-dng",
 }  # fmt: skip
+
+
+class BrokenOff(Exception):
+    """A file that cannot be sent to its end, which is told by closing the connection."""
+
+
+def read_on(file: BinaryIO, most: int) -> bytes:
+    """The next bytes of a file of which more must come, up to `most`.
+
+    Raises:
+        BrokenOff: there are none, since it was cut, or its drive went away.
+    """
+    try:
+        content = file.read(most)
+    except OSError as error:
+        raise BrokenOff(f"a photo's file could not be sent whole: {error.strerror}") from error
+    if not content:
+        raise BrokenOff("a photo's file has become shorter while it was sent")
+    return content
 
 
 class FileAnswer(Response):
@@ -66,9 +86,7 @@ class FileAnswer(Response):
             await asyncio.to_thread(self._file.seek, self._start)
             left = 0 if scope.get(BODILESS) else self._length
             while left:
-                content = await asyncio.to_thread(self._file.read, min(left, _BLOCK))
-                if not content:
-                    raise OSError("the file has become shorter while it was sent")
+                content = await asyncio.to_thread(read_on, self._file, min(left, _BLOCK))
                 left -= len(content)
                 await send({"type": "http.response.body", "body": content, "more_body": True})
             await send({"type": "http.response.body", "body": b""})

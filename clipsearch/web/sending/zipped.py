@@ -12,6 +12,7 @@ from typing import Any
 from clipsearch.errors import PhotoError
 from clipsearch.photos.files.opening import OpenFile, open_below
 from clipsearch.store.catalog import StoredPhoto
+from clipsearch.web.sending.files import read_on
 
 NAME = "photos.zip"
 _LEFT_OUT = "left out.txt"
@@ -47,12 +48,11 @@ def _packed(file: OpenFile, name: str, archive: zipfile.ZipFile, sink: _Sink) ->
     entry.external_attr = 0o644 << 16
     with archive.open(entry, "w", force_zip64=file.size >= zipfile.ZIP64_LIMIT) as packed:
         left = file.size
-        while left and (content := file.content.read(min(left, _BLOCK))):
+        while left:
+            content = read_on(file.content, min(left, _BLOCK))
             left -= len(content)
             packed.write(content)
             yield sink.taken()
-    if left:
-        raise OSError("a file has become shorter while it was sent")
 
 
 def _when(mtime_ns: int) -> tuple[int, int, int, int, int, int]:
