@@ -65,6 +65,9 @@ def test_all_is_below_the_path(indexed: Path, photos: Path) -> None:
         client.headers["Authorization"] = f"Bearer {TOKEN}"
         beside = client.get("/photos?q=a+boat", follow_redirects=False)
         assert (beside.status_code, beside.headers["location"]) == (308, "/photos/?q=a+boat")
+        for path, right in (("/api/status/", "/api/status"), ("/static", "/static/")):
+            led = client.get(f"/photos{path}?k=1", follow_redirects=False)
+            assert (led.status_code, led.headers["location"]) == (307, f"/photos{right}?k=1")
         assert server.get("/photos/openapi.json")["servers"] == [{"url": "/photos"}]
         assert server.get("/api/status")["photos"] == 12  # a proxy may take the path off
         page = client.get("/photos/").text

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import partial
+from urllib.parse import urlsplit, urlunsplit
 
+from starlette.datastructures import MutableHeaders
 from starlette.responses import RedirectResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clipsearch.errors import InvalidInput, arg
 
@@ -39,4 +42,13 @@ class Below:
                 return
             if scope["path"].startswith(f"{self._root}/"):
                 scope = {**scope, "path": scope["path"].removeprefix(self._root)}
-        await self._app(scope, receive, send)
+        await self._app(scope, receive, partial(self._send_below, send))
+
+    async def _send_below(self, send: Send, message: Message) -> None:
+        """Send a part of an answer, which leads elsewhere below the path alone."""
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            to = urlsplit(headers.get("location", ""))
+            if to.netloc:  # as one has it that adds a slash, or takes one off
+                headers["location"] = urlunsplit(("", "", self._root + to.path, to.query, ""))
+        await send(message)
