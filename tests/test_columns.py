@@ -19,7 +19,7 @@ from clipsearch import Facts, Filters, Library, Photo
 from clipsearch.photos.facts.facts import NO_TIME, Person
 from clipsearch.search.filtering.dates import parse_date
 from clipsearch.search.filtering.filters import KINDS, PROPERTIES
-from clipsearch.store.catalog import Catalog, Changes, Model, NewPhoto
+from clipsearch.store.catalog import Catalog, Changes, Model, NewPhoto, Told
 from clipsearch.store.catalog.selection import kilometres
 from clipsearch.store.conditions import Below, Condition, Has, Is, folded
 
@@ -124,7 +124,8 @@ def move(made: Made, photo: NewPhoto) -> None:
 
 def lie_beside(made: Made, photo: NewPhoto) -> None:
     told = Facts(rating=4, people=(Person("Zoë"), Person("Ann Lee")))
-    made.catalog.tell(photo.root_id, [(photo.path, told, "a version")])
+    id, own = made.catalog.own_facts(photo.root_id, photo.path) or (0, Facts())
+    made.catalog.tell([Told(id, own, told, "a version")])
 
 
 def tell_otherwise(made: Made, photo: NewPhoto) -> None:

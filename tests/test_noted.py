@@ -20,7 +20,7 @@ from clipsearch import Library
 from clipsearch.errors import InvalidInput, PhotoError
 from clipsearch.photos.decoding.decode import decode
 from clipsearch.photos.facts.facts import Facts, Person
-from clipsearch.photos.facts.sidecars import with_sidecars
+from clipsearch.photos.facts.sidecars import with_sidecar
 from clipsearch.photos.scanning.beside import sidecars_of
 from clipsearch.photos.scanning.listing import Found
 
@@ -315,7 +315,7 @@ JSON = {
 
 def test_xmp_beside_a_photo_counts_more_than_what_is_in_it() -> None:
     inside = Facts(60, 40, taken_at="2018-01-01T00:00:00", taken_from="exif", title="old")
-    facts = with_sidecars(inside, [("a.xmp", FULL)])
+    facts = with_sidecar(inside, "a.xmp", FULL)
     assert (facts.title, facts.keywords, facts.rating, facts.label) == (
         "At sea",
         ("boat",),
@@ -325,12 +325,12 @@ def test_xmp_beside_a_photo_counts_more_than_what_is_in_it() -> None:
     assert (facts.taken_at, facts.taken_from) == ("2019-07-04T10:00:00", "xmp")
     assert (facts.location, facts.people) == ("Lisbon", (Person("Zoë", FACE),))
     assert (facts.latitude, facts.longitude) == pytest.approx((38.7083333, -9.1416667))
-    assert with_sidecars(inside, [("a.xmp", packet())]) == inside
+    assert with_sidecar(inside, "a.xmp", packet()) == inside
 
 
 def test_takeout_tells_what_is_not_in_the_photo() -> None:
     content = json.dumps(JSON).encode()
-    facts = with_sidecars(Facts(60, 40), [("a.jpg.json", content)])
+    facts = with_sidecar(Facts(60, 40), "a.jpg.json", content)
     assert (facts.taken_at, facts.taken_from) == ("2019-07-04T10:00:00+00:00", "sidecar")
     assert (facts.caption, facts.latitude, facts.longitude) == ("At sea", 38.7, -9.14)
     assert (facts.title, facts.people) == (None, (Person("Zoë"),))
@@ -338,7 +338,7 @@ def test_takeout_tells_what_is_not_in_the_photo() -> None:
         60, 40, "2018-01-01T00:00:00", latitude=1.0, longitude=2.0, taken_from="exif",
         caption="mine", people=(Person("Zoë", FACE),),
     )  # fmt: skip
-    assert with_sidecars(inside, [("a.jpg.json", content)]) == inside
+    assert with_sidecar(inside, "a.jpg.json", content) == inside
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ def test_takeout_tells_what_is_not_in_the_photo() -> None:
 )  # fmt: skip
 def test_odd_values_of_takeout_tell_nothing(wrong: dict[str, Any]) -> None:
     content = json.dumps(wrong).encode()
-    assert with_sidecars(Facts(60, 40), [("a.json", content)]) == Facts(60, 40)
+    assert with_sidecar(Facts(60, 40), "a.json", content) == Facts(60, 40)
 
 
 # In an index

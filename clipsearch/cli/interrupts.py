@@ -14,9 +14,14 @@ from threading import Event
 from types import FrameType
 from typing import NoReturn
 
+import typer
+
 from clipsearch.cli.output import note
+from clipsearch.cli.progress import progress
 from clipsearch.cli.torchrun import has_word, is_first, launched
 from clipsearch.ending import STOPPED, STOPPED_WITHIN, Askings, do_last, end_in, end_now
+from clipsearch.notation import counted
+from clipsearch.progress import Progress
 
 KEPT = "stopped; what is done is kept. The same command goes on from there."
 
@@ -181,3 +186,32 @@ def stopped_at_once() -> Iterator[Callable[[], None]]:
         yield _nothing_kept.clear
     finally:
         _nothing_kept.clear()
+
+
+@contextmanager
+def resumable(doing: str) -> Iterator[tuple[Progress, Callable[[], bool]]]:
+    """Around work that is kept batch by batch, which the next run goes on with.
+
+    Gives what is told how far it is, and what says that it is to stop. Until the first is called,
+    which is when the model is loaded, a stop ends the process at once.
+    """
+    with (
+        stop_on_signals() as stop,
+        stopped_at_once() as begun,
+        progress("loading the model", doing) as bar,
+    ):
+
+        def tell(done: int, total: int) -> None:
+            begun()
+            if bar:
+                bar(done, total)
+
+        yield tell, stop.is_set
+
+
+def check_left(left: int) -> None:
+    """End the command as stopped where photos are left."""
+    if left:
+        photos = counted(left, "photo")
+        note(f"stopped with {photos} left; the same command goes on from there.")
+        raise typer.Exit(STOPPED)

@@ -6,14 +6,13 @@ from collections.abc import Callable
 
 from clipsearch.errors import PhotoError
 from clipsearch.indexing.plan import Beside, Plan
-from clipsearch.photos.facts.facts import Facts
-from clipsearch.photos.facts.sidecars import with_sidecars
+from clipsearch.photos.facts.sidecars import with_sidecar
 from clipsearch.photos.facts.xmp import LARGEST
 from clipsearch.photos.files.opening import Place, open_below
 from clipsearch.photos.files.urls import joined
 from clipsearch.photos.scanning.beside import version_of
 from clipsearch.photos.scanning.listing import Found
-from clipsearch.store.catalog import Catalog, Root
+from clipsearch.store.catalog import Catalog, Root, Told
 
 _AT_A_TIME = 500  # photos in one transaction
 
@@ -30,24 +29,24 @@ def tell_beside(catalog: Catalog, plan: Plan, stopping: Callable[[], bool]) -> i
         if stopping():
             break
         some = plan.beside[start : start + _AT_A_TIME]
-        for root in {it.root for it in some}:
-            own = [it for it in some if it.root == root]
-            facts = [_read(catalog, it, plan.problems) for it in own]
-            catalog.tell(root.id, filter(None, facts))
-            told += sum(it is not None and (root.id, it[0]) not in read for it in facts)
+        found = [(it, one) for it in some if (one := _read(catalog, it, plan.problems))]
+        catalog.tell([one for _, one in found])
+        told += sum((it.root.id, it.path) not in read for it, _ in found)
     return told
 
 
-def _read(catalog: Catalog, it: Beside, problems: list[str]) -> tuple[str, Facts, str] | None:
-    facts = catalog.own_facts(it.root.id, it.path)
-    if facts is None:  # it could not be read, or is not yet
+def _read(catalog: Catalog, it: Beside, problems: list[str]) -> Told | None:
+    known = catalog.own_facts(it.root.id, it.path)
+    if known is None:  # it could not be read, or is not yet
         return None
+    id, own = known
+    facts = own
     for sidecar in it.sidecars:
         try:
-            facts = with_sidecars(facts, [(sidecar.path, _content(it.root, sidecar))])
+            facts = with_sidecar(facts, sidecar.path, _content(it.root, sidecar))
         except PhotoError as error:
             problems.append(f"{joined(it.root.path, sidecar.path)}: {error}; it is passed over")
-    return it.path, facts, version_of(it.sidecars)
+    return Told(id, own, facts, version_of(it.sidecars))
 
 
 def _content(root: Root, sidecar: Found) -> bytes:

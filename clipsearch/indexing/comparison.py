@@ -117,8 +117,9 @@ class _Comparison:
         for found in differing:
             if found.path not in kept:
                 self._sort_in(found, known)
-        self._add_gone(known, kept | {found.path for found in differing})
-        self._add_beside(kept, {found.path for found in differing})
+        paths = {found.path for found in differing}
+        self._add_gone(known, kept | paths)
+        self._add_beside(kept, paths)
         self._report_unread()
         self._remember()
 

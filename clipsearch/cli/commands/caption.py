@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.interrupts import stop_on_signals, stopped_at_once
+from clipsearch.cli.interrupts import check_left, resumable
 from clipsearch.cli.options import Device, Index, Json
 from clipsearch.cli.output import note, print_json, print_rows, say
 from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import EXPERTS
-from clipsearch.cli.progress import progress
 from clipsearch.cli.wording import printable
-from clipsearch.ending import STOPPED
 from clipsearch.notation import counted
 
 if TYPE_CHECKING:
@@ -56,24 +54,14 @@ def caption(
         if show is not None:
             _show(library, show, json)
             return
-        with (
-            stop_on_signals() as stop,
-            stopped_at_once() as begun,
-            progress("loading the model", "captioning") as bar,
-        ):
-
-            def tell(done: int, total: int) -> None:
-                begun()  # with the model loaded
-                if bar:
-                    bar(done, total)
-
+        with resumable("captioning") as (progress, stopping):
             report = library.write_captions(
                 paths or (),
                 model=model,
                 batch_size=batch_size,
                 isolated=True,
-                progress=tell,
-                stopping=stop.is_set,
+                progress=progress,
+                stopping=stopping,
             )
     if json:
         print_json(asdict(report))
@@ -82,10 +70,7 @@ def caption(
         say(f"{counted(report.written, 'caption')} written{failed}; {report.seconds:.1f} s")
     if not (report.written or report.failed or report.left):
         note(f"no photo is without a caption by {report.model}")
-    if report.left:
-        left = counted(report.left, "photo")
-        note(f"stopped with {left} left; the same command goes on from there.")
-        raise typer.Exit(STOPPED)
+    check_left(report.left)
 
 
 def _show(library: Library, photo: str, json: bool) -> None:

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipsearch.cli.interrupts import stop_on_signals, stopped_at_once
+from clipsearch.cli.interrupts import check_left, resumable
 from clipsearch.cli.options import Index, Json
 from clipsearch.cli.output import note, print_json, print_rows, say
-from clipsearch.cli.progress import progress
 from clipsearch.cli.reports import read_summary
 from clipsearch.cli.wording import printable
-from clipsearch.ending import STOPPED
-from clipsearch.notation import counted
 
 if TYPE_CHECKING:
     from clipsearch.library import Library
@@ -49,19 +46,9 @@ def read(
         if show is not None:
             _show(library, show, model, json)
             return
-        with (
-            stop_on_signals() as stop,
-            stopped_at_once() as begun,
-            progress("loading the model", "reading") as bar,
-        ):
-
-            def tell(done: int, total: int) -> None:
-                begun()  # with the model loaded
-                if bar:
-                    bar(done, total)
-
+        with resumable("reading") as (progress, stopping):
             report = library.read_texts(
-                paths or (), model=model, isolated=True, progress=tell, stopping=stop.is_set
+                paths or (), model=model, isolated=True, progress=progress, stopping=stopping
             )
     if json:
         print_json(asdict(report))
@@ -69,10 +56,7 @@ def read(
         say(read_summary(report))
     if not (report.read or report.failed or report.left):
         note(f"no photo is left that {printable(report.model)} did not read")
-    if report.left:
-        left = counted(report.left, "photo")
-        note(f"stopped with {left} left; the same command goes on from there.")
-        raise typer.Exit(STOPPED)
+    check_left(report.left)
 
 
 def _show(library: Library, photo: str, model: str, json: bool) -> None:

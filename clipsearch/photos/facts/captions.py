@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
 from clipsearch.photos.facts import iptc
 from clipsearch.photos.facts.exif_texts import comment_of, latin_or_utf8, windows_text
@@ -39,13 +39,13 @@ class Captions:
 
 
 def read_captions(
-    image: Image.Image, xmp: Element | None, exif: Mapping[int, Any], details: Mapping[int, Any]
+    xmp: Element | None, record: iptc.Record, exif: Mapping[int, Any], details: Mapping[int, Any]
 ) -> Captions:
-    """The words of an opened image; what its XMP lacks, IPTC tells, and then EXIF.
+    """The words of a photo's file; what its XMP lacks, IPTC tells, and then EXIF.
 
     `details` is EXIF's own part. Broken ones count as none.
     """
-    several = captions_of_xmp(xmp), _from_iptc(image), _from_exif(exif, details)
+    several = captions_of_xmp(xmp), _from_iptc(record), _from_exif(exif, details)
     return Captions(
         next((it.title for it in several if it.title), None),
         next((it.caption for it in several if it.caption), None),
@@ -123,7 +123,7 @@ def _from_exif(exif: Mapping[int, Any], details: Mapping[int, Any]) -> Captions:
 # IPTC
 
 
-def _from_iptc(image: Image.Image) -> Captions:
+def _from_iptc(record: iptc.Record) -> Captions:
     keys = iptc.TITLE, iptc.HEADLINE, iptc.CAPTION, iptc.KEYWORDS
-    titles, headlines, captions, keywords = iptc.iptc_texts(image, keys)
+    titles, headlines, captions, keywords = map(record.texts, keys)
     return _captions(titles or headlines, captions, keywords)

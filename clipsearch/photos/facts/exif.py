@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, Image
 
-from clipsearch.photos.facts import iptc
 from clipsearch.photos.facts.captions import plain, read_captions
 from clipsearch.photos.facts.exif_texts import latin_or_utf8
 from clipsearch.photos.facts.facts import Facts
+from clipsearch.photos.facts.iptc import PLACE, read_iptc
 from clipsearch.photos.facts.noted import label_of, location_of, rating_of
 from clipsearch.photos.facts.people import read_people
 from clipsearch.photos.facts.taken import written_time
@@ -30,8 +30,8 @@ def read_facts(opened: OpenPicture) -> Facts:
     exif = opened.exif
     details, gps = part_of(exif, ExifTags.IFD.Exif), part_of(exif, ExifTags.IFD.GPSInfo)
     xmp = read_xmp(opened.image, exif)
-    words = read_captions(opened.image, xmp, exif, details)
-    told = iptc.iptc_texts(opened.image, iptc.PLACE)
+    record = read_iptc(opened.image)
+    words = read_captions(xmp, record, exif, details)
     taken_at, taken_from = _taken(exif, details, xmp)
     latitude, longitude = _place(gps) or place_of_xmp(xmp) or (None, None)
     return Facts(
@@ -48,7 +48,7 @@ def read_facts(opened: OpenPicture) -> Facts:
         keywords=words.keywords,
         people=read_people(xmp, opened.orientation),
         rating=rating_of(xmp, exif),
-        location=location_of(xmp, (texts[0] for texts in told if texts)),
+        location=location_of(xmp, [text for key in PLACE for text in record.texts(key)[:1]]),
         label=label_of(xmp),
     )
 

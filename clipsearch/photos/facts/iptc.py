@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
 Key = tuple[int, int]  # a record and a dataset
-Records = Mapping[Key, list[bytes]]
 
 TITLE, HEADLINE, CAPTION, KEYWORDS = (2, 5), (2, 105), (2, 120), (2, 25)
 PLACE = ((2, 92), (2, 90), (2, 95), (2, 101))  # sublocation, city, state, country
@@ -28,11 +28,24 @@ _PROFILE = "Raw profile type iptc"  # of a PNG, as ImageMagick and Exiv2 write i
 _MOST = 5000  # values
 
 
-def iptc_texts(image: Image.Image, keys: Iterable[Key]) -> list[list[str]]:
-    """The texts that an opened image's record has of each key; none where it is broken."""
-    records = _records(_block(image))
-    characters = _CHARACTERS.get(next(iter(records.get(_CHARACTER_SET, ())), b""))
-    return [[_decoded(value, characters) for value in records.get(key, ())] for key in keys]
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The values that a record has, by their keys."""
+
+    values: Mapping[Key, Sequence[bytes]]
+
+    def texts(self, key: Key) -> list[str]:
+        """The values of a key as texts."""
+        characters = _CHARACTERS.get(next(iter(self.values.get(_CHARACTER_SET, ())), b""))
+        return [_decoded(value, characters) for value in self.values.get(key, ())]
+
+
+def read_iptc(image: Image.Image) -> Record:
+    """The record of an opened image; an empty one where there is none, or it is broken."""
+    found: dict[Key, list[bytes]] = {}
+    for key, value in _values(_block(image)):
+        found.setdefault(key, []).append(value)
+    return Record(found)
 
 
 def _block(image: Image.Image) -> bytes:
@@ -65,13 +78,6 @@ def _resource(profile: bytes) -> bytes:
     begin = start + 6 + (label + 2) // 2 * 2
     length = int.from_bytes(profile[begin : begin + 4])
     return profile[begin + 4 : begin + 4 + length]
-
-
-def _records(block: bytes) -> Records:
-    found: dict[Key, list[bytes]] = {}
-    for key, value in _values(block):
-        found.setdefault(key, []).append(value)
-    return found
 
 
 def _values(block: bytes) -> Iterator[tuple[Key, bytes]]:

@@ -7,7 +7,6 @@ the photo itself says. Takeout's JSON tells what is lost otherwise: the rest of 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -24,21 +23,19 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 
-def with_sidecars(facts: Facts, sidecars: Iterable[tuple[str, bytes]]) -> Facts:
-    """The facts of a photo with what the files beside it tell, by name and content.
+def with_sidecar(facts: Facts, name: str, content: bytes) -> Facts:
+    """The facts of a photo with what a file beside it tells.
 
     Raises:
-        PhotoError: one of them cannot be understood; the message names it.
+        PhotoError: it cannot be understood; the message names it.
     """
-    for name, content in sidecars:
-        if len(content) > LARGEST:
-            raise PhotoError(f"{name} is larger than {LARGEST // 10**6} MB")
-        read = _with_xmp if name.lower().endswith(".xmp") else _with_takeout
-        try:
-            facts = read(facts, content)
-        except ValueError as error:
-            raise PhotoError(f"{name} cannot be understood: {error}") from error
-    return facts
+    if len(content) > LARGEST:
+        raise PhotoError(f"{name} is larger than {LARGEST // 10**6} MB")
+    read = _with_xmp if name.lower().endswith(".xmp") else _with_takeout
+    try:
+        return read(facts, content)
+    except ValueError as error:
+        raise PhotoError(f"{name} cannot be understood: {error}") from error
 
 
 # XMP

@@ -35,6 +35,7 @@ from clipsearch.store.catalog.records import (
     Root,
     Seams,
     StoredPhoto,
+    Told,
     root_of,
 )
 from clipsearch.store.catalog.vectors import Vectors
@@ -57,6 +58,7 @@ __all__ = [
     "Root",
     "Seams",
     "StoredPhoto",
+    "Told",
     "root_of",
 ]
 

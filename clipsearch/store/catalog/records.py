@@ -111,6 +111,15 @@ class NewPhoto:
     facts: Facts
 
 
+class Told(NamedTuple):
+    """What the files beside a photo tell of it."""
+
+    id: int  # of the photo
+    own: Facts  # as if none lay there
+    facts: Facts  # with what they tell
+    version: str  # another one when they are others; "" where none are left
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A file that could not be read, and why."""

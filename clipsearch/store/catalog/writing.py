@@ -37,10 +37,10 @@ class Writing(Connection):
             tried = [self._add_vector(model_id, *new) for new in changes.vectors]
             added = {model_id: [new for new in tried if new]}
             self._db.executemany(WRITE_PICTURE, changes.pictures)
-            uncover(self._db, _REPLACED, _written_over(changes.photos))
+            others = [(*at, photo.id) for at, photo in zip(done, changes.photos, strict=True)]
+            uncover(self._db, "root_id = ? AND path = ? OR photos.id = ?", others)
             departed.note(self._db, FACT_NAMES, _WRITTEN_OVER, _written_over(changes.photos))
             # A photo may take the place of another, of which the words would stay.
-            others = [(*at, photo.id) for at, photo in zip(done, changes.photos, strict=True)]
             fulltext.remove(self._db, f"{_PHOTO_AT} AND id IS NOT ?", others)
             self._db.executemany(WRITE_PHOTO, [photo_values(photo) for photo in changes.photos])
             fulltext.renew(self._db, f"id IN ({_PHOTO_AT})", done)
@@ -129,7 +129,6 @@ class Writing(Connection):
 
 
 # Photos that are written over with another content: at their id or at their path.
-_REPLACED = "photos.id = ?1 OR root_id = ?2 AND path = ?3 AND ?4 IS NOT NULL"
 _WRITTEN_OVER = "(id = ?1 OR root_id = ?2 AND path = ?3) AND digest <> ?4"
 _PHOTO_AT = "SELECT id FROM photos WHERE root_id = ? AND path = ?"
 _WRITE_FAILURE = (

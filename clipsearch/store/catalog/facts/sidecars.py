@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.store.catalog.connection import Connection
 from clipsearch.store.catalog.facts.rows import FACT_NAMES, FACTS, columns_of, facts_in
+from clipsearch.store.catalog.records import Told
 from clipsearch.store.catalog.selection import lying
 from clipsearch.store.database import fulltext
 from clipsearch.store.database.paths import from_db, to_db
@@ -20,48 +21,45 @@ class Sidecars(Connection):
 
     def sidecars(self, root_id: int, below: str, deep: bool) -> dict[str, str]:
         """What tells the versions of the files beside photos apart, by the photos' paths."""
+        # Of a whole root most photos may have none; of a folder, all others of the index do not
+        # matter.
+        is_whole = deep and not below
+        both = "sidecars CROSS JOIN photos" if is_whole else "photos CROSS JOIN sidecars"
         found: dict[str, str] = {}
         for where in lying(root_id, below, deep):
             rows = self._db.execute(
-                "SELECT path, version FROM sidecars CROSS JOIN photos ON photos.id = photo_id"
-                f" WHERE {where.condition}",
+                f"SELECT path, version FROM {both} ON photos.id = photo_id WHERE {where.condition}",
                 where.values,
             )
             found |= {from_db(path): version for path, version in rows}
         return found
 
-    def own_facts(self, root_id: int, path: str) -> Facts | None:
-        """The facts of a photo as if no file lay beside it; None where there is no such photo."""
-        row = self._db.execute(f"SELECT {_OWN} WHERE root_id = ? AND path = ?",
-                               (root_id, to_db(path))).fetchone()  # fmt: skip
-        return own(row) if row else None
-
-    def tell(self, root_id: int, told: Iterable[tuple[str, Facts, str]]) -> None:
-        """Write photos' facts, by their paths, as files beside them tell, whose version that is.
-
-        "" is the version where none are left.
-        """
-        with self.transaction():
-            ids = [self._tell(root_id, *one) for one in told]
-            fulltext.renew(self._db, "id = ?", [(id,) for id in ids])
-
-    def _tell(self, root_id: int, path: str, facts: Facts, version: str) -> int:
-        at = (root_id, to_db(path))
-        id, *row = self._db.execute(
-            f"SELECT photos.id, {_OWN} WHERE root_id = ? AND path = ?", at
+    def own_facts(self, root_id: int, path: str) -> tuple[int, Facts] | None:
+        """A photo's id, and its facts as if no file lay beside it; None where there is none."""
+        row = self._db.execute(
+            f"SELECT photos.id, {_OWN} WHERE root_id = ? AND path = ?", (root_id, to_db(path))
         ).fetchone()
-        before, after = columns_of(own(row)), columns_of(facts)
+        return (row[0], own(row[1:])) if row else None
+
+    def tell(self, told: Sequence[Told]) -> None:
+        """Write the facts of photos as files beside them tell."""
+        with self.transaction():
+            for one in told:
+                self._tell(one)
+            fulltext.renew(self._db, "id = ?", ((one.id,) for one in told))
+
+    def _tell(self, told: Told) -> None:
+        before, after = columns_of(told.own), columns_of(told.facts)
         covered = {
             name: value
             for name, value, new in zip(FACT_NAMES, before, after, strict=True)
             if value != new
         }
-        self._db.execute(_UPDATE, (*after, id))
-        self._db.execute("DELETE FROM sidecars WHERE photo_id = ?", (id,))
-        if version:
+        self._db.execute(_UPDATE, (*after, told.id))
+        self._db.execute("DELETE FROM sidecars WHERE photo_id = ?", (told.id,))
+        if told.version:
             held = json.dumps(covered, ensure_ascii=False)
-            self._db.execute("INSERT INTO sidecars VALUES (?, ?, ?)", (id, version, held))
-        return int(id)
+            self._db.execute("INSERT INTO sidecars VALUES (?, ?, ?)", (told.id, told.version, held))
 
 
 _OWN = f"{FACTS}, covered FROM photos LEFT JOIN sidecars ON photo_id = photos.id"
