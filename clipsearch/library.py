@@ -340,7 +340,9 @@ class Library(Texts):
 
         rows = self._catalog.photos(selection, k, offset, sort)
         there = Presence(self._catalog).of
-        return [Photo(photo_path(it.path), it.id, it.facts, there(it.path)) for it in rows]
+        return [
+            Photo(photo_path(it.path), it.id, it.facts, there(it.path), it.locality) for it in rows
+        ]
 
     @asked
     def count(self, filters: Filters | None = None, **named: Unpack[FilterNames]) -> int:
@@ -353,7 +355,7 @@ class Library(Texts):
 
     @asked
     def facets(self, filters: Filters | None = None, **named: Unpack[FilterNames]) -> Facets:
-        """The photos that satisfy the filters, counted by folder, camera, month and kind.
+        """The photos that satisfy the filters, counted by folder, camera, month, kind and place.
 
         Raises:
             InvalidInput: a filter that makes no sense.
@@ -373,7 +375,8 @@ class Library(Texts):
         stored = self.stored(id)
         if stored is None:
             raise InvalidInput(f"the index holds no photo with the id {id}")
-        return Photo(photo_path(stored.row.path), id, stored.row.facts, self.is_present(stored))
+        row = stored.row
+        return Photo(photo_path(row.path), id, row.facts, self.is_present(stored), row.locality)
 
     @asked
     def label(

@@ -38,7 +38,7 @@ COMMANDS = [
 HIT_KEYS = ["rank", "score", "relevance", "path", "id"]
 FACT_KEYS = ["width", "height", "taken_at", "camera", "latitude", "longitude"]
 FACT_KEYS += ["taken_from", "lens", "orientation", "title", "caption", "keywords", "flaw"]
-LAST_KEYS = ["present", "written", "people", "rating", "location", "label", "lines"]
+LAST_KEYS = ["present", "written", "people", "rating", "location", "label", "lines", "place"]
 
 # Runs the command line, and then tells on stderr which heavy packages it imported.
 PROBE = """

@@ -17,11 +17,12 @@ from tiny import OTHER, TinyEncoder, open_other
 
 from clipsearch import Facts, Filters, Library, Photo
 from clipsearch.photos.facts.facts import NO_TIME, Person
+from clipsearch.plain import folded
 from clipsearch.search.filtering.dates import parse_date
 from clipsearch.search.filtering.filters import KINDS, PROPERTIES
 from clipsearch.store.catalog import Catalog, Changes, Model, NewPhoto, Told
 from clipsearch.store.catalog.selection import kilometres
-from clipsearch.store.conditions import Below, Condition, Has, Is, folded
+from clipsearch.store.conditions import Below, Condition, Has, Is
 
 PHOTOS = 4500  # more than a block of columns
 CAMERAS = [None, "Canon EOS 5D", "NIKON Z 6", "Ricoh GR", "STRASSE 1", "Straße 2"]

@@ -19,7 +19,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Data moves in this direction; a room imports from those before it and from itself.
 ROOMS = [
-    "errors", "progress", "ending", "replacing", "cache", "notation", "textfile", "photos",
+    "errors", "progress", "ending", "replacing", "cache", "notation", "textfile", "plain", "photos",
     "encoders", "store", "models", "exporting", "indexing", "search", "evaluation", "tuning",
     "opened", "library", "scores", "describing", "doctor",
 ]  # fmt: skip

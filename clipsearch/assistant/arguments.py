@@ -43,14 +43,21 @@ FILTERS: dict[str, Any] = {
     "since": _filter(str, "Taken then or later: 2024, 2024-05-31, 'May 2024', '2 weeks ago'."),
     "until": _filter(str, "Taken then or earlier, to the end of the day, month or year named."),
     "camera": _filter(str, "Taken with a camera of that name; a part of it will do."),
-    "near": _filter(str, "Taken near a place: LAT,LON in degrees, as 48.858,2.294."),
-    "within": _filter(str, "How near: 300m, 5km or 2mi. Default: 5km."),
+    "near": _filter(
+        str, "Taken near a town, as Lisbon or 'Springfield, Illinois', or LAT,LON in degrees."
+    ),
+    "within": _filter(str, "How near: 300m, 5km or 2mi. Default: 5km, of a large town more."),
     "orientation": _filter(_Shape, "The photo's shape."),
     "min_size": _filter(str, "At least that large: 1920x1080, 2000 (the longer side) or 8MP."),
     "type": _filter(list[str], "Of any of these kinds: jpeg, png, heic, raw, tiff, or extensions."),
     "has": _filter(list[_Fact], "Photos that have all of these facts."),
     "person": _filter(list[str], "All of these people are named in it, by the photos' owner."),
     "min_rating": _filter(int, "At least so many stars, 1 to 5, as the owner gave them."),
+    "place": _filter(
+        list[str],
+        "Taken in any of these towns, regions or countries, in any language: 'Lisbon, Portugal'.",
+    ),
+    "box": _filter(str, "Taken inside SOUTH,WEST,NORTH,EAST, in degrees."),
 }
 
 

@@ -185,7 +185,7 @@ class Tools:
             return stored, library.is_present(stored)
 
         (row, place), there = self._engine.look(look)
-        facts = Photo(photo_path(row.path), id, row.facts, there).as_dict(1)
+        facts = Photo(photo_path(row.path), id, row.facts, there, row.locality).as_dict(1)
         del facts["rank"]
         facts |= {"folder": place.root, "untrusted": [*UNTRUSTED, "folder"]}
         if labels is not None:

@@ -220,8 +220,10 @@ GROUPS: dict[str, dict[str, Any]] = {
         "since": _option(str | None, "Taken then or later: 2024-05, '2 weeks ago'.", "DATE"),
         "until": _option(str | None, "Taken then or earlier.", "DATE"),
         "camera": _option(str | None, "Taken with it; a part of its name will do.", "NAME"),
-        "near": _option(str | None, "Taken near a place.", "LAT,LON"),
-        "within": _option(str | None, "How near: 300m, 2mi. Default: 5km.", "DISTANCE"),
+        "near": _option(str | None, "Taken near a town, or coordinates.", "TOWN|LAT,LON"),
+        "within": _option(
+            str | None, "How near: 300m, 2mi. Default: 5km, of a large town more.", "DISTANCE"
+        ),
         "orientation": _option(str | None, "landscape, portrait or square.", "SHAPE"),
         "min_size": _option(str | None, "1920x1080, 2000 (longer side) or 8MP.", "SIZE"),
         "type": _option(list[str] | None, "jpeg, png, heic, raw, ... Repeatable.", "TYPE"),
@@ -232,6 +234,10 @@ GROUPS: dict[str, dict[str, Any]] = {
         ),
         "person": _option(list[str] | None, "Somebody who is named in it. Repeatable.", "NAME"),
         "min_rating": _option(int | None, "Stars, 1 to 5.", "STARS"),
+        "place": _option(
+            list[str] | None, "Taken in a town, region or country. Repeatable.", "NAME"
+        ),
+        "box": _option(str | None, "Taken inside it, in degrees.", "SOUTH,WEST,NORTH,EAST"),
     }),
     "output": _in(OUTPUT, {
         "json": Json,
@@ -287,12 +293,12 @@ def _made(group: str, **fields: Any) -> Any:
         from clipsearch.cli.output import Output
 
         return Output(**fields)
-    from clipsearch.search.filtering.filters import Filters, understood_dates
+    from clipsearch.search.filtering.filters import Filters, understood_filters
 
     filters = Filters(**fields)
     if sys.stderr.isatty():
         from clipsearch.cli.output import note
 
-        for line in understood_dates(filters):
+        for line in understood_filters(filters):
             note(f"--{line}")
     return filters

@@ -210,6 +210,9 @@ def _print_csv(photos: Iterable[Photo]) -> None:
 def _cell(value: Any) -> Any:
     """A value of a CSV. A text that a spreadsheet would compute has an apostrophe before it."""
     text = "; ".join(map(_word, value)) if isinstance(value, list | tuple) else value
+    if isinstance(value, dict):  # a place, from the nearest name to the country
+        names = (name for key, name in value.items() if name and key != "country_code")
+        text = ", ".join(dict.fromkeys(names))
     return f"'{text}" if isinstance(text, str) and text.startswith(_COMPUTED) else text
 
 

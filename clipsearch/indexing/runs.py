@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from clipsearch.errors import ClipsearchError, InvalidInput, LibraryBusy, arg, check_number
 from clipsearch.indexing.beside import tell_beside
 from clipsearch.indexing.comparison import make_plan
+from clipsearch.indexing.placing import look_up_again, look_up_places
 from clipsearch.indexing.plan import USUAL, Counts, Doubts, Plan, Ready, Target
 from clipsearch.indexing.report import IndexReport
 from clipsearch.indexing.targets import (
@@ -124,6 +125,7 @@ class Runs:
                 if is_stopped:
                     return _report(Counts(complete=False), Plan(), 0, None)
                 if doubts.verify:
+                    look_up_again(self._catalog)
                     self._catalog.mend_words()
                     self._catalog.keep_columns(anew=True)
                     self._catalog.remove_damaged_vectors()
@@ -272,6 +274,7 @@ class Runs:
         plan = make_plan(self._catalog, model.id if model else None, targets, doubts, how.ready)
         settle(self._catalog, plan)
         if plan.is_empty:
+            self._look_up_places(how)
             return Counts(unchanged=plan.unchanged), plan
         counts = self._carry_out(plan, model, how)
         counts.moved += len(plan.moves)
@@ -291,9 +294,14 @@ class Runs:
         told = tell_beside(self._catalog, plan, how.stopping or _never)
         counts.updated += told
         counts.unchanged -= told
+        self._look_up_places(how)
         self._catalog.keep_columns()
         renew_all(self._folder.path, self._catalog)
         return counts
+
+    def _look_up_places(self, how: How) -> None:
+        if look_up_places(self._catalog, how.stopping or _never, how.progress):
+            self._catalog.keep_columns()
 
     def _embed(self, plan: Plan, model: Model, how: How) -> Counts:
         from clipsearch.indexing.pipeline import Pipeline

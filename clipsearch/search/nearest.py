@@ -159,7 +159,8 @@ def _hits(
             for photo in alike if len(alike) < 2 else presence.last(alike, _path_of):
                 if leave_out is None or not leave_out(photo):
                     path, there = photo_path(photo.path), presence.of(photo.path)
-                    yield Hit(path, score, photo.id, photo.facts, worth, there)
+                    facts, place = photo.facts, photo.locality
+                    yield Hit(path, score, photo.id, facts, worth, there, place=place)
 
 
 def _path_of(photo: PhotoRow) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from clipsearch.encoders.reading.line import Line
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.urls import PhotoPath
+from clipsearch.photos.places.locality import Locality
 
 DIGITS = 3  # of a relevance, where it is told; what is decided by it is by what is told
 RELEVANT = 0.5  # from here on an answer is more likely to fit than not
@@ -25,6 +26,7 @@ class Photo:
     id: int  # of the photo in the catalog; stays when the file is moved
     facts: Facts
     present: bool = True  # whether it is there, and not on a drive that is away
+    place: Locality | None = None  # where it was taken, in words
 
     def as_dict(self, rank: int) -> dict[str, Any]:
         """The photo as `--json` shows it; `rank` counts from 1."""
@@ -36,6 +38,7 @@ class Photo:
             **facts,
             "present": self.present,
             **later,
+            "place": self.place and self.place.as_dict(),
         }
 
 
@@ -53,6 +56,7 @@ class Hit:
     # How much of what was asked for is written about it, 0 to 1; 0 where that was not looked for.
     written: float = 0.0
     lines: tuple[Line, ...] = ()  # of the text in its picture: those that have words of it
+    place: Locality | None = None  # where it was taken, in words
 
     def as_dict(self, rank: int) -> dict[str, Any]:
         """The hit as `--json` shows it; `rank` counts from 1."""
@@ -68,6 +72,7 @@ class Hit:
             "written": round(self.written, 3),
             **later,
             "lines": [line.as_dict() for line in self.lines],
+            "place": self.place and self.place.as_dict(),
         }
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-from unicodedata import combining, normalize
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +15,9 @@ class Is:
     """One fact compared with a value; what is not known is neither more nor less than any.
 
     The facts are `taken` ("2024-05-01T12:00:00" on the clock there), `camera`, `width`, `height`,
-    `longer` and `shorter` (sides), `pixels`, `type` (".jpg"), `rating` and `id`; those of what an
-    engine is asked are the names of EngineFacts. `relation` is ==, >, >=, <, "in" (a tuple of
-    values) or "contains" (a part of a text, both `folded`).
+    `longer` and `shorter` (sides), `pixels`, `type` (".jpg"), `rating`, `locality` and `id`; those
+    of what an engine is asked are the names of EngineFacts. `relation` is ==, >, >=, <, "in" (a
+    tuple of values) or "contains" (a part of a text, both `folded`).
     """
 
     fact: str
@@ -67,6 +66,23 @@ class Near:
 
 
 @dataclass(frozen=True, slots=True)
+class Inside:
+    """It was taken between two parallels and two meridians, from `west` to the east to `east`."""
+
+    south: float
+    west: float
+    north: float
+    east: float
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Its owner wrote where it was taken with these words, as `plain_name` has them, in a row."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Shows:
     """Somebody of that name is named in it: whole words of a name, as `plain_name` has them."""
 
@@ -101,7 +117,7 @@ class Either:
     parts: tuple[Condition, ...]
 
 
-Condition = Is | Has | Below | Near | Shows | Says | Not | All | Either
+Condition = Is | Has | Below | Near | Inside | Located | Shows | Says | Not | All | Either
 
 EVERYTHING = All(())
 
@@ -110,14 +126,3 @@ def span_below(folder: str) -> tuple[str, str]:
     """What the paths of all that lies below a folder are between: the first, and the one after."""
     # In the order of paths, "0" comes right after "/".
     return f"{folder}/", f"{folder}0"
-
-
-def folded(text: str) -> str:
-    """A text without what case and ways of writing the same letter differ in."""
-    return normalize("NFKC", normalize("NFKC", text).casefold())
-
-
-def plain_name(name: str) -> str:
-    """A name's words without case, accents and signs, one blank between them."""
-    letters = (it for it in normalize("NFKD", name).casefold() if not combining(it))
-    return " ".join("".join(it if it.isalnum() else " " for it in letters).split())

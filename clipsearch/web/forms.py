@@ -29,10 +29,12 @@ Texts = Annotated[list[Text], Field(max_length=20)]
 Ids = list[Annotated[int, Field(ge=1, le=2**63 - 1)]]
 # What the description says of values, in whose place the library says what is wrong with others.
 Date = Annotated[Text, Field(json_schema_extra={"examples": ["2024-05-01"]})]
-Near = Annotated[
+Near = Annotated[Text, Field(json_schema_extra={"examples": ["48.858,2.294", "Lisbon"]})]
+Box = Annotated[
     Text,
     Field(json_schema_extra={
-        "pattern": r"^-?\d{1,2}(\.\d+)?,-?\d{1,3}(\.\d+)?$", "examples": ["48.858,2.294"]
+        "pattern": r"^-?\d{1,2}(\.\d+)?,-?\d{1,3}(\.\d+)?,-?\d{1,2}(\.\d+)?,-?\d{1,3}(\.\d+)?$",
+        "examples": ["36.9,-9.6,42.2,-6.1"],
     }),
 ]  # fmt: skip
 Within = Annotated[
@@ -95,7 +97,7 @@ class FilterForm(Asked):
     since: Date | None = Field(None, description='taken then or later: "2024-05", "2 weeks ago"')
     until: Date | None = Field(None, description="taken then or earlier")
     camera: Text | None = Field(None, description="a part of its name")
-    near: Near | None = Field(None, description="a place, as LAT,LON in degrees")
+    near: Near | None = Field(None, description="a town, or LAT,LON in degrees")
     within: Within | None = Field(None, description='how near: "300m", "5km", "2mi"')
     orientation: Shape | None = Field(None, description="landscape, portrait or square")
     min_size: Size | None = Field(None, description='"1920x1080", "2000" or "8MP"')
@@ -103,6 +105,8 @@ class FilterForm(Asked):
     has: Properties = Field([], description=", ".join(PROPERTIES))
     person: Texts = Field([], description="all of these people are named in it")
     min_rating: int | None = Field(None, ge=1, le=5, description="stars")
+    place: Texts = Field([], description='any of these towns, regions or countries: "Portugal"')
+    box: Box | None = Field(None, description="SOUTH,WEST,NORTH,EAST in degrees")
 
     def filters(self) -> Filters | None:
         """The filters; None for none."""

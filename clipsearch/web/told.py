@@ -16,6 +16,16 @@ class Person(BaseModel):
     )
 
 
+class Place(BaseModel):
+    """Where a photo was taken, in words: the town nearest to its coordinates."""
+
+    suburb: str | None = Field(description="a place within the town, where that is the nearest")
+    town: str | None
+    region: str | None
+    country: str | None
+    country_code: str | None = Field(description="ISO 3166-1, of two letters")
+
+
 class Photo(BaseModel):
     """A photo; docs/json.md tells what the keys mean."""
 
@@ -39,6 +49,7 @@ class Photo(BaseModel):
     location: str | None = Field(description="as its owner wrote it")
     label: str | None
     present: bool = Field(description="whether it is there, and not on a drive that is away")
+    place: Place | None = Field(description="null far from all places, and where it is unknown")
 
 
 class Line(BaseModel):
@@ -186,6 +197,8 @@ class Facets(BaseModel):
     places: int = Field(description="photos that say where they were taken")
     types: list[TypeCount]
     people: list[NameCount] = Field(description="who is named in photos")
+    towns: list[NameCount] = Field(description="where photos were taken, as `place` takes them")
+    countries: list[NameCount] = Field(description="the same")
 
 
 class Tags(BaseModel):

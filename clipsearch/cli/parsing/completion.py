@@ -140,10 +140,17 @@ def people(ctx: typer.Context, incomplete: str) -> list[str]:
         return _typed(name for name, _ in library.facets().people) if library else []
 
 
+def places(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Where photos were taken."""
+    with _opened(ctx) as library:
+        found = library.facets() if library else None
+        return _typed(name for name, _ in (*found.towns, *found.countries)) if found else []
+
+
 # By the names of the filters that they complete.
 FILTERS: dict[str, Completion] = {
     "folder": folders, "camera": cameras, "orientation": shapes, "type": types, "has": facts,
-    "person": people,
+    "person": people, "place": places,
 }  # fmt: skip
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import Any
 
 from clipsearch.photos.files.urls import joined
+from clipsearch.photos.places.locality import Locality
 from clipsearch.search.filtering.filters import KINDS
 from clipsearch.store.catalog import Catalog
 from clipsearch.store.conditions import Condition
@@ -21,6 +23,8 @@ class Facets:
     types: tuple[tuple[str, int], ...]  # as `Filters.type` takes them, that of most photos first
     places: int  # photos that say where they were taken
     people: tuple[tuple[str, int], ...] = ()  # who is named, that of most photos first
+    towns: tuple[tuple[str, int], ...] = ()  # as `Filters.place` takes them, that of most first
+    countries: tuple[tuple[str, int], ...] = ()  # the same
 
 
 def count_facets(catalog: Catalog, selection: Condition) -> Facets:
@@ -38,6 +42,7 @@ def count_facets(catalog: Catalog, selection: Condition) -> Facets:
             tuple(sorted(types.items(), key=lambda it: (-it[1], it[0]))),
             sum(count for has, count in catalog.tally("placed", selection) if has),
             tuple(catalog.tally_people(selection)),
+            *_places(catalog.tally_localities(selection)),
         )
 
 
@@ -46,6 +51,19 @@ _KIND_OF = {ending: kind for kind, endings in KINDS.items() for ending in ending
 
 def _known(counted: list[tuple[Any, int]]) -> tuple[tuple[str, int], ...]:
     return tuple((value, count) for value, count in counted if value is not None)
+
+
+def _places(
+    counted: list[tuple[Locality, int]],
+) -> tuple[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]]:
+    towns: Counter[str] = Counter()
+    countries: Counter[str] = Counter()
+    for it, count in counted:
+        if it.town:
+            towns[str(replace(it, suburb=None))] += count
+        if it.country:
+            countries[it.country] += count
+    return tuple(towns.most_common()), tuple(countries.most_common())
 
 
 def _folders(counted: list[tuple[str, str, int]]) -> tuple[tuple[str, int], ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Sequence
@@ -13,7 +12,14 @@ from typing import Any, TypedDict
 from clipsearch.errors import InvalidInput, arg, check_number, did_you_mean
 from clipsearch.photos.files.urls import is_below, is_url, normal, path_below
 from clipsearch.photos.scanning.names import EXTENSIONS, RAW_EXTENSIONS
+from clipsearch.plain import folded, plain_name
 from clipsearch.search.filtering.dates import parse_date, understood
+from clipsearch.search.filtering.places import (
+    box_condition,
+    near_condition,
+    place_condition,
+    understood_town,
+)
 from clipsearch.store.catalog import Catalog, Root
 from clipsearch.store.conditions import (
     EVERYTHING,
@@ -23,11 +29,8 @@ from clipsearch.store.conditions import (
     Either,
     Has,
     Is,
-    Near,
     OtherFact,
     Shows,
-    folded,
-    plain_name,
 )
 from clipsearch.store.folder import StrPath
 
@@ -61,11 +64,6 @@ SHAPES: dict[str, Condition] = {
     "square": Is("width", "==", OtherFact("height")),
 }
 
-_LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(km|m|mi)?", re.IGNORECASE)
-_KM = {"km": 1.0, "m": 0.001, "mi": 1.609344}
-_USUAL_KM = 5.0
-
-
 _DIGITS = 12  # of a length or of megapixels; no picture comes near, and 64 bits hold it
 
 
@@ -84,6 +82,8 @@ class FilterNames(TypedDict, total=False):
     has: str | Sequence[str]
     person: str | Sequence[str]
     min_rating: int | None
+    place: str | Sequence[str]
+    box: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +98,16 @@ class Filters:
     since: str | date | None = None
     until: str | date | None = None  # to the end of the day, month or year named
     camera: str | None = None  # a part of its name
-    near: str | tuple[float, float] | None = None  # "LAT,LON" in degrees
-    within: str | None = None  # "5km", "300m", "2mi"
+    near: str | tuple[float, float] | None = None  # "LAT,LON" in degrees, or a town: "Lisbon"
+    within: str | None = None  # "5km", "300m", "2mi"; of a town as far as it reaches
     orientation: str | None = None  # a key of SHAPES
     min_size: str | None = None  # "1920x1080", "2000" (the longer side) or "8MP"
     type: str | Sequence[str] = ()  # any of these keys of KINDS, or extensions
     has: str | Sequence[str] = ()  # all of these keys of PROPERTIES
     person: str | Sequence[str] = ()  # all of these people are named in it; a part of a name
     min_rating: int | None = None  # stars, 1 to 5
+    place: str | Sequence[str] = ()  # any of these towns, regions or countries: "Lisbon, Portugal"
+    box: str | None = None  # "SOUTH,WEST,NORTH,EAST" in degrees; WEST may lie east of EAST
 
     def __bool__(self) -> bool:
         return self != Filters()
@@ -114,10 +116,6 @@ class Filters:
 def with_named(filters: Filters | None, named: FilterNames) -> Filters | None:
     """The filters with those that are given by name, which come first."""
     return replace(filters or Filters(), **named) if named else filters
-
-
-def _degrees(near: str | tuple[float, float] | None) -> str | None:
-    return near if near is None or isinstance(near, str) else ",".join(map(str, near))
 
 
 def _several(value: Any) -> Sequence[Any]:
@@ -140,16 +138,24 @@ def select(filters: Filters, catalog: Catalog) -> Condition | None:
         _folders(_several(filters.folder), catalog.roots()),
         _taken(_text(filters.since), _text(filters.until)),
         _camera(filters.camera),
-        _near(_degrees(filters.near), filters.within),
+        near_condition(filters.near, filters.within),
         _one_of(filters.orientation, SHAPES, "orientation"),
         _size(filters.min_size),
         _kinds(_several(filters.type)),
         *(_one_of(name, PROPERTIES, "has") for name in _several(filters.has)),
         *map(_person, _several(filters.person)),
         _rated(filters.min_rating),
+        _places(_several(filters.place), catalog),
+        box_condition(filters.box),
     ]
     used = tuple(part for part in parts if part is not None)
     return All(used) if used else None
+
+
+def _places(names: Sequence[str], catalog: Catalog) -> Condition | None:
+    if not names:
+        return None
+    return Either(tuple(place_condition(name, catalog) for name in names))
 
 
 def _folders(folders: Sequence[StrPath], roots: Sequence[Root]) -> Condition | None:
@@ -193,8 +199,8 @@ def no_photos_below(folder: object) -> InvalidInput:
     )
 
 
-def understood_dates(filters: Filters) -> list[str]:
-    """How each date was understood that was not written as ISO 8601 has it, a line each."""
+def understood_filters(filters: Filters) -> list[str]:
+    """How each date was understood that was not written as ISO 8601 has it, and a town's name."""
     lines = []
     since, until = _text(filters.since), _text(filters.until)
     if since is not None and (span := understood(since)):
@@ -204,7 +210,7 @@ def understood_dates(filters: Filters) -> list[str]:
         last = span.end - timedelta(seconds=1)
         end = f"the end of {last:%Y-%m-%d}" if is_whole_day else f"{last:%Y-%m-%d %H:%M:%S}"
         lines.append(f"until {until!r}: to {end}")
-    return lines
+    return lines + understood_town(filters.near, filters.within)
 
 
 def _taken(since: str | None, until: str | None) -> Condition | None:
@@ -243,34 +249,6 @@ def _rated(stars: int | None) -> Condition | None:
         return None
     check_number(arg("min_rating"), stars, 1, 5)
     return Is("rating", ">=", stars)
-
-
-def _near(near: str | None, within: str | None) -> Condition | None:
-    if near is None:
-        if within is not None:
-            raise InvalidInput(f"{arg('within')} needs a place: {arg('near')} LAT,LON")
-        return None
-    try:
-        latitude, longitude = (float(part) for part in near.split(","))
-    except ValueError:
-        raise InvalidInput(
-            f"{arg('near')} {near!r} is no place; write LAT,LON as 48.858,2.294"
-        ) from None
-    if not (abs(latitude) <= 90 and abs(longitude) <= 180):  # also for what is not a number
-        raise InvalidInput(
-            f"{arg('near')} {near} is not on the globe: latitudes are -90 to 90, longitudes -180"
-            " to 180"
-        )
-    return Near(latitude, longitude, _kilometres(within) if within is not None else _USUAL_KM)
-
-
-def _kilometres(text: str) -> float:
-    match = _LENGTH.fullmatch(text.strip())
-    if match is None or not math.isfinite(float(match[1])):
-        raise InvalidInput(
-            f"{arg('within')} {text!r} is no distance; write one such as 5km, 300m or 2mi"
-        )
-    return float(match[1]) * _KM[(match[2] or "km").lower()]
 
 
 def _one_of(name: str | None, conditions: dict[str, Condition], parameter: str) -> Condition | None:

@@ -187,6 +187,7 @@ def _hits(
                 photo.id,
                 photo.facts,
                 present=presence.of(photo.path),
+                place=photo.locality,
             )
             for photo in presence.last(photos.get(int(best.ids[at]), ()), lambda it: it.path)
         ]

@@ -5,6 +5,7 @@
     models     the models whose vectors it has
     roots      folders, their rules, exclusions and seams
     photos     photos and their facts, and which a condition selects
+    localities where they were taken, in words
     failures   files that could not be read
     pictures   perceptual hashes, for duplicates
     vectors    what models made of contents
@@ -20,6 +21,7 @@ this room and `store/database` know.
 from clipsearch.store.catalog.engines import Engines
 from clipsearch.store.catalog.facts.sidecars import Sidecars
 from clipsearch.store.catalog.failures import Failures
+from clipsearch.store.catalog.localities import Localities
 from clipsearch.store.catalog.photos import Photos
 from clipsearch.store.catalog.pictures import Pictures
 from clipsearch.store.catalog.records import (
@@ -63,5 +65,5 @@ __all__ = [
 ]
 
 
-class Catalog(Photos, Sidecars, Failures, Pictures, Vectors, Writing, Words, Engines):
+class Catalog(Photos, Localities, Sidecars, Failures, Pictures, Vectors, Writing, Words, Engines):
     """The catalog of one index folder."""

@@ -11,9 +11,11 @@ from typing import Any
 
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.opening import Place
+from clipsearch.photos.places.locality import Locality
 from clipsearch.store.catalog import departed
 from clipsearch.store.catalog.facts.rows import FACT_NAMES, FACTS, facts_in, path_in
 from clipsearch.store.catalog.facts.sidecars import own_facts_of
+from clipsearch.store.catalog.localities import localities_by_id
 from clipsearch.store.catalog.records import Known, PhotoRow, StoredPhoto
 from clipsearch.store.catalog.roots import Roots
 from clipsearch.store.catalog.selection import FOLDERS, TALLIED, counted_people, lying, selected
@@ -21,6 +23,7 @@ from clipsearch.store.conditions import EVERYTHING, All, Condition, Has, Is
 from clipsearch.store.database.paths import from_db, to_db
 from clipsearch.store.database.unused import HOLDS_ANYTHING
 
+_ROW = f"photos.id, roots.path, photos.path, photos.digest, {FACTS}, locality"
 _AT_A_TIME = 2_000  # photos of a part, where all are wanted
 
 # In which orders photos are listed, and what each means.
@@ -119,7 +122,7 @@ class Photos(Roots):
         # From the vectors to their photos, which are few: all that are selected may be many. The
         # plus keeps SQLite from looking in the index for each id that the condition may name.
         rows = self._db.execute(
-            f"SELECT vectors.id, photos.id, roots.path, photos.path, photos.digest, {FACTS}"
+            f"SELECT vectors.id, {_ROW}"
             " FROM vectors"
             " CROSS JOIN photos INDEXED BY photos_by_digest ON photos.digest = vectors.digest"
             " CROSS JOIN roots ON roots.id = photos.root_id"
@@ -127,10 +130,11 @@ class Photos(Roots):
             f" AND +({where.condition}) ORDER BY photos.id",
             (json.dumps(ids), *where.values),
         )
-        return [
-            (vector_id, PhotoRow(photo_id, path_in(root, path), digest, facts_in(facts)))
-            for vector_id, photo_id, root, path, digest, *facts in rows
-        ]
+        vector_ids, photos = [], []
+        for vector_id, *row in rows:
+            vector_ids.append(vector_id)
+            photos.append(row)
+        return list(zip(vector_ids, self._as_photos(photos), strict=True))
 
     def photos(
         self,
@@ -167,29 +171,35 @@ class Photos(Roots):
     ) -> list[PhotoRow]:
         where = selected(selection)
         rows = self._db.execute(
-            f"SELECT photos.id, roots.path, photos.path, digest, {FACTS} FROM photos"
+            f"SELECT {_ROW} FROM photos"
             f" JOIN roots ON roots.id = root_id WHERE {where.condition}"
             f" ORDER BY {ORDERS[sort]} LIMIT ? OFFSET ?",
             (*where.values, limit, offset),
         )
+        return self._as_photos(rows.fetchall())
+
+    def _as_photos(self, rows: Sequence[Sequence[Any]]) -> list[PhotoRow]:
+        """Rows of the columns _ROW."""
+        places = localities_by_id(self._db, {row[-1] for row in rows})
         return [
-            PhotoRow(id, path_in(root, path), digest, facts_in(facts))
-            for id, root, path, digest, *facts in rows
+            PhotoRow(id, path_in(root, path), digest, facts_in(facts), places.get(locality))
+            for id, root, path, digest, *facts, locality in rows
         ]
 
     def stored(self, photo_id: int) -> StoredPhoto | None:
         """A photo and where its file is, by its id; None where there is no such photo."""
         row = self._db.execute(
-            "SELECT photos.id, digest, root_id, roots.path, photos.path, size, mtime_ns,"
-            f" {FACTS} FROM photos JOIN roots ON roots.id = root_id WHERE photos.id = ?",
+            f"SELECT root_id, size, mtime_ns, {_ROW}"
+            " FROM photos JOIN roots ON roots.id = root_id WHERE photos.id = ?",
             (photo_id,),
         ).fetchone()
         if row is None:
             return None
-        id, digest, root_id, root, path, size, mtime_ns, *facts = row
+        root_id, size, mtime_ns, *columns = row
+        root, path = columns[1:3]
         through_links = self.follows_links(root_id, from_db(path))
         place = Place(from_db(root), from_db(path), size, mtime_ns, through_links)
-        return StoredPhoto(PhotoRow(id, path_in(root, path), digest, facts_in(facts)), place)
+        return StoredPhoto(self._as_photos([columns])[0], place)
 
     def count_selected(self, selection: Condition) -> int:
         """How many photos are selected."""
@@ -223,6 +233,17 @@ class Photos(Roots):
         where = selected(All((selection, Has("people"))))
         rows = self._db.execute(f"SELECT people FROM photos WHERE {where.condition}", where.values)
         return counted_people(people for (people,) in rows)
+
+    def tally_localities(self, selection: Condition = EVERYTHING) -> list[tuple[Locality, int]]:
+        """Near which places selected photos were taken, and how many, that of most first."""
+        with self._as_columns(selection) as columns:
+            if columns is None:
+                counted = self._tally("locality", selection)
+            else:
+                counted = columns.counted("locality", selection)
+        known = localities_by_id(self._db, {id for id, _ in counted})
+        found = [(known[id], count) for id, count in counted if id in known]
+        return sorted(found, key=lambda it: (-it[1], it[0].id))
 
     def tally_folders(self, selection: Condition = EVERYTHING) -> list[tuple[str, str, int]]:
         """How many of the selected photos lie in each folder that is right below a root.

@@ -10,6 +10,7 @@ from clipsearch.encoders.spec import INT8
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.opening import Place
 from clipsearch.photos.files.urls import is_below
+from clipsearch.photos.places.locality import Locality
 
 if TYPE_CHECKING:
     from clipsearch.store.engine_facts import EngineFacts
@@ -68,6 +69,7 @@ class PhotoRow:
     path: str  # absolute
     digest: str
     facts: Facts
+    locality: Locality | None = None  # where it was taken, if that is near any place
 
 
 class StoredPhoto(NamedTuple):

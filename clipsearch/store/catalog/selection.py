@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sqlite3
 from collections import Counter
@@ -12,20 +11,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipsearch.photos.facts.facts import TOLD
+from clipsearch.photos.places.globe import kilometres
+from clipsearch.plain import folded, plain_name
 from clipsearch.store.conditions import (
     All,
     Below,
     Condition,
     Either,
     Has,
+    Inside,
     Is,
+    Located,
     Near,
     Not,
     OtherFact,
     Says,
     Shows,
-    folded,
-    plain_name,
     span_below,
 )
 from clipsearch.store.database.fulltext import saying
@@ -57,6 +58,10 @@ def selected(photos: Condition) -> Selection:
             return _below(photos)
         case Near():
             return _near(photos)
+        case Inside():
+            return _inside(photos)
+        case Located(words):
+            return Selection(f"photos.id IN ({LOCATED})", (words,))
         case Shows(person):
             return Selection(f"photos.id IN ({SHOWING})", (person,))
         case Says(words):
@@ -86,6 +91,7 @@ KNOWN = {
     "text": HAS_TEXT,
 }
 SHOWING = "SELECT id FROM photos WHERE people IS NOT NULL AND names_one(people, ?)"
+LOCATED = "SELECT id FROM photos WHERE location IS NOT NULL AND has_words(location, ?)"
 _SAYS = "photos.id IN (SELECT rowid FROM words WHERE words MATCH ?)"
 
 
@@ -107,6 +113,14 @@ def _near(it: Near) -> Selection:
     )
 
 
+def _inside(it: Inside) -> Selection:
+    joint = "AND" if it.west <= it.east else "OR"  # over the date line
+    return Selection(
+        f"latitude BETWEEN ? AND ? AND (longitude >= ? {joint} longitude <= ?)",
+        (it.south, it.north, it.west, it.east),
+    )
+
+
 _FACTS = {
     # The time on the clock where it was taken, which is what people remember.
     "taken": "substr(taken_at, 1, 19)",
@@ -117,6 +131,7 @@ _FACTS = {
     "shorter": "min(width, height)",
     "pixels": "width * height",
     "rating": "rating",
+    "locality": "locality",
     "id": "photos.id",
 }
 
@@ -157,7 +172,6 @@ _BYTES = "CAST(photos.path AS BLOB)"
 FOLDERS = f"hex(roots.path) || ' ' || hex(substr({_BYTES}, 1, instr({_BYTES}, x'2f')))"
 
 
-EARTH = 6371.0088  # km, its radius
 VECTOR_OF_PHOTO = "SELECT 1 FROM vectors WHERE vectors.digest = photos.digest"
 
 
@@ -193,6 +207,7 @@ def add_functions(db: sqlite3.Connection) -> None:
     db.create_function("kilometres", 4, _kilometres, deterministic=True)
     db.create_function("folded", 1, folded, deterministic=True)
     db.create_function("names_one", 2, _names_one, deterministic=True)
+    db.create_function("has_words", 2, _has_words, deterministic=True)
 
 
 def counted_people(columns: Iterable[str]) -> list[tuple[str, int]]:
@@ -203,18 +218,14 @@ def counted_people(columns: Iterable[str]) -> list[tuple[str, int]]:
 
 def _names_one(people: str, wanted: str) -> bool:
     """Whether the column of people has one whose name has these words in a row."""
-    return any(f" {wanted} " in f" {plain_name(name)} " for name, _ in json.loads(people))
+    return any(_has_words(name, wanted) for name, _ in json.loads(people))
+
+
+def _has_words(text: str, wanted: str) -> bool:
+    return f" {wanted} " in f" {plain_name(text)} "
 
 
 def _kilometres(*places: float | None) -> float | None:
     """As `kilometres`, for SQLite, which may ask for it where it is not known where a photo is."""
     known = [it for it in places if it is not None]
     return kilometres(*known) if len(known) == len(places) else None
-
-
-def kilometres(latitude: float, longitude: float, other: float, further: float) -> float:
-    """The distance of two places in degrees on a sphere of the Earth's size, by haversines."""
-    here, there = math.radians(latitude), math.radians(other)
-    half = math.sin((there - here) / 2) ** 2
-    half += math.cos(here) * math.cos(there) * math.sin(math.radians(further - longitude) / 2) ** 2
-    return 2 * EARTH * math.asin(math.sqrt(min(1.0, half)))

@@ -28,6 +28,8 @@ _UNSPACED = re.compile(
 
 _SELECT = (
     "SELECT id, path, title, caption, keywords, people, location,"
+    " (SELECT coalesce(suburb, '') || ' ' || coalesce(town, '') || ' ' || coalesce(region, '')"
+    " || ' ' || coalesce(country, '') FROM localities WHERE localities.id = photos.locality),"
     " (SELECT group_concat(text, ' ') FROM captions WHERE captions.digest = photos.digest),"
     " (SELECT group_concat(json_extract(value, '$[0]'), char(10)) FROM readings, json_each(lines)"
     " WHERE readings.digest = photos.digest)"
@@ -169,12 +171,17 @@ def _as_rows(photos: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 
 def _as_words(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    for id, path, title, caption, keywords, people, location, *written in rows:
+    for id, path, title, caption, keywords, people, location, locality, *written in rows:
         name = os.path.splitext(
             path.decode("utf-8", "replace") if isinstance(path, bytes) else path
         )
         names = [name for name, _ in json.loads(people)] if people else []
-        words = [*(json.loads(keywords) if keywords else ()), *names, location or ""]
+        words = [
+            *(json.loads(keywords) if keywords else ()),
+            *names,
+            location or "",
+            locality or "",
+        ]
         together = " ".join(filter(None, words)) or None
         texts = [name[0], title, caption, together, *written]
         *texts, read = [text and spaced(text) for text in texts]

@@ -379,3 +379,31 @@ def m018_what_owners_noted(db: Database) -> None:
         DELETE FROM columns;
         """
     )
+
+
+@migrations()
+def m019_localities(db: Database) -> None:
+    """Towns, regions and countries near where photos were taken; an index run looks them up."""
+    db.executescript(
+        """
+        CREATE TABLE localities (
+            id INTEGER PRIMARY KEY,
+            suburb TEXT,
+            town TEXT,
+            town_id INTEGER,
+            region TEXT,
+            region_code TEXT,
+            country TEXT,
+            country_code TEXT
+        );
+        ALTER TABLE photos ADD COLUMN locality INTEGER;
+        CREATE INDEX photos_of_no_locality ON photos (id)
+            WHERE locality IS NULL AND latitude IS NOT NULL AND longitude IS NOT NULL;
+        CREATE INDEX photos_with_location ON photos (id) WHERE location IS NOT NULL;
+        CREATE TRIGGER locality_of_changed AFTER UPDATE OF latitude, longitude ON photos
+        WHEN OLD.latitude IS NOT NEW.latitude OR OLD.longitude IS NOT NEW.longitude BEGIN
+            UPDATE photos SET locality = NULL WHERE id = NEW.id;
+        END;
+        DELETE FROM columns;
+        """
+    )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from clipsearch.plain import folded
 from clipsearch.store.catalog import Catalog
-from clipsearch.store.conditions import All, Condition, Either, Is, OtherFact, folded
+from clipsearch.store.conditions import All, Condition, Either, Is, OtherFact
 from clipsearch.store.milvus.entities import fitting
 
 

@@ -53,6 +53,7 @@ def _known(library: Library, photo: StoredPhoto) -> dict[str, Any]:
     row, place = photo.row, photo.place
     there = library.is_present(photo)
     facts = {"path": row.path, "id": row.id, **asdict(row.facts), "present": there}
+    facts |= {"place": row.locality and row.locality.as_dict()}
     return facts | {"folder": place.root, "bytes": place.size}
 
 

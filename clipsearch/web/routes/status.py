@@ -43,6 +43,8 @@ async def facets(asked: Annotated[forms.FilterForm, Query()], backend: OfApp) ->
             "places": found.places,
             "people": _named("name", found.people),
             "types": _named("type", found.types),
+            "towns": _named("name", found.towns),
+            "countries": _named("name", found.countries),
         }
     )
 

@@ -24,6 +24,7 @@ NUMBERS = {
     "width": "width",
     "height": "height",
     "rating": "rating",
+    "locality": "locality",
     "known": " | ".join(
         f"(coalesce(({test}), 0) << {bit})" for bit, test in enumerate(KNOWN.values())
     ),

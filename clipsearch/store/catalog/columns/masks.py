@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clipsearch.photos.places.globe import distances, kilometres
+from clipsearch.plain import folded
 from clipsearch.store.catalog.columns.blocks import DEGREES, NUMBERS
-from clipsearch.store.catalog.selection import EARTH, KNOWN, kilometres
+from clipsearch.store.catalog.selection import KNOWN
 from clipsearch.store.conditions import (
     All,
     Below,
     Condition,
     Either,
     Has,
+    Inside,
     Is,
+    Located,
     Near,
     Not,
     OtherFact,
     Says,
     Shows,
-    folded,
 )
 from clipsearch.store.engine_facts import UNKNOWN, moment
 
@@ -52,6 +54,10 @@ def mask(columns: Columns, it: Condition) -> np.ndarray:
             return _below(columns, root, folder)
         case Near():
             return _near(columns, it)
+        case Inside():
+            return _inside(columns, it)
+        case Located(words):
+            return _have(columns, columns.located(words))
         case Shows(person):
             return _have(columns, columns.showing(person))
         case Says(words):
@@ -87,14 +93,21 @@ def _near(columns: Columns, it: Near) -> np.ndarray:
     latitude, longitude = (columns.numbers(name) for name in DEGREES)
     band = (latitude >= it.latitude - it.band) & (latitude <= it.latitude + it.band)
     places = np.flatnonzero(band)
-    distances = _distances(latitude[places], longitude[places], it)
+    far = distances(latitude[places], longitude[places], it.latitude, it.longitude)
     chosen = np.zeros(len(columns.ids), bool)
-    chosen[places[distances <= it.kilometres]] = True
+    chosen[places[far <= it.kilometres]] = True
     # Where the last digits of two ways to work it out decide, it is the way that SQL has.
-    for place in places[abs(distances - it.kilometres) < _DOUBT].tolist():
+    for place in places[abs(far - it.kilometres) < _DOUBT].tolist():
         there = float(latitude[place]), float(longitude[place])
         chosen[place] = kilometres(*there, it.latitude, it.longitude) <= it.kilometres
     return chosen
+
+
+def _inside(columns: Columns, it: Inside) -> np.ndarray:
+    latitude, longitude = (columns.numbers(name) for name in DEGREES)
+    join = np.logical_and if it.west <= it.east else np.logical_or
+    inside = join(longitude >= it.west, longitude <= it.east)
+    return np.asarray((latitude >= it.south) & (latitude <= it.north) & inside)
 
 
 def _compared(columns: Columns, it: Is) -> np.ndarray:
@@ -105,6 +118,8 @@ def _compared(columns: Columns, it: Is) -> np.ndarray:
     if it.fact == "id" and it.relation == "in":
         return _have(columns, it.value)
     values, other = _fact(columns, it.fact), it.value
+    if it.relation == "in":
+        return np.asarray(np.isin(values, other))
     known = values != UNKNOWN
     if isinstance(other, OtherFact):
         other = _fact(columns, other.name)
@@ -130,11 +145,3 @@ def _is(camera: str | None, it: Is) -> bool:
     if it.relation == "in":
         return camera in it.value
     return bool(_COMPARE[it.relation](camera, it.value))
-
-
-def _distances(latitude: np.ndarray, longitude: np.ndarray, it: Near) -> np.ndarray:
-    """As `selection.kilometres`, for many."""
-    here, there = np.radians(latitude), math.radians(it.latitude)
-    half = np.sin((there - here) / 2) ** 2
-    half += np.cos(here) * math.cos(there) * np.sin(np.radians(it.longitude - longitude) / 2) ** 2
-    return np.asarray(2 * EARTH * np.arcsin(np.sqrt(np.minimum(1.0, half))))

@@ -10,7 +10,7 @@ import numpy as np
 
 from clipsearch.store.catalog.columns import blocks, masks
 from clipsearch.store.catalog.columns.blocks import DEGREES, missing, recoded, vectors_of
-from clipsearch.store.catalog.selection import SHOWING, counted_people
+from clipsearch.store.catalog.selection import LOCATED, SHOWING, counted_people
 from clipsearch.store.conditions import All, Condition, Has
 from clipsearch.store.database.fulltext import photos_saying
 from clipsearch.store.engine_facts import UNKNOWN
@@ -127,6 +127,9 @@ class Columns:
         chosen = self.chosen(selection)
         if fact in ("camera", "type", "folder"):
             return self.texts(fact).counted(chosen)
+        if fact == "locality":
+            ids, counts = np.unique(self.numbers("locality")[chosen], return_counts=True)
+            return list(zip(ids.tolist(), counts.tolist(), strict=True))
         if fact == "placed":
             placed = int((chosen & self.chosen(Has("coordinates"))).sum())
             return [(1, placed), (0, int(chosen.sum()) - placed)]
@@ -145,6 +148,10 @@ class Columns:
     def showing(self, person: str) -> list[int]:
         """The ids of photos in which somebody of that name is named, ascending."""
         return [id for (id,) in self._db.execute(f"{SHOWING} ORDER BY id", (person,))]
+
+    def located(self, words: str) -> list[int]:
+        """The ids of photos of which their owner wrote that they were taken there, ascending."""
+        return [id for (id,) in self._db.execute(f"{LOCATED} ORDER BY id", (words,))]
 
     def named(self, selection: Condition) -> list[tuple[str, int]]:
         """The people who are named in chosen photos, and in how many."""
