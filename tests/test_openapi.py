@@ -118,7 +118,7 @@ def test_the_description_says_all_that_a_client_is_written_by(served: Served) ->
     assert "examples" in json.dumps(parameters["since"])
 
 
-@pytest.mark.parametrize("name", ["near", "within", "min_size"])
+@pytest.mark.parametrize("name", ["near", "within", "min_size", "box"])
 def test_examples_fit_their_patterns_and_are_understood(served: Served, name: str) -> None:
     parameters = served.get("/openapi.json")["paths"]["/api/v1/search"]["get"]["parameters"]
     (own,) = (it["schema"] for it in parameters if it["name"] == name)

@@ -819,6 +819,44 @@ def test_people_and_stars_are_filters_and_who_is_named_is_framed(page: Any) -> N
     assert parameters(page)["min_rating"] == ["4"]
 
 
+def test_places_are_on_a_map_and_in_words(page: Any) -> None:
+    page.goto("/")
+    page.locator("#filter-place .open").click()
+    dots = page.locator(".map .dots circle")
+    expect(dots).to_have_count(1)
+    there = dots.bounding_box()
+    x, y = there["x"] + there["width"] / 2, there["y"] + there["height"] / 2
+    page.mouse.move(x - 12, y - 12)
+    page.mouse.down()
+    page.mouse.move(x + 12, y + 12, steps=3)
+    expect(page.locator(".map .frame")).to_be_visible()
+    page.mouse.up()
+    expect(page.locator("#summary")).to_have_text("1 photo")
+    south, west, north, east = map(float, parameters(page)["box"][0].split(","))
+    assert south < 54.18 < north
+    assert west < 7.88 < east
+    expect(dots).to_have_count(1)
+    page.locator(".map").get_by_text("Whole world").click()
+    expect(page.locator("#filter-place.set")).to_have_count(0)
+    # What lies elsewhere is not in a frame there.
+    page.mouse.click(*(page.locator(".map svg").bounding_box()[it] + 9 for it in ("x", "y")))
+    expect(page.locator("#no-match")).to_be_visible()
+    page.locator(".map").get_by_text("Whole world").click()
+    page.get_by_role("checkbox", name="Germany 1 photo", exact=True).check()
+    expect(page.locator("#summary")).to_have_text("1 photo")
+    assert parameters(page)["place"] == ["Germany"]
+    page.keyboard.press("Escape")
+    page.locator(".tile a").click()
+    page.locator("#fact-list").get_by_text("Helgoland").first.click()
+    assert parameters(page)["place"][0].startswith("Helgoland")
+    expect(page.locator("#summary")).to_have_text("1 photo")
+    page.locator("#filter-place .open").click()
+    page.get_by_label("A town, or latitude and longitude").fill("Cuxhaven")
+    page.get_by_label("Distance").select_option("100km")
+    assert parameters(page)["near"] == ["Cuxhaven"]
+    expect(page.locator("#summary")).to_have_text("1 photo")
+
+
 def opened(page: Any, name: str) -> None:
     """Open a photo that the words in its name find."""
     page.locator(f".tile a[aria-label^='{name}']").click()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
 import sys
+from contextlib import closing
+from math import floor
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,12 +16,14 @@ import numpy as np
 import pytest
 from conftest import Run, picture
 from PIL import ExifTags, Image
+from test_serve import serving
 from tiny import open_other, open_tiny
 
 from clipsearch import Library
 from clipsearch.errors import InvalidInput
 from clipsearch.photos.places.gazetteer import Gazetteer, gazetteer
 from clipsearch.photos.places.globe import kilometres
+from clipsearch.search.filtering.facets import Dot
 from clipsearch.search.filtering.filters import Filters, understood_filters
 
 GPS = ExifTags.GPS
@@ -185,10 +190,12 @@ def test_filters(library: Library, filters: dict[str, Any], found: list[str]) ->
         ({"near": "Qwxzy"}, "no town is known"), ({"near": "Portugal"}, "is a region or a country"),
         ({"near": ""}, "is no place"), ({"near": "38.7"}, "is no place"),
         ({"near": "38.7,-9,1"}, "is no place"), ({"near": "91,0"}, "not on the globe"),
-        ({"near": "nan,0"}, "not on the globe"), ({"near": "Lisbon", "within": "far"}, "no distance"),
+        ({"near": "nan,0"}, "not on the globe"),
+        ({"near": "Lisbon", "within": "far"}, "no distance"),
         ({"place": " , "}, "empty"), ({"place": "Portugla"}, "did you mean 'Portugal'"),
         ({"box": "1,2,3"}, "no part of the globe"), ({"box": "5,0,4,1"}, "no part of the globe"),
-        ({"box": "nan,0,4,1"}, "no part of the globe"), ({"box": "0,0,1,181"}, "no part of the globe"),
+        ({"box": "nan,0,4,1"}, "no part of the globe"),
+        ({"box": "0,0,1,181"}, "no part of the globe"),
     ],
 )  # fmt: skip
 def test_filters_that_make_no_sense(library: Library, filters: dict[str, Any], said: str) -> None:
@@ -314,4 +321,54 @@ def test_the_command_line(clipsearch: Run, index: Path, folder: Path) -> None:
     rows = list(csv.DictReader(clipsearch("ls", "--near", "Lisbon", "--csv").stdout.splitlines()))
     assert "Alfama, Lisbon, Portugal" in [row["place"] for row in rows]
     wrong = clipsearch("ls", "--near", "Portugal")
-    assert wrong.returncode == 2 and "--place 'Portugal'" in wrong.stderr
+    assert wrong.returncode == 2
+    assert "--place 'Portugal'" in wrong.stderr
+
+
+# On a map
+
+
+def test_dots_are_where_photos_were_taken(library: Library, index: Path) -> None:
+    with library:
+        every = [it.facts for it in library.photos(has="gps")]
+        for grid in (0.001, 0.5, 3.0, 90.0):
+            cells: dict[tuple[int, int], list[tuple[float, float]]] = {}
+            for facts in every:
+                at = facts.latitude or 0.0, facts.longitude or 0.0
+                cells.setdefault((floor(at[0] / grid), floor(at[1] / grid)), []).append(at)
+            dots = library.dots(grid)
+            assert sorted(it.photos for it in dots) == sorted(map(len, cells.values()))
+            middles = sorted(tuple(np.mean(cell, 0)) for cell in cells.values())
+            assert sorted((it.latitude, it.longitude) for it in dots) == [
+                pytest.approx(middle) for middle in middles
+            ]
+        dots = library.dots(3.0)
+        with closing(sqlite3.connect(index / "catalog.db")) as plain:
+            plain.execute("DROP TABLE columns")  # so that SQL answers
+            plain.commit()
+        with open_tiny(index, create=False) as other:
+            assert other.dots(3.0) == [
+                Dot(pytest.approx(it.latitude), pytest.approx(it.longitude), it.photos)
+                for it in dots
+            ]
+        assert [it.photos for it in library.dots(90, place="Portugal")] == [3]
+        assert library.dots(1, place="Japan") == []
+        with pytest.raises(InvalidInput, match="grid"):
+            library.dots(0)
+
+
+def test_over_http(library: Library, index: Path, folder: Path) -> None:
+    library.close()
+    with serving(index, folder) as server:
+        (alfama,) = server.get("/api/search", place="Alfama, Portugal")["hits"]
+        assert alfama["place"]["suburb"] == "Alfama"
+        assert server.get(f"/api/photos/{alfama['id']}")["place"] == alfama["place"]
+        facets = server.get("/api/facets", near="Lisbon")
+        assert facets["countries"] == [{"name": "Portugal", "photos": 2}]
+        assert facets["towns"] == [{"name": "Lisbon, Portugal", "photos": 2}]
+        told = server.get("/api/map", grid=90, place=["Portugal", "London"])
+        assert sum(it["photos"] for it in told["dots"]) == 4
+        for wrong in ({"grid": 0}, {"grid": "nan"}, {"box": "1,2"}, {"near": "Qwxzy"}):
+            answer = server.client.get("/api/map", params=wrong)
+            assert answer.status_code in (400, 422)
+            assert [it["parameter"] for it in answer.json()["errors"]] == [*wrong]

@@ -29,7 +29,9 @@ Texts = Annotated[list[Text], Field(max_length=20)]
 Ids = list[Annotated[int, Field(ge=1, le=2**63 - 1)]]
 # What the description says of values, in whose place the library says what is wrong with others.
 Date = Annotated[Text, Field(json_schema_extra={"examples": ["2024-05-01"]})]
-Near = Annotated[Text, Field(json_schema_extra={"examples": ["48.858,2.294", "Lisbon"]})]
+Near = Annotated[
+    Text, Field(json_schema_extra={"pattern": r"\w", "examples": ["48.858,2.294", "Lisbon"]})
+]
 Box = Annotated[
     Text,
     Field(json_schema_extra={
@@ -113,6 +115,12 @@ class FilterForm(Asked):
         given = {name: getattr(self, name) for name in FilterForm.model_fields}
         several = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
         return Filters(**given | several) or None
+
+
+class MapForm(FilterForm):
+    """Which photos are on a map, and how near to each other they are one dot."""
+
+    grid: float = Field(1.0, ge=0.001, le=90, description="degrees that photos of a dot lie within")
 
 
 class AnyPage(Asked):

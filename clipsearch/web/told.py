@@ -201,6 +201,21 @@ class Facets(BaseModel):
     countries: list[NameCount] = Field(description="the same")
 
 
+class Dot(BaseModel):
+    """Photos that were taken near each other."""
+
+    latitude: float = Field(description="of their middle")
+    longitude: float
+    photos: int
+
+
+class Map(BaseModel):
+    """Where photos were taken."""
+
+    grid: float = Field(description="degrees that the photos of a dot lie within")
+    dots: list[Dot] = Field(description="that of most photos first, 5,000 at most")
+
+
 class Tags(BaseModel):
     """Labels that were given, that of most photos first."""
 

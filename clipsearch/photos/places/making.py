@@ -94,7 +94,7 @@ def _array(towns: list[Any], name: str, kind: type) -> np.ndarray:
 
 def _regions() -> Iterator[tuple[str, str, str]]:
     lines = files("clipsearch.photos.places").joinpath("regions.tsv").read_text("utf-8")
-    for line in lines.splitlines():
+    for line in lines.splitlines()[1:]:
         country, code, name = line.split("\t")
         yield country, code, name
 

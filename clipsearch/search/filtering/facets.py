@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
+from clipsearch.errors import arg, check_number
 from clipsearch.photos.files.urls import joined
 from clipsearch.photos.places.locality import Locality
 from clipsearch.search.filtering.filters import KINDS
@@ -44,6 +45,26 @@ def count_facets(catalog: Catalog, selection: Condition) -> Facets:
             tuple(catalog.tally_people(selection)),
             *_places(catalog.tally_localities(selection)),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """Photos that were taken near each other."""
+
+    latitude: float  # degrees, of their middle
+    longitude: float
+    photos: int
+
+
+def find_dots(catalog: Catalog, grid: float, selection: Condition) -> list[Dot]:
+    """The dots of a map with the selected photos, that of most photos first.
+
+    Raises:
+        InvalidInput: `grid`, in degrees, is not between 0.001 and 90.
+    """
+    check_number(arg("grid"), grid, 0.001, 90)
+    catalog.keep_columns()
+    return [Dot(*it) for it in catalog.dots(grid, selection)]
 
 
 _KIND_OF = {ending: kind for kind, endings in KINDS.items() for ending in endings}

@@ -18,7 +18,14 @@ from clipsearch.store.catalog.facts.sidecars import own_facts_of
 from clipsearch.store.catalog.localities import localities_by_id
 from clipsearch.store.catalog.records import Known, PhotoRow, StoredPhoto
 from clipsearch.store.catalog.roots import Roots
-from clipsearch.store.catalog.selection import FOLDERS, TALLIED, counted_people, lying, selected
+from clipsearch.store.catalog.selection import (
+    FOLDERS,
+    TALLIED,
+    cell,
+    counted_people,
+    lying,
+    selected,
+)
 from clipsearch.store.conditions import EVERYTHING, All, Condition, Has, Is
 from clipsearch.store.database.paths import from_db, to_db
 from clipsearch.store.database.unused import HOLDS_ANYTHING
@@ -244,6 +251,26 @@ class Photos(Roots):
         known = localities_by_id(self._db, {id for id, _ in counted})
         found = [(known[id], count) for id, count in counted if id in known]
         return sorted(found, key=lambda it: (-it[1], it[0].id))
+
+    def dots(
+        self, grid: float, selection: Condition = EVERYTHING
+    ) -> list[tuple[float, float, int]]:
+        """Where selected photos were taken, (latitude, longitude, photos), that of most first.
+
+        Those in one cell of a grid, so many degrees wide and high, are one, in their middle.
+        """
+        selection = All((selection, Has("coordinates")))
+        with self._as_columns(selection) as columns:
+            if columns is not None:
+                found = columns.dots(grid, selection)
+            else:
+                where = selected(selection)
+                found = self._db.execute(
+                    "SELECT avg(latitude), avg(longitude), count(*) FROM photos"
+                    f" WHERE {where.condition} GROUP BY {cell(grid)}",
+                    where.values,
+                ).fetchall()
+        return sorted(found, key=lambda it: (-it[2], it))
 
     def tally_folders(self, selection: Condition = EVERYTHING) -> list[tuple[str, str, int]]:
         """How many of the selected photos lie in each folder that is right below a root.

@@ -167,6 +167,8 @@ TALLIED = {
     "type": f"lower(replace({_NAME}, rtrim({_NAME}, replace({_NAME}, '.', '')), ''))",
     "placed": KNOWN["coordinates"],
 }
+# Cells of a grid of degrees, as numbers above 0 that are cut and not rounded.
+FAR = 1_000_000
 _BYTES = "CAST(photos.path AS BLOB)"
 # In hexadecimal, since names that are no text are kept as bytes.
 FOLDERS = f"hex(roots.path) || ' ' || hex(substr({_BYTES}, 1, instr({_BYTES}, x'2f')))"
@@ -200,6 +202,12 @@ def _lying_as(kind: str, root_id: int, below: str, deep: bool) -> Selection:
         condition += " AND instr(substr(path, ?), ?) = 0"
         values += [len(encode(first)) + 1, encode("/")]
     return Selection(condition, tuple(values))
+
+
+def cell(grid: float) -> str:
+    """What photos of one cell of a grid, so many degrees wide and high, have in common."""
+    degrees = ("latitude", "longitude")
+    return ", ".join(f"CAST({name} / {float(grid)!r} + {FAR} AS INTEGER)" for name in degrees)
 
 
 def add_functions(db: sqlite3.Connection) -> None:

@@ -17,7 +17,7 @@ _REFERENCES = "#/components/schemas/{model}"
 # Which name no photo, so that none can be missing.
 _WITHOUT_PHOTOS = {
     f"{V1}{it}"
-    for it in ("facets", "tags", "status", "photos", "embed", "embed/pictures", "events")
+    for it in ("facets", "map", "tags", "status", "photos", "embed", "embed/pictures", "events")
 }
 _TAGS = {
     "search": "Finding photos",

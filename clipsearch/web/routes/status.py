@@ -20,6 +20,7 @@ from clipsearch.web.backend import Backend, OfApp, Offer
 from clipsearch.web.errors import RESPONSES
 
 MOST_TAGS = 100
+MOST_DOTS = 5000
 
 router = APIRouter(responses=RESPONSES, tags=["index"])
 
@@ -47,6 +48,14 @@ async def facets(asked: Annotated[forms.FilterForm, Query()], backend: OfApp) ->
             "countries": _named("name", found.countries),
         }
     )
+
+
+@router.get("/api/map", response_model=told.Map)
+async def dots(asked: Annotated[forms.MapForm, Query()], backend: OfApp) -> Response:
+    """Where the photos that the filters leave were taken: the dots of a map."""
+    async with all_mistakes(backend, asked):
+        found = await backend.read(lambda library: library.dots(asked.grid, asked.filters()))
+    return json_answer({"grid": asked.grid, "dots": [asdict(it) for it in found[:MOST_DOTS]]})
 
 
 @router.get("/api/tags", response_model=told.Tags)

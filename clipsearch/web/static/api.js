@@ -48,6 +48,9 @@ export const exposure = (id) => ask(`api/photos/${id}/exposure`);
 /** Folders, cameras and months with their numbers of photos, of the photos that filters leave. */
 export const facets = (filters) => ask(`api/facets?${filters}`);
 
+/** Where the photos that filters leave were taken: `{dots: [{latitude, longitude, photos}]}`. */
+export const dots = (filters) => ask(`api/map?${filters}`);
+
 /** What photos show, and how many of them. */
 export const labels = () => ask("api/tags");
 

@@ -1,24 +1,28 @@
 /** The chips for folder, date, camera, place, people, stars, kind, shape and size, and what opens below them. */
 
 import { byId, el, icon } from "./dom.js";
+import { PlacesMap, boxOf } from "./map.js";
 import { isAsked } from "./question.js";
 import { baseName, clock, count, figure, parentName, spanName, starsName } from "./words.js";
 
 const LONG = 8; // a list of more can be narrowed by typing
 const DISTANCES = ["1km", "5km", "25km", "100km"];
+const NO_PLACE = { near: "", within: "", has: [], place: [], box: "" };
 const SHAPES = { landscape: "Landscape", portrait: "Portrait", square: "Square" };
 const SIZES = ["2MP", "8MP", "12MP", "24MP"];
 
 export class Filters {
   #change;
   #question = null;
-  #facets = { folders: [], cameras: [], months: [], places: 0, types: [], people: [] };
+  #facets = { folders: [], cameras: [], months: [], places: 0, types: [], people: [], towns: [], countries: [] };
   #chips;
   #relevant;
+  #map;
 
   /** @param {(parts: object) => void} change what to do with a filter's new value */
   constructor(change) {
     this.#change = change;
+    this.#map = new PlacesMap((box) => change({ ...NO_PLACE, box }));
     this.#chips = [
       new Chip("folder", "Folder", {
         value: ({ folder }) => folder.length && namesOf(folder),
@@ -36,9 +40,8 @@ export class Filters {
         fill: (panel) => this.#fillCameras(panel),
       }),
       new Chip("place", "Place", {
-        value: ({ near, within, has }) =>
-          near ? `${within || DISTANCES[1]} around ${near.replace(/,\s*/, ", ")}` : has.includes("gps") && "Any place",
-        clear: { near: "", within: "", has: [] },
+        value: placeValue,
+        clear: NO_PLACE,
         fill: (panel) => this.#fillPlaces(panel),
       }),
       new Chip("people", "People", {
@@ -80,8 +83,10 @@ export class Filters {
   }
 
   show(question) {
+    const isElsewhere = ["box", "near", "place"].some((name) => `${question[name]}` !== `${this.#question?.[name] ?? ""}`);
     this.#question = question;
     for (const chip of this.#chips) chip.show(question);
+    if (isElsewhere && this.#map.element.checkVisibility()) this.#map.show(question);
     this.#relevant.ariaPressed = String(question.relevant !== "");
     this.#relevant.parentElement.classList.toggle("set", question.relevant !== "");
     this.#relevant.parentElement.hidden = !isAsked(question) && !question.relevant;
@@ -185,28 +190,36 @@ export class Filters {
 
   #fillPlaces(panel) {
     const { near, within, has } = this.#question;
-    const { places } = this.#facets;
+    const { places, towns, countries } = this.#facets;
     const any = el("input", { type: "checkbox", checked: has.includes("gps"), disabled: !places });
     any.addEventListener("change", () =>
-      this.#change({ has: any.checked ? ["gps"] : [], near: "", within: "" }));
+      this.#change({ ...NO_PLACE, has: any.checked ? ["gps"] : [] }));
     const where = el("input", {
-      type: "text", value: near, placeholder: "54.18, 7.89", inputMode: "text", ariaLabel: "Latitude and longitude",
+      type: "text", value: near, placeholder: "Lisbon, or 54.18, 7.89", ariaLabel: "A town, or latitude and longitude",
     });
     const distance = el("select", { ariaLabel: "Distance" },
       ...DISTANCES.map((text) => el("option", { value: text, selected: text === (within || DISTANCES[1]) }, text.replace("km", " km"))));
     const go = () => {
       const numbers = where.value.match(/-?\d+(\.\d+)?/g) ?? [];
-      where.setCustomValidity(numbers.length === 2 ? "" : "Latitude and longitude in degrees, as 54.18, 7.89");
-      if (where.reportValidity()) this.#change({ near: numbers.join(","), within: distance.value, has: [] });
+      const there = numbers.length === 2 ? numbers.join(",") : where.value.trim();
+      this.#change({ ...NO_PLACE, near: there, within: there && distance.value });
     };
-    where.addEventListener("input", () => where.setCustomValidity(""));
     where.addEventListener("change", go);
     distance.addEventListener("change", () => where.value && go());
+    if (places) {
+      panel.append(this.#map.element);
+      this.#map.show(this.#question);
+    }
+    const named = [...countries, ...towns].map(({ name, photos }) => {
+      const [text, ...around] = name.split(", ");
+      return { value: name, text, note: around.join(", "), photos };
+    });
+    if (named.length) this.#fillSeveral(panel, "place", named);
     panel.append(
       el("label", { className: "choice" }, any, el("span", {}, "Photos that tell their place"),
         el("small", {}, figure(places))),
       el("div", { className: "near" }, el("label", {}, "Within", distance), el("label", {}, "of", where)),
-      el("p", { className: "hint" }, "An open photo’s place leads to the photos around it."),
+      el("p", { className: "hint" }, "Names of places: GeoNames, CC BY 4.0. Outlines: Natural Earth."),
     );
   }
 }
@@ -296,6 +309,13 @@ function choices(type, items, none) {
     for (const row of rows) row.hidden = !row.title.toLowerCase().includes(wanted);
   });
   return [narrow, list];
+}
+
+/** What the chip for the place says. */
+function placeValue({ near, within, has, place, box }) {
+  if (place.length) return place.map((name) => name.split(", ")[0]).join(", ");
+  if (near) return `${within || DISTANCES[1]} around ${near.replace(/,\s*/, ", ")}`;
+  return (boxOf(box) && "A part of the map") || (has.includes("gps") && "Any place");
 }
 
 /** "jpeg" as "JPEG". */

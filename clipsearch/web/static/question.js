@@ -10,7 +10,7 @@
  * @property {string} since dates, as "2024", "2024-05" or "2024-05-31"
  * @property {string} until
  * @property {string} camera
- * @property {string} near "latitude,longitude"
+ * @property {string} near "latitude,longitude" or a town
  * @property {string} within "5km"
  * @property {string[]} has facts that photos must have, as "gps"
  * @property {string[]} type kinds of files, as "jpeg" or "raw"
@@ -18,6 +18,8 @@
  * @property {string} min_size "8MP", "1920x1080" or "2000" (the longer side)
  * @property {string[]} person people who are named in photos, all of them
  * @property {string} min_rating stars, "1" to "5"
+ * @property {string[]} place towns, regions or countries, any of them
+ * @property {string} box a part of the map: "south,west,north,east"
  * @property {string} relevant "true" for only what stands out
  */
 
@@ -25,12 +27,12 @@
 export const NOTHING = Object.freeze({
   q: "", like: null, region: null, pictures: [],
   folder: [], since: "", until: "", camera: "", near: "", within: "", has: [],
-  type: [], orientation: "", min_size: "", person: [], min_rating: "", relevant: "",
+  type: [], orientation: "", min_size: "", person: [], min_rating: "", place: [], box: "", relevant: "",
 });
 
 const FILTERS = ["folder", "since", "until", "camera", "near", "within", "has", "type", "orientation", "min_size",
-  "person", "min_rating"];
-const LISTS = new Set(["folder", "has", "type", "person", "pictures"]);
+  "person", "min_rating", "place", "box"];
+const LISTS = new Set(["folder", "has", "type", "person", "place", "pictures"]);
 
 // A sign, a factor or quotes with nothing after them yet.
 const UNFINISHED = /(?:(?:^|\s+)[+-](?:\s+[^\s*"]+\s*\*)?|^[^\s*"]+\s*\*|(?:^|\s+)""?)\s*$/;

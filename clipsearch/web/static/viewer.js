@@ -285,7 +285,13 @@ export class Viewer {
     return { name: "Stars", symbol: "stars", values: [stars, label ? el("small", {}, label) : ""] };
   }
 
-  #placeFact({ latitude, longitude, location }) {
+  #placeFact({ latitude, longitude, location, place }) {
+    const parts = place ? [...new Set([place.suburb, place.town, place.region, place.country].filter(Boolean))] : [];
+    // Each leads to the photos of it, and not of others that are called so elsewhere.
+    const named = parts.flatMap((name, number) => {
+      const link = this.#link(name, { place: [parts.slice(number).join(", ")] }, `Photos of ${name}`);
+      return number ? [", ", link] : [link];
+    });
     const words = location
       ? this.#link(location, { q: quoted(location), like: null, region: null, pictures: [] }, `Search for ${location}`)
       : null;
@@ -294,7 +300,10 @@ export class Viewer {
     }
     const near = `${latitude.toFixed(5)},${longitude.toFixed(5)}`;
     const there = this.#link(placeName(latitude, longitude), { near, within: "1km" }, "Photos within a kilometre");
-    return { name: "Place", symbol: "place", values: words ? [words, el("small", {}, there)] : [there] };
+    return { name: "Place", symbol: "place", values: [
+      ...(words ? [words, el("small", {}, ...named, named.length ? " · " : "", there)]
+        : named.length ? [...named, el("small", {}, there)] : [there]),
+    ] };
   }
 
   #exposureFact(more) {

@@ -10,7 +10,7 @@ import numpy as np
 
 from clipsearch.store.catalog.columns import blocks, masks
 from clipsearch.store.catalog.columns.blocks import DEGREES, missing, recoded, vectors_of
-from clipsearch.store.catalog.selection import LOCATED, SHOWING, counted_people
+from clipsearch.store.catalog.selection import FAR, LOCATED, SHOWING, counted_people
 from clipsearch.store.conditions import All, Condition, Has
 from clipsearch.store.database.fulltext import photos_saying
 from clipsearch.store.engine_facts import UNKNOWN
@@ -140,6 +140,18 @@ class Columns:
                 np.flatnonzero(months).tolist(), months[months > 0].tolist(), strict=True
             )
         ]
+
+    def dots(self, grid: float, selection: Condition) -> list[tuple[float, float, int]]:
+        """Where the chosen photos were taken, as `Photos.dots` gives it."""
+        chosen = self.chosen(selection) & self.chosen(Has("coordinates"))
+        if not chosen.any():
+            return []
+        latitude, longitude = (self.numbers(name)[chosen] for name in DEGREES)
+        rows, columns = ((it / grid + FAR).astype(np.int64) for it in (latitude, longitude))
+        _, cells = np.unique(rows << 32 | columns, return_inverse=True)
+        photos = np.bincount(cells)
+        middles = (np.bincount(cells, it) / photos for it in (latitude, longitude))
+        return list(zip(*(it.tolist() for it in middles), photos.tolist(), strict=True))
 
     def saying(self, words: str) -> list[int]:
         """The ids of photos about which these words are written, one right after the other."""
