@@ -10,8 +10,8 @@ A section a photo holds what Picasa could not, or would not, write into the phot
     [Contacts2]
     8e62398ebda8c1a5=Zoë;;
 
-A rectangle is left, top, right and bottom in 16 bits each, as shares of the picture as it is stored,
-in hex without the zeros in front; a face of ffffffffffffffff is of nobody yet.
+A rectangle is left, top, right and bottom in 16 bits each, as shares of the picture as it is
+stored, in hex without the zeros in front; a face of ffffffffffffffff is of nobody yet.
 """
 
 from __future__ import annotations

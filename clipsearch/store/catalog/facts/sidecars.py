@@ -35,7 +35,10 @@ class Sidecars(Connection):
         return found
 
     def own_facts(self, root_id: int, path: str) -> tuple[int, Facts, Facts] | None:
-        """A photo's id, its facts as if no file lay beside it, and as they are; None without one."""
+        """A photo's id, and its facts as if no file lay beside it, and as they are held.
+
+        None where there is no such photo.
+        """
         row = self._db.execute(
             f"SELECT photos.id, {_OWN} WHERE root_id = ? AND path = ?", (root_id, to_db(path))
         ).fetchone()
