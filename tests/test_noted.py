@@ -425,8 +425,9 @@ def test_picasas_encodings(encoding: str, end: str) -> None:
 @pytest.mark.parametrize(
     "odd",
     [
-        "", "[01.jpg]", "[01.jpg]\nstar", "[01.jpg]\nfaces=rect64(1),1", "[Contacts2]\nx\ny=",
+        "", "[01.jpg]", "[01.jpg]\nstar", "[01.jpg]\nfaces=rect64(1),1", "[Contacts2]\nx\n=\ny=",
         "[01.jpg]\nfaces=rect64(" + "f" * 100_000, "[01.jpg]\ncaption=\0".replace("\0", " "),
+        "[01.jpg]\nx" + " " * 1_000_000 + "y", "[01.jpg]\nfaces=" + "rect64(" * 100_000,
         "[DEFAULT]\nstar=yes\n[01.jpg]", "[01.jpg]\nkeywords=,,,\nstar=maybe",
     ],
 )  # fmt: skip

@@ -16,7 +16,6 @@ stored, in hex without the zeros in front; a face of ffffffffffffffff is of nobo
 
 from __future__ import annotations
 
-import configparser
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from clipsearch.photos.facts.people import Box, in_regions, joined
 # A star is all that Picasa has, and so the most that it says.
 _STARRED = 5
 
-_FACE = re.compile(r"rect64\(([^)]*)\),([0-9a-f]{1,16})(?![0-9a-f])", re.IGNORECASE)
+_FACE = re.compile(r"rect64\(([^),;(]{0,40})\),([0-9a-f]{1,16})(?![0-9a-f])", re.IGNORECASE)
 _RECTANGLE = re.compile("[0-9a-f]{1,16}", re.IGNORECASE)
 _NOBODY = "f" * 16
 
@@ -55,19 +54,27 @@ def read_picasa(content: bytes) -> Picasa:
     """
     if b"\0" in content:
         raise ValueError("it is no text")
-    ini = configparser.ConfigParser(
-        delimiters=("=",), comment_prefixes=(), strict=False, allow_no_value=True,
-        interpolation=None, default_section="",
-    )  # fmt: skip
-    try:
-        ini.read_string(_decoded(content))
-    except configparser.Error as error:
-        raise ValueError("it is no list of photos as Picasa writes it") from error
-    exact = {name: {key: it or "" for key, it in ini.items(name)} for name in ini.sections()}
+    exact = _sections(_decoded(content))
     sections = {name.lower(): told for name, told in exact.items()} | exact
     contacts = sections.get("contacts2", {})
     names = {_contact(id): plain(told.partition(";")[0]) for id, told in contacts.items()}
     return Picasa(sections, {id: name for id, name in names.items() if name})
+
+
+def _sections(text: str) -> dict[str, dict[str, str]]:
+    """What stands in each section, keys in small letters; one that comes twice goes on."""
+    # configparser takes a time that grows with the square of the spaces in a line.
+    sections: dict[str, dict[str, str]] = {}
+    told: dict[str, str] | None = None
+    for line in map(str.strip, text.replace("\r", "\n").split("\n")):
+        if line[:1] == "[" and line[-1:] == "]":
+            told = sections.setdefault(line[1:-1], {})
+        elif line and told is None:
+            raise ValueError("it is no list of photos as Picasa writes it")
+        elif line and told is not None:
+            key, _, value = line.partition("=")
+            told[key.rstrip().lower()] = value.lstrip()
+    return sections
 
 
 def with_picasa(facts: Facts, told: Mapping[str, str], name_of: NameOf) -> Facts:
