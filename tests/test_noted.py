@@ -595,6 +595,8 @@ def test_picasas_file_comes_changes_and_goes_without_embedding(index: Path, phot
 
 def test_a_contact_may_be_named_in_another_folder(index: Path, photos: Path) -> None:
     sections, contacts = INI.split("[Contacts2]")
+    picture(52).save(photos / "Picasa.ini:x:y\nz.jpg")
+    (photos / "Picasa.ini:x:y\nz.jpg.xmp").write_bytes(packet())
     (photos / ".picasa.ini").write_text(sections, "utf-8")
     (photos / "other").mkdir()
     picture(50).save(photos / "other" / "x.jpg")

@@ -19,6 +19,9 @@ _LONGEST = 46  # characters of a name that Takeout gives, without ".json"
 _SHORTEST_CUT = 40  # a name that is cut off and shorter is another one
 _ADDED = ".supplemental-metadata"
 _NUMBER = re.compile(r"(.*)(\(\d{1,5}\))", re.DOTALL)
+_VERSION = re.compile(
+    r"(.*):(\d+):(-?\d+)"
+)  # a name may hold a line's end, and lines that are none
 # As it is called in the languages in which people use Google Photos most.
 _EDITED = re.compile(
     r"-(?:edited|bearbeitet|modifi\u00e9|editado|editada|modificato|bewerkt|edytowane|\u7de8\u96c6\u6e08\u307f"
@@ -62,9 +65,12 @@ def version_of(sidecars: Iterable[Found]) -> str:
 def of_folder_in(version: str, photo: str) -> list[Found]:
     """Which of the files in such a version, of a photo, tell of all photos of their folder."""
     folder, slash, _ = photo.rpartition("/")
-    told = (line.rsplit(":", 2) for line in version.split("\n"))
-    named = [it for it in told if is_of_folder(it[0])]
-    return [Found(f"{folder}{slash}{name}", int(size), int(time)) for name, size, time in named]
+    told = [it.groups() for it in map(_VERSION.fullmatch, version.split("\n")) if it]
+    return [
+        Found(f"{folder}{slash}{name}", int(size), int(time))
+        for name, size, time in told
+        if is_of_folder(name)
+    ]
 
 
 def _name(file: Found) -> str:
