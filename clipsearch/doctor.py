@@ -38,6 +38,7 @@ class Finding:
     state: str  # "ok"; "absent", which nothing needs; or "broken"
     what: str
     remedy: str | None = None
+    short: str | None = None  # of what a screen tells in a line with others
 
 
 def examine(
@@ -61,7 +62,8 @@ def _devices(device: str) -> Iterator[Finding]:
     from clipsearch.encoders.machine import seen, this_machine
 
     for one in seen(this_machine()):
-        yield Finding("devices", one.name, ABSENT if one.remedy else OK, one.what, one.remedy)
+        state = ABSENT if one.remedy else OK
+        yield Finding("devices", one.name, state, one.what, one.remedy, one.short)
     from clipsearch.encoders.device import explain_precision, pick_device
     from clipsearch.encoders.images import batch_size
 
@@ -131,13 +133,9 @@ def summed_up(findings: Iterable[Finding]) -> list[Finding]:
 
 def _devices_in_short(area: str, found: Sequence[Finding]) -> Iterator[Finding]:
     """What runs models in one line, and then each device."""
-    runs = {it.name: it.what for it in found if it.name in ("torch", "onnxruntime")}
-    if runs:
-        version, _, takes = runs.get("onnxruntime", "").partition(", takes ")
-        provider = takes.partition(" of ")[0].removesuffix("ExecutionProvider")
-        what = f"torch {runs.get('torch')}, onnxruntime {version} ({provider})"
-        yield Finding(area, area, OK, what)
-    yield from (it for it in found if it.name not in runs)
+    if runs := [it.short for it in found if it.short]:
+        yield Finding(area, area, OK, ", ".join(runs))
+    yield from (it for it in found if not it.short)
 
 
 def _parts_in_short(area: str, found: Sequence[Finding]) -> Iterator[Finding]:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from clipsearch import encoders
 from clipsearch.encoders.spec import parse_spec
 from clipsearch.library import Library
-from clipsearch.store.database import FILE_NAME
-from clipsearch.store.folder import StrPath, default_folder
+from clipsearch.store.folder import StrPath, usual_is_there
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +41,7 @@ def score(
     from clipsearch.search.pictures import encode_picture, read_picture
     from clipsearch.search.scoring import score_pictures
 
-    if index is not None or (model is None and (default_folder() / FILE_NAME).is_file()):
+    if index is not None or (model is None and usual_is_there()):
         with Library.open(index, model=model, device=device, create=False) as library:
             if processes is not None:
                 library.ask_with_care(processes)

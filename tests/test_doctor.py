@@ -42,6 +42,8 @@ def test_a_plain_machine_is_told_of_without_complaint() -> None:
         "onnxruntime": "1.23.0, takes CPUExecutionProvider of CPUExecutionProvider",
     }
     assert helped(PLAIN) == []
+    short = [one.short for one in seen(PLAIN) if one.short]
+    assert short == ["torch 2.9.0", "onnxruntime 1.23.0 (CPU)"]
 
 
 def test_amds_cards_are_called_by_their_names() -> None:

@@ -20,6 +20,7 @@ from clipsearch import Library
 from clipsearch.errors import InvalidInput, PhotoError
 from clipsearch.photos.decoding.decode import decode
 from clipsearch.photos.facts.facts import Facts, Person
+from clipsearch.photos.facts.picasa import read_picasa, with_picasa
 from clipsearch.photos.facts.sidecars import with_sidecar
 from clipsearch.photos.scanning.beside import sidecars_of
 from clipsearch.photos.scanning.listing import Found
@@ -355,6 +356,97 @@ def test_odd_values_of_takeout_tell_nothing(wrong: dict[str, Any]) -> None:
     assert with_sidecar(Facts(60, 40), "a.json", content) == Facts(60, 40)
 
 
+# Picasa's
+
+INI = """[Picasa]
+name=Lisbon
+[01.jpg]
+backuphash=35617
+caption=At sea; 100% = all
+keywords=boat,Sailing boat, boat,
+star=yes
+faces=rect64(3333333366669999),8e62398ebda8c1a5;rect64(9eb15e89b6b584c1),ffffffffffffffff
+[Contacts2]
+8e62398ebda8c1a5=Zoë;;
+[03.jpg]
+star=no
+"""
+
+
+def picasa(content: str | bytes, photo: str = "01.jpg", known: Facts | None = None) -> Facts:
+    read = read_picasa(content.encode() if isinstance(content, str) else content)
+    return with_picasa(known or Facts(60, 40), read.of(photo), lambda id: read.contacts.get(id))
+
+
+def test_what_picasa_tells() -> None:
+    facts = picasa(INI)
+    assert (facts.caption, facts.keywords) == ("At sea; 100% = all", ("boat", "Sailing boat"))
+    assert (facts.rating, facts.people) == (5, (Person("Zoë", FACE),))
+    assert picasa(INI, "03.jpg") == picasa(INI, "04.jpg") == Facts(60, 40)
+    assert picasa(INI, "01.JPG") == facts  # as Windows has it
+
+
+def test_picasa_fills_in_what_a_photo_lacks() -> None:
+    known = Facts(
+        60, 40, caption="mine", keywords=("pier",), rating=2,
+        people=(Person("Ann Lee"), Person("Zoë")),
+    )  # fmt: skip
+    facts = picasa(INI, known=known)
+    assert (facts.caption, facts.keywords, facts.rating) == ("mine", ("pier",), 2)
+    assert facts.people == (Person("Ann Lee"), Person("Zoë", FACE))
+
+
+@pytest.mark.parametrize(
+    ("rectangle", "box"),
+    [
+        ("3333333366669999", FACE), ("0000333366669999", (0, 0.2, 0.4, 0.4)),
+        ("333366669999", (0, 0.2, 0.4, 0.4)),  # without its zeros in front
+        ("1999ffff", (0, 0, 0.1, 1)), ("6666333333339999", None), ("12345678123456789", None),
+        ("", None), ("zz", None), ("-1", None),
+    ],
+)  # fmt: skip
+def test_picasas_rectangles(rectangle: str, box: Any) -> None:
+    (zoe,) = picasa(INI.replace("3333333366669999", rectangle)).people
+    assert zoe.box == (None if box is None else pytest.approx(box, abs=1e-4))
+
+
+def test_picasas_faces_lie_on_the_picture_that_the_eye_sees() -> None:
+    turned = picasa(INI, known=Facts(40, 60, orientation=6))
+    assert turned.people == told(DIGIKAM_FACE, exif={TAG.Orientation: 6}).people
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_picasas_encodings(encoding: str, end: str) -> None:
+    facts = picasa(INI.replace("\n", end).encode(encoding))
+    assert facts.people == (Person("Zoë", FACE),)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "", "[01.jpg]", "[01.jpg]\nstar", "[01.jpg]\nfaces=rect64(1),1", "[Contacts2]\nx\n=\ny=",
+        "[01.jpg]\nfaces=rect64(" + "f" * 100_000, "[01.jpg]\ncaption=\0".replace("\0", " "),
+        "[01.jpg]\nx" + " " * 1_000_000 + "y", "[01.jpg]\nfaces=" + "rect64(" * 100_000,
+        "[DEFAULT]\nstar=yes\n[01.jpg]", "[01.jpg]\nkeywords=,,,\nstar=maybe",
+    ],
+)  # fmt: skip
+def test_odd_files_of_picasa_tell_nothing(odd: str) -> None:
+    assert picasa(odd) == Facts(60, 40)
+
+
+def test_sections_and_keys_that_come_twice_are_one() -> None:
+    facts = picasa("[01.jpg]\nstar=yes\ncaption=a\n[02.jpg]\n[01.jpg]\ncaption=b\ncaption=c\n")
+    assert (facts.caption, facts.rating) == ("c", 5)
+
+
+@pytest.mark.parametrize("name", [".picasa.ini", "Picasa.ini"])
+def test_picasas_file_is_of_all_photos_of_its_folder(name: str) -> None:
+    pairs = sidecars_of(found("a.jpg", "b.jpg"), found(name, "a.jpg.xmp", "b.jpg.json"))
+    names = {path[5:]: [it.path[5:] for it in own] for path, own in pairs.items()}
+    assert names == {"a.jpg": [name, "a.jpg.xmp"], "b.jpg": ["b.jpg.json", name]}
+
+
 # In an index
 
 
@@ -457,7 +549,8 @@ def test_one_that_cannot_be_understood_is_told_once(
     report = run(index, photos)
     assert report.added == 12
     (problem,) = report.problems
-    assert str(photos / name) in problem
+    assert problem.startswith(f"{photos / name}: it is ")
+    assert problem.count(name) == 1
     assert facts_in(index, "01.jpg").title is None
     assert run(index, photos).problems == ()
 
@@ -476,6 +569,77 @@ def test_verify_reads_anew_and_keeps_what_is_beside(index: Path, photos: Path) -
     with open_tiny(index) as library:
         library.index([photos], verify=True)
     assert facts_in(index, "01.jpg").title == "At sea"
+
+
+def test_picasas_file_comes_changes_and_goes_without_embedding(index: Path, photos: Path) -> None:
+    run(index, photos)
+    beside = photos / ".picasa.ini"
+    beside.write_text(INI, "utf-8")
+    report = run(index, photos)
+    assert (report.updated, report.unchanged, report.embedded) == (1, 11, 0)
+    with open_tiny(index) as library:
+        assert [hit.path.name for hit in library.query('"sailing"', hybrid=True)] == ["01.jpg"]
+        assert [it.path.name for it in library.photos(person="Zoë", min_rating=5)] == ["01.jpg"]
+    assert run(index, photos).updated == 0
+
+    beside.write_text(INI.replace("star=no", "star=yes"), "utf-8")
+    report = run(index, photos)
+    assert (report.updated, report.unchanged, report.embedded) == (1, 11, 0)  # of all that it told
+    assert (facts_in(index, "03.jpg").rating, facts_in(index, "01.jpg").rating) == (5, 5)
+
+    beside.unlink()
+    report = run(index, photos)
+    assert (report.updated, report.embedded) == (2, 0)
+    assert (facts_in(index, "01.jpg").caption, facts_in(index, "01.jpg").people) == (None, ())
+
+
+def test_a_contact_may_be_named_in_another_folder(index: Path, photos: Path) -> None:
+    sections, contacts = INI.split("[Contacts2]")
+    picture(52).save(photos / "Picasa.ini:x:y\nz.jpg")
+    (photos / "Picasa.ini:x:y\nz.jpg.xmp").write_bytes(packet())
+    (photos / ".picasa.ini").write_text(sections, "utf-8")
+    (photos / "other").mkdir()
+    picture(50).save(photos / "other" / "x.jpg")
+    (photos / "other" / "Picasa.ini").write_text(f"[Contacts2]{contacts}", "utf-8")
+    run(index, photos)
+    assert facts_in(index, "01.jpg").people == (Person("Zoë", FACE),)
+    # Also while only one of the folders is looked at.
+    (photos / ".picasa.ini").write_text(sections.replace("At sea", "In port"), "utf-8")
+    (photos / "new").mkdir()
+    with open_tiny(index) as library:
+        library.index([photos / "other"])
+        (photos / "trip").mkdir(exist_ok=True)
+        picture(51).save(photos / "trip" / "01.jpg")
+        (photos / "trip" / ".picasa.ini").write_text(sections, "utf-8")
+        library.index([photos / "trip"])
+        (fresh,) = [it for it in library.photos() if it.path == photos / "trip" / "01.jpg"]
+    assert fresh.facts.people == (Person("Zoë", FACE),)
+
+
+@pytest.mark.parametrize("content", [b"no list", b"\0" * 100, b"\xff" * 100, b"x" * 5_000_000])
+def test_picasas_file_that_cannot_be_understood_is_told_once(
+    index: Path, photos: Path, content: bytes
+) -> None:
+    (photos / ".picasa.ini").write_bytes(content)
+    report = run(index, photos)
+    (problem,) = report.problems
+    assert problem.startswith(f"{photos / '.picasa.ini'}: it is ")
+    assert report.added == 12
+    assert run(index, photos).problems == ()
+
+
+def test_reading_many_tells_how_far_it_is(index: Path, tmp_path: Path) -> None:
+    for number in range(501):
+        (tmp_path / "many").mkdir(exist_ok=True)
+        picture(number % 3, (8, 8)).save(tmp_path / "many" / f"{number}.jpg")
+    run(index, tmp_path / "many")
+    (tmp_path / "many" / ".picasa.ini").write_text("[1.jpg]\nstar=yes\n")
+    told: list[tuple[int, int]] = []
+    with open_tiny(index) as library:
+        report = library.index(
+            [tmp_path / "many"], progress=lambda done, total: told.append((done, total))
+        )
+    assert (report.updated, told) == (1, [(0, 501), (500, 501)])
 
 
 # Filters

@@ -72,6 +72,15 @@ def test_a_plan_of_what_is_unchanged_is_empty(library: Library, photos: Path) ->
     assert plan.unchanged == 12
 
 
+def test_a_file_beside_a_photo_that_cannot_be_read_is_nothing_to_do(
+    library: Library, photos: Path
+) -> None:
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    (photos / ".picasa.ini").write_text("[broken.jpg]\nstar=yes\n")
+    assert did(library.index([photos])) == {"added": 12, "failed": 1}
+    assert plan_of(library).is_empty
+
+
 def test_a_plan_names_what_is_new_changed_and_gone(library: Library, photos: Path) -> None:
     library.index([photos])
     picture(100).save(photos / "new.jpg")

@@ -234,6 +234,15 @@ def test_words_in_a_name_are_not_forgiven(library: Library, signs: Path) -> None
 # The command line, HTTP
 
 
+def test_the_text_in_a_picture_is_shown_without_an_index(clipsearch: Run, signs: Path) -> None:
+    shown = clipsearch("read", "--show", signs / "0.png")
+    assert (shown.returncode, shown.stdout, shown.stderr) == (0, "1.00\tHardware shop\n", "")
+    named = clipsearch("read", "--show", signs / "0.png", "--index", signs / "none")
+    assert (named.returncode, "holds no index" in named.stderr) == (2, True)
+    gone = clipsearch("read", "--show", signs / "none.png")
+    assert (gone.returncode, "none.png" in gone.stderr) == (2, True)
+
+
 def test_the_commands(clipsearch: Run, signs: Path, index: Path) -> None:
     done = clipsearch("index", signs, "--model", "pocket", "--read", "--json")
     assert done.returncode == 0, done.stderr

@@ -254,6 +254,21 @@ def test_what_lacks_is_installed_by_one_line() -> None:
     assert broken is found[-1]
 
 
+def test_what_runs_models_is_told_in_one_line() -> None:
+    # In whatever words each is told at length.
+    found = [
+        Finding("devices", "torch", OK, "at length", None, "torch 2.9"),
+        Finding("devices", "processor", OK, "AVX2"),
+        Finding("devices", "onnxruntime", OK, "at length", None, "onnxruntime 1.23 (CPU)"),
+    ]
+    told = [(it.name, it.what) for it in summed_up(found)]
+    assert told == [
+        ("devices", "torch 2.9, onnxruntime 1.23 (CPU)"),
+        ("processor", "AVX2"),
+    ]
+    assert list(summed_up(found[1:2])) == found[1:2]
+
+
 def test_what_cannot_be_read_is_mended_by_one_line() -> None:
     found = [Finding("decoders", "JPEG", OK, "8.0"), Finding("decoders", "WebP", OK, "1.5")]
     found += [

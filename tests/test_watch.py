@@ -306,6 +306,19 @@ def test_a_file_beside_a_photo_is_read_when_it_comes_changes_and_goes(
     assert set(watch.did()) == {"updated"}  # and nothing was read anew
 
 
+def test_picasas_hidden_file_is_followed(index: Path, photos: Path) -> None:
+    def rated() -> set[str]:
+        with open_tiny(index, create=False) as library:
+            return {it.path.name for it in library.photos(min_rating=5)}
+
+    with watched(index, photos) as watch:
+        (photos / ".picasa.ini").write_text("[01.jpg]\nstar=yes\n")
+        eventually(lambda: rated() == {"01.jpg"})
+        (photos / ".picasa.ini").write_text("[02.jpg]\nstar=yes\n")
+        eventually(lambda: rated() == {"02.jpg"})
+    assert watch.did() == {"updated": 3}
+
+
 def test_the_remembered_rules_are_heeded(index: Path, photos: Path) -> None:
     with open_tiny(index) as library:
         library.index([photos], exclude=["raw/"])

@@ -311,10 +311,14 @@ def test_matching_is_that_of_transformers_itself(matcher: Path) -> None:
 
 
 def test_the_command(clipsearch: Run, walls: Path, index: Path, blip: Path, matcher: Path) -> None:
+    without = clipsearch("caption", "--show", walls / "0.png")
     with Library.open(index, model="pocket") as library:
         library.index([walls])
     asked = clipsearch("caption", "--show", walls / "0.png")
     assert (asked.returncode, asked.stdout) == (1, "")
+    assert (without.returncode, without.stdout, without.stderr) == (1, "", asked.stderr)
+    gone = clipsearch("caption", "--show", walls / "none.png")
+    assert (gone.returncode, "none.png" in gone.stderr) == (2, True)
     done = clipsearch("caption", "--model", blip, "--json")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

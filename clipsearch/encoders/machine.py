@@ -46,6 +46,7 @@ class Seen:
     name: str
     what: str
     remedy: str | None = None
+    short: str | None = None  # in a few words, of what is told in a line with others
 
 
 def this_machine() -> Machine:
@@ -76,7 +77,8 @@ def this_machine() -> Machine:
 def seen(machine: Machine) -> list[Seen]:
     """What the facts come to, for a person."""
     processor = ", ".join([machine.cpu, *_notable(machine.features)])
-    found = [Seen("torch", machine.torch), Seen("processor", processor)]
+    torch = Seen("torch", machine.torch, short=f"torch {machine.torch}")
+    found = [torch, Seen("processor", processor)]
     found += [Seen(f"cuda:{n}", f"{_platform(machine)}, {c}") for n, c in enumerate(machine.cards)]
     found += [Seen(f"xpu:{n}", card) for n, card in enumerate(machine.xpu)]
     if machine.mps:
@@ -85,7 +87,8 @@ def seen(machine: Machine) -> list[Seen]:
         found += _unused(machine)
     taken, _ = pick_provider("auto", machine.providers)
     what = f"{machine.onnxruntime}, takes {taken} of {', '.join(machine.providers)}"
-    return [*found, Seen("onnxruntime", what), *_accelerators(machine)]
+    short = f"onnxruntime {machine.onnxruntime} ({taken.removesuffix('ExecutionProvider')})"
+    return [*found, Seen("onnxruntime", what, short=short), *_accelerators(machine)]
 
 
 def _accelerators(machine: Machine) -> list[Seen]:

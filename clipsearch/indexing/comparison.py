@@ -279,6 +279,8 @@ class _Comparison:
     def _sort_in(self, found: Found, known: dict[str, Known]) -> None:
         failed_at = self._failed.pop(found.path, None)
         if failed_at == (found.size, found.mtime_ns) and not self._doubts.retry:
+            if found.path not in known:
+                self._sidecars.pop(found.path, None)  # there is nothing to tell them of
             return
         path = joined(self._root.path, found.path)
         if self._ready is None or self._ready(path, found):

@@ -291,7 +291,8 @@ class Runs:
                 counts = self._embed(plan, model or self._models.add(), how)
         else:
             counts = Counts(unchanged=plan.unchanged, removed=clean_up(self._catalog, plan))
-        told = tell_beside(self._catalog, plan, how.stopping or _never)
+        with telling(self._folder.path, how.progress) as progress:
+            told = tell_beside(self._catalog, plan, how.stopping or _never, progress)
         counts.updated += told
         counts.unchanged -= told
         self._look_up_places(how)

@@ -383,19 +383,13 @@ class Answers:
 
     def lines(self, image: StrPath, model: str) -> list[Line]:
         """The text in a picture, as a model read it, or reads it now."""
-        from clipsearch.encoders.reading import load_reader, reader_name
+        from clipsearch.encoders.reading import reader_name
 
         name = reader_name(model)
         picture = self.pictures.read(image)
         assert isinstance(picture.content, bytes)
         kept = self._catalog.lines_of(sha256(picture.content).hexdigest())
-        if name in kept:
-            return kept[name]
-        from clipsearch.search.pictures import asked_with, view_of
-
-        reader = load_reader(model)
-        with asked_with(picture.name):
-            return reader.read(view_of(picture.content, reader.prepare, reader.prepare.size, None))
+        return kept[name] if name in kept else self.pictures.read_lines(picture, model)
 
     @cached_property
     def pictures(self) -> AskedPictures:

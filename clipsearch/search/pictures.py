@@ -24,6 +24,7 @@ from clipsearch.store.folder import StrPath
 
 if TYPE_CHECKING:
     from clipsearch.encoders import Encoder
+    from clipsearch.encoders.reading.line import Line
     from clipsearch.models import Models
     from clipsearch.photos.decoding.isolated import Processes
 
@@ -282,22 +283,43 @@ def encode_picture(
     Raises:
         InvalidInput: it is no picture, or the part is not in it.
     """
+    view = _seen_of(picture, encoder.prepare, encoder.resolution, part, processes)
+    rows = np.asarray(encoder.encode_images(view[None]))
+    if not are_units(rows).all():
+        raise InvalidInput(f"{picture.name} cannot be used as a picture: {UNUSABLE}")
+    return np.asarray(rows[0])
+
+
+def read_lines(picture: Picture, model: str, processes: Processes | None = None) -> list[Line]:
+    """The lines of text in a picture, as a model reads them now; `processes` as above.
+
+    Raises:
+        InvalidInput: it is no picture.
+        ModelError: the model reads no text, or the group `ocr` is not installed.
+    """
+    from clipsearch.encoders.reading import load_reader
+
+    reader = load_reader(model)
+    return reader.read(_seen_of(picture, reader.prepare, reader.prepare.size, None, processes))
+
+
+def _seen_of(
+    picture: Picture,
+    prepare: View,
+    resolution: int,
+    part: Part | None,
+    processes: Processes | None,
+) -> np.ndarray:
     content, name = picture
     with asked_with(name):
         if not isinstance(content, bytes):
-            image = to_rgb(content)
-            view = seen(image, encoder.prepare, part)
-        elif processes is None:
-            view = view_of(content, encoder.prepare, encoder.resolution, part)
-        else:
-            from clipsearch.photos.decoding.isolated import Turn
+            return seen(to_rgb(content), prepare, part)
+        if processes is None:
+            return view_of(content, prepare, resolution, part)
+        from clipsearch.photos.decoding.isolated import Turn
 
-            seen_as = encoder.prepare, encoder.resolution, part, Turn()
-            view = processes.start(view_of, content, *seen_as)()
-    rows = np.asarray(encoder.encode_images(view[None]))
-    if not are_units(rows).all():
-        raise InvalidInput(f"{name} cannot be used as a picture: {UNUSABLE}")
-    return np.asarray(rows[0])
+        view: np.ndarray = processes.start(view_of, content, prepare, resolution, part, Turn())()
+        return view
 
 
 def view_of(
@@ -365,6 +387,10 @@ class AskedPictures:
     def ask_with_care(self, processes: Processes, only_indexed: bool) -> None:
         """Decode in processes, and perhaps read no file but those in indexed folders."""
         self._processes, self._only_indexed = processes, only_indexed
+
+    def read_lines(self, picture: Picture, model: str) -> list[Line]:
+        """The lines of text in a picture, as a model reads them now."""
+        return read_lines(picture, model, self._processes)
 
     def read(self, image: StrPath | Image.Image, allow_url: AllowUrl = False) -> Picture:
         """A picture; that of an indexed URL is one of the index's own.

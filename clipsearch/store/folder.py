@@ -31,6 +31,11 @@ def default_folder() -> Path:
     return user_data_path("clipsearch", appauthor=False) / "index"
 
 
+def usual_is_there() -> bool:
+    """Whether there is an index where none is named."""
+    return (default_folder() / FILE_NAME).is_file()
+
+
 def expanded(path: StrPath) -> Path:
     """A path with the home folder in the place of `~`; left as it is where there is none."""
     return Path(os.path.expanduser(path))

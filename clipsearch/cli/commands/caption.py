@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -14,9 +15,6 @@ from clipsearch.cli.parsing import completion
 from clipsearch.cli.parsing.commands import EXPERTS
 from clipsearch.cli.wording import printable
 from clipsearch.notation import counted
-
-if TYPE_CHECKING:
-    from clipsearch.library import Library
 
 
 def caption(
@@ -50,19 +48,21 @@ def caption(
     """
     from clipsearch.library import Library
 
-    with Library.open(index, device=device, create=False) as library:
-        if show is not None:
-            _show(library, show, json)
-            return
-        with resumable("captioning") as (progress, stopping):
-            report = library.write_captions(
-                paths or (),
-                model=model,
-                batch_size=batch_size,
-                isolated=True,
-                progress=progress,
-                stopping=stopping,
-            )
+    if show is not None:
+        _show(show, index, json)
+        return
+    with (
+        Library.open(index, device=device, create=False) as library,
+        resumable("captioning") as (progress, stopping),
+    ):
+        report = library.write_captions(
+            paths or (),
+            model=model,
+            batch_size=batch_size,
+            isolated=True,
+            progress=progress,
+            stopping=stopping,
+        )
     if json:
         print_json(asdict(report))
     else:
@@ -73,13 +73,29 @@ def caption(
     check_left(report.left)
 
 
-def _show(library: Library, photo: str, json: bool) -> None:
-    captions = library.captions(photo)
+def _show(photo: str, index: Path | None, json: bool) -> None:
+    captions = _captions(photo, index)
     if json:
         print_json([{"model": model, "caption": text} for model, text in captions.items()])
     else:
         rows = [(printable(model), printable(text)) for model, text in captions.items()]
         print_rows(("model", "~caption"), rows)
     if not captions:
-        note("no model wrote a caption for this photo; to have one written: clipsearch caption")
+        note(
+            "no model wrote a caption for this photo; to have them written: clipsearch caption,"
+            " and to see one of any picture: clipsearch describe"
+        )
         raise typer.Exit(1)
+
+
+def _captions(photo: str, index: Path | None) -> dict[str, str]:
+    """What models wrote about a photo; nothing where no index is named, and there is none."""
+    from clipsearch.library import Library
+    from clipsearch.search.pictures import read_picture
+    from clipsearch.store.folder import usual_is_there
+
+    if index is None and not usual_is_there():
+        read_picture(photo)  # which tells of one that is not there
+        return {}
+    with Library.open(index, create=False) as library:
+        return library.captions(photo)

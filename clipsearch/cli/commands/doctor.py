@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, replace
+from dataclasses import replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +20,7 @@ from clipsearch.notation import counted
 if TYPE_CHECKING:
     from clipsearch.doctor import Finding
 
+_KEYS = ("area", "name", "state", "what", "remedy")
 COLUMNS = ("area", "what", "state", "found", "what helps")
 _COLOURS: dict[str, Colour] = {"ok": "green", "absent": "yellow", "broken": "red"}
 _STATE, _WHAT = 10, 18  # where these begin on a terminal
@@ -41,7 +43,7 @@ def doctor(
     findings = list(examine(index, device, offline))
     broken = sum(finding.state == BROKEN for finding in findings)
     if json:
-        print_json([asdict(finding) for finding in findings])
+        print_json([{key: getattr(it, key) for key in _KEYS} for it in findings])
     else:
         _print(findings)
         note(f"{counted(broken, 'thing')} broken", "red") if broken else note("nothing is broken")
@@ -53,7 +55,7 @@ def _print(findings: Sequence[Finding]) -> None:
     from clipsearch.doctor import summed_up
 
     if not sys.stdout.isatty():
-        print_rows(COLUMNS, [astuple(it) for it in map(_printable, findings)])
+        print_rows(COLUMNS, [attrgetter(*_KEYS)(it) for it in map(_printable, findings)])
         return
     area = ""
     for it in map(_with_home, map(_printable, summed_up(findings))):

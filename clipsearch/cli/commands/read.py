@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipsearch.cli.decoding import decoders
 from clipsearch.cli.interrupts import check_left, resumable
 from clipsearch.cli.options import Index, Json
 from clipsearch.cli.output import note, print_json, print_rows, say
@@ -14,7 +16,7 @@ from clipsearch.cli.reports import read_summary
 from clipsearch.cli.wording import printable
 
 if TYPE_CHECKING:
-    from clipsearch.library import Library
+    from clipsearch.encoders.reading.line import Line
 
 
 def read(
@@ -42,14 +44,16 @@ def read(
     """
     from clipsearch.library import Library
 
-    with Library.open(index, create=False) as library:
-        if show is not None:
-            _show(library, show, model, json)
-            return
-        with resumable("reading") as (progress, stopping):
-            report = library.read_texts(
-                paths or (), model=model, isolated=True, progress=progress, stopping=stopping
-            )
+    if show is not None:
+        _show(show, model, index, json)
+        return
+    with (
+        Library.open(index, create=False) as library,
+        resumable("reading") as (progress, stopping),
+    ):
+        report = library.read_texts(
+            paths or (), model=model, isolated=True, progress=progress, stopping=stopping
+        )
     if json:
         print_json(asdict(report))
     else:
@@ -59,8 +63,8 @@ def read(
     check_left(report.left)
 
 
-def _show(library: Library, photo: str, model: str, json: bool) -> None:
-    lines = library.lines(photo, model=model)
+def _show(photo: str, model: str, index: Path | None, json: bool) -> None:
+    lines = _lines(photo, model, index)
     if json:
         print_json([line.as_dict() for line in lines])
     else:
@@ -69,3 +73,17 @@ def _show(library: Library, photo: str, model: str, json: bool) -> None:
     if not lines:
         note("there is no text in this picture, or none that can be read for certain")
         raise typer.Exit(1)
+
+
+def _lines(photo: str, model: str, index: Path | None) -> list[Line]:
+    """The text in a picture, which an index may hold, named or the usual one if it is there."""
+    from clipsearch.library import Library
+    from clipsearch.search.pictures import read_lines, read_picture
+    from clipsearch.store.folder import usual_is_there
+
+    with decoders() as processes:
+        if index is None and not usual_is_there():
+            return read_lines(read_picture(photo), model, processes)
+        with Library.open(index, create=False) as library:
+            library.ask_with_care(processes)
+            return library.lines(photo, model=model)

@@ -10,6 +10,7 @@ from typing import Any
 
 import open_clip
 from open_clip.factory import load_state_dict
+from open_clip.pretrained import download_pretrained_from_hf
 
 from clipsearch.encoders.aliases import OPEN_CLIP_FILES
 from clipsearch.encoders.hub import from_hub, offline
@@ -67,7 +68,7 @@ def _resolve_folder(spec: Spec) -> Recipe:
 def _resolve_hub(spec: Spec) -> Recipe:
     architecture = HUB + spec.hub
     config = from_hub(str(spec), lambda: open_clip.get_model_config(architecture))
-    checkpoint = from_hub(str(spec), lambda: open_clip.download_pretrained_from_hf(spec.hub))
+    checkpoint = from_hub(str(spec), lambda: download_pretrained_from_hf(spec.hub))
     return Recipe(architecture, Path(checkpoint), bool(config.get("quick_gelu")), None)
 
 

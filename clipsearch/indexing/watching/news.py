@@ -28,9 +28,8 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 
 from clipsearch.photos.scanning.names import (
-    SIDECARS,
-    extension_of,
     is_photo_name,
+    is_sidecar_name,
     is_skipped_folder,
 )
 from clipsearch.photos.scanning.rules import IGNORE_FILE
@@ -181,7 +180,7 @@ class _Handler(FileSystemEventHandler):
                 self._news.touch(path, True)
         elif name == IGNORE_FILE:
             self._news.touch(folder, True)
-        elif name[0] != "." and extension_of(name) in SIDECARS:
+        elif is_sidecar_name(name):
             self._news.touch(folder, False)
         elif is_photo_name(name):
             self._news.touch(folder, False, path if type(event) is FileClosedEvent else None)

@@ -63,13 +63,18 @@ def plain(text: str, longest: int = LONGEST) -> str:
 
 
 def _captions(titles: list[str], captions: list[str], keywords: Iterable[str]) -> Captions:
-    words = dict.fromkeys(plain(word, _KEYWORD) for word in keywords)
-    words.pop("", None)
     return Captions(
         plain(titles[0]) or None if titles else None,
         plain(captions[0]) or None if captions else None,
-        tuple(words) if len(words) <= _KEYWORDS else (*list(words)[: _KEYWORDS - 1], CUT),
+        plain_keywords(keywords),
     )
+
+
+def plain_keywords(keywords: Iterable[str]) -> tuple[str, ...]:
+    """Keywords as `plain` makes texts, each once and not too many."""
+    words = dict.fromkeys(plain(word, _KEYWORD) for word in keywords)
+    words.pop("", None)
+    return tuple(words) if len(words) <= _KEYWORDS else (*list(words)[: _KEYWORDS - 1], CUT)
 
 
 # XMP

@@ -43,14 +43,27 @@ def read_people(xmp: Element | None, orientation: int | None) -> tuple[Person, .
     """
     if xmp is None:
         return ()
+    faces = in_regions((*_working_groups(xmp), *_microsofts(xmp)), orientation)
+    return joined(faces, named(items(xmp, IPTC_EXT, "PersonInImage")))
+
+
+def in_regions(
+    regions: Iterable[tuple[str, Box | None]], orientation: int | None
+) -> tuple[Person, ...]:
+    """The people with a name and a box of the stored picture, each once."""
     found: dict[str, Person] = {}
-    for name, box in (*_working_groups(xmp), *_microsofts(xmp)):
-        if name and name not in found:
+    for told, box in regions:
+        if (name := plain(told, _NAME)) and name not in found:
             found[name] = Person(name, _upright(box, orientation))
-    for name in items(xmp, IPTC_EXT, "PersonInImage"):
-        if name := plain(name, _NAME):
-            found.setdefault(name, Person(name))
     return tuple(found.values())[:_PEOPLE]
+
+
+def joined(people: tuple[Person, ...], others: tuple[Person, ...]) -> tuple[Person, ...]:
+    """People with others, each once; who has no box takes that of the others."""
+    boxes = {other.name: other.box for other in reversed(others)}
+    known = tuple(it if it.box else Person(it.name, boxes.get(it.name)) for it in people)
+    names = {person.name for person in people}
+    return (*known, *(other for other in others if other.name not in names))[:_PEOPLE]
 
 
 def named(names: Iterable[str]) -> tuple[Person, ...]:
@@ -69,14 +82,14 @@ def _working_groups(xmp: Element) -> Iterator[tuple[str, Box | None]]:
         if len(centre) == 4 and value(region, _AREA, "unit") in ("", "normalized"):
             x, y, w, h = centre
             box = (x - w / 2, y - h / 2, w, h)
-        yield plain(value(region, _MWG, "Name"), _NAME), box
+        yield value(region, _MWG, "Name"), box
 
 
 def _microsofts(xmp: Element) -> Iterator[tuple[str, Box | None]]:
     for region in _regions(xmp, _MICROSOFT, "Regions"):
         sides = _numbers(value(region, _MICROSOFT_REGION, "Rectangle").split(","))
         box = (sides[0], sides[1], sides[2], sides[3]) if len(sides) == 4 else None
-        yield plain(value(region, _MICROSOFT_REGION, "PersonDisplayName"), _NAME), box
+        yield value(region, _MICROSOFT_REGION, "PersonDisplayName"), box
 
 
 def _regions(xmp: Element, space: str, name: str) -> Iterator[Element]:

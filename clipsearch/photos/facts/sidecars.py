@@ -1,4 +1,4 @@
-"""What files beside a photo tell of it: XMP of editors, and the JSON of Google Takeout.
+"""What a file beside a photo tells of it: XMP of editors, and the JSON of Google Takeout.
 
 XMP is what the owner noted, perhaps long after the photo was taken, and so counts more than what
 the photo itself says. Takeout's JSON tells what is lost otherwise: the rest of it was in the photo.
@@ -7,35 +7,47 @@ the photo itself says. Takeout's JSON tells what is lost otherwise: the rest of 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from clipsearch.errors import PhotoError
 from clipsearch.photos.facts.captions import captions_of_xmp, plain
 from clipsearch.photos.facts.exif import on_the_globe, place_of_xmp, time_of_xmp
 from clipsearch.photos.facts.facts import Facts, Person
 from clipsearch.photos.facts.noted import label_of, location_of, rating_of
-from clipsearch.photos.facts.people import named, read_people
+from clipsearch.photos.facts.people import joined, named, read_people
 from clipsearch.photos.facts.xmp import LARGEST, RDF, parse_xmp
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
+
+T = TypeVar("T")
 
 
 def with_sidecar(facts: Facts, name: str, content: bytes) -> Facts:
     """The facts of a photo with what a file beside it tells.
 
     Raises:
-        PhotoError: it cannot be understood; the message names it.
+        PhotoError: it cannot be understood; the message says why.
+    """
+    read = _with_xmp if name.lower().endswith(".xmp") else _with_takeout
+    return understood(content, lambda content: read(facts, content))
+
+
+def understood(content: bytes, read: Callable[[bytes], T]) -> T:
+    """What `read` gives for the content of a file beside photos.
+
+    Raises:
+        PhotoError: it is too large, or `read` raised ValueError; the message says what it is.
     """
     if len(content) > LARGEST:
-        raise PhotoError(f"{name} is larger than {LARGEST // 10**6} MB")
-    read = _with_xmp if name.lower().endswith(".xmp") else _with_takeout
+        raise PhotoError(f"it is larger than {LARGEST // 10**6} MB")
     try:
-        return read(facts, content)
+        return read(content)
     except ValueError as error:
-        raise PhotoError(f"{name} cannot be understood: {error}") from error
+        raise PhotoError(str(error)) from error
 
 
 # XMP
@@ -84,7 +96,7 @@ def _with_takeout(facts: Facts, content: bytes) -> Facts:
     described = told.get("description")
     if not facts.caption and isinstance(described, str):
         facts = replace(facts, caption=plain(described) or None)
-    return replace(facts, people=_joined(facts.people, _people(told)))
+    return replace(facts, people=joined(facts.people, _people(told)))
 
 
 def _moment(told: dict[str, Any]) -> str | None:
@@ -114,8 +126,3 @@ def _people(told: dict[str, Any]) -> tuple[Person, ...]:
     several = people if isinstance(people, list) else []
     names = (it.get("name") for it in several if isinstance(it, dict))
     return named(it for it in names if isinstance(it, str))
-
-
-def _joined(people: tuple[Person, ...], others: tuple[Person, ...]) -> tuple[Person, ...]:
-    known = {person.name for person in people}
-    return people + tuple(person for person in others if person.name not in known)

@@ -13,9 +13,9 @@ from clipsearch.photos.scanning.names import (
     EXTENSIONS,
     PASSED_OVER,
     SECOND,
-    SIDECARS,
     extension_of,
     is_photo_name,
+    is_sidecar_name,
     is_skipped_folder,
 )
 from clipsearch.photos.scanning.rules import IGNORE_FILE
@@ -99,10 +99,9 @@ def list_folder(folder: str | int, prefix: str, follow_links: bool, on_error: On
                         folders.append(f"{prefix}{name}/")
                 elif name == IGNORE_FILE:
                     has_ignore_file = entry.is_file()
-                elif extension in SIDECARS and entry.is_file(follow_symlinks=False):
-                    if name[0] != ".":
-                        stat = entry.stat(follow_symlinks=False)
-                        sidecars.append(Found(prefix + name, stat.st_size, stat.st_mtime_ns))
+                elif is_sidecar_name(name) and entry.is_file(follow_symlinks=False):
+                    stat = entry.stat(follow_symlinks=False)
+                    sidecars.append(Found(prefix + name, stat.st_size, stat.st_mtime_ns))
                 elif extension in PASSED_OVER and entry.is_file(follow_symlinks=False):
                     if name[0] != ".":
                         others.append(prefix + name)

@@ -34,8 +34,10 @@ PASSED_OVER = frozenset(
 # What may show another picture of its folder a second time.
 SECOND = RAW_EXTENSIONS | {THUMBNAIL}
 
-# What programs write beside photos about them.
-SIDECARS = frozenset({".xmp", ".json"})
+# What programs write beside photos about them: of one photo each, and Picasa of all of a folder,
+# in older versions under the second name.
+_SIDECARS = frozenset({".xmp", ".json"})
+PICASA = (".picasa.ini", "picasa.ini")
 
 # Folders that hold thumbnails, rubbish or a program's own files, never somebody's photos.
 SKIPPED_FOLDERS = frozenset(
@@ -47,6 +49,11 @@ SKIPPED_FOLDERS = frozenset(
 def is_photo_name(name: str) -> bool:
     """Whether a file of this name may be a photo: a known extension and not hidden."""
     return name[0] != "." and extension_of(name) in EXTENSIONS
+
+
+def is_sidecar_name(name: str) -> bool:
+    """Whether a file of this name may tell of photos that lie beside it."""
+    return (name[0] != "." and extension_of(name) in _SIDECARS) or name.lower() in PICASA
 
 
 def extension_of(name: str) -> str:

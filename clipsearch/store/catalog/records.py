@@ -118,6 +118,7 @@ class Told(NamedTuple):
 
     id: int  # of the photo
     own: Facts  # as if none lay there
+    held: Facts  # as they are in the catalog
     facts: Facts  # with what they tell
     version: str  # another one when they are others; "" where none are left
 

@@ -34,19 +34,23 @@ class Sidecars(Connection):
             found |= {from_db(path): version for path, version in rows}
         return found
 
-    def own_facts(self, root_id: int, path: str) -> tuple[int, Facts] | None:
-        """A photo's id, and its facts as if no file lay beside it; None where there is none."""
+    def own_facts(self, root_id: int, path: str) -> tuple[int, Facts, Facts] | None:
+        """A photo's id, and its facts as if no file lay beside it, and as they are held.
+
+        None where there is no such photo.
+        """
         row = self._db.execute(
             f"SELECT photos.id, {_OWN} WHERE root_id = ? AND path = ?", (root_id, to_db(path))
         ).fetchone()
-        return (row[0], own(row[1:])) if row else None
+        return (row[0], own(row[1:]), facts_in(list(row[1:-1]))) if row else None
 
     def tell(self, told: Sequence[Told]) -> None:
         """Write the facts of photos as files beside them tell."""
         with self.transaction():
             for one in told:
                 self._tell(one)
-            fulltext.renew(self._db, "id = ?", ((one.id,) for one in told))
+            changed = [(one.id,) for one in told if one.facts != one.held]
+            fulltext.renew(self._db, "id = ?", changed)
 
     def _tell(self, told: Told) -> None:
         before, after = columns_of(told.own), columns_of(told.facts)
@@ -55,7 +59,8 @@ class Sidecars(Connection):
             for name, value, new in zip(FACT_NAMES, before, after, strict=True)
             if value != new
         }
-        self._db.execute(_UPDATE, (*after, told.id))
+        if told.facts != told.held:
+            self._db.execute(_UPDATE, (*after, told.id))
         self._db.execute("DELETE FROM sidecars WHERE photo_id = ?", (told.id,))
         if told.version:
             held = json.dumps(covered, ensure_ascii=False)
