@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from clipsearch.scores import score
     from clipsearch.search.answers import Answer, Question
     from clipsearch.search.duplicates.groups import Duplicate, Group, Kind
-    from clipsearch.search.filtering.facets import Facets
+    from clipsearch.photos.places.locality import Locality
+    from clipsearch.search.filtering.facets import Dot, Facets
     from clipsearch.search.filtering.filters import FilterNames, Filters
     from clipsearch.search.labels.fitting import Label, LabelCount, LabelledPhoto
     from clipsearch.search.labels.lists import Labels
@@ -70,6 +71,7 @@ __all__ = [
     "ClusterError",
     "Copied",
     "Describer",
+    "Dot",
     "Duplicate",
     "Encoder",
     "Facets",
@@ -92,6 +94,7 @@ __all__ = [
     "LibraryBusy",
     "LibraryError",
     "Line",
+    "Locality",
     "ModelError",
     "ModelMismatch",
     "ModelStatus",
@@ -128,6 +131,7 @@ _HOMES = {
     "CaptionReport": "clipsearch.indexing.later.captions",
     "Copied": "clipsearch.store.copying",
     "Describer": "clipsearch.describing",
+    "Dot": "clipsearch.search.filtering.facets",
     "Duplicate": "clipsearch.search.duplicates.groups",
     "Encoder": "clipsearch.encoders",
     "Facets": "clipsearch.search.filtering.facets",
@@ -146,6 +150,7 @@ _HOMES = {
     "Labels": "clipsearch.search.labels.lists",
     "Library": "clipsearch.library",
     "Line": "clipsearch.encoders.reading.line",
+    "Locality": "clipsearch.photos.places.locality",
     "ModelStatus": "clipsearch.store.status",
     "Moved": "clipsearch.store.moving",
     "Nothing": "clipsearch.search.results",

@@ -47,6 +47,7 @@ class Made:
         self.model = self.catalog.add_model(OTHER, *how)
         self.other = self.catalog.add_model("other", "others", "16", TinyEncoder.dim, None)
         self.write(self.model, [self.photo(number) for number in range(PHOTOS)])
+        look_up_places(self.catalog, lambda: False, None)
 
     def photo(self, number: int) -> NewPhoto:
         some = self.random
@@ -329,7 +330,6 @@ def test_any_filter_gives_what_a_look_at_each_photo_gives_while_photos_come_and_
     made: Made,
 ) -> None:
     with open_other(made.index) as library:
-        look_up_places(made.catalog, lambda: False, None)
         check(library, made)
         made.change()
         look_up_places(made.catalog, lambda: False, None)

@@ -21,6 +21,7 @@ from clipsearch.errors import InvalidInput, arg, check_number, did_you_mean
 from clipsearch.indexing.later.pictures import all_pictures
 from clipsearch.notation import counted
 from clipsearch.photos.facts.facts import Facts
+from clipsearch.photos.places.locality import Locality
 from clipsearch.photos.files.opening import Place
 from clipsearch.photos.files.presence import Looker, Seen
 from clipsearch.photos.files.urls import PhotoPath, photo_path
@@ -49,11 +50,13 @@ class Duplicate:
     size: int  # bytes
     facts: Facts
     names: int = 1  # that the file has; with more than one, to delete this one frees nothing
+    place: Locality | None = None  # where it was taken, in words
 
     def as_dict(self, keep: bool) -> dict[str, Any]:
         """The photo as `--json` shows it."""
         own = {"path": str(self.path), "id": self.id, "keep": keep, "bytes": self.size}
-        return own | {"names": self.names} | asdict(self.facts)
+        place = {"place": self.place and self.place.as_dict()}
+        return own | {"names": self.names} | asdict(self.facts) | place
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +238,8 @@ def _groups(kind: Kind, sets: Iterable[Sequence[_There]]) -> list[Group]:
 
 def _duplicate(it: _There) -> Duplicate:
     path = photo_path(it.row.path)
-    return Duplicate(path, it.file.id, it.file.size, it.row.facts, it.seen.names)
+    row = it.row
+    return Duplicate(path, row.id, it.file.size, row.facts, it.seen.names, row.locality)
 
 
 def _pictures(

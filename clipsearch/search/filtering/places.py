@@ -138,7 +138,7 @@ def place_condition(name: str, catalog: Catalog) -> Condition:
     written = All(tuple(Located(plain_name(part)) for part in parts))
     found = Either((Is("locality", "in", ids), written))
     if not catalog.count_selected(found):
-        if known and all(called) and (count := catalog.count_unplaced()):
+        if known and not there and (count := catalog.count_unplaced()):
             raise InvalidInput(
                 f"it was not looked up yet where {count} photos were taken: run clipsearch index"
             )

@@ -47,6 +47,7 @@ class Localities(Connection):
         """Have all photos as if it were not looked up yet where they were taken."""
         with self.transaction():
             self._db.execute("UPDATE photos SET locality = NULL WHERE locality IS NOT NULL")
+            self._db.execute("DELETE FROM localities")
 
     def localities(self) -> list[Locality]:
         """The places near which photos of the index were taken, or some that left it."""
