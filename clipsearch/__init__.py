@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from clipsearch.photos.decoding.isolated import Processes
     from clipsearch.photos.facts.facts import Facts
     from clipsearch.photos.files.urls import AllowUrl
+    from clipsearch.photos.places.locality import Locality
     from clipsearch.photos.scanning.rules import ScanRules
     from clipsearch.progress import Progress
     from clipsearch.scores import score
     from clipsearch.search.answers import Answer, Question
     from clipsearch.search.duplicates.groups import Duplicate, Group, Kind
-    from clipsearch.photos.places.locality import Locality
     from clipsearch.search.filtering.facets import Dot, Facets
     from clipsearch.search.filtering.filters import FilterNames, Filters
     from clipsearch.search.labels.fitting import Label, LabelCount, LabelledPhoto

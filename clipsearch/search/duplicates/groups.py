@@ -21,10 +21,10 @@ from clipsearch.errors import InvalidInput, arg, check_number, did_you_mean
 from clipsearch.indexing.later.pictures import all_pictures
 from clipsearch.notation import counted
 from clipsearch.photos.facts.facts import Facts
-from clipsearch.photos.places.locality import Locality
 from clipsearch.photos.files.opening import Place
 from clipsearch.photos.files.presence import Looker, Seen
 from clipsearch.photos.files.urls import PhotoPath, photo_path
+from clipsearch.photos.places.locality import Locality
 from clipsearch.progress import Progress
 from clipsearch.search.duplicates.hamming import Pairs
 from clipsearch.search.duplicates.pictures import Pictures, embeddings
