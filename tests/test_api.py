@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from clipsearch import InvalidInput
 from clipsearch.store.lock import write_lock
 from clipsearch.store.running import telling
 from clipsearch.web.asking.cursors import MOST_SEEN, cursor_of, seen_by
-from clipsearch.web.sending.events import MOST_LISTENING
+from clipsearch.web.sending.events import MOST_LISTENING, Events
 
 __all__ = ["served"]  # a fixture
 
@@ -538,3 +539,22 @@ def test_more_that_listen_than_there_is_room_for_are_told_so(
         return b" 200 " in said
 
     soon(has_room)
+
+
+def test_an_unexpected_error_ends_no_look_at_the_index(caplog: pytest.LogCaptureFixture) -> None:
+    looks = 0
+
+    async def look() -> dict[str, int]:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise OverflowError("int too large")
+        return {"photos": looks}
+
+    async def told() -> list[bytes]:
+        stream = Events(look, asyncio.Event()).listen()
+        return [await anext(stream), await anext(stream)]
+
+    first, second = asyncio.run(told())
+    assert (first[:15], second[:12]) == (b"event: problem\n", b"event: index")
+    assert caplog.text.count("unexpected OverflowError") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,7 @@ from clipsearch.web.errors import HANDLERS
 from clipsearch.web.guard import Guard
 from clipsearch.web.metrics import Measured
 from clipsearch.web.routes import download, embed, health, pages, photos, search, status
+from clipsearch.web.sending.ended import Ended
 from clipsearch.web.sending.head import Headed
 from clipsearch.web.sending.known import Tagged
 
@@ -47,20 +49,22 @@ def create_app(
     watching: Event | None = None,
     offered: str | None = None,
     describer: Describer | None = None,
+    stopping: asyncio.Event | None = None,
 ) -> ASGIApp:
     """The application over the index that `open` opens; an ASGI server runs it.
 
     `watching` is set while the index follows its folders. `offered` is a folder that its page
     offers to index while the index holds no photos. `describer` says what photos show, and parts
-    of them, where that is wanted.
+    of them, where that is wanted. `stopping` is set when the server begins to stop, which ends
+    what would go on for as long as it runs.
 
     Raises:
         ClipsearchError: what `open` raises.
     """
-    backend = Backend(open, watching or Event(), offered, describer)
+    backend = Backend(open, watching or Event(), offered, describer, stopping)
     api = _routed(backend, access.root)
     app: ASGIApp = Guard(
-        Headed(_packed(Measured(Versioned(Tagged(api)), backend.metrics))),
+        Ended(Headed(_packed(Measured(Versioned(Tagged(api)), backend.metrics)))),
         access.host,
         access.token,
         access.origins,

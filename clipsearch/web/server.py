@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
@@ -151,14 +152,15 @@ def run(
     logging.getLogger("uvicorn.error").addFilter(_is_not_told)
     log.addFilter(_Once())
     watching = threading.Event()
-    app = create_app(open, access, watching, offered, describer)
+    stopping = asyncio.Event()
+    app = create_app(open, access, watching, offered, describer, stopping)
     server = _Server(
         uvicorn.Config(
             app, http=partial(Connection, limits),  # type: ignore[arg-type]
             ws="none", log_config=None, access_log=False, server_header=False, lifespan="on",
             timeout_graceful_shutdown=_FINISHING,
         ),
-        ready or (lambda: None),
+        ready or (lambda: None), stopping,
     )  # fmt: skip
     with _watched(open, watching) if watch else _nothing():
         server.run(sockets=[listening])
@@ -188,9 +190,12 @@ class _Once(logging.Filter):
 class _Server(uvicorn.Server):
     """A server that says when it is ready."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, ready: Callable[[], None], stopping: asyncio.Event
+    ) -> None:
         super().__init__(config)
         self._ready = ready
+        self._stopping = stopping
         self._askings = Askings()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -198,6 +203,11 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Bring to an end what is in work."""
+        self._stopping.set()
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop soon, by the second signal at once; none is raised again when it has stopped."""
