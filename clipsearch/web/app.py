@@ -9,7 +9,7 @@ from functools import partial
 from importlib.metadata import version
 from threading import Event
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from clipsearch.describing import Describer
 from clipsearch.library import Library
+from clipsearch.web.asking.bodies import once_in_address
 from clipsearch.web.backend import Backend
 from clipsearch.web.below import Below
 from clipsearch.web.description.openapi import Versioned, described
@@ -85,8 +86,8 @@ def _routed(backend: Backend, root: str) -> FastAPI:
     api = FastAPI(
         title="clipsearch", version=version("clipsearch"), lifespan=backend.lifespan,
         docs_url=None, redoc_url=None, summary="Find photos by what they show.",
+        dependencies=[Depends(once_in_address)], servers=[{"url": root or "/"}],
         exception_handlers=HANDLERS, generate_unique_id_function=_name_of,
-        servers=[{"url": root or "/"}],
     )  # fmt: skip
     api.state.backend = backend
     api.openapi = partial(described, api)  # type: ignore[method-assign]

@@ -15,10 +15,12 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clipsearch.web.answers import error_answer
+from clipsearch.web.asking.bodies import JSON, kind_of
 
 COOKIE = "clipsearch-token"
 HEALTH = ("/healthz", "/readyz")
 MOST_BYTES = 32 << 20  # of a request; several photos from a phone, or one from a large camera
+MOST_JSON = 16 << 20  # bytes; 32 questions with 16 embeddings each of the longest that there are
 SLOWEST = 30.0  # seconds without a byte of a request that was begun
 WHOLE_WITHIN = 300.0  # seconds, of a request's body
 MOST_SENDING = 64  # requests with a body at once; what they have sent is on disk or in memory
@@ -97,7 +99,8 @@ class Guard:
             return
         self._sending += 1
         try:
-            await self._app(scope, _limited(receive), send_guarded)
+            limit = _limit(Headers(scope=scope))
+            await self._app(scope, _limited(receive, limit), send_guarded)
         finally:
             self._sending -= 1
 
@@ -115,8 +118,8 @@ class Guard:
         if self._token is not None and not self._has_token(scope, headers):
             raise Refused(401, "a token is needed: open the address that clipsearch serve printed")
         length = headers.get("content-length", "0")
-        if length.isdecimal() and int(length) > MOST_BYTES:
-            raise Refused(413, f"more than {MOST_BYTES >> 20} MB; send a smaller picture")
+        if length.isdecimal() and int(length) > _limit(headers):
+            raise _too_much(_limit(headers))
 
     def _is_known(self, name: str) -> bool:
         if name in _HERE or name == self._host or name in self._names:
@@ -195,8 +198,18 @@ def _token_in_address(scope: Scope) -> list[str]:
     return parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
 
 
-def _limited(receive: Receive) -> Receive:
-    """Receive a request's body up to MOST_BYTES, unless it comes too slowly."""
+def _limit(headers: Headers) -> int:
+    """How many bytes a request may have."""
+    return MOST_JSON if kind_of(headers) == JSON else MOST_BYTES
+
+
+def _too_much(limit: int) -> Refused:
+    smaller = "fewer questions at once" if limit == MOST_JSON else "a smaller picture"
+    return Refused(413, f"more than {limit >> 20} MB; send {smaller}")
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
+    """Receive a request's body up to `limit` bytes, unless it comes too slowly."""
     seen, is_whole = 0, False
     end = asyncio.get_running_loop().time() + WHOLE_WITHIN
 
@@ -210,8 +223,8 @@ def _limited(receive: Receive) -> Receive:
         except TimeoutError:
             raise Refused(408, "the request came too slowly") from None
         seen += len(message.get("body", b""))
-        if seen > MOST_BYTES:
-            raise Refused(413, f"more than {MOST_BYTES >> 20} MB; send a smaller picture")
+        if seen > limit:
+            raise _too_much(limit)
         is_whole = not message.get("more_body", False)
         return message
 
