@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+import re
 import socket
 from collections.abc import Iterator, Sequence
 from urllib.parse import parse_qs, urlsplit
@@ -38,6 +39,9 @@ HEADERS = {
 
 _HERE = {"localhost", "127.0.0.1", "::1"}
 _EVERYWHERE = {"0.0.0.0", "::", ""}
+_HOST = re.compile(
+    r"(?P<name>\[[0-9A-Fa-f:.]+\]|[\w.~!$&'()*+,;=%-]*)(:(?P<port>[0-9]{0,5}))?", re.ASCII
+)
 _READING = ("GET", "HEAD", "OPTIONS")
 
 
@@ -107,14 +111,15 @@ class Guard:
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if _asks_health(scope):
-            if not _is_of_this_site(headers):
-                raise Refused(403, ELSEWHERE)
-            return
-        if not self._is_known(_name(host)):
-            raise Refused(400, f"this server does not go by the name {_name(host)[:100]!r}")
+        name = _name(host)
+        if name is None:
+            raise Refused(400, f"{host[:100]!r} is no host")
+        if not _asks_health(scope) and not self._is_known(name):
+            raise Refused(400, f"this server does not go by the name {name[:100]!r}")
         if not (_opens_the_page(scope, headers) or self._is_own(scope, headers, host)):
             raise Refused(403, ELSEWHERE)
+        if _asks_health(scope):
+            return
         if self._token is not None and not self._has_token(scope, headers):
             raise Refused(401, "a token is needed: open the address that clipsearch serve printed")
         length = headers.get("content-length", "0")
@@ -131,9 +136,12 @@ class Guard:
 
     def _is_own(self, scope: Scope, headers: Headers, host: str) -> bool:
         origin = headers.get("origin")
-        if origin is not None and (scope["method"] not in _READING or origin in self._origins):
-            return origin.partition("://")[2] == host or origin in self._origins
-        return _is_of_this_site(headers)
+        if origin in self._origins:
+            return True
+        site = headers.get("sec-fetch-site")
+        if origin is not None and (scope["method"] not in _READING or site is None):
+            return origin.partition("://")[2] == host
+        return site in (None, "same-origin", "none")  # no browser asks, or for no other site's page
 
     def _has_token(self, scope: Scope, headers: Headers) -> bool:
         kind, _, bearer = headers.get("authorization", "").partition(" ")
@@ -158,11 +166,6 @@ class Guard:
         return answer
 
 
-def _is_of_this_site(headers: Headers) -> bool:
-    """Whether a browser says that no page of another site asks, or it is no browser that asks."""
-    return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
-
-
 def _asks_health(scope: Scope) -> bool:
     """Whether it is asked whether the server is well, which may be told to anybody.
 
@@ -177,6 +180,7 @@ def _opens_the_page(scope: Scope, headers: Headers) -> bool:
         scope["method"] in _READING
         and scope["path"] == "/"
         and headers.get("sec-fetch-mode", "navigate") == "navigate"
+        and "origin" not in headers  # which a link that is followed does not come with
     )
 
 
@@ -193,7 +197,7 @@ def _tokens_in_cookies(headers: Headers) -> Iterator[str]:
 
 
 def _token_in_address(scope: Scope) -> list[str]:
-    if scope["path"] != "/" or scope["method"] != "GET":
+    if scope["path"] != "/" or scope["method"] not in ("GET", "HEAD"):
         return []
     return parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
 
@@ -238,11 +242,15 @@ def _refusal(refused: Refused) -> Response:
     return error_answer(refused.status_code, refused.detail, headers)
 
 
-def _name(host: str) -> str:
-    """The name in a Host header, without the port, which differs behind a tunnel."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower()
+def _name(host: str) -> str | None:
+    """The name in a Host header, without the port, which differs behind a tunnel; "" for none.
+
+    None where it is no host (RFC 9110, 7.2).
+    """
+    found = _HOST.fullmatch(host)
+    if found is None or int(found["port"] or 0) > 65535:
+        return None
+    return found["name"].strip("[]").lower()
 
 
 def _is_address(name: str) -> bool:
