@@ -26,6 +26,9 @@ SLOWEST = 30.0  # seconds without a byte of a request that was begun
 WHOLE_WITHIN = 300.0  # seconds, of a request's body
 MOST_SENDING = 64  # requests with a body at once; what they have sent is on disk or in memory
 
+_NEEDS_TOKEN = (
+    "a token is needed: open /?token= and the token, which clipsearch serve was given or printed"
+)
 ELSEWHERE = "requests from other sites are not answered"
 HEADERS = {
     "Content-Security-Policy": (
@@ -121,7 +124,7 @@ class Guard:
         if _asks_health(scope):
             return
         if self._token is not None and not self._has_token(scope, headers):
-            raise Refused(401, "a token is needed: open the address that clipsearch serve printed")
+            raise Refused(401, _NEEDS_TOKEN)
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > _limit(headers):
             raise _too_much(_limit(headers))

@@ -110,11 +110,15 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address_of(listening: socket.socket, access: Access) -> str:
-    """The URL under which the page is."""
+    """The URL under which the page is, without a token."""
     port = listening.getsockname()[1]
     host = "localhost" if access.host in ("0.0.0.0", "::", "") else access.host
     name = f"[{host}]" if ":" in host else host
-    address = f"http://{name}:{port}{access.root}/"
+    return f"http://{name}:{port}{access.root}/"
+
+
+def opening(address: str, access: Access) -> str:
+    """The URL that opens the page, with the token where one is needed."""
     return address + (f"?token={access.token}" if access.token else "")
 
 
