@@ -78,6 +78,10 @@ def test_what_is_no_json_is_refused(served: Served, body: bytes) -> None:
 def test_an_empty_question_in_json_is_refused(served: Served) -> None:
     told = problem(served.client.post("/api/search", json={"k": 3}), 400)
     assert "nothing was asked" in told["error"]
+    kind = {"Content-Type": "application/json"}
+    for path in ("/api/search", "/api/search/batch", "/api/embed"):
+        told = problem(served.client.post(path, content=b"", headers=kind), 400)
+        assert told["error"] == "the body is empty"
 
 
 @pytest.mark.parametrize(

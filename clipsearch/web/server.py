@@ -156,7 +156,7 @@ def run(
     logging.getLogger("uvicorn.error").addFilter(_is_not_told)
     log.addFilter(_Once())
     watching = threading.Event()
-    stopping = asyncio.Event()
+    stopping, unwatched = asyncio.Event(), threading.Event()
     app = create_app(open, access, watching, offered, describer, stopping)
     server = _Server(
         uvicorn.Config(
@@ -164,9 +164,9 @@ def run(
             ws="none", log_config=None, access_log=False, server_header=False, lifespan="on",
             timeout_graceful_shutdown=_FINISHING,
         ),
-        ready or (lambda: None), stopping,
+        ready or (lambda: None), stopping, unwatched,
     )  # fmt: skip
-    with _watched(open, watching) if watch else _nothing():
+    with _watched(open, watching, unwatched) if watch else _nothing():
         server.run(sockets=[listening])
 
 
@@ -195,11 +195,12 @@ class _Server(uvicorn.Server):
     """A server that says when it is ready."""
 
     def __init__(
-        self, config: uvicorn.Config, ready: Callable[[], None], stopping: asyncio.Event
-    ) -> None:
+        self, config: uvicorn.Config, ready: Callable[[], None],
+        stopping: asyncio.Event, unwatched: threading.Event,
+    ) -> None:  # fmt: skip
         super().__init__(config)
         self._ready = ready
-        self._stopping = stopping
+        self._stopping, self._unwatched = stopping, unwatched
         self._askings = Askings()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -211,6 +212,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Bring to an end what is in work."""
         self._stopping.set()
+        self._unwatched.set()
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -230,9 +232,10 @@ def _nothing() -> Iterator[None]:
 
 
 @contextmanager
-def _watched(open: Callable[[], Library], watching: threading.Event) -> Iterator[None]:
-    """Follow the index's folders in a thread, with a library of its own."""
-    stop = threading.Event()
+def _watched(
+    open: Callable[[], Library], watching: threading.Event, stop: threading.Event
+) -> Iterator[None]:
+    """Follow the index's folders in a thread, with a library of its own, until `stop` is set."""
 
     def follow() -> None:
         try:
