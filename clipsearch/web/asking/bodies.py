@@ -25,9 +25,8 @@ JSON = "application/json"
 MULTIPART = "multipart/form-data"
 FORMS = (MULTIPART, "application/x-www-form-urlencoded")
 # Nobody else is answered while JSON is read, and what it is made of costs more than its length.
-MOST_PARTS = (
-    100_000  # texts, lists and objects in one body; a batch of questions has some thousands
-)
+# A batch of questions has some thousands.
+MOST_PARTS = 100_000  # texts, lists and objects in one body
 
 
 class Sent(Request):
@@ -57,9 +56,9 @@ class Sent(Request):
         end, last = self._end(), b"\r\n"
         has_ended = not end
         async for part in super().stream():
-            last += part
-            has_ended = has_ended or end in last
-            last = last[-len(end) :]
+            if not has_ended:
+                last = last[-len(end) :] + part
+                has_ended = end in last
             yield part
         if not has_ended:
             raise MultiPartException(
