@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,8 @@ from clipsearch import InvalidInput
 from clipsearch.store.lock import write_lock
 from clipsearch.store.running import telling
 from clipsearch.web.asking.cursors import MOST_SEEN, cursor_of, seen_by
-from clipsearch.web.sending.events import MOST_LISTENING
+from clipsearch.web.guard import MOST_JSON
+from clipsearch.web.sending.events import MOST_LISTENING, Events
 
 __all__ = ["served"]  # a fixture
 
@@ -74,6 +78,88 @@ def test_what_is_no_json_is_refused(served: Served, body: bytes) -> None:
 def test_an_empty_question_in_json_is_refused(served: Served) -> None:
     told = problem(served.client.post("/api/search", json={"k": 3}), 400)
     assert "nothing was asked" in told["error"]
+    kind = {"Content-Type": "application/json"}
+    for path in ("/api/search", "/api/search/batch", "/api/embed"):
+        told = problem(served.client.post(path, content=b"", headers=kind), 400)
+        assert told["error"] == "the body is empty"
+
+
+@pytest.mark.parametrize(
+    ("asked", "pointer"),
+    [
+        ({"k": True}, "#/k"), ({"k": "3"}, "#/k"), ({"like": ["1"]}, "#/like/0"),
+        ({"like": [True]}, "#/like/0"), ({"q": "a", "exclude": [1.5]}, "#/exclude/0"),
+        ({"q": "a", "filters": {"min_rating": "3"}}, "#/filters/min_rating"),
+        ({"q": "a", "relevant": "true"}, "#/relevant"), ({"q": "a", "hybrid": 1}, "#/hybrid"),
+    ],
+)  # fmt: skip
+def test_values_in_json_are_of_their_kind(
+    served: Served, asked: dict[str, Any], pointer: str
+) -> None:
+    told = problem(served.client.post("/api/search", json=asked), 422)
+    assert [it["pointer"] for it in told["errors"]] == [pointer]
+    told = problem(served.client.post("/api/search/batch", json={"questions": [asked]}), 422)
+    assert [it["pointer"] for it in told["errors"]] == [f"#/questions/0{pointer[1:]}"]
+
+
+def test_a_number_in_json_is_whole_however_it_is_written(served: Served) -> None:
+    kind = {"Content-Type": "application/json"}
+    body = b'{"k": 3.0, "like": [1.0], "filters": {"min_size": "1"}}'
+    answer = served.client.post("/api/search", content=body, headers=kind)
+    assert (answer.status_code, answer.json()["k"]) == (200, 3)
+    problem(served.client.post("/api/embed", json={"texts": [1]}), 422)
+
+
+def test_what_has_one_value_is_given_once(served: Served) -> None:
+    asked = [("q", "a"), ("k", "3"), ("k", "5"), ("since", "2024"), ("since", "2020")]
+    told = problem(served.client.get("/api/search", params=asked), 400)
+    assert [it["parameter"] for it in told["errors"]] == ["k", "since"]
+    for path in ("/api/photos/1/thumbnail?size=160&size=320", "/api/photos/1/similar?k=1&k=1",
+                 "/api/facets?camera=a&camera=b", "/api/photos/1/labels?k=1&k=2"):  # fmt: skip
+        problem(served.client.get(path), 400)
+    form = {"data": {"k": ["3", "5"], "q": "a"}}
+    told = problem(served.client.post("/api/search", **form), 400)  # type: ignore[arg-type]
+    assert [it["parameter"] for it in told["errors"]] == ["k"]
+    several = [("q", "a"), ("minus", "b"), ("minus", "c"), ("exclude", "1"), ("exclude", "2")]
+    assert served.client.get("/api/search", params=several).json()["total"] == 12
+
+
+@pytest.mark.parametrize("kind", [{}, {"Content-Type": ""}, {"Content-Type": "; charset=utf-8"}])
+def test_a_body_that_says_not_what_it_is_is_refused(served: Served, kind: dict[str, str]) -> None:
+    for path in ("/api/search", "/api/search/batch", "/api/search/pictures", "/api/embed"):
+        answer = served.client.post(path, content=b'{"q": "a"}', headers=kind)
+        problem(answer, 415)
+        assert answer.headers["accept-post"]
+    answer = served.client.post("/api/search", content=b"", headers=kind)
+    assert "nothing was asked" in problem(answer, 400)["error"]
+
+
+def test_a_form_that_is_cut_off_is_told_so(served: Served) -> None:
+    kind = {"Content-Type": "multipart/form-data; boundary=edge"}
+    whole = b'--edge\r\nContent-Disposition: form-data; name="q"\r\n\r\nboat\r\n--edge--\r\n'
+    sent = partial(served.client.post, "/api/search", headers=kind)
+    assert sent(content=whole).status_code == 200
+    assert sent(content=whole + b"what follows is not looked at").status_code == 200
+    assert sent(content=iter([whole[:-6], whole[-6:]])).status_code == 200
+    for cut in (whole[:-4], whole[:-12], whole[:30], whole[:60], b"--edge"):
+        assert "cut off" in problem(sent(content=cut), 400)["error"], cut
+    picture = (
+        b'--edge\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n\xff\xd8'
+    )
+    assert "cut off" in problem(sent(content=picture), 400)["error"]
+
+
+def test_json_of_too_much_is_refused(served: Served) -> None:
+    kind = {"Content-Type": "application/json"}
+    longest = {"embedding": [[0.123456789012345678] * 1280] * 8}
+    batch = {"questions": [longest | {"minus_embedding": longest["embedding"]}] * 32}
+    content = json.dumps(batch).encode()
+    assert 10 << 20 < len(content) < MOST_JSON
+    answers = served.client.post("/api/search/batch", content=content, headers=kind)
+    assert len(answers.json()["answers"]) == 32
+    for body in (b" " * (MOST_JSON + 1), iter([b" " * (1 << 20)] * 17), b"[" + b"[]," * 200_000):
+        answer = served.client.post("/api/search", content=body, headers=kind)
+        problem(answer, 413)
 
 
 WIDE = {f"x{number}": 1 for number in range(20_000)}
@@ -91,7 +177,8 @@ def test_what_is_wrong_many_times_is_not_told_as_often(served: Served, asked: An
     assert len(answer.content) < 10_000
     batch = {"questions": [asked] * 32}
     answer = served.client.post("/api/search/batch", json=batch)
-    assert len(problem(answer, 422)["errors"]) <= 8 * 32
+    assert len(problem(answer, answer.status_code).get("errors", ())) <= 8 * 32
+    assert answer.status_code in (413, 422)
     if "embedding" not in asked:
         address = "/api/photos/1?" + "&".join(name[:60_000] for name in [*asked][:8000])
         assert len(served.client.get(address).content) < 10_000
@@ -538,3 +625,22 @@ def test_more_that_listen_than_there_is_room_for_are_told_so(
         return b" 200 " in said
 
     soon(has_room)
+
+
+def test_an_unexpected_error_ends_no_look_at_the_index(caplog: pytest.LogCaptureFixture) -> None:
+    looks = 0
+
+    async def look() -> dict[str, int]:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise OverflowError("int too large")
+        return {"photos": looks}
+
+    async def told() -> list[bytes]:
+        stream = Events(look, asyncio.Event()).listen()
+        return [await anext(stream), await anext(stream)]
+
+    first, second = asyncio.run(told())
+    assert (first[:15], second[:12]) == (b"event: problem\n", b"event: index")
+    assert caplog.text.count("unexpected OverflowError") == 1

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Run, picture
-from tiny import open_tiny
+from tiny import open_other, open_tiny
 
 from clipsearch import (
     ClipsearchError,
@@ -428,6 +428,27 @@ def test_a_catalog_that_is_not_ours_is_refused_and_left_alone(
     with pytest.raises(LibraryError):
         Library.open(index, create=create)
     assert files_of(index) == before
+
+
+@pytest.mark.parametrize(
+    "command", [["status"], ["query", "x"], ["index"], ["serve", "--port", "0"], ["doctor"], ["ls"]]
+)
+def test_an_emptied_catalog_is_no_empty_index(
+    photos: Path, index: Path, clipsearch: Run, command: list[str]
+) -> None:
+    with open_other(index) as library:
+        library.index([photos])
+    os.truncate(index / "catalog.db", 0)
+    before = sorted(index.rglob("*"))
+    folders = [photos] if command == ["index"] else []
+    done = clipsearch(*command, *folders)
+    said = done.stderr + done.stdout
+    assert done.returncode in (1, 2), said
+    assert "catalog.db is damaged: it is empty" in said
+    assert "Put a copy of the index in its place" in said
+    assert "Traceback" not in said
+    assert (index / "catalog.db").stat().st_size == 0
+    assert sorted(index.rglob("*")) == before
 
 
 def test_a_damaged_catalog_is_an_error_that_says_so(indexed: Library, spec: str) -> None:

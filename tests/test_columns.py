@@ -127,7 +127,7 @@ def move(made: Made, photo: NewPhoto) -> None:
 
 def lie_beside(made: Made, photo: NewPhoto) -> None:
     told = Facts(rating=4, people=(Person("Zoë"), Person("Ann Lee")))
-    id, own = made.catalog.own_facts(photo.root_id, photo.path) or (0, Facts())
+    id, own, _ = made.catalog.own_facts(photo.root_id, photo.path) or (0, Facts(), Facts())
     made.catalog.tell([Told(id, own, told, "a version")])
 
 

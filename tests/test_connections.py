@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from http.client import HTTPConnection
 from io import BytesIO
 from pathlib import Path
@@ -142,3 +143,32 @@ def test_a_stop_waits_for_nobody_and_says_nothing(
         while seconds_of_decoders(server) < 1 and time.monotonic() < end:
             time.sleep(0.05)
         assert server.stopped(signal.SIGINT) == (0, "")
+
+
+def test_who_is_not_answered_for_a_stop_is_told_so(indexed: Path, serve: Serve) -> None:
+    server = serve()
+    stalled = f"{HEAD}Content-Length: 100\r\nExpect: 100-continue\r\n\r\n".encode()
+    with clients(server, 4, stalled) as sending:
+        assert all(b" 100 " in client.recv(100) for client in sending)
+        server.process.send_signal(signal.SIGTERM)
+        answers = [b"".join(iter(partial(client.recv, 4096), b"")) for client in sending]
+    for answer in answers:
+        head, _, body = answer.lower().partition(b"\r\n\r\n")
+        assert head.startswith(b"http/1.1 503 "), answer
+        assert b"content-type: application/problem+json" in head
+        assert b"retry-after: " in head
+        assert json.loads(body)["status"] == 503
+    assert server.process.communicate(timeout=DEADLINE)[1] == ""
+
+
+def test_a_stream_of_events_comes_to_its_end_at_a_stop(indexed: Path, serve: Serve) -> None:
+    server = serve()
+    asked = b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with clients(server, 3, asked) as listening:
+        for client in listening:
+            while not (received := client.recv(4096)).endswith(b"\n\n\r\n"):
+                assert received
+        server.process.send_signal(signal.SIGTERM)
+        for client in listening:  # the last chunk, of no bytes
+            assert b"".join(iter(partial(client.recv, 4096), b"")).endswith(b"0\r\n\r\n")
+    assert server.process.communicate(timeout=DEADLINE)[1] == ""

@@ -486,6 +486,17 @@ def test_stdout_has_nothing_but_the_protocol_and_closing_stdin_ends_it(place: Pl
         assert (process.returncode, rest, errors) == (0, "", "")
 
 
+@pytest.mark.parametrize("half", ["\ud800", "a \udfff cat", "\ud800\ud800"])
+def test_half_a_letter_is_answered(place: Place, half: str) -> None:
+    with started(place.index) as process:
+        for id, words in enumerate([half, "a \U0001f431 cat", r"a \ud800"], 2):
+            asked = {"name": "search", "arguments": {"query": words}}
+            answer = send(process, "tools/call", asked, id)
+            assert not answer.get("isError"), (words, answer)
+        asked = {"name": "similar", "arguments": {half: 1}}
+        assert send(process, "tools/call", asked, 9)["isError"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_at_once_without_a_word(place: Place, number: signal.Signals) -> None:
     with started(place.index) as process:

@@ -602,6 +602,27 @@ def test_a_file_that_leads_elsewhere_by_now_is_not_served(
         assert served.client.get(f"/api/photos/{id}/{path}").status_code == 404
 
 
+def test_where_the_indexed_folder_is_a_link_by_now_only_the_indexed_file_is_served(
+    served: Served, tmp_path: Path
+) -> None:
+    id = served.id_of("trip/09.jpg")
+    paths = [f"/api/photos/{id}/{it}" for it in ("original", "thumbnail?size=640")]
+    shutil.copytree(served.photos, tmp_path / "secret")
+    served.photos.rename(tmp_path / "moved")
+    served.photos.symlink_to(tmp_path / "moved")
+    for path in paths:
+        assert served.client.get(path).status_code == 200
+    served.photos.unlink()
+    served.photos.symlink_to(tmp_path / "secret")
+    picture(99).save(tmp_path / "secret" / "trip" / "09.jpg")
+    assert served.client.get(paths[0]).status_code == 404
+    assert served.client.get(f"/api/photos/{id}/thumbnail?size=320").status_code == 404
+    assert (
+        "left out.txt"
+        in ZipFile(BytesIO(served.client.get("/api/zip", params={"id": id}).content)).namelist()
+    )
+
+
 def test_behind_a_link_that_was_meant_only_the_indexed_file_is_served(
     tmp_path: Path, photos: Path, index: Path
 ) -> None:
@@ -681,8 +702,11 @@ def test_a_token_is_needed_on_every_route_and_none_of_a_hundred_others_will_do(
             wrong = {"Authorization": f"Bearer {TOKEN[:-1]}{number}"}
             assert client.get("/api/status", headers=wrong).status_code == 401
         assert client.get("/", params={"token": "é" * 20}).status_code == 401
-        page = client.get("/", params={"token": TOKEN}, follow_redirects=False)
-        assert (page.status_code, page.headers["location"]) == (303, "/")
+        for method in ("HEAD", "GET"):
+            page = client.request(method, "/", params={"token": TOKEN}, follow_redirects=False)
+            assert (page.status_code, page.headers["location"]) == (303, "/")
+            client.cookies.clear()
+        client.cookies.update(page.cookies)
         cookie = page.headers["set-cookie"].lower()
         assert "httponly" in cookie
         assert "samesite=strict" in cookie
@@ -693,10 +717,15 @@ def test_a_token_is_needed_on_every_route_and_none_of_a_hundred_others_will_do(
     ("host", "status"),
     [("localhost:7700", 200), ("127.0.0.1", 200), ("[::1]:7700", 200), ("LOCALHOST", 200),
      ("evil.example", 400), ("localhost.evil.example:7700", 400), ("192.168.0.7", 400),
-     ("", 400)],
+     ("", 400), ("localhost:", 200), ("localhost:80@evil.example", 400), ("localhost:abc", 400),
+     ("localhost:99999", 400), ("localhost:7700/", 400), ("localhost?", 400), ("[::1", 400),
+     ("[::1]x:1", 400), ("[localhost]", 400), ("local host", 400), ("localhost:-1", 400),
+     ("evil.example@localhost", 400), ("localhost:1:2", 400)],
 )  # fmt: skip
 def test_only_names_of_this_machine_are_answered(served: Served, host: str, status: int) -> None:
     assert served.client.get("/api/status", headers={"Host": host}).status_code == status
+    if "evil.example" in host and "@" in host:  # not even where any name will do
+        assert served.client.get("/healthz", headers={"Host": host}).status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -710,8 +739,14 @@ def test_what_a_page_of_another_site_sends_is_refused(
 ) -> None:
     sent = {"files": {"image": (served.photos / "01.jpg").read_bytes()}}
     assert served.client.post("/api/search", headers=headers, **sent).status_code == 403  # type: ignore[arg-type]
+    for path in ("/", "/api/status", "/api/search?q=a", "/healthz", "/static/page.js"):
+        assert served.client.get(path, headers=headers).status_code == 403 or (
+            path == "/" and "Origin" not in headers  # a link to it that was followed
+        )
     own = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
     assert served.client.post("/api/search", headers=own, **sent).status_code == 200  # type: ignore[arg-type]
+    for some in (own, {"Origin": "http://localhost"}, {"Sec-Fetch-Site": "same-origin"}):
+        assert served.client.get("/api/status", headers=some).status_code == 200
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
@@ -770,6 +805,7 @@ def test_another_site_may_ask_where_that_was_allowed(indexed: Path, photos: Path
     with serving(indexed, photos, origins=(origin,)) as served:
         allowed = served.client.get("/api/status", headers={"Origin": origin})
         other = served.client.get("/api/status", headers={"Origin": "https://evil.example"})
+        assert (allowed.status_code, other.status_code) == (200, 403)
         assert allowed.headers["access-control-allow-origin"] == origin
         assert "access-control-allow-origin" not in other.headers
 
@@ -940,7 +976,11 @@ def test_a_token_need_not_stand_in_the_command_line(
         server = serve(*command, CLIPSEARCH_TOKEN=TOKEN)
     else:
         server = serve(*command, "--token-file", file)
-    assert server.address.endswith(f"/?token={TOKEN}")
+    assert "token" not in server.address  # whoever gave it knows it
+    with pytest.raises(HTTPError, match="401"):
+        server.get("/api/status")
+    right = Request(f"{server.address}/api/status", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert urlopen(right).status == 200
 
 
 def test_a_browser_is_opened_without_the_token_in_its_arguments(
@@ -960,7 +1000,7 @@ def test_a_browser_is_opened_without_the_token_in_its_arguments(
     opened = (tmp_path / "opened").read_text()
     assert TOKEN not in opened
     file = Path(urlsplit(opened).path)
-    assert server.address in file.read_text()
+    assert f"{server.address}/?token={TOKEN}" in file.read_text()
     assert file.parent.stat().st_mode & 0o077 == 0
 
 

@@ -16,6 +16,7 @@ from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import ValidationError
 
 from clipsearch.assistant.engine import Engine
+from clipsearch.assistant.stdin import mend_stdin
 from clipsearch.assistant.tools import Tools
 from clipsearch.ending import remove_scratch
 from clipsearch.errors import ClipsearchError
@@ -98,6 +99,7 @@ def serve(engine: Engine, allow_url: AllowUrl = False) -> None:
     # The thread that waits for stdin cannot be woken, and there is nothing to finish.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
+    mend_stdin()
     make_server(engine, allow_url).run("stdio")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from clipsearch.errors import INDEX_FOLDER, LibraryError, arg
 from clipsearch.replacing import make_private
 from clipsearch.store.catalog import Catalog
-from clipsearch.store.database import FILE_NAME
+from clipsearch.store.database import FILE_NAME, check_not_emptied
 from clipsearch.store.faults import explained
 from clipsearch.store.lock import write_lock
 from clipsearch.store.ownership import others_in
@@ -55,6 +55,7 @@ def make_folder(folder: Path) -> None:
         ) from error
     if _is_begun(folder):
         return  # opening it tells whether it is a catalog
+    check_not_emptied(folder)
     others = others_in(folder)
     if others and not _is_begun(folder):  # still not: another process may be making it just now
         raise LibraryError(

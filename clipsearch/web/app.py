@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from threading import Event
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp
 
 from clipsearch.describing import Describer
 from clipsearch.library import Library
+from clipsearch.web.asking.bodies import once_in_address
 from clipsearch.web.backend import Backend
 from clipsearch.web.below import Below
 from clipsearch.web.description.openapi import Versioned, described
@@ -24,6 +26,7 @@ from clipsearch.web.errors import HANDLERS
 from clipsearch.web.guard import Guard
 from clipsearch.web.metrics import Measured
 from clipsearch.web.routes import download, embed, health, pages, photos, search, status
+from clipsearch.web.sending.ended import Ended
 from clipsearch.web.sending.head import Headed
 from clipsearch.web.sending.known import Tagged
 
@@ -47,20 +50,22 @@ def create_app(
     watching: Event | None = None,
     offered: str | None = None,
     describer: Describer | None = None,
+    stopping: asyncio.Event | None = None,
 ) -> ASGIApp:
     """The application over the index that `open` opens; an ASGI server runs it.
 
     `watching` is set while the index follows its folders. `offered` is a folder that its page
     offers to index while the index holds no photos. `describer` says what photos show, and parts
-    of them, where that is wanted.
+    of them, where that is wanted. `stopping` is set when the server begins to stop, which ends
+    what would go on for as long as it runs.
 
     Raises:
         ClipsearchError: what `open` raises.
     """
-    backend = Backend(open, watching or Event(), offered, describer)
+    backend = Backend(open, watching or Event(), offered, describer, stopping)
     api = _routed(backend, access.root)
     app: ASGIApp = Guard(
-        Headed(_packed(Measured(Versioned(Tagged(api)), backend.metrics))),
+        Ended(Headed(_packed(Measured(Versioned(Tagged(api)), backend.metrics)))),
         access.host,
         access.token,
         access.origins,
@@ -81,8 +86,8 @@ def _routed(backend: Backend, root: str) -> FastAPI:
     api = FastAPI(
         title="clipsearch", version=version("clipsearch"), lifespan=backend.lifespan,
         docs_url=None, redoc_url=None, summary="Find photos by what they show.",
+        dependencies=[Depends(once_in_address)], servers=[{"url": root or "/"}],
         exception_handlers=HANDLERS, generate_unique_id_function=_name_of,
-        servers=[{"url": root or "/"}],
     )  # fmt: skip
     api.state.backend = backend
     api.openapi = partial(described, api)  # type: ignore[method-assign]

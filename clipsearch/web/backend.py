@@ -78,12 +78,13 @@ class Backend:
         watching: Event,
         offered: str | None = None,
         describer: Describer | None = None,
+        stopping: asyncio.Event | None = None,
     ) -> None:
         self.offer = Offer(open, offered) if offered else None
         self.libraries = Libraries(open)
         self.watching = watching
         self.metrics = Metrics()
-        self.events = Events(partial(self.read, _changing))
+        self.events = Events(partial(self.read, _changing), stopping or asyncio.Event())
         self._comparing = asyncio.Lock()  # duplicates are looked for once, for all that wait
         self._groups: tuple[Hashable, list[Group]] = (None, [])
         self.labelling = asyncio.Lock()  # it takes all cores, and is done once

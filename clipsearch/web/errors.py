@@ -81,7 +81,9 @@ def _operations(request: Request) -> dict[str, Any]:
 async def _not_valid(request: Request, error: RequestValidationError) -> Response:
     known = [it["name"] for it in _operations(request).get("get", {}).get("parameters", ())]
     mistakes = mistakes_of_form(error.errors(), known)
-    status = 400 if error.errors()[0]["type"] == "json_invalid" else 422
+    kind, where = error.errors()[0]["type"], error.errors()[0]["loc"]
+    is_none = kind == "json_invalid" or (kind, where) == ("missing", ("body",))
+    status = 400 if is_none else 422
     named = f"{name}: " if (name := mistakes[0].get("parameter")) else ""
     return error_answer(status, f"{named}{mistakes[0]['detail']}", kind=INVALID, mistakes=mistakes)
 

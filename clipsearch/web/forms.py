@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_origin
 
 from fastapi import Query, UploadFile
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WrapValidator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from clipsearch.photos.decoding.thumbnail_cache import SIZES
@@ -26,7 +35,9 @@ LONGEST_NAME = 100  # characters
 
 Text = Annotated[str, Field(max_length=1000)]
 Texts = Annotated[list[Text], Field(max_length=20)]
-Ids = list[Annotated[int, Field(ge=1, le=2**63 - 1)]]
+# A number such as 3.0 is a whole one in JSON; texts and truth values are none there.
+Whole = Annotated[int, BeforeValidator(lambda given: _as_whole(given))]
+Ids = list[Annotated[Whole, Field(ge=1, le=2**63 - 1)]]
 # What the description says of values, in whose place the library says what is wrong with others.
 Date = Annotated[Text, Field(json_schema_extra={"examples": ["2024-05-01"]})]
 Near = Annotated[
@@ -65,6 +76,10 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]  # and no tru
 # Of numbers that are none the first is told, since telling thousands takes seconds.
 Embedding = Annotated[list[Number], Field(min_length=1, max_length=MOST_NUMBERS, fail_fast=True)]
 Embeddings = Annotated[list[Embedding], Field(max_length=MOST_PICTURES)]
+
+
+def _as_whole(given: Any) -> Any:
+    return int(given) if isinstance(given, float) and given.is_integer() else given
 
 
 def _checked_size(size: int) -> int:
@@ -106,7 +121,7 @@ class FilterForm(Asked):
     type: Texts = Field([], description="of any of these kinds: jpeg, png, heic, raw, ...")
     has: Properties = Field([], description=", ".join(PROPERTIES))
     person: Texts = Field([], description="all of these people are named in it")
-    min_rating: int | None = Field(None, ge=1, le=5, description="stars")
+    min_rating: Whole | None = Field(None, ge=1, le=5, description="stars")
     place: Texts = Field([], description='any of these towns, regions or countries: "Portugal"')
     box: Box | None = Field(None, description="SOUTH,WEST,NORTH,EAST in degrees")
 
@@ -126,8 +141,8 @@ class MapForm(FilterForm):
 class AnyPage(Asked):
     """Which part of an answer is wanted."""
 
-    k: int = Field(50, ge=1, le=MOST_HITS, description="photos in this answer")
-    offset: int = Field(0, ge=0, le=MOST_PASSED, description="photos before the first one")
+    k: Whole = Field(50, ge=1, le=MOST_HITS, description="photos in this answer")
+    offset: Whole = Field(0, ge=0, le=MOST_PASSED, description="photos before the first one")
     cursor: Cursor | None = Field(
         None, description="`next` of the page before; no photo comes twice then, nor is one missed"
     )
@@ -159,6 +174,13 @@ class AnyQuestion(AnyPage):
     )
 
 
+# In JSON a value is of its kind or wrong; in addresses and forms all are texts.
+IN_JSON = ConfigDict(strict=True)
+JsonFilters = Annotated[
+    FilterForm, WrapValidator(lambda given, _: FilterForm.model_validate(given, strict=True))
+]
+
+
 class PageForm(FilterForm, AnyPage):
     """Which photos of an answer are wanted."""
 
@@ -178,7 +200,9 @@ class PictureForm(SearchForm):
 class JsonQuestion(AnyQuestion):
     """A question in JSON, also by embeddings, as /api/embed gives them."""
 
-    filters: FilterForm = FilterForm.model_validate({})
+    model_config = IN_JSON
+
+    filters: JsonFilters = FilterForm.model_validate({})
     embedding: Embeddings = Field([], description="of pictures or words, in the model's numbers")
     minus_embedding: Embeddings = Field([], description="those that count against")
 
@@ -192,11 +216,15 @@ class JsonQuestion(AnyQuestion):
 class Batch(Asked):
     """Several questions that are answered together."""
 
+    model_config = IN_JSON
+
     questions: list[JsonQuestion] = Field(min_length=1, max_length=MOST_QUESTIONS)
 
 
 class ToEmbed(Asked):
     """Texts whose embeddings are wanted."""
+
+    model_config = IN_JSON
 
     texts: list[Annotated[Text, Field(min_length=1)]] = Field(
         min_length=1, max_length=MOST_TEXTS, examples=[["a dog", "a cat"]]
@@ -256,3 +284,13 @@ class ZipForm(Asked):
     id: Ids = Field(
         min_length=1, max_length=MOST_ZIPPED, description="as answers name it; several times"
     )
+
+
+def _fields(form: type[BaseModel]) -> Iterator[tuple[str, Any]]:
+    yield from ((name, field.annotation) for name, field in form.model_fields.items())
+    for narrower in form.__subclasses__():
+        yield from _fields(narrower)
+
+
+# What is asked with one value, in whatever form; all else may be given several times.
+SINGLE = frozenset(name for name, kind in _fields(Asked) if get_origin(kind) is not list)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+import re
 import socket
 from collections.abc import Iterator, Sequence
 from urllib.parse import parse_qs, urlsplit
@@ -15,14 +16,19 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clipsearch.web.answers import error_answer
+from clipsearch.web.asking.bodies import JSON, kind_of
 
 COOKIE = "clipsearch-token"
 HEALTH = ("/healthz", "/readyz")
 MOST_BYTES = 32 << 20  # of a request; several photos from a phone, or one from a large camera
+MOST_JSON = 16 << 20  # bytes; 32 questions with 16 embeddings each of the longest that there are
 SLOWEST = 30.0  # seconds without a byte of a request that was begun
 WHOLE_WITHIN = 300.0  # seconds, of a request's body
 MOST_SENDING = 64  # requests with a body at once; what they have sent is on disk or in memory
 
+_NEEDS_TOKEN = (
+    "a token is needed: open /?token= and the token, which clipsearch serve was given or printed"
+)
 ELSEWHERE = "requests from other sites are not answered"
 HEADERS = {
     "Content-Security-Policy": (
@@ -36,6 +42,9 @@ HEADERS = {
 
 _HERE = {"localhost", "127.0.0.1", "::1"}
 _EVERYWHERE = {"0.0.0.0", "::", ""}
+_HOST = re.compile(
+    r"(?P<name>\[[0-9A-Fa-f:.]+\]|[\w.~!$&'()*+,;=%-]*)(:(?P<port>[0-9]{0,5}))?", re.ASCII
+)
 _READING = ("GET", "HEAD", "OPTIONS")
 
 
@@ -97,26 +106,28 @@ class Guard:
             return
         self._sending += 1
         try:
-            await self._app(scope, _limited(receive), send_guarded)
+            limit = _limit(Headers(scope=scope))
+            await self._app(scope, _limited(receive, limit), send_guarded)
         finally:
             self._sending -= 1
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if _asks_health(scope):
-            if not _is_of_this_site(headers):
-                raise Refused(403, ELSEWHERE)
-            return
-        if not self._is_known(_name(host)):
-            raise Refused(400, f"this server does not go by the name {_name(host)[:100]!r}")
+        name = _name(host)
+        if name is None:
+            raise Refused(400, f"{host[:100]!r} is no host")
+        if not _asks_health(scope) and not self._is_known(name):
+            raise Refused(400, f"this server does not go by the name {name[:100]!r}")
         if not (_opens_the_page(scope, headers) or self._is_own(scope, headers, host)):
             raise Refused(403, ELSEWHERE)
+        if _asks_health(scope):
+            return
         if self._token is not None and not self._has_token(scope, headers):
-            raise Refused(401, "a token is needed: open the address that clipsearch serve printed")
+            raise Refused(401, _NEEDS_TOKEN)
         length = headers.get("content-length", "0")
-        if length.isdecimal() and int(length) > MOST_BYTES:
-            raise Refused(413, f"more than {MOST_BYTES >> 20} MB; send a smaller picture")
+        if length.isdecimal() and int(length) > _limit(headers):
+            raise _too_much(_limit(headers))
 
     def _is_known(self, name: str) -> bool:
         if name in _HERE or name == self._host or name in self._names:
@@ -128,9 +139,12 @@ class Guard:
 
     def _is_own(self, scope: Scope, headers: Headers, host: str) -> bool:
         origin = headers.get("origin")
-        if origin is not None and (scope["method"] not in _READING or origin in self._origins):
-            return origin.partition("://")[2] == host or origin in self._origins
-        return _is_of_this_site(headers)
+        if origin in self._origins:
+            return True
+        site = headers.get("sec-fetch-site")
+        if origin is not None and (scope["method"] not in _READING or site is None):
+            return origin.partition("://")[2] == host
+        return site in (None, "same-origin", "none")  # no browser asks, or for no other site's page
 
     def _has_token(self, scope: Scope, headers: Headers) -> bool:
         kind, _, bearer = headers.get("authorization", "").partition(" ")
@@ -155,11 +169,6 @@ class Guard:
         return answer
 
 
-def _is_of_this_site(headers: Headers) -> bool:
-    """Whether a browser says that no page of another site asks, or it is no browser that asks."""
-    return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
-
-
 def _asks_health(scope: Scope) -> bool:
     """Whether it is asked whether the server is well, which may be told to anybody.
 
@@ -174,6 +183,7 @@ def _opens_the_page(scope: Scope, headers: Headers) -> bool:
         scope["method"] in _READING
         and scope["path"] == "/"
         and headers.get("sec-fetch-mode", "navigate") == "navigate"
+        and "origin" not in headers  # which a link that is followed does not come with
     )
 
 
@@ -190,13 +200,23 @@ def _tokens_in_cookies(headers: Headers) -> Iterator[str]:
 
 
 def _token_in_address(scope: Scope) -> list[str]:
-    if scope["path"] != "/" or scope["method"] != "GET":
+    if scope["path"] != "/" or scope["method"] not in ("GET", "HEAD"):
         return []
     return parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
 
 
-def _limited(receive: Receive) -> Receive:
-    """Receive a request's body up to MOST_BYTES, unless it comes too slowly."""
+def _limit(headers: Headers) -> int:
+    """How many bytes a request may have."""
+    return MOST_JSON if kind_of(headers) == JSON else MOST_BYTES
+
+
+def _too_much(limit: int) -> Refused:
+    smaller = "fewer questions at once" if limit == MOST_JSON else "a smaller picture"
+    return Refused(413, f"more than {limit >> 20} MB; send {smaller}")
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
+    """Receive a request's body up to `limit` bytes, unless it comes too slowly."""
     seen, is_whole = 0, False
     end = asyncio.get_running_loop().time() + WHOLE_WITHIN
 
@@ -210,8 +230,8 @@ def _limited(receive: Receive) -> Receive:
         except TimeoutError:
             raise Refused(408, "the request came too slowly") from None
         seen += len(message.get("body", b""))
-        if seen > MOST_BYTES:
-            raise Refused(413, f"more than {MOST_BYTES >> 20} MB; send a smaller picture")
+        if seen > limit:
+            raise _too_much(limit)
         is_whole = not message.get("more_body", False)
         return message
 
@@ -225,11 +245,15 @@ def _refusal(refused: Refused) -> Response:
     return error_answer(refused.status_code, refused.detail, headers)
 
 
-def _name(host: str) -> str:
-    """The name in a Host header, without the port, which differs behind a tunnel."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower()
+def _name(host: str) -> str | None:
+    """The name in a Host header, without the port, which differs behind a tunnel; "" for none.
+
+    None where it is no host (RFC 9110, 7.2).
+    """
+    found = _HOST.fullmatch(host)
+    if found is None or int(found["port"] or 0) > 65535:
+        return None
+    return found["name"].strip("[]").lower()
 
 
 def _is_address(name: str) -> bool:

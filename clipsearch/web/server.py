@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
@@ -109,11 +110,15 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address_of(listening: socket.socket, access: Access) -> str:
-    """The URL under which the page is."""
+    """The URL under which the page is, without a token."""
     port = listening.getsockname()[1]
     host = "localhost" if access.host in ("0.0.0.0", "::", "") else access.host
     name = f"[{host}]" if ":" in host else host
-    address = f"http://{name}:{port}{access.root}/"
+    return f"http://{name}:{port}{access.root}/"
+
+
+def opening(address: str, access: Access) -> str:
+    """The URL that opens the page, with the token where one is needed."""
     return address + (f"?token={access.token}" if access.token else "")
 
 
@@ -151,16 +156,17 @@ def run(
     logging.getLogger("uvicorn.error").addFilter(_is_not_told)
     log.addFilter(_Once())
     watching = threading.Event()
-    app = create_app(open, access, watching, offered, describer)
+    stopping, unwatched = asyncio.Event(), threading.Event()
+    app = create_app(open, access, watching, offered, describer, stopping)
     server = _Server(
         uvicorn.Config(
             app, http=partial(Connection, limits),  # type: ignore[arg-type]
             ws="none", log_config=None, access_log=False, server_header=False, lifespan="on",
             timeout_graceful_shutdown=_FINISHING,
         ),
-        ready or (lambda: None),
+        ready or (lambda: None), stopping, unwatched,
     )  # fmt: skip
-    with _watched(open, watching) if watch else _nothing():
+    with _watched(open, watching, unwatched) if watch else _nothing():
         server.run(sockets=[listening])
 
 
@@ -188,9 +194,13 @@ class _Once(logging.Filter):
 class _Server(uvicorn.Server):
     """A server that says when it is ready."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, ready: Callable[[], None],
+        stopping: asyncio.Event, unwatched: threading.Event,
+    ) -> None:  # fmt: skip
         super().__init__(config)
         self._ready = ready
+        self._stopping, self._unwatched = stopping, unwatched
         self._askings = Askings()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -198,6 +208,12 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Bring to an end what is in work."""
+        self._stopping.set()
+        self._unwatched.set()
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop soon, by the second signal at once; none is raised again when it has stopped."""
@@ -216,9 +232,10 @@ def _nothing() -> Iterator[None]:
 
 
 @contextmanager
-def _watched(open: Callable[[], Library], watching: threading.Event) -> Iterator[None]:
-    """Follow the index's folders in a thread, with a library of its own."""
-    stop = threading.Event()
+def _watched(
+    open: Callable[[], Library], watching: threading.Event, stop: threading.Event
+) -> Iterator[None]:
+    """Follow the index's folders in a thread, with a library of its own, until `stop` is set."""
 
     def follow() -> None:
         try:

@@ -89,9 +89,11 @@ def serve(
     def open_library(create: bool = False) -> Library:
         return Library.open(index, model=model, device=device, create=create, mounted=folders)
 
-    access = server.check_access(host, _token(token, token_file), allow_origin or [], root_path)
+    given = _token(token, token_file)
+    access = server.check_access(host, given, allow_origin or [], root_path)
     listening = server.listen(host, port)
     address = server.address_of(listening, access)
+    opening = server.opening(address, access)
     scratch = Scratch() if open and access.token else None
     with listening:
         describer = _describer(describe, alpha, device)
@@ -101,11 +103,13 @@ def serve(
                 library.check_writable()
 
         def ready() -> None:
-            note(f"serving {address} (Ctrl-C stops)")
+            # A token that was given is known, and may not be meant for whoever reads this.
+            said = opening if given is None else f"{address} with your token"
+            note(f"serving {said} (Ctrl-C stops)")
             if offers:
                 note(f"there are no photos yet; the page offers to index {printable(str(offered))}")
             if open:
-                typer.launch(server.leading_there(address, scratch) if scratch else address)
+                typer.launch(server.leading_there(opening, scratch) if scratch else address)
 
         with waited_for():
             server.run(open_library, listening, access, watch, ready, offered, describer)

@@ -39,8 +39,8 @@ class OpenFile(NamedTuple):
 def open_below(place: Place) -> OpenFile:
     """Open a photo's file to read its bytes; the caller closes it.
 
-    No link below the root is followed. Where links were meant to be, the file must be the one
-    that was indexed, by its size and time.
+    No link below the root is followed. Where links were meant to be, and where the root itself has
+    become one, the file must be the one that was indexed, by its size and time.
 
     Raises:
         FileUnreadable: it is not there, or may not be read.
@@ -50,6 +50,8 @@ def open_below(place: Place) -> OpenFile:
         from clipsearch.photos.files.remote import open_file
 
         return OpenFile(*open_file(joined(place.root, place.path)))
+    if os.path.realpath(place.root) != place.root:  # which it was when it was indexed
+        place = place._replace(through_links=True)
     try:
         if place.through_links or os.open not in os.supports_dir_fd:
             descriptor = os.open(os.path.join(place.root, place.path), _FLAGS)

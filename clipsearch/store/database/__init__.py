@@ -9,6 +9,7 @@ from clipsearch.store.database.file import (
     FORBIDDEN,
     SCHEMA_VERSION,
     Origin,
+    check_not_emptied,
 )
 from clipsearch.store.database.paths import mounted_at
 
@@ -18,5 +19,6 @@ __all__ = [
     "FORBIDDEN",
     "SCHEMA_VERSION",
     "Origin",
+    "check_not_emptied",
     "mounted_at",
 ]

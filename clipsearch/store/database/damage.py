@@ -61,3 +61,8 @@ NOT_ITS_LOG = (
 
 # What helps where a catalog is damaged for sure, and nothing less does.
 RESTORE = "Put a copy of the index in its place, or move {folder} away and index again"
+
+EMPTIED = (
+    "{file} is damaged: it is empty, though {beside} lies beside it.\n"
+    f"{RESTORE}; photos are never touched."
+)

@@ -58,6 +58,7 @@ def make_database(folder: Path) -> sqlite3.Connection:
         LibraryError: the file there is not ours, or a newer version made it.
     """
     file = folder / FILE_NAME
+    check_not_emptied(folder)
     if is_log_of_another(file) and os.access(file, os.W_OK) and is_sound_alone(file):
         raise LibraryError(damage.NOT_ITS_LOG.format(file=file, name=file.name))
     # Another process's short write is waited for, not reported as "database is locked".
@@ -77,6 +78,28 @@ def make_database(folder: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def check_not_emptied(folder: Path) -> None:
+    """Raise LibraryError if a catalog is empty though it was begun, as what lies beside it tells.
+
+    SQLite takes an empty file for a database that is to be made, and deletes the log beside it.
+    """
+    file = folder / FILE_NAME
+    if _size(file) != 0:
+        return
+    beside = [*folder.glob("vectors/*"), *folder.glob("models/*"), folder / f"{FILE_NAME}-wal"]
+    if kept := next((it for it in beside if _size(it)), None):
+        lies = kept.relative_to(folder)
+        raise LibraryError(damage.EMPTIED.format(file=file, beside=lies, folder=folder))
+
+
+def _size(file: Path) -> int | None:
+    """The bytes of a file; None where there is none."""
+    try:
+        return file.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def open_database(folder: Path, writes: bool = True) -> Reading:

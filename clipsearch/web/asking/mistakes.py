@@ -129,7 +129,7 @@ def _of_form(error: Mapping[str, Any], known: Sequence[str]) -> Mistake:
     if error["type"] == "extra_forbidden":
         detail = f"there is no such parameter{did_you_mean(names[-1], known)}"
     elif error["type"] == "missing":
-        detail = "it is missing"
+        detail = "it is missing" if names else "the body is empty"
     told: Mistake = {"detail": detail}
     if names:
         told["parameter"] = names[-1]

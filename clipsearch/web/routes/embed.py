@@ -11,13 +11,13 @@ from clipsearch.library import Library
 from clipsearch.web import forms, told
 from clipsearch.web.answers import json_answer
 from clipsearch.web.asker import Busy
-from clipsearch.web.asking.bodies import JSON, taking
+from clipsearch.web.asking.bodies import JSON, MULTIPART, Route, taking
 from clipsearch.web.asking.embeddings import model_meant
 from clipsearch.web.asking.sent import SentPicture, embed_sent
 from clipsearch.web.backend import OfApp
 from clipsearch.web.errors import RESPONSES
 
-router = APIRouter(responses=RESPONSES, tags=["search"])
+router = APIRouter(responses=RESPONSES, tags=["search"], route_class=Route)
 
 
 @router.post("/api/embed", response_model=told.Vectors, dependencies=[Depends(taking(JSON))])
@@ -39,7 +39,7 @@ async def embed_texts(
 @router.post(
     "/api/embed/pictures",
     response_model=told.Vectors,
-    dependencies=[Depends(taking("multipart/form-data"))],
+    dependencies=[Depends(taking(MULTIPART))],
 )
 async def embed_pictures(
     asked: Annotated[forms.PictureToEmbed, Form(media_type="multipart/form-data")],

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Body, Depends, Form, Query, Response
 from clipsearch.errors import InvalidInput
 from clipsearch.web import forms, told
 from clipsearch.web.answers import json_answer
-from clipsearch.web.asking.bodies import FORMS, JSON, JsonRoute, taking
+from clipsearch.web.asking.bodies import FORMS, JSON, JsonRoute, Route, taking
 from clipsearch.web.asking.embeddings import check_model, read_embeddings
 from clipsearch.web.asking.mistakes import all_mistakes, pointed
 from clipsearch.web.asking.questions import Page, Rows, page_of
@@ -21,7 +21,7 @@ from clipsearch.web.asking.sent import SentPicture, embed_sent
 from clipsearch.web.backend import Backend, OfApp
 from clipsearch.web.errors import RESPONSES, answer_to
 
-router = APIRouter(responses=RESPONSES, tags=["search"])
+router = APIRouter(responses=RESPONSES, tags=["search"], route_class=Route)
 in_json = APIRouter(responses=RESPONSES, tags=["search"], route_class=JsonRoute)
 
 

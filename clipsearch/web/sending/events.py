@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ from clipsearch.errors import ClipsearchError
 from clipsearch.notation import as_json
 from clipsearch.web.answers import one_line
 from clipsearch.web.asker import Busy
+
+log = logging.getLogger("clipsearch")
 
 MOST_LISTENING = 100  # clients; each is a connection that stays
 _EVERY = 1.0  # seconds between two looks, which are one for all that listen
@@ -19,8 +22,11 @@ _ALIVE = 15.0  # seconds after which a client is told that nothing has changed
 class Events:
     """The state of the index, looked at while anybody listens, and told when it is another."""
 
-    def __init__(self, look: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+    def __init__(
+        self, look: Callable[[], Awaitable[dict[str, Any]]], stopping: asyncio.Event
+    ) -> None:
         self._look = look
+        self._stopping = stopping
         self._listening = 0
         self._state: bytes | None = None
         self._changed = asyncio.Event()
@@ -42,14 +48,12 @@ class Events:
             self._looking = asyncio.create_task(self._keep_looking())
         told = None
         try:
-            while True:
+            while not self._stopping.is_set():
                 changed, state = self._changed, self._state
                 if state is not None and state != told:
                     told = state
                     yield state
-                try:
-                    await asyncio.wait_for(changed.wait(), _ALIVE)
-                except TimeoutError:
+                if not await _any_of(changed, self._stopping):
                     yield b":\n\n"
         finally:
             self._listening -= 1
@@ -71,6 +75,24 @@ class Events:
             return _event("index", await self._look())
         except ClipsearchError as error:
             return _event("problem", {"error": one_line(str(error))})
+        except Exception as error:  # the next look may go well, and all that listen wait for it
+            what = f"unexpected {type(error).__name__}"
+            log.error(
+                "%s at a look at the index: %s; this is a fault of clipsearch", what, error,
+                exc_info=log.isEnabledFor(logging.DEBUG),
+            )  # fmt: skip
+            return _event("problem", {"error": f"{what}; this is a fault of clipsearch"})
+
+
+async def _any_of(*events: asyncio.Event) -> bool:
+    """Whether one of them is set before it is time for a sign of life."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        done, _ = await asyncio.wait(waiting, timeout=_ALIVE, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waiting:
+            one.cancel()
+    return bool(done)
 
 
 def _event(name: str, value: Any) -> bytes:
