@@ -17,6 +17,7 @@ import pytest
 from conftest import Run, picture
 from PIL import ExifTags, Image
 from test_serve import serving
+from test_terminal import Screen, lines_of, screen  # noqa: F401
 from tiny import open_other, open_tiny
 
 from clipsearch import Library
@@ -323,6 +324,24 @@ def test_the_command_line(clipsearch: Run, index: Path, folder: Path) -> None:
     wrong = clipsearch("ls", "--near", "Portugal")
     assert wrong.returncode == 2
     assert "--place 'Portugal'" in wrong.stderr
+
+
+def test_on_a_terminal_a_list_tells_the_places(
+    index: Path,
+    folder: Path,
+    screen: Screen,  # noqa: F811
+) -> None:
+    with open_other(index) as library:
+        library.index([folder])
+    header, *rows = lines_of(screen("ls", "--place", "Portugal", columns=250))
+    assert header.split() == ["taken", "width", "height", "place", "path"]
+    assert all("  Lisbon, Portugal  " in row or "  Sintra, Portugal  " in row for row in rows)
+    assert lines_of(screen("ls", "--near", "Springfield", columns=250)) == [
+        "clipsearch: --near 'Springfield': Springfield, Missouri, United States, within 5 km;"
+        " others are 'Springfield, Massachusetts, United States' or 'Springfield, Illinois, United"
+        " States' or 'Springfield, Oregon, United States' and 30 more",
+        "clipsearch: no photo satisfies the filters",
+    ]
 
 
 # On a map

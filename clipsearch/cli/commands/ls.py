@@ -10,10 +10,12 @@ from clipsearch.cli.output import Output, Table, answer, answer_each
 from clipsearch.cli.wording import away_of, nothing_found, printable
 
 if TYPE_CHECKING:
+    from clipsearch.photos.places.locality import Locality
     from clipsearch.search.filtering.filters import Filters
     from clipsearch.search.results import Photo
 
 COLUMNS = ("taken", ">width", ">height", "camera", "path")
+ON_A_TERMINAL = (*COLUMNS[:-1], "place", "path")
 
 
 def ls(
@@ -38,7 +40,9 @@ def ls(
             return
         photos = library.photos(filters, k)
         why = "" if photos else nothing()
-    table = Table(COLUMNS, [_row(photo) for photo in photos])
+    table = Table(
+        ON_A_TERMINAL if sys.stdout.isatty() else COLUMNS, [_row(photo) for photo in photos]
+    )
     answer(photos, output, "photos", why, table)
 
 
@@ -48,6 +52,17 @@ def _row(photo: Photo) -> tuple[str, ...]:
     if facts.taken_from not in (None, "exif"):  # not the camera, and so perhaps not that moment
         taken += f" ({facts.taken_from})"
     sides = ("" if side is None else str(side) for side in (facts.width, facts.height))
-    # What a program reads line by line stays a path.
-    away = away_of(photo) if sys.stdout.isatty() else ""
-    return (taken, *sides, printable(facts.camera or ""), printable(str(photo.path)) + away)
+    known = (taken, *sides, printable(facts.camera or ""))
+    path = printable(str(photo.path))
+    # What a program reads line by line stays as it was, and a path.
+    return (
+        (*known, _short(photo.place), path + away_of(photo))
+        if sys.stdout.isatty()
+        else (*known, path)
+    )
+
+
+def _short(place: Locality | None) -> str:
+    """A town, or a region, and its country."""
+    names = (place.town or place.region, place.country) if place else ()
+    return ", ".join(dict.fromkeys(filter(None, names)))
