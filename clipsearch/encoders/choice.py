@@ -16,7 +16,7 @@ from clipsearch.errors import InvalidInput, arg, did_you_mean
 LOCAL = ("auto", "cpu")  # devices for which what was exported does as well
 RUNTIMES = ("auto", "torch", "onnx")
 # So many are embedded by onnxruntime before torch is imported and has read a model of 350 MB.
-FEW = 100
+FEW = 200
 # From so many on it pays to export a model before, where onnxruntime is the faster one.
 MANY = 1000
 # Which onnxruntime runs faster than torch on any processor.
