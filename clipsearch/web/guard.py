@@ -226,7 +226,8 @@ def _limited(receive: Receive, limit: int) -> Receive:
             return await receive()
         try:
             left = end - asyncio.get_running_loop().time()
-            message = await asyncio.wait_for(receive(), min(SLOWEST, left))
+            async with asyncio.timeout(min(SLOWEST, left)):
+                message = await receive()
         except TimeoutError:
             raise Refused(408, "the request came too slowly") from None
         seen += len(message.get("body", b""))
