@@ -25,6 +25,7 @@ from test_hostile import png
 from tiny import open_tiny
 
 from clipsearch.web.app import create_app
+from clipsearch.web.guard import MOST_BYTES, MOST_JSON
 
 HEAD = (
     "POST /api/search HTTP/1.1\r\nHost: localhost\r\n"
@@ -104,6 +105,18 @@ def test_where_all_are_at_work_a_new_one_is_told_to_come_back(indexed: Path, ser
         assert "error" in json.loads(answer.read())
         connection.close()
     assert json.loads(server.get("/api/status"))["photos"] == 12
+
+
+def test_who_sends_too_much_hears_so_at_the_end_of_it(indexed: Path, serve: Serve) -> None:
+    server = serve()
+    for kind, most in (("image/jpeg", MOST_BYTES), ("application/json", MOST_JSON)):
+        connection = HTTPConnection("127.0.0.1", server.port, timeout=DEADLINE)
+        for _ in range(2):  # the connection stays
+            # Sent to its end before anything is received, as most clients do.
+            connection.request("POST", "/api/search", bytes(most + 1), {"Content-Type": kind})
+            answer = connection.getresponse()
+            assert (answer.status, json.loads(answer.read())["status"]) == (413, 413)
+        connection.close()
 
 
 def test_who_takes_nothing_of_an_answer_is_closed(photos: Path, index: Path, serve: Serve) -> None:
