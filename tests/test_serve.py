@@ -827,6 +827,13 @@ def test_another_site_may_ask_where_that_was_allowed(indexed: Path, photos: Path
         assert (allowed.status_code, other.status_code) == (200, 403)
         assert allowed.headers["access-control-allow-origin"] == origin
         assert "access-control-allow-origin" not in other.headers
+        for method in ("GET", "HEAD", "POST"):
+            asked = {
+                "Origin": origin, "Access-Control-Request-Method": method,
+                "Access-Control-Request-Headers": "authorization",
+            }  # fmt: skip
+            before = served.client.options("/api/search", headers=asked)
+            assert before.status_code == 200, method
 
 
 @pytest.mark.parametrize(
