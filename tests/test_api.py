@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+import re
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -160,6 +162,31 @@ def test_json_of_too_much_is_refused(served: Served) -> None:
     for body in (b" " * (MOST_JSON + 1), iter([b" " * (1 << 20)] * 17), b"[" + b"[]," * 200_000):
         answer = served.client.post("/api/search", content=body, headers=kind)
         problem(answer, 413)
+
+
+def test_a_body_that_is_packed_is_refused_as_what_it_is(served: Served) -> None:
+    for path in ("/api/search", "/api/embed", "/api/search/batch"):
+        kind = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+        answer = served.client.post(path, content=gzip.compress(b'{"q": "a"}'), headers=kind)
+        assert "packed by gzip" in problem(answer, 415)["error"]
+        assert answer.headers["accept-encoding"] == "identity"
+    plain = served.client.post(
+        "/api/search", json={"q": "a"}, headers={"Content-Encoding": "Identity"}
+    )
+    assert plain.status_code == 200
+
+
+def test_what_is_wrong_is_told_in_no_words_of_python(served: Served) -> None:
+    asked = [{"json": {"filters": []}}, {"json": []}, {"json": {"filters": None}},
+             {"files": {"image": (None, "no file")}},
+             {"files": {"minus_image": (None, "none")}}]  # fmt: skip
+    for one in asked:
+        answer = served.client.post("/api/search", **one)  # type: ignore[arg-type]
+        told = problem(answer, 422)["error"]
+        assert not re.search("dict|Form|class|Upload|instance", told), told
+        assert re.search("valid object|a file", told), told
+    batch = served.client.post("/api/search/batch", json={"questions": [1]})
+    assert "a valid object" in problem(batch, 422)["error"]
 
 
 WIDE = {f"x{number}": 1 for number in range(20_000)}
@@ -434,6 +461,13 @@ def test_json_and_texts_are_packed_and_pictures_are_not(served: Served) -> None:
         assert packed.content == plain.content
         assert "content-encoding" not in plain.headers
         assert "Accept-Encoding" in packed.headers["vary"]
+    for never in ("gzip;q=0", "br, GZIP ; q=0.000", "identity, gzip; Q=0.0"):
+        plain = served.client.get("/api/search", headers={"Accept-Encoding": never})
+        assert "content-encoding" not in plain.headers, never
+        assert "Accept-Encoding" in plain.headers["vary"]
+    for taken in ("gzip;q=0.1", "identity;q=0, gzip;q=1.0"):
+        packed = served.client.get("/api/search", headers={"Accept-Encoding": taken})
+        assert packed.headers["content-encoding"] == "gzip", taken
     for path in ("/api/photos/1/original", "/api/photos/1/thumbnail", "/api/zip?id=1"):
         plain = served.client.get(path, headers={"Accept-Encoding": "gzip"})
         assert "content-encoding" not in plain.headers, path

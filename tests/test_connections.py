@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import select
@@ -19,8 +20,12 @@ from struct import pack
 
 from conftest import picture
 from served import DEADLINE, Process, Serve
+from starlette.types import Message
 from test_hostile import png
 from tiny import open_tiny
+
+from clipsearch.web.app import create_app
+from clipsearch.web.guard import MOST_BYTES, MOST_JSON
 
 HEAD = (
     "POST /api/search HTTP/1.1\r\nHost: localhost\r\n"
@@ -102,6 +107,18 @@ def test_where_all_are_at_work_a_new_one_is_told_to_come_back(indexed: Path, ser
     assert json.loads(server.get("/api/status"))["photos"] == 12
 
 
+def test_who_sends_too_much_hears_so_at_the_end_of_it(indexed: Path, serve: Serve) -> None:
+    server = serve()
+    for kind, most in (("image/jpeg", MOST_BYTES), ("application/json", MOST_JSON)):
+        connection = HTTPConnection("127.0.0.1", server.port, timeout=DEADLINE)
+        for _ in range(2):  # the connection stays
+            # Sent to its end before anything is received, as most clients do.
+            connection.request("POST", "/api/search", bytes(most + 1), {"Content-Type": kind})
+            answer = connection.getresponse()
+            assert (answer.status, json.loads(answer.read())["status"]) == (413, 413)
+        connection.close()
+
+
 def test_who_takes_nothing_of_an_answer_is_closed(photos: Path, index: Path, serve: Serve) -> None:
     large = b"".join(pack("<Q", number) for number in range(3_000_000))
     stream = BytesIO()
@@ -159,6 +176,32 @@ def test_who_is_not_answered_for_a_stop_is_told_so(indexed: Path, serve: Serve) 
         assert b"retry-after: " in head
         assert json.loads(body)["status"] == 503
     assert server.process.communicate(timeout=DEADLINE)[1] == ""
+
+
+def test_who_sends_just_as_the_server_stops_is_told_so_too(indexed: Path) -> None:
+    async def ask() -> list[Message]:
+        answer: list[Message] = []
+        app = create_app(lambda: open_tiny(indexed, create=False))
+        headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+        scope = {
+            "type": "http", "method": "POST", "path": "/api/search", "query_string": b"",
+            "headers": headers, "scheme": "http", "client": ("127.0.0.1", 1), "http_version": "1.1",
+        }  # fmt: skip
+
+        async def receive() -> Message:
+            asyncio.get_running_loop().call_soon(asking.cancel)  # when this is there, not before
+            return {"type": "http.request", "body": b'{"q": "a"}'}
+
+        async def send(message: Message) -> None:
+            answer.append(message)
+
+        asking = asyncio.ensure_future(app(scope, receive, send))
+        await asking
+        return answer
+
+    start, body = asyncio.run(ask())
+    assert start["status"] == 503
+    assert json.loads(body["body"])["error"] == "the server is stopping"
 
 
 def test_a_stream_of_events_comes_to_its_end_at_a_stop(indexed: Path, serve: Serve) -> None:

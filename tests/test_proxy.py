@@ -57,7 +57,9 @@ http {{
 def test_all_is_below_the_path(indexed: Path, photos: Path) -> None:
     with serving(indexed, photos, root="/photos", token=TOKEN) as server:
         client = server.client
-        assert client.get("/photos/").status_code == 401
+        refused = client.get("/photos/")
+        assert refused.status_code == 401
+        assert "open /photos/?token= and" in refused.json()["error"]
         opened = client.get("/photos/", params={"token": TOKEN}, follow_redirects=False)
         assert (opened.status_code, opened.headers["location"]) == (303, "/photos/")
         assert "Path=/photos/;" in opened.headers["set-cookie"]

@@ -720,7 +720,8 @@ def test_a_token_is_needed_on_every_route_and_none_of_a_hundred_others_will_do(
      ("", 400), ("localhost:", 200), ("localhost:80@evil.example", 400), ("localhost:abc", 400),
      ("localhost:99999", 400), ("localhost:7700/", 400), ("localhost?", 400), ("[::1", 400),
      ("[::1]x:1", 400), ("[localhost]", 400), ("local host", 400), ("localhost:-1", 400),
-     ("evil.example@localhost", 400), ("localhost:1:2", 400)],
+     ("evil.example@localhost", 400), ("localhost:1:2", 400), ("localhost.", 200),
+     ("LocalHost.:7700", 200), ("localhost..", 400), ("evil.example.", 400), (".", 400)],
 )  # fmt: skip
 def test_only_names_of_this_machine_are_answered(served: Served, host: str, status: int) -> None:
     assert served.client.get("/api/status", headers={"Host": host}).status_code == status
@@ -747,6 +748,24 @@ def test_what_a_page_of_another_site_sends_is_refused(
     assert served.client.post("/api/search", headers=own, **sent).status_code == 200  # type: ignore[arg-type]
     for some in (own, {"Origin": "http://localhost"}, {"Sec-Fetch-Site": "same-origin"}):
         assert served.client.get("/api/status", headers=some).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "is_own"),
+    [("localhost:80", "http://localhost", True), ("localhost", "http://localhost:80", True),
+     ("localhost:443", "https://localhost", True), ("LOCALHOST:80", "http://localhost", True),
+     ("localhost.:7700", "http://localhost.:7700", True), ("[::1]:80", "http://[::1]", True),
+     ("localhost:443", "http://localhost", False), ("localhost:80", "https://localhost", False),
+     ("localhost:8080", "http://localhost", False), ("localhost", "localhost", False),
+     ("localhost", "null", False), ("localhost", "://localhost", False)],
+)  # fmt: skip
+def test_an_origin_is_known_however_the_host_is_written(
+    served: Served, host: str, origin: str, is_own: bool
+) -> None:
+    # As behind nginx with `proxy_set_header Host $host:$server_port`.
+    headers = {"Host": host, "Origin": origin}
+    answer = served.client.post("/api/search", json={"q": "a boat"}, headers=headers)
+    assert answer.status_code == (200 if is_own else 403)
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
@@ -808,6 +827,26 @@ def test_another_site_may_ask_where_that_was_allowed(indexed: Path, photos: Path
         assert (allowed.status_code, other.status_code) == (200, 403)
         assert allowed.headers["access-control-allow-origin"] == origin
         assert "access-control-allow-origin" not in other.headers
+        for method in ("GET", "HEAD", "POST"):
+            asked = {
+                "Origin": origin, "Access-Control-Request-Method": method,
+                "Access-Control-Request-Headers": "authorization",
+            }  # fmt: skip
+            before = served.client.options("/api/search", headers=asked)
+            assert before.status_code == 200, method
+
+
+@pytest.mark.parametrize(
+    "written", ["https://Photos.Example", "HTTPS://photos.example", "https://photos.example:443"]
+)
+def test_an_origin_is_allowed_as_browsers_write_it(
+    indexed: Path, photos: Path, written: str
+) -> None:
+    origins = check_access("127.0.0.1", None, [written]).origins
+    with serving(indexed, photos, origins=origins) as served:
+        allowed = served.client.get("/api/status", headers={"Origin": "https://photos.example"})
+        assert allowed.status_code == 200
+        assert allowed.headers["access-control-allow-origin"] == "https://photos.example"
 
 
 @pytest.mark.parametrize(

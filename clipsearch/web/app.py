@@ -13,7 +13,7 @@ from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES
 from starlette.types import ASGIApp
 
 from clipsearch.describing import Describer
@@ -29,6 +29,7 @@ from clipsearch.web.routes import download, embed, health, pages, photos, search
 from clipsearch.web.sending.ended import Ended
 from clipsearch.web.sending.head import Headed
 from clipsearch.web.sending.known import Tagged
+from clipsearch.web.sending.packed import Packed
 
 # What is packed already, is sent in parts, or is sent while it comes to be.
 _NOT_PACKED = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "image/*", "application/octet-stream")
@@ -75,7 +76,7 @@ def create_app(
         app = CORSMiddleware(
             app,
             access.origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "HEAD", "POST"],
             allow_headers=["Authorization", "Content-Type", "If-None-Match"],
             expose_headers=["ETag", "Retry-After"],
         )
@@ -105,9 +106,7 @@ def _packed(app: ASGIApp) -> ASGIApp:
     How long what is packed is can tell a secret that stands beside what another chose (BREACH). The
     token stands in no body, and no page of another site can have anything asked: see `Guard`.
     """
-    return GZipMiddleware(
-        app, minimum_size=1000, compresslevel=5, exclude_content_types=_NOT_PACKED
-    )
+    return Packed(app, minimum_size=1000, compresslevel=5, exclude_content_types=_NOT_PACKED)
 
 
 def _name_of(route: APIRoute) -> str:

@@ -93,7 +93,8 @@ class Asker:
             self._waiting.append(_Waiting(question, model, future))
             self._changed.notify()
         try:
-            return await asyncio.wait_for(future, PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                return await future
         except TimeoutError:
             raise Busy("the model is still being loaded, or busy with other questions") from None
 

@@ -27,7 +27,8 @@ WHOLE_WITHIN = 300.0  # seconds, of a request's body
 MOST_SENDING = 64  # requests with a body at once; what they have sent is on disk or in memory
 
 _NEEDS_TOKEN = (
-    "a token is needed: open /?token= and the token, which clipsearch serve was given or printed"
+    "a token is needed: open {root}/?token= and the token, which clipsearch serve was given or"
+    " printed"
 )
 ELSEWHERE = "requests from other sites are not answered"
 HEADERS = {
@@ -45,6 +46,7 @@ _EVERYWHERE = {"0.0.0.0", "::", ""}
 _HOST = re.compile(
     r"(?P<name>\[[0-9A-Fa-f:.]+\]|[\w.~!$&'()*+,;=%-]*)(:(?P<port>[0-9]{0,5}))?", re.ASCII
 )
+_UNSAID = {"http": ":80", "https": ":443"}
 _READING = ("GET", "HEAD", "OPTIONS")
 
 
@@ -101,7 +103,7 @@ class Guard:
             await self._app(scope, receive, send_guarded)
             return
         if self._sending >= MOST_SENDING:
-            busy = error_answer(503, "too much is being sent at once", {"Connection": "close"})
+            busy = error_answer(503, "too much is being sent at once")
             await busy(scope, receive, send_guarded)
             return
         self._sending += 1
@@ -124,7 +126,7 @@ class Guard:
         if _asks_health(scope):
             return
         if self._token is not None and not self._has_token(scope, headers):
-            raise Refused(401, _NEEDS_TOKEN)
+            raise Refused(401, _NEEDS_TOKEN.format(root=self._root))
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > _limit(headers):
             raise _too_much(_limit(headers))
@@ -143,7 +145,8 @@ class Guard:
             return True
         site = headers.get("sec-fetch-site")
         if origin is not None and (scope["method"] not in _READING or site is None):
-            return origin.partition("://")[2] == host
+            own = site_of(f"{origin.partition('://')[0]}://{host}")
+            return own is not None and site_of(origin) == own
         return site in (None, "same-origin", "none")  # no browser asks, or for no other site's page
 
     def _has_token(self, scope: Scope, headers: Headers) -> bool:
@@ -226,7 +229,8 @@ def _limited(receive: Receive, limit: int) -> Receive:
             return await receive()
         try:
             left = end - asyncio.get_running_loop().time()
-            message = await asyncio.wait_for(receive(), min(SLOWEST, left))
+            async with asyncio.timeout(min(SLOWEST, left)):
+                message = await receive()
         except TimeoutError:
             raise Refused(408, "the request came too slowly") from None
         seen += len(message.get("body", b""))
@@ -240,8 +244,6 @@ def _limited(receive: Receive, limit: int) -> Receive:
 
 def _refusal(refused: Refused) -> Response:
     headers = {"WWW-Authenticate": "Bearer"} if refused.status_code == 401 else {}
-    if refused.status_code in (408, 413):
-        headers["Connection"] = "close"
     return error_answer(refused.status_code, refused.detail, headers)
 
 
@@ -253,7 +255,18 @@ def _name(host: str) -> str | None:
     found = _HOST.fullmatch(host)
     if found is None or int(found["port"] or 0) > 65535:
         return None
-    return found["name"].strip("[]").lower()
+    return found["name"].strip("[]").lower().removesuffix(".")  # which a name in full ends with
+
+
+def site_of(origin: str) -> str | None:
+    """A site as browsers name it in Origin: in small letters, without the port that goes unsaid.
+
+    None where it is none.
+    """
+    scheme, _, host = origin.lower().partition("://")
+    if scheme not in _UNSAID or not host or not _HOST.fullmatch(host):
+        return None
+    return f"{scheme}://{host.removesuffix(_UNSAID[scheme])}"
 
 
 def _is_address(name: str) -> bool:

@@ -27,6 +27,7 @@ from clipsearch.photos.scanning.listing import holds_photos
 from clipsearch.web.app import Access, create_app
 from clipsearch.web.below import checked_root
 from clipsearch.web.connections import USUAL, Connection, Limits
+from clipsearch.web.guard import site_of
 
 log = logging.getLogger("clipsearch")
 
@@ -56,12 +57,12 @@ def check_access(host: str, token: str | None, origins: list[str], root_path: st
             )
     if token is None and host not in _LOOPBACK:
         token = secrets.token_urlsafe(24)
-    return Access(host, token, tuple(origins), root)
+    return Access(host, token, tuple(site_of(it) or it for it in origins), root)
 
 
 def _is_origin(text: str) -> bool:
     """Whether it is scheme, host and perhaps port of a site, as browsers send it."""
-    if not re.fullmatch(r"https?://[^/?#@\s]+", text):
+    if not re.fullmatch(r"https?://[^/?#@\s]+", text, re.IGNORECASE):
         return False
     try:
         parts = urlsplit(text)

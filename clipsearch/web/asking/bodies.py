@@ -52,7 +52,15 @@ class Sent(Request):
 
         Raises:
             MultiPartException: a form of several parts has no end.
+            HTTPException: it is packed.
         """
+        packed = self.headers.get("content-encoding", "identity").strip().lower()
+        if packed != "identity":
+            raise HTTPException(
+                415,
+                f"a body packed by {packed[:100]} is not taken; send it as it is",
+                {"Accept-Encoding": "identity"},
+            )
         end, last = self._end(), b"\r\n"
         has_ended = not end
         async for part in super().stream():

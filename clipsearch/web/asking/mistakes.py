@@ -17,6 +17,10 @@ from clipsearch.web.backend import Backend
 
 Mistake = dict[str, Any]
 
+# What pydantic calls by Python's names.
+_OBJECTS = ("dict_type", "model_type", "model_attributes_type")
+_FILES = (["image"], ["minus_image"])
+
 # What is called otherwise than in Python.
 _NAMES = {"text": "q", "images": "image", INDEX_FOLDER: "index"}
 # Each filter is looked at by itself, and those that mean something together too.
@@ -128,6 +132,10 @@ def _of_form(error: Mapping[str, Any], known: Sequence[str]) -> Mistake:
     detail = error["msg"]
     if error["type"] == "extra_forbidden":
         detail = f"there is no such parameter{did_you_mean(names[-1], known)}"
+    elif error["type"] in _OBJECTS:
+        detail = "Input should be a valid object"
+    elif error["type"] == "value_error" and names[-1:] in _FILES:
+        detail = "Input should be a file, with a filename"
     elif error["type"] == "missing":
         detail = "it is missing" if names else "the body is empty"
     told: Mistake = {"detail": detail}
