@@ -127,8 +127,8 @@ def move(made: Made, photo: NewPhoto) -> None:
 
 def lie_beside(made: Made, photo: NewPhoto) -> None:
     told = Facts(rating=4, people=(Person("Zoë"), Person("Ann Lee")))
-    id, own, _ = made.catalog.own_facts(photo.root_id, photo.path) or (0, Facts(), Facts())
-    made.catalog.tell([Told(id, own, told, "a version")])
+    id, own, held = made.catalog.own_facts(photo.root_id, photo.path) or (0, Facts(), Facts())
+    made.catalog.tell([Told(id, own, held, told, "a version")])
 
 
 def tell_otherwise(made: Made, photo: NewPhoto) -> None:
