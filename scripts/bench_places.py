@@ -65,7 +65,7 @@ def look_up(folder: Path, taken: Sequence[tuple[float, float]]) -> None:
                 for number, at in enumerate(taken[start : start + AT_A_TIME], start)
             )  # fmt: skip
             catalog.write(model.id, changes)
-        seconds, found = timed(lambda: look_up_places(catalog, lambda: False, None))
+        seconds, found = timed(lambda: look_up_places(catalog, lambda: False, None, []))
     show(f"an index of {found:,} photos", seconds)
 
 

@@ -47,7 +47,7 @@ class Made:
         self.model = self.catalog.add_model(OTHER, *how)
         self.other = self.catalog.add_model("other", "others", "16", TinyEncoder.dim, None)
         self.write(self.model, [self.photo(number) for number in range(PHOTOS)])
-        look_up_places(self.catalog, lambda: False, None)
+        look_up_places(self.catalog, lambda: False, None, [])
 
     def photo(self, number: int) -> NewPhoto:
         some = self.random
@@ -127,8 +127,8 @@ def move(made: Made, photo: NewPhoto) -> None:
 
 def lie_beside(made: Made, photo: NewPhoto) -> None:
     told = Facts(rating=4, people=(Person("Zoë"), Person("Ann Lee")))
-    id, own, _ = made.catalog.own_facts(photo.root_id, photo.path) or (0, Facts(), Facts())
-    made.catalog.tell([Told(id, own, told, "a version")])
+    id, own, held = made.catalog.own_facts(photo.root_id, photo.path) or (0, Facts(), Facts())
+    made.catalog.tell([Told(id, own, held, told, "a version")])
 
 
 def tell_otherwise(made: Made, photo: NewPhoto) -> None:
@@ -161,7 +161,7 @@ def renew_a_model(made: Made, photo: NewPhoto) -> None:
 
 
 def is_placed(made: Made, photo: NewPhoto) -> None:
-    look_up_places(made.catalog, lambda: False, None)
+    look_up_places(made.catalog, lambda: False, None, [])
 
 
 CHANGES: dict[str, Callable[[Made, NewPhoto], None]] = {
@@ -332,7 +332,7 @@ def test_any_filter_gives_what_a_look_at_each_photo_gives_while_photos_come_and_
     with open_other(made.index) as library:
         check(library, made)
         made.change()
-        look_up_places(made.catalog, lambda: False, None)
+        look_up_places(made.catalog, lambda: False, None, [])
         check(library, made)
 
 

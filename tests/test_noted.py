@@ -8,7 +8,8 @@ import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from unicodedata import normalize
 
 import pytest
 from conftest import picture
@@ -384,6 +385,15 @@ def test_what_picasa_tells() -> None:
     assert (facts.rating, facts.people) == (5, (Person("Zoë", FACE),))
     assert picasa(INI, "03.jpg") == picasa(INI, "04.jpg") == Facts(60, 40)
     assert picasa(INI, "01.JPG") == facts  # as Windows has it
+
+
+@pytest.mark.parametrize("here", ["NFC", "NFD"])
+@pytest.mark.parametrize("there", ["NFC", "NFD"])
+def test_picasas_names_of_photos_have_accents_in_either_form(
+    here: Literal["NFC", "NFD"], there: Literal["NFC", "NFD"]
+) -> None:
+    section = f"[{normalize(there, 'Zoë.JPG')}]\nstar=yes"
+    assert picasa(section, normalize(here, "Zoë.jpg")).rating == 5
 
 
 def test_picasa_fills_in_what_a_photo_lacks() -> None:

@@ -819,6 +819,30 @@ def test_people_and_stars_are_filters_and_who_is_named_is_framed(page: Any) -> N
     assert parameters(page)["min_rating"] == ["4"]
 
 
+def test_the_map_at_the_edges_of_the_globe(page: Any) -> None:
+    def look(box: str) -> None:
+        page.goto(f"/?box={box}")
+        page.locator("#filter-place .open").click()
+
+    drawing = page.locator(".map svg")
+    look("-90,-180,90,180")
+    expect(page.locator(".map .dots circle")).to_have_count(1)
+    expect(drawing).to_have_attribute("aria-label", "A map of where 1 photo was taken")
+    look("-20,-180,20,-160")  # what is around it lies beyond the date line, with its land
+    expect(drawing).to_have_attribute("aria-label", "A map of where 0 photos were taken")
+    left, _, width, _ = map(float, drawing.get_attribute("viewBox").split())
+    assert -1800 <= left < 1800 < left + width
+    # The map shows more than there is above the pole, where a frame holds nothing.
+    page.locator(".map").get_by_text("Whole world").click()
+    there = drawing.bounding_box()
+    page.mouse.move(there["x"] + 50, there["y"] + 1)
+    page.mouse.down()
+    page.mouse.move(there["x"] + 90, there["y"] + 12, steps=3)
+    page.mouse.up()
+    expect(page.locator("#no-match")).to_be_visible()
+    assert parameters(page)["box"][0].startswith("90,")
+
+
 def test_places_are_on_a_map_and_in_words(page: Any) -> None:
     page.goto("/")
     page.locator("#filter-place .open").click()

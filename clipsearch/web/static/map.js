@@ -42,7 +42,7 @@ export class PlacesMap {
     const others = filterParameters(question, ["near", "within", "place", "box", "has"]);
     const { south, west, north, east } = this.#view;
     others.set("grid", clamp((east - west) / CELLS, 0.001, 90).toFixed(4));
-    if (box !== null) others.set("box", [south, west, north, east].map(onGlobe).join(","));
+    if (box !== null) others.set("box", onGlobe(south, west, north, east).join(","));
     try {
       const { dots } = await api.dots(others);
       if (question === this.#question) this.#draw(dots);
@@ -57,12 +57,12 @@ export class PlacesMap {
     const narrow = Math.max(Math.cos((middle * Math.PI) / 180), 0.05); // a degree of longitude there
     const height = Math.max(north - south, ((east - west) * narrow) / SHAPE, NEAREST);
     const width = (height * SHAPE) / narrow;
-    const centre = (west + east) / 2;
-    this.#view = {
-      south: middle - height / 2, north: middle + height / 2, west: centre - width / 2, east: centre + width / 2, narrow,
-    };
-    const { west: left, north: top } = this.#view;
-    this.#drawing.setAttribute("viewBox", [left * narrow, -top, width * narrow, height].map((it) => it * 10).join(" "));
+    // What lies beyond the date line is to the right, where the land is drawn once more.
+    const left = (west + east - width) / 2;
+    const first = left < -180 && width < 360 ? left + 360 : left;
+    this.#view = { south: middle - height / 2, north: middle + height / 2, west: first, east: first + width, narrow };
+    const { north: top } = this.#view;
+    this.#drawing.setAttribute("viewBox", [first * narrow, -top, width * narrow, height].map((it) => it * 10).join(" "));
     this.#land.setAttribute("transform", `scale(${narrow} 1)`);
   }
 
@@ -70,7 +70,7 @@ export class PlacesMap {
     const { west, narrow, south, north } = this.#view;
     const pixel = ((north - south) * 10) / (this.#drawing.clientHeight || 200);
     const photos = dots.reduce((sum, dot) => sum + dot.photos, 0);
-    this.#drawing.setAttribute("aria-label", `A map of where ${count(photos)} were taken`);
+    this.#drawing.setAttribute("aria-label", `A map of where ${count(photos)} ${photos === 1 ? "was" : "were"} taken`);
     this.#dots.replaceChildren(...dots.map(({ latitude, longitude, photos: many }) => svg("circle", {
       cx: String((longitude < west ? longitude + 360 : longitude) * 10 * narrow), cy: String(-latitude * 10),
       r: String((2.2 + 1.4 * Math.log10(many)) * pixel),
@@ -88,20 +88,21 @@ export class PlacesMap {
   }
 
   #begin(begun) {
-    if (begun.button !== 0) return;
+    if (begun.button !== 0 || !begun.isPrimary) return; // nor for a second finger
     begun.preventDefault();
     this.#drawing.setPointerCapture(begun.pointerId);
     const first = this.#at(begun);
+    const listening = new AbortController();
     const move = (event) => this.#mark(first, this.#at(event));
     const end = (event) => {
-      this.#drawing.removeEventListener("pointermove", move);
+      listening.abort();
       this.#frame.setAttribute("hidden", "");
       if (event.type === "pointercancel") return;
       const moved = Math.hypot(event.clientX - begun.clientX, event.clientY - begun.clientY);
       this.#change(boxName(moved < CLICK ? this.#around(first) : between(first, this.#at(event))));
     };
-    this.#drawing.addEventListener("pointermove", move);
-    for (const last of ["pointerup", "pointercancel"]) this.#drawing.addEventListener(last, end, { once: true });
+    this.#drawing.addEventListener("pointermove", move, { signal: listening.signal });
+    for (const last of ["pointerup", "pointercancel"]) this.#drawing.addEventListener(last, end, { signal: listening.signal });
   }
 
   /** A quarter of the map around a point. */
@@ -128,7 +129,7 @@ const between = (one, other) => ({
 /** A box as the filter has it, or "" for the whole globe; what reaches over the date line is west of 180. */
 function boxName({ south, west, north, east }) {
   if (east - west >= 360) return "";
-  const [low, high] = [Math.max(south, -90), Math.min(north, 90)];
+  const [low, high] = [clamp(south, -90, 90), clamp(north, -90, 90)]; // the map may show what is beyond the poles
   const around = (longitude) => ((longitude + 540) % 360) - 180;
   return [low, around(west), high, around(east)].map((it) => String(Number(it.toFixed(3)))).join(",");
 }
@@ -141,8 +142,9 @@ export function boxOf(text) {
   return { south, west, north, east: east < west ? east + 360 : east };
 }
 
-/** A side of what is looked at as a degree that there is. */
-const onGlobe = (degree, number) => {
-  if (number % 2 === 0) return clamp(degree, -90, 90).toFixed(4);
-  return (((((degree + 180) % 360) + 360) % 360) - 180).toFixed(4);
-};
+/** The sides of what is looked at as degrees that there are. */
+function onGlobe(south, west, north, east) {
+  const around = (degree) => ((((degree + 180) % 360) + 360) % 360) - 180;
+  const wide = east - west < 359.999 ? [around(west), around(east)] : [-180, 180];
+  return [clamp(south, -90, 90), wide[0], clamp(north, -90, 90), wide[1]].map((it) => it.toFixed(4));
+}
