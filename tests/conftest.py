@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
-from served import Serve, servers
+from served import DEADLINE, Serve, servers
 from tiny import open_tiny
 from warm import Warm
 
@@ -122,6 +123,14 @@ def picture(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+
+
+def soon(condition: Callable[[], Any]) -> Any:
+    end = time.monotonic() + DEADLINE
+    while not (value := condition()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+    return value
 
 
 @pytest.fixture

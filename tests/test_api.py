@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import picture
+from conftest import picture, soon
 from served import DEADLINE, Process, Serve
-from test_serve import Served, served, serving, soon
+from test_serve import Served, served, serving
 from tiny import open_tiny
 
 from clipsearch import InvalidInput

@@ -9,18 +9,20 @@ import io
 import json
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Run, picture
+from conftest import Run, picture, soon
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -498,3 +500,45 @@ def test_the_index_and_the_caches_are_for_their_owner_alone(photos: Path, tmp_pa
     index.chmod(0o755)  # which a person may want
     subprocess.run(command, env=environment, check=True, capture_output=True, umask=0o022)
     assert index.stat().st_mode & 0o777 == 0o755
+
+
+FOR_EVER = """
+import itertools, os, sys
+from collections import deque
+from clipsearch.photos.decoding import isolated
+
+def work(told):
+    with open(told, "w") as file:
+        file.write(f"{os.getpid()}\\n")
+    deque(itertools.count(), maxlen=0)  # lets no other thread in, as decoders may for seconds
+
+if __name__ == "__main__":
+    isolated.TIMEOUT = 3600.0
+    with isolated.Processes(1) as processes:
+        processes.start(work, sys.argv[1])()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it ends when it lets others in")
+def test_a_decoder_amid_its_work_ends_with_the_process(tmp_path: Path) -> None:
+    (program := tmp_path / "program.py").write_text(FOR_EVER)
+    told = tmp_path / "told"
+    process = subprocess.Popen([sys.executable, program, told], stderr=subprocess.DEVNULL)
+
+    def is_there(pid: int) -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
+
+    try:
+        soon(lambda: told.exists() and told.read_text().endswith("\n"))
+    finally:
+        process.kill()  # and the decoder with it
+        process.wait()
+    decoder = int(told.read_text())
+    try:
+        soon(lambda: not is_there(decoder))
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(decoder, signal.SIGKILL)

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from conftest import soon
 from served import DEADLINE, Process, Serve
-from test_serve import TOKEN, serving, soon
+from test_serve import TOKEN, serving
 
 from clipsearch.errors import InvalidInput
 from clipsearch.web.server import check_access

@@ -26,7 +26,7 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
-from conftest import picture
+from conftest import picture, soon
 from PIL import Image
 from served import DEADLINE, Serve
 from starlette.testclient import TestClient
@@ -80,14 +80,6 @@ def serving(
 def served(indexed: Path, photos: Path) -> Iterator[Served]:
     with serving(indexed, photos) as server:
         yield server
-
-
-def soon(condition: Callable[[], Any]) -> Any:
-    end = time.monotonic() + DEADLINE
-    while not (value := condition()):
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
-    return value
 
 
 # Answers

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
@@ -344,6 +344,23 @@ def _end_with_the_parent() -> None:
         os._exit(0)
 
 
+def _end_amid_work() -> None:
+    """The same where a decoder lets no other thread in, for seconds: the system sends a signal.
+
+    What tells of the parent's end is a pipe of which that holds the other side.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None or not hasattr(signal, "SIGIO"):
+        return
+    import fcntl
+
+    with suppress(OSError):  # where no pipe tells of itself so
+        signal.signal(signal.SIGIO, signal.SIG_DFL)  # which ends the process
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
+        flags = fcntl.fcntl(parent.sentinel, fcntl.F_GETFL)
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, flags | os.O_ASYNC)
+
+
 def _begin(turn: str, workers: int, max_pixels: int) -> None:
     from filelock import FileLock
 
@@ -354,5 +371,6 @@ def _begin(turn: str, workers: int, max_pixels: int) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # where libtiff says what it finds wrong
     _clock = _Clock()
     threading.Thread(target=_end_with_the_parent, name="clipsearch-parent", daemon=True).start()
+    _end_amid_work()
     _turn = FileLock(turn)
     be_one_of(workers, max_pixels)
