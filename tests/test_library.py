@@ -713,9 +713,11 @@ def test_a_stopped_run_keeps_what_is_done_and_the_next_completes_it(
     asked = iter(range(ALL))
     report = library.index([photos], batch_size=2, stopping=lambda: next(asked) >= 4)
     assert not report.complete
-    assert did(report) == {"added": 5}
-    assert len(held(library)) == 5
-    assert did(library.index()) == {"added": 7, "unchanged": 5}
+    done = report.added  # of several threads that ask, more or fewer may have before it is seen
+    assert 0 < done < 12
+    assert did(report) == {"added": done}
+    assert len(held(library)) == done
+    assert did(library.index()) == {"added": 12 - done, "unchanged": done}
     assert encoder.embedded == 12
 
 

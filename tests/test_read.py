@@ -265,7 +265,7 @@ def test_the_commands(clipsearch: Run, signs: Path, index: Path) -> None:
     found = json.loads(clipsearch("query", '"emergency exit"', "--json").stdout)
     assert [line["text"] for hit in found for line in hit["lines"]] == ["Emergency exit"]
     table = clipsearch("query", '"emergency exit"', "--csv").stdout
-    assert table.splitlines()[1].endswith(",Emergency exit")
+    assert table.splitlines()[1].endswith(",Emergency exit,")
     wrong = clipsearch("read", "--model", "no-such")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr.startswith("clipsearch: 'no-such' reads no text")

@@ -49,7 +49,7 @@ def caption(
     from clipsearch.library import Library
 
     if show is not None:
-        _show(show, index, json)
+        _show(show, index, device, json)
         return
     with (
         Library.open(index, device=device, create=False) as library,
@@ -73,8 +73,8 @@ def caption(
     check_left(report.left)
 
 
-def _show(photo: str, index: Path | None, json: bool) -> None:
-    captions = _captions(photo, index)
+def _show(photo: str, index: Path | None, device: str, json: bool) -> None:
+    captions = _captions(photo, index, device)
     if json:
         print_json([{"model": model, "caption": text} for model, text in captions.items()])
     else:
@@ -88,7 +88,7 @@ def _show(photo: str, index: Path | None, json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _captions(photo: str, index: Path | None) -> dict[str, str]:
+def _captions(photo: str, index: Path | None, device: str) -> dict[str, str]:
     """What models wrote about a photo; nothing where no index is named, and there is none."""
     from clipsearch.library import Library
     from clipsearch.search.pictures import read_picture
@@ -97,5 +97,5 @@ def _captions(photo: str, index: Path | None) -> dict[str, str]:
     if index is None and not usual_is_there():
         read_picture(photo)  # which tells of one that is not there
         return {}
-    with Library.open(index, create=False) as library:
+    with Library.open(index, device=device, create=False) as library:
         return library.captions(photo)
