@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Unpack
 from clipsearch.errors import LARGEST, InvalidInput, arg, check_number
 from clipsearch.opened import asked
 from clipsearch.opened.texts import Texts
-from clipsearch.photos.files.urls import AllowUrl, photo_path
+from clipsearch.photos.files.urls import AllowUrl
 from clipsearch.store.faults import explained
 from clipsearch.store.folder import StrPath
 
@@ -340,9 +340,7 @@ class Library(Texts):
 
         rows = self._catalog.photos(selection, k, offset, sort)
         there = Presence(self._catalog).of
-        return [
-            Photo(photo_path(it.path), it.id, it.facts, there(it.path), it.locality) for it in rows
-        ]
+        return [Photo.of(it, there(it.path)) for it in rows]
 
     @asked
     def count(self, filters: Filters | None = None, **named: Unpack[FilterNames]) -> int:
@@ -390,8 +388,7 @@ class Library(Texts):
         stored = self.stored(id)
         if stored is None:
             raise InvalidInput(f"the index holds no photo with the id {id}")
-        row = stored.row
-        return Photo(photo_path(row.path), id, row.facts, self.is_present(stored), row.locality)
+        return Photo.of(stored.row, self.is_present(stored))
 
     @asked
     def label(

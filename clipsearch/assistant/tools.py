@@ -20,7 +20,7 @@ from clipsearch.notation import finite
 from clipsearch.photos.decoding.jpeg import as_jpeg
 from clipsearch.photos.decoding.thumbnail import shrunk
 from clipsearch.photos.files.opening import read_below
-from clipsearch.photos.files.urls import AllowUrl, is_url, photo_path
+from clipsearch.photos.files.urls import AllowUrl, is_url
 from clipsearch.search.answers import Question
 from clipsearch.search.filtering.filters import Filters
 from clipsearch.search.pictures import MOST_BYTES
@@ -185,7 +185,7 @@ class Tools:
             return stored, library.is_present(stored)
 
         (row, place), there = self._engine.look(look)
-        facts = Photo(photo_path(row.path), id, row.facts, there, row.locality).as_dict(1)
+        facts = Photo.of(row, there).as_dict(1)
         del facts["rank"]
         facts |= {"folder": place.root, "untrusted": [*UNTRUSTED, "folder"]}
         if labels is not None:

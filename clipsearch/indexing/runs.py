@@ -274,7 +274,8 @@ class Runs:
         plan = make_plan(self._catalog, model.id if model else None, targets, doubts, how.ready)
         settle(self._catalog, plan)
         if plan.is_empty:
-            self._look_up_places(plan, how)
+            if self._look_up_places(plan, how):
+                self._catalog.keep_columns()
             return Counts(unchanged=plan.unchanged), plan
         counts = self._carry_out(plan, model, how)
         counts.moved += len(plan.moves)
@@ -300,10 +301,9 @@ class Runs:
         renew_all(self._folder.path, self._catalog)
         return counts
 
-    def _look_up_places(self, plan: Plan, how: How) -> None:
+    def _look_up_places(self, plan: Plan, how: How) -> int:
         stopping = how.stopping or _never
-        if look_up_places(self._catalog, stopping, how.progress, plan.problems):
-            self._catalog.keep_columns()
+        return look_up_places(self._catalog, stopping, how.progress, plan.problems)
 
     def _embed(self, plan: Plan, model: Model, how: How) -> Counts:
         from clipsearch.indexing.pipeline import Pipeline

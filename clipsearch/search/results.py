@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clipsearch.encoders.reading.line import Line
 from clipsearch.photos.facts.facts import Facts
-from clipsearch.photos.files.urls import PhotoPath
+from clipsearch.photos.files.urls import PhotoPath, photo_path
 from clipsearch.photos.places.locality import Locality
+
+if TYPE_CHECKING:
+    from clipsearch.store.catalog import PhotoRow
 
 DIGITS = 3  # of a relevance, where it is told; what is decided by it is by what is told
 RELEVANT = 0.5  # from here on an answer is more likely to fit than not
@@ -27,6 +30,11 @@ class Photo:
     facts: Facts
     present: bool = True  # whether it is there, and not on a drive that is away
     place: Locality | None = None  # where it was taken, in words
+
+    @classmethod
+    def of(cls, row: PhotoRow, present: bool) -> Photo:
+        """A photo as the catalog knows it."""
+        return cls(photo_path(row.path), row.id, row.facts, present, row.locality)
 
     def as_dict(self, rank: int) -> dict[str, Any]:
         """The photo as `--json` shows it; `rank` counts from 1."""

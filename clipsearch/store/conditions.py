@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from clipsearch.photos.places.globe import DEGREE
+
 
 @dataclass(frozen=True, slots=True)
 class Is:
@@ -62,7 +64,7 @@ class Near:
     @property
     def band(self) -> float:
         """How many degrees of latitude the circle reaches to either side, at most."""
-        return self.kilometres / 111 + 0.01
+        return self.kilometres / DEGREE + 0.01
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,12 +54,9 @@ def _row(photo: Photo) -> tuple[str, ...]:
     sides = ("" if side is None else str(side) for side in (facts.width, facts.height))
     known = (taken, *sides, printable(facts.camera or ""))
     path = printable(str(photo.path))
-    # What a program reads line by line stays as it was, and a path.
-    return (
-        (*known, _short(photo.place), path + away_of(photo))
-        if sys.stdout.isatty()
-        else (*known, path)
-    )
+    if sys.stdout.isatty():
+        return (*known, _short(photo.place), path + away_of(photo))
+    return (*known, path)  # what a program reads line by line stays as it was
 
 
 def _short(place: Locality | None) -> str:

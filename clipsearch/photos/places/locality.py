@@ -23,9 +23,9 @@ class Locality:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names that there are, from the nearest to the country, none twice in a row."""
-        names = [it for it in (self.suburb, self.town, self.region, self.country) if it]
-        return tuple(it for at, it in enumerate(names) if it not in names[:at])
+        """The names that there are, from the nearest to the country, each once."""
+        names = self.suburb, self.town, self.region, self.country
+        return tuple(dict.fromkeys(filter(None, names)))
 
     def as_dict(self) -> dict[str, str | None]:
         """The place as `--json` shows it."""

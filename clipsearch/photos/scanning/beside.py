@@ -19,9 +19,8 @@ _LONGEST = 46  # characters of a name that Takeout gives, without ".json"
 _SHORTEST_CUT = 40  # a name that is cut off and shorter is another one
 _ADDED = ".supplemental-metadata"
 _NUMBER = re.compile(r"(.*)(\(\d{1,5}\))", re.DOTALL)
-_VERSION = re.compile(
-    r"(.*):(\d+):(-?\d+)"
-)  # a name may hold a line's end, and lines that are none
+# A name may hold a line's end, and lines that are none.
+_VERSION = re.compile(r"(.*):(\d+):(-?\d+)")
 # As it is called in the languages in which people use Google Photos most.
 _EDITED = re.compile(
     r"-(?:edited|bearbeitet|modifi\u00e9|editado|editada|modificato|bewerkt|edytowane|\u7de8\u96c6\u6e08\u307f"

@@ -134,17 +134,18 @@ def place_condition(name: str, catalog: Catalog) -> Condition:
     from clipsearch.photos.places.gazetteer import NEEDED, gazetteer, is_installed
 
     known = is_installed()
+    plain = list(map(plain_name, parts))
     called = [gazetteer().called(part) if known else None for part in parts]
     there = catalog.localities()
     ids = tuple(
         it.id
         for it in there
         if all(
-            plain_name(part) in map(plain_name, it.names) or (so and so.names(it))
-            for part, so in zip(parts, called, strict=True)
+            part in map(plain_name, it.names) or (so and so.names(it))
+            for part, so in zip(plain, called, strict=True)
         )
     )
-    written = All(tuple(Located(plain_name(part)) for part in parts))
+    written = All(tuple(Located(part) for part in plain))
     found = Either((Is("locality", "in", ids), written))
     if not catalog.count_selected(found):
         if known and not there and (count := catalog.count_unplaced()):

@@ -176,12 +176,7 @@ def _as_words(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
             path.decode("utf-8", "replace") if isinstance(path, bytes) else path
         )
         names = [name for name, _ in json.loads(people)] if people else []
-        words = [
-            *(json.loads(keywords) if keywords else ()),
-            *names,
-            location or "",
-            locality or "",
-        ]
+        words = [*(json.loads(keywords) if keywords else ()), *names, location, locality]
         together = " ".join(filter(None, words)) or None
         texts = [name[0], title, caption, together, *written]
         *texts, read = [text and spaced(text) for text in texts]
