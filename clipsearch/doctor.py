@@ -81,11 +81,15 @@ def _devices(device: str) -> Iterator[Finding]:
 
 def _who_embeds(device: str) -> str:
     """What embeds photos where that is left to the machine."""
-    from clipsearch.encoders.choice import FEW, choose
+    from clipsearch.encoders.choice import FEW, FEWEST, NAMES, choose
 
-    names = {"torch": "PyTorch", "onnx": "ONNX Runtime"}
-    few, many = (names[choose("open_clip", "auto", device, n).runtime] for n in (FEW, FEW + 1))
-    return f"by {many}" if few == many else f"up to {FEW} by {few}, more by {many}"
+    def name(count: int) -> str:
+        return NAMES[choose("open_clip", "auto", device, count).runtime]
+
+    told = [
+        f"up to {most} by {name(most)}" for most in (FEWEST, FEW) if name(most) != name(most + 1)
+    ]
+    return ", ".join([*told, f"more by {name(FEW + 1)}" if told else f"by {name(FEW + 1)}"])
 
 
 def groups(

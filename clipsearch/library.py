@@ -89,9 +89,9 @@ class Library(Texts):
         A picture that takes more than `max_megapixels` (256) to decode is refused. Of an animation
         the first frame counts, or the mean embedding of `frames` evenly spaced ones.
 
-        `runtime` is what embeds pictures: "torch", "onnx" for ONNX Runtime, to which the model is
-        exported first, or "auto" (at first), which is what suits the machine and how many there
-        are; it is remembered with the model, and None leaves it as it was.
+        `runtime` is what embeds pictures: "torch", "onnx" for ONNX Runtime or "openvino", for which
+        the model is exported first, or "auto" (at first), which is what suits the machine and how
+        many there are; it is remembered with the model, and None leaves it as it was.
 
         `precision` is "int8" to have the model embed in 8 bits from here on: it is calibrated on
         photos of the index, and what that costs on others is told (`logging`, "clipsearch"). Where

@@ -20,7 +20,7 @@ from clipsearch.encoders.machine import Machine, seen
 PLAIN = Machine(
     torch="2.9.0", cuda=None, hip=None, cards=(), mps=False, xpu=(), cpu="AVX2",
     features=frozenset({"avx2", "fma3"}), drivers=frozenset(), onnxruntime="1.23.0",
-    providers=("CPUExecutionProvider",), system="Linux", kind="riscv64",
+    providers=("CPUExecutionProvider",), openvino=None, system="Linux", kind="riscv64",
 )  # fmt: skip
 
 
@@ -62,7 +62,6 @@ def test_other_cards_are_called_by_theirs() -> None:
     assert told(replace(PLAIN, mps=True))["mps"] == "Apple's GPU"
 
 
-INTEL = replace(PLAIN, kind="x86_64")
 NVIDIA = replace(PLAIN, cuda="12.8", cards=("NVIDIA H100",), drivers=frozenset({"nvidia"}))
 APPLE = replace(PLAIN, mps=True, system="Darwin", kind="arm64")
 
@@ -71,7 +70,6 @@ APPLE = replace(PLAIN, mps=True, system="Darwin", kind="arm64")
     ("machine", "name", "provider", "device", "package"),
     [
         (NVIDIA, "TensorRT", "Tensorrt", "tensorrt", "onnxruntime-gpu tensorrt"),
-        (INTEL, "OpenVINO", "OpenVINO", "openvino", "onnxruntime-openvino"),
         (APPLE, "Core ML", "CoreML", "mps", "onnxruntime"),
     ],
 )
@@ -86,6 +84,14 @@ def test_what_runs_onnx_faster_is_named_with_the_way_to_it(
     has = replace(machine, providers=(f"{provider}ExecutionProvider", *machine.providers))
     assert told(has)[name] == f"onnxruntime has it: --runtime onnx --device {device}"
     assert helped(has) == []
+
+
+def test_openvino_is_named_where_it_is_the_fastest() -> None:
+    machine = replace(PLAIN, kind="x86_64")
+    assert helped(machine) == ["pip install openvino"]
+    has = replace(machine, openvino="2026.4.1")
+    assert helped(has) == []
+    assert [one.short for one in seen(has) if one.short][-1] == "OpenVINO 2026.4.1"
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from tiny import TinyEncoder
 from clipsearch import Library
 from clipsearch.encoders import load, load_light, parse_spec
 from clipsearch.encoders.aliases import ALIASES
-from clipsearch.encoders.choice import FEW, choose
+from clipsearch.encoders.choice import FEW, FEWEST, choose
 from clipsearch.encoders.onnx.export import made_views, write_to_cache
 from clipsearch.encoders.onnx.folder import Facts, cached_folder
 from clipsearch.encoders.onnx.text_export import PROBES, export_texts
@@ -55,6 +55,13 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.environ["CLIPSEARCH_CACHE"] = before
 
 
+def without_openvino(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+    """As a machine is for which there is no OpenVINO, more than so few photos being many."""
+    monkeypatch.setattr("clipsearch.encoders.choice._suits_openvino", lambda: False)
+    monkeypatch.setattr("clipsearch.encoders.choice.FEWEST", few)
+    monkeypatch.setattr("clipsearch.encoders.choice.FEW", few)
+
+
 # The choice
 
 
@@ -64,6 +71,10 @@ def no_card() -> None:
 
 def no_bf16() -> None:
     return None
+
+
+def no_openvino() -> bool:
+    return False
 
 
 @pytest.mark.parametrize(
@@ -83,21 +94,39 @@ def no_bf16() -> None:
 def test_few_are_for_onnx_runtime_and_many_for_torch_where_the_processor_has_bf16(
     family: str, runtime: str, device: str, count: int, expected: str
 ) -> None:
-    choice = choose(family, runtime, device, count, no_card, lambda: "amx_bf16")
+    choice = choose(family, runtime, device, count, no_card, lambda: "amx_bf16", no_openvino)
     assert choice.runtime == expected
 
 
+@pytest.mark.parametrize("family", ["open_clip", "pocket"])
+@pytest.mark.parametrize("feature", ["amx_bf16", None])
+def test_all_but_a_handful_are_for_openvino_where_there_is_no_card(
+    family: str, feature: str | None
+) -> None:
+    def chosen(count: int, device: str, card: str | None) -> str:
+        answers = (lambda: card), (lambda: feature), (lambda: True)
+        return choose(family, "auto", device, count, *answers).runtime
+
+    assert chosen(FEWEST, "auto", None) == "onnx"
+    assert chosen(FEWEST + 1, "auto", None) == "openvino"
+    assert chosen(10**6, "auto", None) == "openvino"
+    assert chosen(FEW, "auto", "cuda") == "openvino"
+    assert chosen(FEW + 1, "auto", "cuda") == "torch"
+    assert chosen(FEW + 1, "cpu", "cuda") == "openvino"
+
+
 def test_without_bf16_and_without_a_card_all_are_for_onnx_runtime() -> None:
-    choice = choose("open_clip", "auto", "auto", 10**6, no_card, no_bf16)
+    choice = choose("open_clip", "auto", "auto", 10**6, no_card, no_bf16, no_openvino)
     assert choice == ("onnx", "the processor has neither amx_bf16 nor avx512_bf16")
 
 
 @pytest.mark.parametrize("family", ["open_clip", "pocket"])
 def test_a_card_takes_many_and_not_where_the_processor_is_asked_for(family: str) -> None:
-    choice = choose(family, "auto", "auto", FEW + 1, lambda: "cuda", no_bf16)
+    answers = (lambda: "cuda"), no_bf16, no_openvino
+    choice = choose(family, "auto", "auto", FEW + 1, *answers)
     assert choice == ("torch", "there is a GPU, cuda")
-    assert choose(family, "auto", "auto", FEW, lambda: "cuda", no_bf16).runtime == "onnx"
-    assert choose(family, "auto", "cpu", FEW + 1, lambda: "cuda", no_bf16).runtime == "onnx"
+    assert choose(family, "auto", "auto", FEW, *answers).runtime == "onnx"
+    assert choose(family, "auto", "cpu", FEW + 1, *answers).runtime == "onnx"
 
 
 # Pocket, whose graphs ship
@@ -361,7 +390,7 @@ def test_photos_are_embedded_by_what_was_exported_until_torch_is_loaded(
 ) -> None:  # fmt: skip
     shutil.copytree(small[0], index)
     monkeypatch.setattr("clipsearch.encoders.choice._bf16", lambda: "amx_bf16")
-    monkeypatch.setattr("clipsearch.encoders.choice.FEW", 5)
+    without_openvino(monkeypatch, few=5)
     with Library.open(index, device="cpu") as library:
         with caplog.at_level("DEBUG", "clipsearch"):
             assert library.index([photos], batch_size=4).added == 12
@@ -377,7 +406,7 @@ def test_where_torch_cannot_be_loaded_it_is_said_and_nothing_is_lost(
 ) -> None:  # fmt: skip
     shutil.copytree(small[0], index)
     monkeypatch.setattr("clipsearch.encoders.choice._bf16", lambda: "amx_bf16")
-    monkeypatch.setattr("clipsearch.encoders.choice.FEW", 5)
+    without_openvino(monkeypatch, few=5)
 
     def fail(*_: object) -> None:
         raise ModelError("the weights are damaged")
@@ -587,8 +616,8 @@ def test_many_are_for_onnx_runtime_from_the_first_run_on_where_it_is_the_faster_
 ) -> None:  # fmt: skip
     monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("clipsearch.encoders.choice._bf16", no_bf16)
-    monkeypatch.setattr("clipsearch.encoders.choice.FEW", 5)
-    monkeypatch.setattr("clipsearch.models.MANY", 12)
+    without_openvino(monkeypatch, few=5)
+    monkeypatch.setattr("clipsearch.encoders.choice.MANY", 12)
     with Library.open(index, model=spec, device="cpu") as library:
         with caplog.at_level("DEBUG", "clipsearch"):
             assert library.index([photos]).added == 12
@@ -600,7 +629,7 @@ def test_debug_says_what_embeds_photos_and_why(clipsearch: Run, photos: Path) ->
     said = clipsearch("index", photos, "--model", "pocket", "--debug").stderr
     assert "pictures are embedded by ONNX Runtime" in said
     said = clipsearch("similar", photos / "00.jpg", "--region", "0,0,9,9", "--debug").stderr
-    assert "for few pictures it is not worth importing PyTorch" in said
+    assert "for few pictures it is not worth loading more" in said
     assert not clipsearch("similar", photos / "00.jpg", "--region", "0,0,9,9").stderr
 
 

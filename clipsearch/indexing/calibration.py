@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from clipsearch.cache import sha256_of
-from clipsearch.encoders.choice import MANY, choose
+from clipsearch.encoders.choice import MANY, NAMES, choose
 from clipsearch.encoders.onnx.calibrated import (
     Calibration,
     calibration_in,
@@ -83,10 +83,10 @@ def calibrate(models: Models, making: Making) -> None:
         _stay("the model", first_line(error))
         return
     choice = choose(spec.family, "auto", "auto", MANY)
-    if choice.runtime == "torch":
+    if choice.runtime != "onnx":
         log.warning(
-            "many photos are embedded by PyTorch here (%s), which may be faster than 8 bits by ONNX"
-            " Runtime", choice.reason,
+            "many photos are embedded by %s here (%s), which may be faster than 8 bits by ONNX"
+            " Runtime", NAMES[choice.runtime], choice.reason,
         )  # fmt: skip
     if full.precision != "fp32":
         _stay(str(spec), "it is in 8 bits already")

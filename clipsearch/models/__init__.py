@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipsearch import encoders
-from clipsearch.encoders.choice import LOCAL, MANY, Choice, check_runtime, choose
+from clipsearch.encoders.choice import (
+    EXPORTED,
+    LOCAL,
+    Choice,
+    check_runtime,
+    choose,
+    pays_to_export,
+)
 from clipsearch.encoders.spec import Spec, family_of, meant_by, parse_spec
 from clipsearch.errors import InvalidInput, ModelError, ModelMismatch, arg
 from clipsearch.models.loading import (
@@ -108,13 +115,16 @@ class Models:
         return model
 
     def run_by(self, runtime: str) -> None:
-        """From now on have pictures embedded by "torch", or "onnx", to which models are exported.
+        """From now on have pictures embedded by "torch", or "onnx" or "openvino".
+
+        For these two models are exported first.
 
         "auto" leaves it to the machine and to how many pictures there are.
         It holds for the models that an index run brings up to date, and is remembered with them.
 
         Raises:
-            InvalidInput: neither of these, or torch for a model that is ONNX.
+            InvalidInput: none of these, torch for a model that is ONNX, or OpenVINO where it cannot
+                run the model.
             ModelError: a model cannot be exported.
         """
         check_runtime(runtime)
@@ -123,8 +133,9 @@ class Models:
             raise InvalidInput("a model that was exported to ONNX cannot be run by torch")
         self._runtime = runtime
         for model in held:
-            if runtime == "onnx":
-                self._exported(model)
+            if runtime in EXPORTED:
+                self._exported(model := replace(model, runtime=runtime))
+                self._see_that_it_runs(model)
             else:
                 self._encoders.pop(identity_of(model), None)
             self._catalog.set_runtime(model.id, runtime)
@@ -227,7 +238,7 @@ class Models:
         from clipsearch.encoders.onnx.encoder import open_cached
 
         is_free = self._given is None and model.runtime == "auto" and self.device in LOCAL
-        if not is_free or self.choice(model, count).runtime == "onnx" or self._loaded(model, count):
+        if not is_free or self._runs_exported(model, count) or self._loaded(model, count):
             return None
         first = self._encoders.get(identity_of(model)) or open_cached(
             *identity_of(model), self.device
@@ -245,12 +256,12 @@ class Models:
         from clipsearch.encoders.onnx.encoder import OnnxEncoder
 
         with self._loading:
-            exports = model.runtime == "onnx"
+            exports = model.runtime in EXPORTED
             encoder = self._exported(model) if exports else self.encoder(model, count)
-            if count >= MANY and self.choice(model, count).runtime == "onnx":
+            if pays_to_export(choice := self.choice(model, count), count):
                 from clipsearch.encoders.onnx.export import try_export
 
-                encoder = try_export(self.spec_of(model), encoder)
+                encoder = _run_by(choice.runtime, try_export(self.spec_of(model), encoder))
                 self._encoders[identity_of(model)] = encoder
             if isinstance(encoder, OnnxEncoder) and model.spec not in self._told:
                 is_asked = exports or family_of(model.spec) == "onnx"
@@ -260,14 +271,27 @@ class Models:
                 self._told.add(model.spec)
             return encoder
 
+    def _see_that_it_runs(self, model: Model) -> None:
+        from clipsearch.encoders.onnx.encoder import OnnxEncoder
+
+        loaded = self._encoders[identity_of(model)]
+        if (
+            model.runtime == "openvino"
+            and isinstance(loaded, OnnxEncoder)
+            and not loaded.uses_openvino
+        ):
+            raise InvalidInput(
+                f"OpenVINO cannot run {model.spec}, or gives other vectors (--debug says more); use"
+                f" {arg('runtime')} onnx"
+            )
+
     def _exported(self, model: Model) -> encoders.Encoder:
         from clipsearch.encoders.onnx.encoder import OnnxEncoder
 
-        key = identity_of(model)
-        loaded = self._encoders.get(key)
-        if isinstance(loaded, OnnxEncoder):
-            return loaded
-        self._encoders[key] = exported_as(self.spec_of(model), self.device, model, loaded)
+        key, loaded = identity_of(model), self._encoders.get(identity_of(model))
+        if not isinstance(loaded, OnnxEncoder):
+            loaded = exported_as(self.spec_of(model), self.device, model, loaded)
+        self._encoders[key] = _run_by(model.runtime, loaded)
         return self._encoders[key]
 
     def add(self) -> Model:
@@ -281,7 +305,7 @@ class Models:
         else:
             # To be exported, it is wanted as exact as it can be had.
             is_onnx = self._wanted is not None and self._wanted.family == "onnx"
-            to_export = self._runtime == "onnx" and not is_onnx
+            to_export = self._runtime in EXPORTED and not is_onnx
             how = ("cpu", "fp32") if to_export else (self.device, "auto")
             light = self._runtime != "torch" and self.device in LOCAL
             spec, encoder, note = encoders.load_first(self._wanted, *how, light)
@@ -336,7 +360,11 @@ class Models:
         loaded = self._encoders.get(identity_of(model))
         if loaded is self._given or not isinstance(loaded, OnnxEncoder):
             return loaded
-        return loaded if self.choice(model, count).runtime == "onnx" else None
+        wanted = self.choice(model, count).runtime
+        return loaded if wanted == "onnx" or (wanted == "openvino" and loaded.is_fastest) else None
+
+    def _runs_exported(self, model: Model, count: int) -> bool:
+        return self.choice(model, count).runtime in EXPORTED
 
     def choice(self, model: Model, count: int) -> Choice:
         """What embeds so many pictures with a model, and why."""
@@ -348,11 +376,12 @@ class Models:
         from clipsearch.encoders.onnx.encoder import open_cached
 
         spec, choice = self.spec_of(model), self.choice(model, count)
-        if choice.runtime == "onnx" and spec.family != "onnx":
-            cached = open_cached(*identity_of(model), self.device)
+        if choice.runtime in EXPORTED and spec.family != "onnx":
+            fast = choice.runtime == "openvino"
+            cached = open_cached(*identity_of(model), self.device, fast)
             if encoder := cached or encoders.load_light(spec, self.device):
-                log.debug("pictures are embedded by ONNX Runtime: %s", choice.reason)
-                return encoder
+                log.debug("pictures are embedded without PyTorch: %s", choice.reason)
+                return _run_by(choice.runtime, encoder)
             choice = choice._replace(reason="the model was not exported yet")
         log.debug("pictures are embedded by PyTorch: %s", choice.reason)
         return open_or_advise(spec, self.device, model)
@@ -361,7 +390,7 @@ class Models:
         """What gives an encoder, as `for_indexing` does, and can be pickled for elsewhere."""
         if self._given is not None:
             return partial(checked, self._given, model)
-        load = exported_as if model.runtime == "onnx" else loaded_as
+        load = _exported_for if model.runtime in EXPORTED else loaded_as
         return partial(load, self.spec_of(model), self.device, model)
 
     def texts(self, model: Model) -> encoders.TextEncoder:
@@ -498,3 +527,16 @@ class Models:
         if wanted is None:
             return held[0] if held else None
         return next((model for model in held if is_named(wanted, model)), None)
+
+
+def _exported_for(spec: Spec, device: str, model: Model) -> encoders.Encoder:
+    return _run_by(model.runtime, exported_as(spec, device, model))
+
+
+def _run_by(runtime: str, encoder: encoders.Encoder) -> encoders.Encoder:
+    """An encoder that was exported as OpenVINO runs it, if that is meant and can be."""
+    from clipsearch.encoders.onnx.encoder import OnnxEncoder
+
+    if runtime != "openvino" or not isinstance(encoder, OnnxEncoder):
+        return encoder
+    return encoder.by_openvino or encoder

@@ -42,7 +42,7 @@ class ModelStatus:
     vectors: int
     dim: int
     note: str | None
-    runtime: str  # what embeds pictures with it, "torch" or "onnx"
+    runtime: str  # what embeds pictures with it, as `--runtime` names it
     calibration: Calibration | None  # of one in 8 bits: on what, and what that costs
 
 

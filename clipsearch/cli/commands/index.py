@@ -94,8 +94,8 @@ def index(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="What embeds photos: torch, onnx, or auto, which is what suits the machine and the"
-            " work. Kept with the model.",
+            help="What embeds photos: torch, onnx, openvino, or auto, which is what suits the"
+            " machine and the work. Kept with the model.",
             autocompletion=completion.runtimes,
             rich_help_panel=EXPERTS,
         ),

@@ -10,6 +10,7 @@ import typer
 from clipsearch.cli.options import Index, Json
 from clipsearch.cli.output import end_with_the_reader, print_json, print_rows, say
 from clipsearch.cli.wording import options_of, printable
+from clipsearch.encoders.choice import NAMES
 from clipsearch.notation import counted
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def _print(held: Status, folder: str) -> None:
                 _say(f"          {printable(folder)}: {printable(rules)}")
     for model in held.models:
         count = counted(model.vectors, "embedding")
-        by = {"onnx": ", by ONNX Runtime", "torch": ", by PyTorch"}.get(model.runtime, "")
+        by = f", by {NAMES[model.runtime]}" if model.runtime in NAMES else ""
         _say(f"model     {model.spec}  {count} of {model.dim} numbers{by}{_lacking(model, held)}")
         if model.calibration:
             _say(f"          {model.calibration}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipsearch.cache import sha256_of
+from clipsearch.encoders.onnx import openvino
 from clipsearch.encoders.onnx.calibrated import calibration_in, check_files
 from clipsearch.encoders.onnx.folder import (
     CALIBRATION,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 log = logging.getLogger("clipsearch")
+
+_PROBES = 6  # made pictures by which it is seen whether OpenVINO gives the same vectors
 
 
 class OnnxEncoder:
@@ -60,6 +63,7 @@ class OnnxEncoder:
         self.logit_scale, self.logit_bias = facts.logit_scale, facts.logit_bias
         # As with torch: a GPU wants much at once, a CPU's cache little.
         self.batch_size = 64 if self._provider[0] == CPU else 128
+        self._openvino: openvino.Tower | None = None  # what embeds pictures in place of onnxruntime
 
     def encode_images(self, batch: np.ndarray) -> np.ndarray:
         """Embed (n, resolution, resolution, 3) uint8 views: (n, dim) float32, unit rows.
@@ -71,14 +75,19 @@ class OnnxEncoder:
         """
         if isinstance(self.prepare, MaskedView):
             batch = with_all(batch)
-        tower = self._images
+        embed = self._openvino or self._by_onnxruntime
         try:
-            rows: np.ndarray = tower.run(None, {"views": batch})[0]
+            return embed(batch)
+        except ModelError:
+            raise
         except Exception as error:  # what onnxruntime raises has no common base
             raise ModelError(
-                f"ONNX Runtime could not embed {len(batch)} pictures at once:"
+                f"{self.runtime} could not embed {len(batch)} pictures at once:"
                 f" {first_line(error)}\nIf memory is short, a smaller {arg('batch_size')} helps."
             ) from error
+
+    def _by_onnxruntime(self, batch: np.ndarray) -> np.ndarray:
+        rows: np.ndarray = self._images.run(None, {"views": batch})[0]
         return rows
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -102,10 +111,48 @@ class OnnxEncoder:
         """The file of the image tower."""
         return self._folder / IMAGES
 
+    @cached_property
+    def by_openvino(self) -> OnnxEncoder | None:
+        """This one with pictures embedded by OpenVINO; None if it is not here or not as exact.
+
+        That is found out once for a model in the cache.
+        """
+        from clipsearch.encoders.onnx.export import made_views
+
+        if self._openvino:
+            return self
+        try:
+            tower = openvino.open_tower(
+                self.image_file,
+                lambda: made_views(self, _PROBES),
+                self.encode_images,
+                None if self._checks else self._folder,
+            )
+        except ModelError as error:
+            log.debug("%s", first_line(error))
+            return None
+        other = OnnxEncoder(self._folder, self.facts, self._text_folder, "cpu", self._checks)
+        other._openvino = tower
+        other.precision = tower.precision
+        return other
+
+    @property
+    def uses_openvino(self) -> bool:
+        """Whether OpenVINO embeds pictures."""
+        return self._openvino is not None
+
+    @property
+    def is_fastest(self) -> bool:
+        """Whether OpenVINO embeds pictures, or was found not to be up to it."""
+        return self.uses_openvino or self.__dict__.get("by_openvino", self) is None
+
     @property
     def runtime(self) -> str:
         """What runs the image tower, for a person; it is loaded for that."""
         import onnxruntime
+
+        if self._openvino:
+            return f"OpenVINO {openvino.version()} ({self.precision})"
 
         (first, *_) = self._images.get_providers()
         return f"ONNX Runtime {onnxruntime.__version__} ({first}, {self.precision})"
@@ -204,8 +251,12 @@ def identity_of(spec: Spec) -> tuple[str, str] | None:
         return None
 
 
-def open_cached(weights: str, preprocess: str, device: str) -> OnnxEncoder | None:
+def open_cached(
+    weights: str, preprocess: str, device: str, fast: bool = False
+) -> OnnxEncoder | None:
     """The model of this identity as it was exported to the cache; None if it was not.
+
+    With `fast` it is run by OpenVINO if that can be.
 
     Raises:
         InvalidInput: onnxruntime has no such device here.
@@ -215,6 +266,7 @@ def open_cached(weights: str, preprocess: str, device: str) -> OnnxEncoder | Non
         return None
     try:
         encoder = OnnxEncoder(folder, facts_in(folder), texts, device, checked=False)
+        encoder = (fast and encoder.by_openvino) or encoder
         log.debug("images are embedded by %s", encoder.runtime)
     except ModelError as error:
         log.debug("%s", error)

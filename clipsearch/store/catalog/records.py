@@ -30,7 +30,7 @@ class Model:
     preprocess: str
     dim: int
     note: str | None  # why this model, where nobody chose it
-    runtime: str = "auto"  # what embeds pictures with it: "torch", "onnx", or what suits best
+    runtime: str = "auto"  # what embeds pictures with it, of `choice.RUNTIMES`
 
     @property
     def is_int8(self) -> bool:
