@@ -49,6 +49,15 @@ class Known(NamedTuple):
     dim: int
 
 
+class Foretold(NamedTuple):
+    """What is known of a model that needs no torch, before its towers are loaded."""
+
+    weights: str  # of the identity
+    preprocess: str  # of the identity
+    dim: int
+    view: View
+
+
 class Encoder(Protocol):
     """A dual encoder: pictures and words into one space of unit vectors."""
 
@@ -169,6 +178,14 @@ def load_light(spec: Spec, device: str = "auto") -> Encoder | None:
     family = importlib.import_module(LIGHT[spec.family])
     encoder: Encoder | None = family.open_light(spec, device)
     return encoder
+
+
+def foretell(spec: Spec) -> Foretold | None:
+    """What `load_light` is to give; None where that cannot be told, or torch is to load it."""
+    if spec.is_int8 or spec.family not in LIGHT:
+        return None
+    found: Foretold | None = importlib.import_module(LIGHT[spec.family]).foretell(spec)
+    return found
 
 
 def load_first(

@@ -20,7 +20,7 @@ RUNTIMES = ("auto", "torch", "onnx", "openvino")
 NAMES = {"torch": "PyTorch", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 EXPORTED = ("onnx", "openvino")  # those that run what was exported
 # So many are embedded by onnxruntime, which loads a model faster, before OpenVINO compiles it.
-FEWEST = 16
+FEWEST = 32
 # So many are embedded by onnxruntime before torch is imported and has read a model of 350 MB.
 FEW = 200
 # From so many on it pays to export a model before, where onnxruntime is the faster one.

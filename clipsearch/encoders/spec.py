@@ -23,7 +23,8 @@ FAMILIES = {
     "alpha-clip": "clipsearch.encoders.alpha",
     "onnx": "clipsearch.encoders.onnx.encoder",
 }
-# What opens a family's models without torch ever having been imported: `open_light(spec, device)`.
+# What opens a family's models without torch ever having been imported: `open_light(spec, device)`,
+# and tells of them before, `foretell(spec)`.
 LIGHT = {
     "open_clip": "clipsearch.encoders.openclip.graphs",
     "pocket": "clipsearch.encoders.pocket.graphs",

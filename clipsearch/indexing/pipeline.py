@@ -26,6 +26,7 @@ from clipsearch.encoders import Encoder
 from clipsearch.encoders.rows import UNUSABLE, are_units
 from clipsearch.indexing.loading import Loaded, Loaders, Unread, drawn_ahead, hash_file
 from clipsearch.indexing.plan import Counts, Gone, Plan, Work
+from clipsearch.indexing.succession import Succession
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.files.urls import joined
 from clipsearch.progress import Progress
@@ -82,7 +83,7 @@ class Pipeline:
         catalog: Catalog,
         model_id: int,
         vectors: Followed,
-        encoder: Callable[[], Encoder],
+        encoder: Succession,
         batch_size: int | None,
         progress: Progress,
     ) -> None:
@@ -90,7 +91,7 @@ class Pipeline:
         self._catalog = catalog
         self._model_id = model_id
         self._vectors = vectors
-        self._encoder = encoder  # which is called when a picture needs it, and may give another
+        self._encoder = encoder
         self._wanted_batch = batch_size
         self._batch_size = batch_size or USUAL_BATCH  # the encoder's own once there is one
         self._is_loaded = False
@@ -202,18 +203,13 @@ class Pipeline:
             digest = result.digest
         if not self._is_loaded:
             self._load()
-        return loaders.submit(path_of(item), self._taken().prepare, digest)
-
-    def _taken(self) -> Encoder:
-        """The encoder that is taken by now, whose batches are filled."""
-        encoder = self._encoder()
-        self._batch_size = self._wanted_batch or encoder.batch_size
-        return encoder
+        self._batch_size = self._wanted_batch or self._encoder.batch_size() or USUAL_BATCH
+        return loaders.submit(path_of(item), self._encoder.view(), digest)
 
     def _load(self) -> None:
         """Load the encoder; how long that is waited for is no matter of the photos."""
         began = time.monotonic()
-        self._taken()
+        self._encoder.view()
         self._is_loaded = True
         self.counts.seconds -= time.monotonic() - began
         self._progress(self.counts.read, self._total)

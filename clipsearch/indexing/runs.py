@@ -18,7 +18,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from clipsearch.errors import ClipsearchError, InvalidInput, LibraryBusy, arg, check_number
+from clipsearch.errors import (
+    ClipsearchError,
+    InvalidInput,
+    LibraryBusy,
+    ModelError,
+    arg,
+    check_number,
+)
 from clipsearch.indexing.beside import tell_beside
 from clipsearch.indexing.comparison import make_plan
 from clipsearch.indexing.placing import look_up_again, look_up_places
@@ -289,7 +296,7 @@ class Runs:
         if plan.work:
             # Connected first: where that fails, nothing was done yet.
             with how.cluster.connected() if how.cluster else nullcontext():
-                counts = self._embed(plan, model or self._models.add(), how)
+                counts = self._embed(plan, model, how)
         else:
             counts = Counts(unchanged=plan.unchanged, removed=clean_up(self._catalog, plan))
         with telling(self._folder.path, how.progress) as progress:
@@ -305,7 +312,17 @@ class Runs:
         stopping = how.stopping or _never
         return look_up_places(self._catalog, stopping, how.progress, plan.problems)
 
-    def _embed(self, plan: Plan, model: Model, how: How) -> Counts:
+    def _embed(self, plan: Plan, known: Model | None, how: How) -> Counts:
+        """Embed the plan's photos; a model that is new and cannot be loaded is not kept."""
+        model = known or self._models.add(len(plan.work))
+        try:
+            return self._embed_with(model, plan, how)
+        except ModelError:
+            if known is None and not self._catalog.fingerprint(model.id)[0]:
+                self._catalog.remove_model(model.id)
+            raise
+
+    def _embed_with(self, model: Model, plan: Plan, how: How) -> Counts:
         from clipsearch.indexing.pipeline import Pipeline
         from clipsearch.indexing.succession import Succession
         from clipsearch.store.moving import to_write
@@ -316,7 +333,7 @@ class Runs:
         load = partial(self._models.for_indexing, model, len(plan.work))
         with (
             telling(self._folder.path, how.progress) as progress,
-            Succession(begin, load) as encoder,
+            Succession(begin, load, self._models.view_of(model, len(plan.work))) as encoder,
         ):
             pipeline = Pipeline(self._catalog, model.id, vectors, encoder, how.batch_size, progress)
             counts = pipeline.counts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
     from clipsearch.encoders.onnx.encoder import OnnxEncoder
     from clipsearch.encoders.onnx.folder import Facts
+    from clipsearch.photos.decoding.view import View
 
 log = logging.getLogger("clipsearch")
 
@@ -294,12 +296,30 @@ class Models:
         self._encoders[key] = _run_by(model.runtime, loaded)
         return self._encoders[key]
 
-    def add(self) -> Model:
+    def view_of(self, model: Model, count: int) -> View | None:
+        """How `count` pictures are prepared for a model; None where only the loaded one tells."""
+        from clipsearch.encoders.onnx.folder import FACTS, cached_folder, facts_in, view_from
+
+        if self._given is not None or not self._runs_exported(model, count):
+            return None
+        folder = cached_folder(*identity_of(model))
+        if (folder / FACTS).is_file():
+            with suppress(ModelError):
+                return view_from(facts_in(folder).view)
+        told = encoders.foretell(self.spec_of(model))
+        return told.view if told and told[:2] == identity_of(model) else None
+
+    def add(self, count: int | None = None) -> Model:
         """Load the model asked for, or the default, and add it to the index.
+
+        For `count` pictures it is loaded later, where what is to be known of it is known before.
 
         Raises:
             ModelError: it cannot be used.
         """
+        if count and (told := self._foretold(count)):
+            spec = self._wanted or parse_spec("default")
+            return self._added(spec, told.weights, told.preprocess, told.dim, self._note)
         if self._given is not None:
             spec, encoder, note = self._wanted or parse_spec("default"), self._given, None
         else:
@@ -310,17 +330,29 @@ class Models:
             light = self._runtime != "torch" and self.device in LOCAL
             spec, encoder, note = encoders.load_first(self._wanted, *how, light)
             note = note or self._note
-        identity = (encoder.weights, encoder.preprocess)
-        for model in self._catalog.models():
-            if identity == (model.weights, model.preprocess):  # it has another name there
-                break
-        else:
-            model = self._catalog.add_model(str(spec), *identity, encoder.dim, note)
-            self._offer(model)
-            if self._runtime != model.runtime:
-                self._catalog.set_runtime(model.id, self._runtime)
-                model = replace(model, runtime=self._runtime)
+        model = self._added(spec, encoder.weights, encoder.preprocess, encoder.dim, note)
         self._encoders[identity_of(model)] = encoder
+        return model
+
+    def _foretold(self, count: int) -> encoders.Foretold | None:
+        """What is known of the model asked for; None where it is to be loaded first."""
+        spec = self._wanted or parse_spec("default")
+        if self._given is not None or self._runtime != "auto" or self.device not in LOCAL:
+            return None
+        choice = choose(spec.family, self._runtime, self.device, count)
+        return encoders.foretell(spec) if choice.runtime in EXPORTED else None
+
+    def _added(
+        self, spec: Spec, weights: str, preprocess: str, dim: int, note: str | None
+    ) -> Model:
+        for model in self._catalog.models():
+            if (weights, preprocess) == identity_of(model):  # it has another name there
+                return model
+        model = self._catalog.add_model(str(spec), weights, preprocess, dim, note)
+        self._offer(model)
+        if self._runtime != model.runtime:
+            self._catalog.set_runtime(model.id, self._runtime)
+            model = replace(model, runtime=self._runtime)
         return model
 
     def _offer(self, added: Model) -> None:

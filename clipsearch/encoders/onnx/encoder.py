@@ -133,6 +133,7 @@ class OnnxEncoder:
             return None
         other = OnnxEncoder(self._folder, self.facts, self._text_folder, "cpu", self._checks)
         other._openvino = tower
+        other.batch_size = 16  # as fast as more, and the last one waits for less
         other.precision = tower.precision
         return other
 

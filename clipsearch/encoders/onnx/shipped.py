@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from clipsearch.encoders.onnx.encoder import OnnxEncoder, open_cached
-from clipsearch.encoders.onnx.export import hashes_in, write_to_cache
+from clipsearch.encoders.onnx.export import write_to_cache
 from clipsearch.encoders.onnx.folder import FORMAT, IMAGES, Facts, view_as_json
 from clipsearch.encoders.onnx.text_export import keep_texts, optimize
 from clipsearch.encoders.onnx.texts import RULES, TOKENIZER, TOWER, TokenRules
@@ -75,7 +76,7 @@ def cached_or_written(
 
 
 def write_towers(spec: Spec, known: Known, texts: Tower, images: Tower) -> None:
-    """Write both towers to the cache.
+    """Write both towers to the cache, at the same time.
 
     Raises:
         ModelError: the cache has no room, or its text tower could not be written once.
@@ -93,12 +94,14 @@ def write_towers(spec: Spec, known: Known, texts: Tower, images: Tower) -> None:
         return Facts(
             FORMAT, str(spec), known.weights, known.preprocess, "fp32", known.dim,
             known.resolution, known.rules.context, known.logit_scale, known.logit_bias,
-            view_as_json(known.view), hashes_in(folder),
+            view_as_json(known.view), {},  # the cache has its own sums
         )  # fmt: skip
 
-    if not keep_texts(known.weights, known.preprocess, write_texts):
+    with ThreadPoolExecutor(1, "clipsearch-texts") as beside:
+        kept = beside.submit(keep_texts, known.weights, known.preprocess, write_texts)
+        write_to_cache(known.weights, known.preprocess, write_images)
+    if not kept.result():
         raise ModelError("its text tower could not be written to the cache")
-    write_to_cache(known.weights, known.preprocess, write_images)
 
 
 def _write(tower: Tower, file: Path) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clipsearch.encoders import Foretold
 from clipsearch.encoders.aliases import OPEN_CLIP_FILES
 from clipsearch.encoders.hub import weights_hash
 from clipsearch.encoders.onnx.encoder import OnnxEncoder
@@ -67,6 +68,21 @@ def open_light(spec: Spec, device: str) -> OnnxEncoder | None:
     told, file = found
     identity = weights_hash(file), told["preprocess"]
     return cached_or_written(spec, identity, device, partial(_write, spec, identity, told, file))
+
+
+def foretell(spec: Spec) -> Foretold | None:
+    """What `open_light` is to give; None if it gives nothing."""
+    if (found := _find(spec)) is None:
+        return None
+    told, file = found
+    try:
+        with _opened(file) as stored:
+            for tower in ("text", "image"):
+                _checked(_graph(told["graph"], tower), stored)
+    except ModelError:
+        return None
+    weights, view = weights_hash(file), view_from(told["view"])
+    return Foretold(weights, told["preprocess"], told["dim"], view)
 
 
 def write_images(spec: Spec, to: Path) -> bool:

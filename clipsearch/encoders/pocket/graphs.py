@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from clipsearch.encoders import Foretold
 from clipsearch.encoders.onnx.encoder import OnnxEncoder
 from clipsearch.encoders.onnx.shipped import (
     Known,
@@ -56,6 +57,14 @@ def open_light(spec: Spec, device: str) -> OnnxEncoder | None:
     heads = parts.heads_file(spec)
     identity = parts.weights_with(heads), parts.PREPROCESS
     return cached_or_written(spec, identity, device, partial(_write, spec, identity, heads))
+
+
+def foretell(spec: Spec) -> Foretold | None:
+    """What `open_light` is to give; None if it gives nothing."""
+    known = parts.known_of(parts.heads_file(spec))
+    if known is None or parts.pocket_files() is None:
+        return None
+    return Foretold(*known, parts.VIEW)
 
 
 def write_images(spec: Spec, to: Path) -> bool:
