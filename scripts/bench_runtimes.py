@@ -25,8 +25,9 @@ import numpy as np
 from clipsearch.encoders import Encoder, load, parse_spec
 from clipsearch.encoders.onnx.calibrating import quantize_on
 from clipsearch.encoders.onnx.encoder import OnnxEncoder
-from clipsearch.encoders.onnx.export import export_model, made_views
+from clipsearch.encoders.onnx.export import export_model
 from clipsearch.encoders.onnx.folder import IMAGES
+from clipsearch.encoders.onnx.probes import made_views
 from clipsearch.encoders.onnx.texts import ExportedTexts
 
 WORDS = ("a", "dog", "on", "the", "beach", "two", "children", "play", "near", "red", "car", "sea")

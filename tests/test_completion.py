@@ -68,7 +68,7 @@ def test_what_the_index_holds_is_completed(taken: Path, index: Path) -> None:
         ("ls --has g", ["gps"]),
         ("query --rerank blip-", ["blip-large"]),
         ("caption --model vit", ["vit-gpt2"]),
-        ("index --runtime o", ["onnx"]),
+        ("index --runtime o", ["onnx", "openvino"]),
         ("index --device cu", ["cuda"]),
         ("index --store f", ["faiss"]),
         ("eval retrieval x.csv --precision b", ["bf16"]),

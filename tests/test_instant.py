@@ -27,8 +27,9 @@ from clipsearch import Library
 from clipsearch.encoders import load, load_light, parse_spec
 from clipsearch.encoders.aliases import ALIASES
 from clipsearch.encoders.choice import FEW, FEWEST, choose
-from clipsearch.encoders.onnx.export import made_views, write_to_cache
+from clipsearch.encoders.onnx.export import write_to_cache
 from clipsearch.encoders.onnx.folder import Facts, cached_folder
+from clipsearch.encoders.onnx.probes import made_views
 from clipsearch.encoders.onnx.text_export import PROBES, export_texts
 from clipsearch.encoders.openclip.graphs import KNOWN, graph_file
 from clipsearch.encoders.pocket.parts import HEADS
@@ -382,6 +383,37 @@ def test_without_a_first_encoder_the_better_one_is_waited_for() -> None:
         assert encoder() is better
         assert encoder() is better
     assert asked == [1]
+
+
+def test_where_it_is_known_how_pictures_are_prepared_only_who_embeds_waits() -> None:
+    may_load, better = Event(), TinyEncoder()
+
+    def load_better() -> TinyEncoder:
+        assert may_load.wait(60)
+        return better
+
+    with Succession(lambda: None, load_better, better.prepare) as encoder:
+        assert encoder.view() is better.prepare
+        assert encoder.batch_size() is None
+        may_load.set()
+        assert encoder() is better
+        assert encoder.batch_size() == better.batch_size
+
+
+def test_a_new_model_that_cannot_be_loaded_after_all_is_not_kept(
+    index: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ModelError("its file went away")
+
+    monkeypatch.setattr("clipsearch.encoders.load", fail)
+    monkeypatch.setattr("clipsearch.encoders.load_light", fail)
+    monkeypatch.setattr("clipsearch.encoders.onnx.encoder.open_cached", lambda *_: None)
+    with Library.open(index, model="pocket") as library:
+        with pytest.raises(ModelError, match="its file went away"):
+            library.index([photos])
+        status = library.status()
+    assert (status.photos, [*status.models]) == (0, [])
 
 
 def test_photos_are_embedded_by_what_was_exported_until_torch_is_loaded(

@@ -19,9 +19,10 @@ from clipsearch import InvalidInput, Library
 from clipsearch.encoders import load, load_light, parse_spec
 from clipsearch.encoders.choice import FEWEST, choose
 from clipsearch.encoders.onnx.encoder import OnnxEncoder, open_cached
-from clipsearch.encoders.onnx.export import export_to_cache, made_views
+from clipsearch.encoders.onnx.export import export_to_cache
 from clipsearch.encoders.onnx.folder import cached_folder
 from clipsearch.encoders.onnx.openvino import LEAST, version
+from clipsearch.encoders.onnx.probes import made_views
 from clipsearch.encoders.processor import bf16
 
 pytestmark = pytest.mark.skipif(

@@ -210,6 +210,7 @@ class Pipeline:
         """Load the encoder; how long that is waited for is no matter of the photos."""
         began = time.monotonic()
         self._encoder.view()
+        self._encoder.batch_size()
         self._is_loaded = True
         self.counts.seconds -= time.monotonic() - began
         self._progress(self.counts.read, self._total)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,8 @@ from clipsearch.encoders.choice import (
 )
 from clipsearch.encoders.spec import Spec, family_of, meant_by, parse_spec
 from clipsearch.errors import InvalidInput, ModelError, ModelMismatch, arg
+from clipsearch.models.adding import added, renew
+from clipsearch.models.exported import as_run_by, exported_for, see_that_it_runs, view_of
 from clipsearch.models.loading import (
     Identity,
     checked,
@@ -41,6 +42,7 @@ from clipsearch.models.precision import (
     take_int8,
     warn_of_processor,
 )
+from clipsearch.models.remembered import Recent, remember, remembered
 from clipsearch.store.catalog import Catalog, Model
 
 if TYPE_CHECKING:
@@ -51,8 +53,6 @@ if TYPE_CHECKING:
     from clipsearch.photos.decoding.view import View
 
 log = logging.getLogger("clipsearch")
-
-MOST_RECENT = 500  # texts; 2 KB each at 512 dimensions
 
 
 class Models:
@@ -76,7 +76,7 @@ class Models:
         self._note: str | None = None  # why a model is added that nobody chose
         self._told: set[str] = set()  # models of which it was said what runs them
         # What was asked lately, in a process that stays; None in one that writes it down.
-        self._recent: dict[tuple[Identity, str], bytes] | None = None
+        self._recent: Recent | None = None
         if encoder is not None and (model := self._known(self._wanted)):
             self._encoders[identity_of(model)] = checked(encoder, model)
 
@@ -136,8 +136,8 @@ class Models:
         self._runtime = runtime
         for model in held:
             if runtime in EXPORTED:
-                self._exported(model := replace(model, runtime=runtime))
-                self._see_that_it_runs(model)
+                model = replace(model, runtime=runtime)
+                see_that_it_runs(model, self._exported(model))
             else:
                 self._encoders.pop(identity_of(model), None)
             self._catalog.set_runtime(model.id, runtime)
@@ -195,21 +195,9 @@ class Models:
 
         The caller holds the lock of the index in `folder`.
         """
-        from clipsearch.store.moving import remove
-
         for model in self.to_index():
             if model and not self._given and (now := newer(model, self._wanted)):
-                count, _ = self._catalog.fingerprint(model.id)
-                if count:
-                    log.warning(
-                        "the %s of this version is another one than what embedded the %d photos of"
-                        " this index: they are embedded anew", model.spec, count,
-                    )  # fmt: skip
-                remove(folder, self._catalog, model)
-                if any(identity_of(other) == now[:2] for other in self._catalog.models()):
-                    self._catalog.remove_model(model.id)  # which is there by another name
-                else:
-                    self._catalog.renew_model(model.id, *now)
+                renew(self._catalog, folder, model, now)
 
     def lacks_all(self) -> bool:
         """Whether a model of the index has embedded nothing yet, or nothing any more."""
@@ -240,7 +228,11 @@ class Models:
         from clipsearch.encoders.onnx.encoder import open_cached
 
         is_free = self._given is None and model.runtime == "auto" and self.device in LOCAL
-        if not is_free or self._runs_exported(model, count) or self._loaded(model, count):
+        if (
+            not is_free
+            or self.choice(model, count).runtime in EXPORTED
+            or self._loaded(model, count)
+        ):
             return None
         first = self._encoders.get(identity_of(model)) or open_cached(
             *identity_of(model), self.device
@@ -263,7 +255,7 @@ class Models:
             if pays_to_export(choice := self.choice(model, count), count):
                 from clipsearch.encoders.onnx.export import try_export
 
-                encoder = _run_by(choice.runtime, try_export(self.spec_of(model), encoder))
+                encoder = as_run_by(choice.runtime, try_export(self.spec_of(model), encoder))
                 self._encoders[identity_of(model)] = encoder
             if isinstance(encoder, OnnxEncoder) and model.spec not in self._told:
                 is_asked = exports or family_of(model.spec) == "onnx"
@@ -273,41 +265,20 @@ class Models:
                 self._told.add(model.spec)
             return encoder
 
-    def _see_that_it_runs(self, model: Model) -> None:
-        from clipsearch.encoders.onnx.encoder import OnnxEncoder
-
-        loaded = self._encoders[identity_of(model)]
-        if (
-            model.runtime == "openvino"
-            and isinstance(loaded, OnnxEncoder)
-            and not loaded.uses_openvino
-        ):
-            raise InvalidInput(
-                f"OpenVINO cannot run {model.spec}, or gives other vectors (--debug says more); use"
-                f" {arg('runtime')} onnx"
-            )
-
     def _exported(self, model: Model) -> encoders.Encoder:
         from clipsearch.encoders.onnx.encoder import OnnxEncoder
 
         key, loaded = identity_of(model), self._encoders.get(identity_of(model))
         if not isinstance(loaded, OnnxEncoder):
             loaded = exported_as(self.spec_of(model), self.device, model, loaded)
-        self._encoders[key] = _run_by(model.runtime, loaded)
+        self._encoders[key] = as_run_by(model.runtime, loaded)
         return self._encoders[key]
 
     def view_of(self, model: Model, count: int) -> View | None:
         """How `count` pictures are prepared for a model; None where only the loaded one tells."""
-        from clipsearch.encoders.onnx.folder import FACTS, cached_folder, facts_in, view_from
-
-        if self._given is not None or not self._runs_exported(model, count):
-            return None
-        folder = cached_folder(*identity_of(model))
-        if (folder / FACTS).is_file():
-            with suppress(ModelError):
-                return view_from(facts_in(folder).view)
-        told = encoders.foretell(self.spec_of(model))
-        return told.view if told and told[:2] == identity_of(model) else None
+        is_later = self._given is None and identity_of(model) not in self._encoders
+        is_told = is_later and self.choice(model, count).runtime in EXPORTED
+        return view_of(model, self.spec_of(model)) if is_told else None
 
     def add(self, count: int | None = None) -> Model:
         """Load the model asked for, or the default, and add it to the index.
@@ -319,7 +290,7 @@ class Models:
         """
         if count and (told := self._foretold(count)):
             spec = self._wanted or parse_spec("default")
-            return self._added(spec, told.weights, told.preprocess, told.dim, self._note)
+            return added(self._catalog, spec, told, self._runtime, self._note)
         if self._given is not None:
             spec, encoder, note = self._wanted or parse_spec("default"), self._given, None
         else:
@@ -330,7 +301,7 @@ class Models:
             light = self._runtime != "torch" and self.device in LOCAL
             spec, encoder, note = encoders.load_first(self._wanted, *how, light)
             note = note or self._note
-        model = self._added(spec, encoder.weights, encoder.preprocess, encoder.dim, note)
+        model = added(self._catalog, spec, encoder, self._runtime, note)
         self._encoders[identity_of(model)] = encoder
         return model
 
@@ -339,31 +310,11 @@ class Models:
         spec = self._wanted or parse_spec("default")
         if self._given is not None or self._runtime != "auto" or self.device not in LOCAL:
             return None
-        choice = choose(spec.family, self._runtime, self.device, count)
-        return encoders.foretell(spec) if choice.runtime in EXPORTED else None
-
-    def _added(
-        self, spec: Spec, weights: str, preprocess: str, dim: int, note: str | None
-    ) -> Model:
-        for model in self._catalog.models():
-            if (weights, preprocess) == identity_of(model):  # it has another name there
-                return model
-        model = self._catalog.add_model(str(spec), weights, preprocess, dim, note)
-        self._offer(model)
-        if self._runtime != model.runtime:
-            self._catalog.set_runtime(model.id, self._runtime)
-            model = replace(model, runtime=self._runtime)
-        return model
-
-    def _offer(self, added: Model) -> None:
-        """Say of a model that nobody chose how the one that was added answers in its place."""
-        for model in self._catalog.models():
-            if model.note and model.id != added.id:
-                note = (
-                    f"{model.spec} was taken when nothing better could be downloaded, and answers"
-                    f" questions until: clipsearch models remove {model.spec}"
-                )
-                self._catalog.set_note(model.id, note)
+        if choose(spec.family, self._runtime, self.device, count).runtime not in EXPORTED:
+            return None
+        told = encoders.foretell(spec)
+        held = (identity_of(model) for model in self._catalog.models())
+        return None if told and told[:2] in held else told  # by another name, perhaps of no use
 
     def encoder(self, model: Model, count: int = 1) -> encoders.Encoder:
         """A model's encoder for so many pictures, or for words.
@@ -395,9 +346,6 @@ class Models:
         wanted = self.choice(model, count).runtime
         return loaded if wanted == "onnx" or (wanted == "openvino" and loaded.is_fastest) else None
 
-    def _runs_exported(self, model: Model, count: int) -> bool:
-        return self.choice(model, count).runtime in EXPORTED
-
     def choice(self, model: Model, count: int) -> Choice:
         """What embeds so many pictures with a model, and why."""
         if self._given is not None:
@@ -407,13 +355,16 @@ class Models:
     def _load(self, model: Model, count: int) -> encoders.Encoder:
         from clipsearch.encoders.onnx.encoder import open_cached
 
-        spec, choice = self.spec_of(model), self.choice(model, count)
+        choice = self.choice(model, count)
+        is_fast, held = choice.runtime == "openvino", self._encoders.get(identity_of(model))
+        if is_fast and held:
+            return as_run_by(choice.runtime, held)
+        spec = self.spec_of(model)
         if choice.runtime in EXPORTED and spec.family != "onnx":
-            fast = choice.runtime == "openvino"
-            cached = open_cached(*identity_of(model), self.device, fast)
+            cached = open_cached(*identity_of(model), self.device, is_fast)
             if encoder := cached or encoders.load_light(spec, self.device):
                 log.debug("pictures are embedded without PyTorch: %s", choice.reason)
-                return _run_by(choice.runtime, encoder)
+                return as_run_by(choice.runtime, encoder)
             choice = choice._replace(reason="the model was not exported yet")
         log.debug("pictures are embedded by PyTorch: %s", choice.reason)
         return open_or_advise(spec, self.device, model)
@@ -422,7 +373,7 @@ class Models:
         """What gives an encoder, as `for_indexing` does, and can be pickled for elsewhere."""
         if self._given is not None:
             return partial(checked, self._given, model)
-        load = _exported_for if model.runtime in EXPORTED else loaded_as
+        load = exported_for if model.runtime in EXPORTED else loaded_as
         return partial(load, self.spec_of(model), self.device, model)
 
     def texts(self, model: Model) -> encoders.TextEncoder:
@@ -496,7 +447,7 @@ class Models:
     def _known_rows(self, model: Model, texts: Sequence[str]) -> dict[str, bytes]:
         from clipsearch.encoders.rows import are_units
 
-        known = self._remembered(model, texts)
+        known = remembered(self._catalog, self._recent, model, texts)
         # One that an older version kept may be none, and one in a damaged file less.
         known = {text: row for text, row in known.items() if is_unit(row, model.dim)}
         fresh = [text for text in dict.fromkeys(texts) if text not in known]
@@ -510,26 +461,9 @@ class Models:
             rows = encoder.encode_texts(fresh).astype("<f4")
             usable = zip(fresh, rows, are_units(rows).tolist(), strict=True)
             new = {text: row.tobytes() for text, row, is_unit in usable if is_unit}
-            self._remember(model, new)
+            remember(self._catalog, self._recent, model, new)
             known |= new
         return known
-
-    def _remembered(self, model: Model, texts: Sequence[str]) -> dict[str, bytes]:
-        if self._recent is None:
-            return self._catalog.answered(model.id, texts)
-        recent, key = self._recent, identity_of(model)
-        known = {text: row for text in texts if (row := recent.get((key, text)))}
-        others = [text for text in texts if text not in known]
-        return known | self._catalog.answered(model.id, others)
-
-    def _remember(self, model: Model, rows: dict[str, bytes]) -> None:
-        if self._recent is None:
-            self._catalog.remember(model.id, rows)
-            return
-        key = identity_of(model)
-        self._recent.update({(key, text): row for text, row in rows.items()})
-        for oldest in list(self._recent)[:-MOST_RECENT]:
-            self._recent.pop(oldest, None)
 
     def remove(self, spec: Spec, folder: Path) -> int:
         """Take a model out of the index in `folder`; gives how many embeddings it had.
@@ -559,16 +493,3 @@ class Models:
         if wanted is None:
             return held[0] if held else None
         return next((model for model in held if is_named(wanted, model)), None)
-
-
-def _exported_for(spec: Spec, device: str, model: Model) -> encoders.Encoder:
-    return _run_by(model.runtime, exported_as(spec, device, model))
-
-
-def _run_by(runtime: str, encoder: encoders.Encoder) -> encoders.Encoder:
-    """An encoder that was exported as OpenVINO runs it, if that is meant and can be."""
-    from clipsearch.encoders.onnx.encoder import OnnxEncoder
-
-    if runtime != "openvino" or not isinstance(encoder, OnnxEncoder):
-        return encoder
-    return encoder.by_openvino or encoder

@@ -27,6 +27,7 @@ from clipsearch.encoders.onnx.folder import (
     facts_in,
     view_from,
 )
+from clipsearch.encoders.onnx.probes import made_views
 from clipsearch.encoders.onnx.providers import CPU, pick_provider
 from clipsearch.encoders.onnx.texts import RULES, ExportedTexts, folder_of
 from clipsearch.encoders.spec import Spec
@@ -117,8 +118,6 @@ class OnnxEncoder:
 
         That is found out once for a model in the cache.
         """
-        from clipsearch.encoders.onnx.export import made_views
-
         if self._openvino:
             return self
         try:

@@ -27,12 +27,12 @@ from clipsearch.encoders.onnx.folder import (
     cached_folder,
     view_as_json,
 )
+from clipsearch.encoders.onnx.probes import made_views
 from clipsearch.encoders.onnx.text_export import export_texts, write_texts
 from clipsearch.encoders.onnx.tracing import LEAST_IN_FP16, check, least_cosine, trace
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import Spec
 from clipsearch.errors import InvalidInput, ModelError, arg, first_line
-from clipsearch.photos.decoding.view import MaskedView
 from clipsearch.replacing import check_writable, draft_folder, put_in_place
 
 log = logging.getLogger("clipsearch")
@@ -213,22 +213,6 @@ def halve(plain: Path, smaller: Path) -> None:
 # process over a Gelu on a processor.
 _NOT_IN_FP16 = ("ReduceL2", "Gelu")
 _SMALLER = {"fp16": halve, "int8": quantize}
-
-
-def made_views(encoder: Encoder, count: int) -> np.ndarray:
-    """Pictures made up for a check, as the model sees them: (count, r, r, channels) uint8.
-
-    From single colours over smooth patterns to noise.
-    """
-    rng = np.random.default_rng(0)
-    side, channels = encoder.resolution, 4 if isinstance(encoder.prepare, MaskedView) else 3
-    views = []
-    for number in range(count):
-        cells = (1, 2, 5, 16, 64, side)[number % 6]
-        coarse = rng.integers(0, 256, (cells, cells, channels))
-        step = -(-side // cells)
-        views.append(coarse.repeat(step, 0).repeat(step, 1)[:side, :side])
-    return np.stack(views).astype(np.uint8)
 
 
 def _loaded(spec: Spec) -> Encoder:
