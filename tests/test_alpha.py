@@ -152,6 +152,7 @@ def test_a_masked_picture_is_embedded_as_the_paper_says(
     assert encoder.encode_images(masked(views, masks)) == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.thorough
 def test_as_onnx_it_sees_the_same(
     encoder: Encoder, file: Path, views: np.ndarray, masks: np.ndarray, tmp_path: Path
 ) -> None:

@@ -95,7 +95,7 @@ def write_tokenizer(place: Path) -> None:
     ).save_pretrained(place)
 
 
-@pytest.mark.parametrize("with_tokenizer", [False, True])
+@pytest.mark.parametrize("with_tokenizer", [True, pytest.param(False, marks=pytest.mark.thorough)])
 def test_what_is_here_is_asked_of_nobody(tmp_path: Path, with_tokenizer: bool) -> None:
     config = SMALL
     if with_tokenizer:

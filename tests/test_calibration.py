@@ -245,6 +245,7 @@ def alike(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 def test_what_finds_others_stays_in_fp32(clipsearch: Run, index: Path, tmp_path: Path) -> None:
     photos = alike(tmp_path / "alike")
     done = clipsearch("index", photos, "--model", "pocket", "--precision", "int8")
@@ -282,7 +283,9 @@ def test_what_makes_no_sense_is_refused(index: Path, photos: Path) -> None:
         load(parse_spec("int8:pocket"))
 
 
-@pytest.mark.parametrize("after", [1, 30, 62, 65, 67])
+@pytest.mark.parametrize(
+    "after", [1, *(pytest.param(it, marks=pytest.mark.thorough) for it in (30, 62, 65, 67))]
+)
 def test_a_stop_meanwhile_leaves_nothing(tmp_path: Path, index: Path, after: int) -> None:
     """While 60 photos are read, 20 looked at twice in 3 batches, or 40 embedded by both."""
     asked = 0

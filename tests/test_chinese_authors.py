@@ -143,7 +143,9 @@ def test_each_size_as_onnx_gives_the_same_vectors(
 # In small, through the tool's own doors
 
 
-@pytest.fixture(scope="module", params=["ViT-B-16", "RN50"])
+@pytest.fixture(
+    scope="module", params=["ViT-B-16", pytest.param("RN50", marks=pytest.mark.thorough)]
+)
 def small_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("small")
     (folder / "vocab.txt").write_text("\n".join(SIGNS), "utf-8")

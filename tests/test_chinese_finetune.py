@@ -236,6 +236,7 @@ def learnt(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return finetune(pairs, folder / "out", model, course(epochs=12), workers=1)
 
 
+@pytest.mark.thorough
 def test_recall_rises_from_nothing(learnt: Outcome) -> None:
     before, best = learnt.epochs[0].recall, learnt.epochs[learnt.best].recall
     assert before is not None
@@ -244,6 +245,7 @@ def test_recall_rises_from_nothing(learnt: Outcome) -> None:
     assert best.mean > before.mean
 
 
+@pytest.mark.thorough
 def test_transformers_and_an_export_read_what_was_learnt(learnt: Outcome, tmp_path: Path) -> None:
     spec = parse_spec(str(learnt.spec))
     encoder = load(spec, "cpu", "fp32")

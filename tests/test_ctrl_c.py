@@ -138,14 +138,28 @@ def index_with(index: Path, model: str, photos: Path) -> None:
         library.index([photos])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("where", ["load", "view", "images"])
-@pytest.mark.parametrize("command", ["index", "watch"])
+@pytest.mark.parametrize(
+    ("command", "where", "number"),
+    [
+        ("index", "load", signal.SIGINT),
+        ("index", "images", signal.SIGTERM),
+        ("watch", "images", signal.SIGINT),
+        *(
+            pytest.param(*it, marks=pytest.mark.thorough)
+            for it in (
+                ("index", "view", signal.SIGINT),
+                ("index", "images", signal.SIGINT),
+                ("index", "load", signal.SIGTERM),
+                ("index", "view", signal.SIGTERM),
+                ("watch", "load", signal.SIGINT),
+                ("watch", "view", signal.SIGINT),
+            )
+        ),
+    ],
+)
 def test_twice_ends_what_indexes_in_every_phase(
     command: str, where: str, number: int, place: Place, photos: Path
 ) -> None:
-    if number == signal.SIGTERM and command == "watch":
-        pytest.skip("as the others")
     model = f"stuck:a/{where}"
     index_with(place.index, model, photos)
     picture(99).save(photos / "new.jpg")
@@ -170,8 +184,17 @@ while True:
 """
 
 
-@pytest.mark.parametrize("where", ["load", "view", "images"])
-@pytest.mark.parametrize("command", ["index", "watch"])
+@pytest.mark.parametrize(
+    ("command", "where"),
+    [
+        ("index", "images"),
+        ("watch", "load"),
+        *(
+            pytest.param(*it, marks=pytest.mark.thorough)
+            for it in (("index", "load"), ("index", "view"), ("watch", "view"), ("watch", "images"))
+        ),
+    ],
+)
 def test_once_ends_what_indexes_though_its_batch_takes_for_ever(
     command: str, where: str, place: Place, photos: Path
 ) -> None:

@@ -144,6 +144,7 @@ def test_what_ships_gives_the_embeddings_of_torch() -> None:
     assert [light.count_tokens(it) for it in PROBES] == [torch.count_tokens(it) for it in PROBES]
 
 
+@pytest.mark.thorough
 def test_other_heads_of_the_same_shape_need_no_torch_and_those_of_another_do(
     tmp_path: Path,
 ) -> None:

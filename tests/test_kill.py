@@ -206,6 +206,7 @@ def test_a_second_indexer_is_told_who_writes_and_a_query_is_answered(
     assert f"{COUNT} added" in out
 
 
+@pytest.mark.thorough
 def test_queries_are_answered_all_through_a_run(
     many: Path, index: Path, spec: str, loaded: Encoder
 ) -> None:

@@ -81,7 +81,7 @@ def test_a_hang_costs_its_own_file_alone(tmp_path: Path, monkeypatch: pytest.Mon
     assert isinstance(fine, Loaded)
 
 
-@pytest.mark.parametrize("isolated", [True, False])
+@pytest.mark.parametrize("isolated", [True, pytest.param(False, marks=pytest.mark.thorough)])
 def test_large_pictures_are_loaded_in_turns_and_all_come(tmp_path: Path, isolated: bool) -> None:
     files = [tmp_path / f"{number}.png" for number in range(3)]
     for number, file in enumerate(files):

@@ -168,6 +168,7 @@ def test_an_index_of_an_older_pocket_is_brought_to_the_present_one(
         assert "embedded anew" not in clipsearch("index").stderr
 
 
+@pytest.mark.thorough
 def test_a_copy_of_an_index_of_an_older_pocket_says_so_and_stays_as_it_is(
     clipsearch: Run, by_pocket: Path, tmp_path: Path
 ) -> None:
@@ -186,6 +187,7 @@ def test_a_copy_of_an_index_of_an_older_pocket_says_so_and_stays_as_it_is(
     assert model["vectors"] == 12
 
 
+@pytest.mark.thorough
 def test_what_an_older_pocket_embedded_of_other_folders_is_embedded_anew_too(
     clipsearch: Run, by_pocket: Path, tmp_path: Path
 ) -> None:
@@ -265,6 +267,7 @@ def test_other_heads_in_the_place_of_own_ones_take_nothing_away(
     assert len(json.loads(clipsearch("query", "a cat", "-k", "all", "--json").stdout)) == 12
 
 
+@pytest.mark.thorough
 def test_own_heads_that_were_moved_are_the_same_model(
     clipsearch: Run, by_own: Path, heads: Path
 ) -> None:

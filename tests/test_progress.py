@@ -66,10 +66,15 @@ def test_preparing_queries_tells_how_far_it_is(
 @pytest.mark.parametrize(
     ("command", "model"),
     [
-        (["models", "download", "fast"], "ViT-B-32/laion2b_s34b_b79k"),
-        (
+        pytest.param(
+            ["models", "download", "fast"],
+            "ViT-B-32/laion2b_s34b_b79k",
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param(
             ["finetune", "pairs.csv", "--out", "new", "--model", "fast"],
             "ViT-B-32/laion2b_s34b_b79k",
+            marks=pytest.mark.thorough,
         ),
         (
             ["score", "1.jpg", "--text", "a", "--text", "b", "--model", "chinese"],

@@ -523,6 +523,7 @@ def test_a_move_that_was_stopped_goes_on(tmp_path: Path, milvus: str) -> None:
     assert_found(shelf, None, lambda path, facts: True)
 
 
+@pytest.mark.thorough
 def test_moving_to_where_the_vectors_are_mends_them(tmp_path: Path, milvus: str) -> None:
     shelf = Shelf(tmp_path / "index", 200)
     with shelf.library() as library:
@@ -645,6 +646,7 @@ def test_the_index_is_written_also_while_no_engine_answers(
     assert found == set(photos.glob("*.jpg"))
 
 
+@pytest.mark.thorough
 def test_who_asks_does_not_fill_a_large_engine(
     tmp_path: Path, milvus: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -660,6 +662,7 @@ def test_who_asks_does_not_fill_a_large_engine(
     assert all_found(shelf) == sorted(shelf.photos)
 
 
+@pytest.mark.thorough
 def test_a_run_goes_on_and_all_is_found_again_when_the_engine_is_killed(
     photos: Path, index: Path, engine: Engine, milvus: str
 ) -> None:

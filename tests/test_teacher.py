@@ -63,6 +63,7 @@ def test_a_student_with_a_teacher_learns_what_the_captions_do_not_say(
     assert taught.text_to_image[0] == 1
 
 
+@pytest.mark.thorough
 def test_a_run_with_a_teacher_goes_on_where_it_was_stopped(pairs: Path, tmp_path: Path) -> None:
     student, course = plain(tmp_path), replace(TAUGHT, epochs=2)
     threads = torch.get_num_threads()

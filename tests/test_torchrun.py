@@ -152,6 +152,7 @@ def coca(folder: Path) -> str:
     return f"open_clip:{folder}"
 
 
+@pytest.mark.thorough
 def test_shares_of_a_batch_teach_what_the_whole_batch_teaches(
     ways: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -608,6 +608,7 @@ def test_it_starts_while_another_process_writes(index: Path, photos: Path) -> No
     watch.thread.join()
 
 
+@pytest.mark.thorough
 def test_five_hundred_pictures_in_any_order_while_queries_go_on(
     index: Path, tmp_path: Path
 ) -> None:
