@@ -4,10 +4,10 @@
 
 The model is exported in full, in fp16 and in 8 bits, and its image tower calibrated in 8 bits, as
 `clipsearch index --precision int8` does, on pictures made for it. Torch in fp32 and in bf16, ONNX
-in fp32, in fp16 and each in int8 then embed the same batches of views and captions, in turns, so
-that a slow minute of the machine is one for all of them. Told are medians, their ratio to torch in
-fp32, and the cosines with what that gave. Random weights have the speed of trained ones; their
-cosines say nothing about those of trained ones in 8 bits.
+in fp32, in fp16 and each in int8 then embed the same batches of views and captions, and OpenVINO
+the views, in turns, so that a slow minute of the machine is one for all of them. Told are medians,
+their ratio to torch in fp32, and the cosines with what that gave. Random weights have the speed of
+trained ones; their cosines say nothing about those of trained ones in 8 bits.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,10 @@ from clipsearch.encoders.onnx.calibrating import quantize_on
 from clipsearch.encoders.onnx.encoder import OnnxEncoder
 from clipsearch.encoders.onnx.export import export_model
 from clipsearch.encoders.onnx.folder import IMAGES
+from clipsearch.encoders.onnx.openvino import Tower, version
 from clipsearch.encoders.onnx.probes import made_views
 from clipsearch.encoders.onnx.texts import ExportedTexts
+from clipsearch.encoders.processor import bf16
 
 WORDS = ("a", "dog", "on", "the", "beach", "two", "children", "play", "near", "red", "car", "sea")
 
@@ -76,14 +79,17 @@ def main() -> None:
             for name, runner in runners.items()
         }
         seeing = {**runners, "ONNX int8, calibrated": small_images}
-        table("images", {n: encode(runner, views) for n, runner in seeing.items()}, given)
-        table("one image", {n: encode(runner, views[:1]) for n, runner in seeing.items()}, given)
+        eyes = {name: runner.encode_images for name, runner in seeing.items()}
+        if version():
+            eyes |= {
+                f"OpenVINO {precision}": Tower(encoder.image_file, precision)
+                for precision in (*(["bf16"] if bf16() else []), "fp32")
+            }
+            eyes["OpenVINO int8, calibrated"] = Tower(calibrated / IMAGES, "fp32")
+        table("images", {name: partial(eye, views) for name, eye in eyes.items()}, given)
+        table("one image", {name: partial(eye, views[:1]) for name, eye in eyes.items()}, given)
         table("texts", {n: encode_texts(it, texts) for n, it in text_runners.items()}, given)
         table("one text", {n: encode_texts(it, texts[:1]) for n, it in text_runners.items()}, given)
-
-
-def encode(runner: Encoder, views: np.ndarray) -> Callable[[], np.ndarray]:
-    return lambda: runner.encode_images(views)
 
 
 def encode_texts(runner: Encoder | ExportedTexts, texts: list[str]) -> Callable[[], np.ndarray]:
