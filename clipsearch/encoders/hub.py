@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from threading import Thread
 from typing import TypeVar
@@ -139,7 +139,15 @@ def offline() -> Iterator[None]:
 def weights_hash(file: Path) -> str:
     """The SHA-256 of a weights file, hex."""
     # The hub's cache names a file by the hash that the hub states for it.
-    name = file.resolve().name
-    if re.fullmatch(r"[0-9a-f]{64}", name):
-        return name
+    real = file.resolve()
+    if re.fullmatch(r"[0-9a-f]{64}", real.name):
+        return real.name
+    stat = real.stat()
+    return _hash_of(real, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _hash_of(file: Path, *version: int) -> str:
+    """The SHA-256 of one version of a file, which takes a second where it has 600 MB."""
+    del version
     return sha256_of(file)
