@@ -159,6 +159,7 @@ def test_a_small_one_as_onnx_gives_the_same_vectors(
     check_onnx(small_file, tmp_path / "onnx", precision)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("small_file", ["RN50"], indirect=True)
 def test_photos_are_found_with_chinese_words(
     clipsearch: Run, photos: Path, small_file: Path

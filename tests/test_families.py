@@ -16,7 +16,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from conftest import picture
+from conftest import asked_for, picture
 from safetensors.torch import save_file
 
 from clipsearch import Library
@@ -268,6 +268,8 @@ def test_the_text_tower_is_exported_exactly_or_not_at_all(both: Both) -> None:
 def test_both_towers_are_exported_exactly_or_not_at_all(
     both: Both, images: list[Any], tmp_path: Path
 ) -> None:
+    if not asked_for("thorough") and both.family not in (FAMILIES["CLIP"], FAMILIES["SigLIP"]):
+        pytest.skip("a variation of these two: -m thorough, CLIPSEARCH_TEST_THOROUGH=1")
     if both.family.exports is None or "fastvit" in str(both.family.config):
         pytest.skip("exporting it takes long, and its parts are those of others here")
     if both.family.exports is False:

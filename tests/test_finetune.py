@@ -305,7 +305,10 @@ def test_it_ends_when_nothing_gets_better(pairs: Path, architecture: str, tmp_pa
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 @pytest.mark.parametrize(
     "number",
-    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.thorough), signal.SIGKILL],
+    [
+        *(pytest.param(it, marks=pytest.mark.thorough) for it in (signal.SIGINT, signal.SIGTERM)),
+        signal.SIGKILL,
+    ],
 )
 def test_an_interrupted_and_resumed_run_equals_an_undisturbed_one(
     number: signal.Signals,

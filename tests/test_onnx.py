@@ -411,7 +411,7 @@ def test_an_onnx_model_is_not_run_by_torch(full: Exported, photos: Path, index: 
     with indexed(index, photos, f"onnx:{full[0]}", "onnx") as library:
         with pytest.raises(InvalidInput, match="cannot be run by torch"):
             library.index(runtime="torch")
-        with pytest.raises(InvalidInput, match="torch or onnx"):
+        with pytest.raises(InvalidInput, match="torch, onnx or openvino"):
             library.index(runtime="tensorflow")
 
 

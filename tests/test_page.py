@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 from zipfile import ZipFile
 
 import pytest
-from conftest import picture
+from conftest import picture, soon
 from PIL import Image
 
 from clipsearch import Library, Line
@@ -216,6 +216,11 @@ def parameters(page: Any) -> dict[str, list[str]]:
     return parse_qs(urlsplit(page.url).query)
 
 
+def becomes(page: Any, expected: dict[str, list[str]]) -> bool:
+    """Whether the address tells that in the end."""
+    return bool(soon(lambda: page.evaluate("1") and parameters(page) == expected))
+
+
 # Asking
 
 
@@ -230,7 +235,7 @@ def test_the_library_is_there_newest_first_and_the_box_has_the_focus(page: Any) 
 def test_words_are_answered_as_they_are_typed(page: Any) -> None:
     page.keyboard.type("a cup of coffee", delay=20)
     expect_first(page, "coffee.png")
-    assert parameters(page) == {"q": ["a cup of coffee"]}
+    assert becomes(page, {"q": ["a cup of coffee"]})
     expect(page.locator("#announcer")).to_contain_text("stand")
     assert page.title() == "a cup of coffee · clipsearch"
     page.go_back()  # all the typing is one step
