@@ -99,13 +99,13 @@ def test_few_are_for_onnx_runtime_and_many_for_torch_where_the_processor_has_bf1
     assert choice.runtime == expected
 
 
-@pytest.mark.parametrize("family", ["open_clip", "pocket"])
-@pytest.mark.parametrize("feature", ["amx_bf16", None])
-def test_all_but_a_handful_are_for_openvino_where_there_is_no_card(
-    family: str, feature: str | None
-) -> None:
-    def chosen(count: int, device: str, card: str | None) -> str:
-        answers = (lambda: card), (lambda: feature), (lambda: True)
+def test_all_but_a_handful_are_for_openvino_where_the_processor_has_bf16_and_there_is_no_card() -> (
+    None
+):
+    def chosen(
+        count: int, device: str, card: str | None, family: str = "open_clip", bf16: bool = True
+    ) -> str:
+        answers = (lambda: card), (lambda: "amx_bf16" if bf16 else None), (lambda: True)
         return choose(family, "auto", device, count, *answers).runtime
 
     assert chosen(FEWEST, "auto", None) == "onnx"
@@ -114,6 +114,8 @@ def test_all_but_a_handful_are_for_openvino_where_there_is_no_card(
     assert chosen(FEW, "auto", "cuda") == "openvino"
     assert chosen(FEW + 1, "auto", "cuda") == "torch"
     assert chosen(FEW + 1, "cpu", "cuda") == "openvino"
+    assert chosen(10**6, "auto", None, bf16=False) == "onnx"
+    assert chosen(10**6, "auto", None, family="pocket") == "onnx"
 
 
 def test_without_bf16_and_without_a_card_all_are_for_onnx_runtime() -> None:

@@ -25,7 +25,7 @@ FEWEST = 32
 FEW = 200
 # From so many on it pays to export a model before, where onnxruntime is the faster one.
 MANY = 1000
-# Which onnxruntime runs faster than torch on any processor.
+# Which onnxruntime runs faster than torch on any processor, and OpenVINO no faster.
 _SMALL = ("pocket",)
 
 
@@ -82,18 +82,18 @@ def choose(
         return Choice("onnx", "for few pictures it is not worth loading more")
     if count > FEW and device == "auto" and (found := (card or _card)()):
         return Choice("torch", f"there is a GPU, {found}")
-    if (openvino or _suits_openvino)():
-        return Choice("openvino", "it is the fastest on this processor")
+    if family in _SMALL:
+        return Choice("onnx", f"it runs {family} as fast as any on a processor")
+    feature = (bf16 or _bf16)()
+    if feature and (openvino or _suits_openvino)():
+        return Choice("openvino", f"the processor has {feature}")
     if count <= FEW:
         return Choice("onnx", "for few pictures it is not worth importing PyTorch")
-    if family in _SMALL:
-        return Choice("onnx", f"it runs {family} faster on any processor")
-    if feature := (bf16 or _bf16)():
+    if feature:
         return Choice("torch", f"the processor has {feature}")
     return Choice("onnx", f"the processor has neither {' nor '.join(BF16)}")
 
 
 def pays_to_export(choice: Choice, count: int) -> bool:
     """Whether a model of torch's is to be exported before `count` pictures are embedded with it."""
-    faster = choice.runtime == "onnx" or (choice.runtime == "openvino" and _bf16() is None)
-    return count >= MANY and faster
+    return count >= MANY and choice.runtime == "onnx"

@@ -115,7 +115,9 @@ def _accelerators(machine: Machine) -> list[Seen]:
 def _openvino(machine: Machine) -> Seen:
     if machine.openvino is None:
         remedy = "pip install openvino"
-        return Seen("OpenVINO", "without it many photos are embedded more slowly", remedy)
+        return Seen(
+            "OpenVINO", "without it PyTorch embeds many photos where the processor has bf16", remedy
+        )
     return Seen("OpenVINO", machine.openvino, short=f"OpenVINO {machine.openvino}")
 
 
