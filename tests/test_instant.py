@@ -652,7 +652,7 @@ def test_many_are_for_onnx_runtime_from_the_first_run_on_where_it_is_the_faster_
     monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("clipsearch.encoders.choice._bf16", no_bf16)
     without_openvino(monkeypatch, few=5)
-    monkeypatch.setattr("clipsearch.encoders.choice.MANY", 12)
+    monkeypatch.setattr("clipsearch.models.MANY", 12)
     with Library.open(index, model=spec, device="cpu") as library:
         with caplog.at_level("DEBUG", "clipsearch"):
             assert library.index([photos]).added == 12

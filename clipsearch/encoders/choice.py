@@ -84,16 +84,11 @@ def choose(
         return Choice("torch", f"there is a GPU, {found}")
     if family in _SMALL:
         return Choice("onnx", f"it runs {family} as fast as any on a processor")
-    feature = (bf16 or _bf16)()
-    if feature and (openvino or _suits_openvino)():
+    bf16, openvino = bf16 or _bf16, openvino or _suits_openvino
+    if openvino() and (feature := bf16()):
         return Choice("openvino", f"the processor has {feature}")
     if count <= FEW:
         return Choice("onnx", "for few pictures it is not worth importing PyTorch")
-    if feature:
+    if feature := bf16():
         return Choice("torch", f"the processor has {feature}")
     return Choice("onnx", f"the processor has neither {' nor '.join(BF16)}")
-
-
-def pays_to_export(choice: Choice, count: int) -> bool:
-    """Whether a model of torch's is to be exported before `count` pictures are embedded with it."""
-    return count >= MANY and choice.runtime == "onnx"

@@ -101,7 +101,8 @@ def _accelerators(machine: Machine) -> list[Seen]:
         "TensorRT": nvidia,
         "Core ML": machine.system == "Darwin",
     }
-    found = [_openvino(machine)] if machine.kind in KINDS else []
+    is_such = machine.system == "Linux" and machine.kind in KINDS
+    found = [_openvino(machine)] if is_such else []
     for name in (name for name, suits in suiting.items() if suits):
         device, package = _ACCELERATORS[name]
         if has_one_of(device, machine.providers):

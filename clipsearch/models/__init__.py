@@ -14,10 +14,10 @@ from clipsearch import encoders
 from clipsearch.encoders.choice import (
     EXPORTED,
     LOCAL,
+    MANY,
     Choice,
     check_runtime,
     choose,
-    pays_to_export,
 )
 from clipsearch.encoders.spec import Spec, family_of, meant_by, parse_spec
 from clipsearch.errors import InvalidInput, ModelError, ModelMismatch, arg
@@ -252,10 +252,10 @@ class Models:
         with self._loading:
             exports = model.runtime in EXPORTED
             encoder = self._exported(model) if exports else self.encoder(model, count)
-            if pays_to_export(choice := self.choice(model, count), count):
+            if count >= MANY and self.choice(model, count).runtime == "onnx":
                 from clipsearch.encoders.onnx.export import try_export
 
-                encoder = as_run_by(choice.runtime, try_export(self.spec_of(model), encoder))
+                encoder = try_export(self.spec_of(model), encoder)
                 self._encoders[identity_of(model)] = encoder
             if isinstance(encoder, OnnxEncoder) and model.spec not in self._told:
                 is_asked = exports or family_of(model.spec) == "onnx"

@@ -46,8 +46,12 @@ def version() -> str | None:
 
 @cache
 def suits() -> bool:
-    """Whether it is here and measured on such a processor, and onnxruntime has no faster device."""
-    if version() is None or platform.machine().lower() not in KINDS:
+    """Whether it is here and measured on such a machine, and onnxruntime has no faster device.
+
+    Elsewhere than on Linux only torch tells what a processor has, which is not to be imported.
+    """
+    is_such = sys.platform == "linux" and platform.machine().lower() in KINDS
+    if version() is None or not is_such:
         return False
     import onnxruntime
 
