@@ -23,6 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
+from clipsearch.cache import give_up
+from clipsearch.encoders.onnx.folder import cached_folder
 from clipsearch.encoders.onnx.texts import folder_of
 from clipsearch.photos.facts.facts import Facts
 from clipsearch.photos.scanning.walk import walk
@@ -81,7 +83,8 @@ def fill_index(index: Path, photos: Path) -> None:
             changes.vectors.append((digest, (row / np.linalg.norm(row)).astype("f2").tobytes()))
         catalog.write(model.id, changes)
     # What a run that embedded something does at its end, and one with nothing to do does not.
-    folder_of(model.weights, model.preprocess).mkdir(parents=True)
+    for folder in folder_of, cached_folder:
+        give_up(folder(model.weights, model.preprocess))
     catalog.remember(model.id, dict.fromkeys(NEUTRAL, bytes(4 * DIM)))
     stem = f"{model.id}-ViT-B-32-256-datacomp_s34b_b86k"
     bring_up(catalog, model, VectorFile(index / "vectors" / stem, DIM))

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
 from typing import TypeGuard
 
 from clipsearch.errors import LARGEST
 from clipsearch.indexing.away import EMPTY, MISSING, Away, Sight, emptied, seam_of
 from clipsearch.indexing.moved import find_moved
-from clipsearch.indexing.plan import USUAL, Beside, Doubts, Folders, Gone, Plan, Ready, Target, Work
+from clipsearch.indexing.plan import (
+    USUAL,
+    Beside,
+    Doubts,
+    Folders,
+    Gone,
+    Listings,
+    Plan,
+    Ready,
+    Target,
+    Work,
+)
+from clipsearch.indexing.versions import Versions, folder_of
 from clipsearch.photos.files.inode import Inode, inode_of, is_real_folder
 from clipsearch.photos.files.mounts import mount_points, mount_table
 from clipsearch.photos.files.urls import is_below, is_below_any, is_url, joined
@@ -74,23 +86,29 @@ class _Comparison:
         self._lying = (self._root.id, self._below, self._deep)
         self._path = joined(self._root.path, self._below)
         self._failed = catalog.failed(*self._lying)
-        # What was seen on the disk is taken out; at a million photos this is what takes memory.
-        self._versions = catalog.versions(*self._lying)
+        self._is_remote = is_url(self._root.path)
+        by_listings = (
+            self._deep
+            and not self._below
+            and not self._is_remote
+            and not catalog.follows_links(self._root.id)
+        )
+        self._versions = Versions(
+            catalog, model_id, self._lying, self._failed, doubts.verify, by_listings
+        )
         self._excluded = catalog.exclusions(self._root.id)
-        self._same: set[str] = set()  # folders that show photos which are as they were
         self._unread: dict[str, OSError] = {}
         self._kept: set[str] = set()  # folders whose photos are away
         self._inodes: dict[str, Inode] = {}  # of all folders
         self._sidecars: dict[str, tuple[Found, ...]] = {}  # by photo
         self._shown: dict[str, Inode] = {}  # of those that show photos
-        self._is_remote = is_url(self._root.path)
-        remembered = {} if is_url(self._root.path) else catalog.seams(self._root.id)
+        remembered = {} if self._is_remote else catalog.seams(self._root.id)
         points = mount_points(mount_table())
         self._sight = Sight(self._root, self._below, self._deep, remembered, points)
 
     def run(self) -> None:
         """Add to the plan."""
-        held = len(self._versions)
+        held = self._versions.held
         sure = self._doubts.prune or self._anchor is not None
         remote = self._is_remote  # then the listing itself tells whether it is there
         there = remote or is_real_folder(self._root.path, self._below)
@@ -106,7 +124,8 @@ class _Comparison:
         if self._anchor and inode_of(self._anchor.path) != self._anchor.inode:
             self._plan.unplugged.append(self._target)
             return
-        bare = held and held == len(self._versions) and not differing and not sure
+        self._versions.read_rest()
+        bare = held and held == len(self._versions.left) and not differing and not sure
         if bare and self._is_bare():
             self._sight.empty(self._below)
             self._remember()
@@ -125,7 +144,7 @@ class _Comparison:
 
     def _known(self, differing: list[Found]) -> dict[str, Known]:
         """What the catalog holds of photos that differ, or are not shown; perhaps of all."""
-        wanted = {path for path, _, _ in chain(differing, self._versions)}
+        wanted = {path for path, _, _ in chain(differing, self._versions.left)}
         if len(wanted) > _FEW:
             return self._catalog.known(*self._lying)
         return self._catalog.known_at(self._root.id, wanted)
@@ -140,9 +159,9 @@ class _Comparison:
             self._sight.prune()
             return set()
         changed = {found.path: found for found in differing if found.path in known}
-        lost = {path for path, _, _ in self._versions if path not in changed}
+        lost = {path for path, _, _ in self._versions.left if path not in changed}
         lost = {path for path in lost if not self._is_unread(path)}
-        kept = self._on_drives(known, changed, lost, bool(differing or self._versions))
+        kept = self._on_drives(known, changed, lost, bool(differing or self._versions.left))
         if self._anchor is None:
             for folder, paths in emptied(self._root.path, self._below, lost - kept).items():
                 kept.update(paths)
@@ -166,7 +185,7 @@ class _Comparison:
                 continue
             lacking = {path for path in lost | altered if seam_of(path, seams) == seam}
             if differs:
-                overlaps = any(seam_of(folder, seams) == seam for folder in self._same)
+                overlaps = any(seam_of(folder, seams) == seam for folder in self._versions.same)
             else:  # nothing differs
                 overlaps = self._sight.shows(seam)
             if lacking and not self._sight.is_the_same(seam, overlaps):
@@ -215,30 +234,28 @@ class _Comparison:
             for path in known
             if (is_below(path, self._below) if self._deep else path == self._below)
         }
-        lost = {path.rpartition("/")[0] for path, _, _ in self._versions}
+        lost = {folder_of(path) for path, _, _ in self._versions.left}
         gone = looked_at.difference(self._shown, lost)
         if new or gone:
             self._plan.folders.append(Folders(self._root.id, new, gone))
+        listings, bare = self._versions.learnt()
+        if listings or bare:
+            self._plan.listings.append(Listings(self._root.id, self._model_id, listings, bare))
 
     # What is on the disk
 
     def _differing(self) -> list[Found]:
         """The photos on the disk that are not the same as in the catalog, or not surely."""
-        doubted = self._doubted()
-        differing = []
+        differing: list[Found] = []
         for photos in self._found():
-            # A version and a Found are equal tuples.
-            other = [it for it in photos if it not in self._versions or it.path in doubted]
-            left = len(self._versions)
-            self._versions.difference_update(photos)
+            if not photos:
+                continue
+            other = self._versions.differing(photos)
             self._plan.unchanged += len(photos) - len(other)
-            if photos:
-                folder = photos[0].path.rpartition("/")[0]
-                self._sight.shown.add(folder)
-                if len(self._versions) < left:
-                    self._same.add(folder)
-                if _is_number(inode := self._inodes.get(folder)):
-                    self._shown[folder] = inode
+            folder = folder_of(photos[0].path)
+            self._sight.shown.add(folder)
+            if _is_number(inode := self._inodes.get(folder)):
+                self._shown[folder] = inode
             differing += other
         return differing
 
@@ -270,12 +287,6 @@ class _Comparison:
             return []
         return [file for file in photos if file.path not in self._excluded]
 
-    def _doubted(self) -> Container[str]:
-        """The paths of photos that may have changed though their versions did not."""
-        if self._doubts.verify:
-            return {path for path, _, _ in self._versions}
-        return self._catalog.without_vector(self._model_id, *self._lying).union(self._failed)
-
     def _sort_in(self, found: Found, known: dict[str, Known]) -> None:
         failed_at = self._failed.pop(found.path, None)
         if failed_at == (found.size, found.mtime_ns) and not self._doubts.retry:
@@ -291,7 +302,7 @@ class _Comparison:
         """What is left of versions and failures is gone, but for what could not be looked at."""
         self._plan.gone += [
             Gone(self._root, path, known[path])
-            for path, _, _ in self._versions
+            for path, _, _ in self._versions.left
             if path not in differing and not self._is_unread(path)
         ]
         self._plan.mended += [
@@ -308,7 +319,7 @@ class _Comparison:
         for path, sidecars in self._sidecars.items():
             if held.pop(path, None) != version_of(sidecars) or path in differing:
                 self._plan.beside.append(Beside(self._root, path, sidecars))
-        lost = {path for path, _, _ in self._versions}
+        lost = {path for path, _, _ in self._versions.left}
         self._plan.beside += [
             Beside(self._root, path, ())
             for path in held
@@ -333,7 +344,7 @@ class _Comparison:
         for path, error in self._unread.items():
             # A dead link, or a folder that went away, is nobody's concern if it held nothing.
             if isinstance(error, FileNotFoundError) and not any(
-                is_below(version[0], path) for version in self._versions
+                is_below(version[0], path) for version in self._versions.left
             ):
                 continue
             if path == self._below and is_url(self._path):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from clipsearch.indexing.away import Away
 from clipsearch.photos.files.inode import Inode
 from clipsearch.photos.scanning.listing import Found
-from clipsearch.store.catalog import Known, Root, Seams
+from clipsearch.store.catalog import Known, Listing, Root, Seams
 
 # Whether a new or changed file, by its absolute path and as it was found, can be read now.
 Ready = Callable[[str, Found], bool]
@@ -49,6 +49,15 @@ class Folders(NamedTuple):
     gone: set[str]  # those that do not any more
 
 
+class Listings(NamedTuple):
+    """Which listings of folders of a root are all that the catalog holds of them, for a model."""
+
+    root_id: int
+    model_id: int | None
+    known: dict[str, Listing]
+    bare: set[str]  # folders of which nothing is held any more
+
+
 class Gone(NamedTuple):
     """A photo of the catalog that is no longer at its place."""
 
@@ -78,6 +87,7 @@ class Plan:
     away: list[Away] = field(default_factory=list)
     seams: dict[int, Seams] = field(default_factory=dict)  # to be remembered, by root
     folders: list[Folders] = field(default_factory=list)  # to be remembered
+    listings: list[Listings] = field(default_factory=list)  # to be remembered
     inodes: dict[tuple[int, str], Inode] = field(default_factory=dict)  # of all that are shown
     beside: list[Beside] = field(default_factory=list)
     mended: list[tuple[int, str]] = field(default_factory=list)  # failures whose file is gone

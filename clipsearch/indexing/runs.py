@@ -26,7 +26,6 @@ from clipsearch.errors import (
     arg,
     check_number,
 )
-from clipsearch.indexing.beside import tell_beside
 from clipsearch.indexing.comparison import make_plan
 from clipsearch.indexing.placing import look_up_again, look_up_places
 from clipsearch.indexing.plan import USUAL, Counts, Doubts, Plan, Ready, Target
@@ -290,6 +289,7 @@ class Runs:
         return counts, plan
 
     def _carry_out(self, plan: Plan, model: Model | None, how: How) -> Counts:
+        from clipsearch.indexing.beside import tell_beside
         from clipsearch.indexing.pipeline import clean_up
         from clipsearch.store.upkeep import renew_all
 

@@ -129,11 +129,13 @@ def change_rules(catalog: Catalog, targets: Sequence[Target], changes: RuleChang
 
 
 def settle(catalog: Catalog, plan: Plan) -> None:
-    """Write what a plan knows without reading a file: what moved, and which folders there are."""
+    """Write what a plan knows without reading a file: what moved, and what folders show."""
     for root_id, seams in plan.seams.items():
         catalog.set_seams(root_id, seams)
     for folders in plan.folders:
         catalog.set_folders(*folders)
+    for listings in plan.listings:
+        catalog.set_listings(*listings)
     if plan.moves:
         catalog.remove_failures((item.root.id, item.found.path) for _, item in plan.moves)
         catalog.move_photos(

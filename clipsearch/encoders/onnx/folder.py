@@ -7,13 +7,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-from PIL import Image
+from typing import TYPE_CHECKING, Any
 
 from clipsearch.cache import cache_folder
 from clipsearch.errors import ModelError, first_line
-from clipsearch.photos.decoding.view import MaskedView, View
+
+if TYPE_CHECKING:
+    from clipsearch.photos.decoding.view import View
 
 FORMAT = 1  # raised when an older version could not use what is written here
 FACTS, IMAGES, TEXTS = "model.json", "images.onnx", "text"
@@ -70,6 +70,10 @@ def facts_in(folder: Path) -> Facts:
 
 def view_from(told: Mapping[str, Any]) -> View:
     """The view that `view_as_json` told of."""
+    from PIL import Image  # not at the top: an index run with nothing to do asks for folders
+
+    from clipsearch.photos.decoding.view import MaskedView, View
+
     rest = dict(told)
     kind = MaskedView if rest.pop("masked") else View
     return kind(**rest | {"resample": Image.Resampling[rest["resample"].upper()]})
@@ -77,6 +81,8 @@ def view_from(told: Mapping[str, Any]) -> View:
 
 def view_as_json(view: View) -> dict[str, Any]:
     """A view as plain values."""
+    from clipsearch.photos.decoding.view import MaskedView
+
     masked = isinstance(view, MaskedView)
     return asdict(view) | {"resample": view.resample.name.lower(), "masked": masked}
 

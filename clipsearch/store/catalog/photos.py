@@ -95,6 +95,12 @@ class Photos(Roots):
             versions.add((from_db(path), size, mtime_ns))
         return versions
 
+    def without_listing(self, root_id: int) -> set[str]:
+        """The folders of a root with paths that are not text, of which no listing is kept."""
+        _, raw = lying(root_id, "", True)
+        paths = (from_db(path) for (path,) in self._select("path", "photos", raw))
+        return {path.rpartition("/")[0] for path in paths}
+
     def taken_sizes(self, sizes: Iterable[int]) -> set[int]:
         """Those of these sizes in bytes that photos have, or had that left not long ago."""
         wanted = json.dumps(list(sizes))

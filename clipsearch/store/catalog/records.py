@@ -51,6 +51,13 @@ def root_of(path: str, roots: Sequence[Root]) -> Root | None:
     return next((root for root in roots if is_below(path, root.path)), None)
 
 
+class Listing(NamedTuple):
+    """What a folder shows, in short."""
+
+    photos: int  # right in it
+    digest: bytes  # of their versions
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """What the catalog knows of a file: enough to tell whether it changed."""

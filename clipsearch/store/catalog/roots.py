@@ -10,7 +10,7 @@ from clipsearch.photos.files.inode import Inode
 from clipsearch.photos.files.urls import is_below, path_below
 from clipsearch.photos.scanning.rules import ScanRules
 from clipsearch.store.catalog.connection import Connection
-from clipsearch.store.catalog.records import Root, Seams
+from clipsearch.store.catalog.records import Listing, Root, Seams
 from clipsearch.store.database import fulltext
 from clipsearch.store.database.paths import from_db, to_db
 
@@ -39,7 +39,7 @@ class Roots(Connection):
             self._delete_root(root_id)
 
     def _delete_root(self, root_id: int) -> None:
-        for table in ("failures", "excluded", "seams", "folder_rules", "folders"):
+        for table in ("failures", "excluded", "seams", "folder_rules", "folders", "listings"):
             self._db.execute(f"DELETE FROM {table} WHERE root_id = ?", (root_id,))
         self._db.execute("DELETE FROM roots WHERE id = ?", (root_id,))
 
@@ -56,6 +56,7 @@ class Roots(Connection):
                 f"UPDATE {table} SET root_id = ?, path = ? WHERE rowid = ?",
                 [(root.id, to_db(_under(folder, from_db(path))), rowid) for rowid, path in rows],
             )
+        self._db.execute("DELETE FROM listings WHERE root_id = ?", (old.id,))
         fulltext.renew(self._db, "root_id = ?", [(root.id,)])
         self._db.execute("DELETE FROM roots WHERE id = ?", (old.id,))
 
@@ -151,6 +152,37 @@ class Roots(Connection):
             self._db.executemany(
                 "DELETE FROM folders WHERE root_id = ? AND path = ?",
                 [(root_id, to_db(path)) for path in gone],
+            )
+
+    def listings(self, root_id: int, model_id: int | None) -> dict[str, Listing | None]:
+        """The listings that were all that is held of each folder of a root, by its path.
+
+        None where that is not known, or a photo is not embedded by the model. Paths that are not
+        text are left out: see `raw_versions`.
+        """
+        rows = self._db.execute(
+            "SELECT path, photos, CASE WHEN model_id = ? THEN digest END FROM listings"
+            " WHERE root_id = ?",
+            (model_id, root_id),
+        )
+        return {path: Listing(count, digest) if digest else None for path, count, digest in rows}
+
+    def set_listings(
+        self,
+        root_id: int,
+        model_id: int | None,
+        known: Mapping[str, Listing],
+        bare: Iterable[str],
+    ) -> None:
+        """Remember listings of folders of a root, and forget folders of which nothing is held."""
+        with self.transaction():
+            self._db.executemany(
+                "DELETE FROM listings WHERE root_id = ? AND path = ?",
+                [(root_id, path) for path in bare],
+            )
+            self._db.executemany(
+                "INSERT OR REPLACE INTO listings VALUES (?, ?, ?, ?, ?)",
+                [(root_id, path, model_id, *listing) for path, listing in known.items()],
             )
 
     def exclusions(self, root_id: int) -> set[str]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 FILE_NAME = "catalog.db"
 APPLICATION_ID = 0x636C6970  # "clip", so that `file` and we can tell whose database it is
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)  # to write there
-SCHEMA_VERSION = 19  # the number of migrations
+SCHEMA_VERSION = 20  # the number of migrations
 
 _PATIENCE = 30.0  # seconds that a short write of another process is waited for
 _STEPS_A_LOOK = 200_000  # of SQLite's virtual machine: some hundred looks a second

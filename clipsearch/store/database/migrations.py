@@ -407,3 +407,53 @@ def m019_localities(db: Database) -> None:
         DELETE FROM columns;
         """
     )
+
+
+def _folder_of(row: str) -> str:
+    """The folder right in which a photo lies."""
+    return f"rtrim(rtrim({row}.path, replace({row}.path, '/', '')), '/')"
+
+
+@migrations()
+def m020_listings(db: Database) -> None:
+    """What a folder shows while the disk and the photos say the same; each that has photos is here.
+
+    A digest is no more as soon as a photo comes, changes or goes, or is without its vector. Paths
+    that are not text have none. Not by REPLACE: a statement that has a trigger run decides on that.
+    """
+    db.executescript(
+        f"""
+        CREATE TABLE listings (
+            root_id INTEGER NOT NULL,
+            path TEXT NOT NULL,
+            model_id INTEGER,
+            photos INTEGER,
+            digest BLOB,
+            PRIMARY KEY (root_id, path)
+        ) WITHOUT ROWID;
+        INSERT INTO listings (root_id, path)
+            SELECT DISTINCT root_id, {_folder_of("photos")} FROM photos
+            WHERE typeof(path) = 'text';
+        CREATE TRIGGER listing_of_new AFTER INSERT ON photos
+        WHEN typeof(NEW.path) = 'text' BEGIN
+            DELETE FROM listings WHERE root_id = NEW.root_id AND path = {_folder_of("NEW")};
+            INSERT INTO listings (root_id, path) VALUES (NEW.root_id, {_folder_of("NEW")});
+        END;
+        CREATE TRIGGER listing_of_changed
+        AFTER UPDATE OF root_id, path, size, mtime_ns, digest ON photos BEGIN
+            UPDATE listings SET digest = NULL
+                WHERE root_id = OLD.root_id AND path = {_folder_of("OLD")};
+            DELETE FROM listings WHERE root_id = NEW.root_id AND path = {_folder_of("NEW")};
+            INSERT INTO listings (root_id, path)
+                SELECT NEW.root_id, {_folder_of("NEW")} WHERE typeof(NEW.path) = 'text';
+        END;
+        CREATE TRIGGER listing_of_gone AFTER DELETE ON photos BEGIN
+            UPDATE listings SET digest = NULL
+                WHERE root_id = OLD.root_id AND path = {_folder_of("OLD")};
+        END;
+        CREATE TRIGGER listing_of_vector_gone AFTER DELETE ON vectors BEGIN
+            UPDATE listings SET digest = NULL WHERE (root_id, path) IN
+                (SELECT root_id, {_folder_of("photos")} FROM photos WHERE digest = OLD.digest);
+        END;
+        """
+    )
