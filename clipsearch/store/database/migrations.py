@@ -420,9 +420,11 @@ def m020_listings(db: Database) -> None:
 
     A digest is no more as soon as a photo comes, changes or goes, or is without its vector. Paths
     that are not text have none. Not by REPLACE: a statement that has a trigger run decides on that.
+    Of which sizes there are photos is asked of each new file.
     """
     db.executescript(
         f"""
+        CREATE INDEX photos_by_size ON photos (size);
         CREATE TABLE listings (
             root_id INTEGER NOT NULL,
             path TEXT NOT NULL,
