@@ -96,6 +96,21 @@ def test_a_photo_whose_time_alone_is_another_is_known_by_that(
     assert kept(index) == {"": 2, "a": 2, "a/b": 2}
 
 
+def test_a_photo_of_a_time_that_no_catalog_holds_is_indexed_once(
+    library: Library, photos: Path
+) -> None:
+    far = photos / "a" / "far.jpg"
+    picture(9, (40, 32)).save(far)
+    os.utime(far, (13_569_465_600, 13_569_465_600))  # the year 2400
+    if far.stat().st_mtime < 13_569_465_600:
+        pytest.skip("its file system has no such times")
+    assert library.index().added == 1
+    for _ in range(2):
+        report = library.index()
+        assert (report.updated, report.unchanged) == (0, 7)
+    assert {hit.path: hit.present for hit in library.query("a zebra", 9)}[far]
+
+
 def test_folders_that_moved_are_told_as_moved(library: Library, index: Path, photos: Path) -> None:
     (photos / "a").rename(photos / "c")
     report = library.index()
@@ -154,7 +169,7 @@ def test_an_index_of_before_learns_how_folders_are_listed(library: Library, inde
         for trigger in ("new", "changed", "gone", "vector_gone"):
             db.execute(f"DROP TRIGGER listing_of_{trigger}")
         db.executescript(
-            "DROP TABLE listings; PRAGMA user_version = 19;"
+            "DROP TABLE listings; DROP INDEX photos_by_size; PRAGMA user_version = 19;"
             "DELETE FROM _sqlite_migrations WHERE name = 'm020_listings'"
         )
     with open_tiny(index) as library:

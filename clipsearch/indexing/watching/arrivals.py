@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from clipsearch.photos.files.inode import mtime_of
 from clipsearch.photos.files.urls import is_url
 from clipsearch.photos.scanning.listing import Found
 
@@ -64,7 +65,7 @@ class Arrivals:
             except OSError:
                 del self._waiting[path]
                 continue
-            if self.is_ready(path, Found(path, stat.st_size, stat.st_mtime_ns)):
+            if self.is_ready(path, Found(path, stat.st_size, mtime_of(stat))):
                 yield path
 
     def _is_still(self, path: str, version: Version, remote: bool) -> bool:

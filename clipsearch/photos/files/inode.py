@@ -1,8 +1,10 @@
-"""Which file or folder a path leads to, whatever it is called there."""
+"""Which file or folder a path leads to, whatever it is called there, and when that was written."""
 
 from __future__ import annotations
 
 import os
+
+from clipsearch.errors import LARGEST
 
 Inode = tuple[int, int]  # device and inode, which no other file has
 
@@ -14,6 +16,11 @@ def inode_of(path: str) -> Inode | None:
     except OSError:
         return None
     return stat.st_dev, stat.st_ino
+
+
+def mtime_of(stat: os.stat_result) -> int:
+    """When a file was written, in ns; after the year 2262 the last time that a catalog can hold."""
+    return min(stat.st_mtime_ns, LARGEST)
 
 
 def is_real_folder(root: str, below: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import BinaryIO, NamedTuple
 
 from clipsearch.errors import FileUnreadable, PhotoError
+from clipsearch.photos.files.inode import mtime_of
 from clipsearch.photos.files.urls import is_url, joined
 
 # A file is read whole; 256 megapixels of 16-bit RGB without compression take 1.5 GB.
@@ -70,7 +71,7 @@ def open_below(place: Place) -> OpenFile:
     except BaseException:
         os.close(descriptor)
         raise
-    return OpenFile(file, found.st_size, found.st_mtime_ns)
+    return OpenFile(file, found.st_size, mtime_of(found))
 
 
 def read_below(place: Place) -> bytes:
@@ -111,6 +112,6 @@ def _check(place: Place, found: os.stat_result) -> None:
         raise PhotoError("not a plain file")
     if found.st_size > MAX_BYTES:
         raise PhotoError(f"larger than the limit of {MAX_BYTES >> 30} GB")
-    is_the_same = (found.st_size, found.st_mtime_ns) == (place.size, place.mtime_ns)
+    is_the_same = (found.st_size, mtime_of(found)) == (place.size, place.mtime_ns)
     if (place.through_links or os.open not in os.supports_dir_fd) and not is_the_same:
         raise PhotoError("it is not the file that was indexed; clipsearch index looks at it again")

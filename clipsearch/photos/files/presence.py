@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from clipsearch.errors import PhotoError
+from clipsearch.photos.files.inode import mtime_of
 from clipsearch.photos.files.opening import Place, open_below
 from clipsearch.photos.files.urls import is_url
 
@@ -50,7 +51,7 @@ def _on_disk(place: Place) -> Seen | None:
         is_link = os.path.islink(os.path.join(place.root, place.path))
     except (PhotoError, OSError):
         return None
-    if (found.st_size, found.st_mtime_ns) != (place.size, place.mtime_ns):
+    if (found.st_size, mtime_of(found)) != (place.size, place.mtime_ns):
         return None
     times = (found.st_mtime_ns, found.st_ctime_ns)
     marks: set[object] = {(found.st_ino, found.st_size, *times)}

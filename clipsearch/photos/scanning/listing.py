@@ -8,7 +8,8 @@ from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
-from clipsearch.photos.files.inode import Inode
+from clipsearch.errors import LARGEST
+from clipsearch.photos.files.inode import Inode, mtime_of
 from clipsearch.photos.scanning.names import (
     EXTENSIONS,
     PASSED_OVER,
@@ -89,7 +90,10 @@ def list_folder(folder: str | int, prefix: str, follow_links: bool, on_error: On
                     if name[0] == ".":
                         continue
                     stat = entry.stat(follow_symlinks=False)
-                    photos.append(new(Found, (prefix + name, stat.st_size, stat.st_mtime_ns)))
+                    mtime_ns = stat.st_mtime_ns
+                    if mtime_ns > LARGEST:
+                        mtime_ns = mtime_of(stat)
+                    photos.append(new(Found, (prefix + name, stat.st_size, mtime_ns)))
                     if extension in SECOND:
                         has_twins = True
                     if follow_links:
@@ -101,7 +105,7 @@ def list_folder(folder: str | int, prefix: str, follow_links: bool, on_error: On
                     has_ignore_file = entry.is_file()
                 elif is_sidecar_name(name) and entry.is_file(follow_symlinks=False):
                     stat = entry.stat(follow_symlinks=False)
-                    sidecars.append(Found(prefix + name, stat.st_size, stat.st_mtime_ns))
+                    sidecars.append(Found(prefix + name, stat.st_size, mtime_of(stat)))
                 elif extension in PASSED_OVER and entry.is_file(follow_symlinks=False):
                     if name[0] != ".":
                         others.append(prefix + name)

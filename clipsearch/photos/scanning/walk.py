@@ -10,7 +10,7 @@ from itertools import chain
 from stat import S_ISREG
 from typing import NamedTuple
 
-from clipsearch.photos.files.inode import Inode, inode_of
+from clipsearch.photos.files.inode import Inode, inode_of, mtime_of
 from clipsearch.photos.files.urls import is_below, is_url, joined
 from clipsearch.photos.scanning.listing import Found, Listing, OnError, list_at_url, list_folder
 from clipsearch.photos.scanning.names import is_photo_name
@@ -275,7 +275,7 @@ class _Walk:
             and takes(link.path, link.rules, link.ignores)
         ):
             self._seen.add(own)
-            yield [Found(link.path, stat.st_size, stat.st_mtime_ns)]
+            yield [Found(link.path, stat.st_size, mtime_of(stat))]
 
     def _is_covered(self, real: str) -> bool:
         """Whether it is found without the link: in another root, or elsewhere in this one."""
