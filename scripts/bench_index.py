@@ -10,6 +10,10 @@ onnxscript here).
 
     python scripts/bench_index.py --photos DIR [--megapixels 12] [--count 240] [--rclip BIN/rclip]
 
+`--int8` also takes the whole process in an index with a model in 8 bits, which is calibrated on DIR
+before it is timed. After `scripts/as_processor avx2` all of them run as on a processor with nothing
+newer than AVX2.
+
 The pictures are those of DIR, enlarged to `--megapixels` with some noise, since photos of cameras
 have noise, which decoding time depends on; `--megapixels 0` takes them as they are.
 """
@@ -18,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -50,6 +55,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--rclip", type=Path, metavar="PATH")
+    parser.add_argument("--int8", action="store_true")
     options = parser.parse_args()
     # As on most machines, where Python keeps the bytecode of what the programs import.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -65,18 +71,25 @@ def bench(options: argparse.Namespace, scratch: Path) -> None:
     encoder = usual_encoder(spec, torch)
     files = sorted(folder.iterdir())
     kept, empty = scratch / "cache", scratch / "first"
-    process(folder, spec, fresh(scratch), kept)
-    works = {
+    process(folder, spec, fresh(scratch) / "index", kept)
+    works: dict[str, Callable[[], object]] = {
         DECODING: lambda: decode_all(files, encoder, options.workers),
         EMBEDDING: lambda: embed_views(len(files), encoder),
         f"embedding alone, PyTorch in {torch.precision}": lambda: embed_views(len(files), torch),
         "clipsearch, the engine": lambda: engine(folder, spec, encoder, fresh(scratch)),
-        "clipsearch index, the whole process": lambda: process(folder, spec, fresh(scratch), kept),
+        "clipsearch index, the whole process": lambda: process(
+            folder, spec, fresh(scratch) / "index", kept
+        ),
         "the same, the first run with the model": lambda: process(
-            folder, spec, fresh(scratch), fresh(empty)
+            folder, spec, fresh(scratch) / "index", fresh(empty)
         ),
         "plain open_clip loop, fp32": lambda: plain_loop(files, weights),
     }
+    if options.int8:
+        small = in_8_bits(options.photos, spec, scratch / "int8", kept)
+        works["the same, in 8 bits"] = lambda: process(
+            folder, f"int8:{spec}", shutil.copytree(small, fresh(scratch) / "index"), kept
+        )
     if options.rclip:
         data = export_for_rclip(weights, scratch / "rclip")
         works["rclip, the whole process"] = lambda: rclip(options.rclip, folder, data)
@@ -95,7 +108,7 @@ def bench(options: argparse.Namespace, scratch: Path) -> None:
         print(f"| {name} | {images:.1f} | {share:.0%} |")
 
 
-def measure(works: dict[str, Callable[[], None]], count: int, device: str) -> dict[str, float]:
+def measure(works: dict[str, Callable[[], object]], count: int, device: str) -> dict[str, float]:
     rates = {name: rate(count, work) for name, work in works.items()}
     decoding, embedding = rates[DECODING], rates[EMBEDDING]
     shared = device == "cpu"
@@ -108,7 +121,7 @@ def fresh(scratch: Path) -> Path:
     return Path(tempfile.mkdtemp(dir=scratch))
 
 
-def rate(count: int, work: Callable[[], None]) -> float:
+def rate(count: int, work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return count / (time.perf_counter() - started)
@@ -136,17 +149,27 @@ def engine(folder: Path, spec: str, encoder: encoders.Encoder, scratch: Path) ->
 
 def usual_encoder(spec: str, torch: encoders.Encoder) -> encoders.Encoder:
     """What embeds many photos here."""
-    if choose("open_clip", "auto", "auto", 10**6).runtime != "openvino":
-        return torch
-    light = encoders.load_light(encoders.parse_spec(spec))
-    return (isinstance(light, OnnxEncoder) and light.by_openvino) or torch
+    runtime = choose("open_clip", "auto", "auto", 10**6).runtime
+    light = None if runtime == "torch" else encoders.load_light(encoders.parse_spec(spec))
+    if runtime == "openvino":
+        light = light.by_openvino if isinstance(light, OnnxEncoder) else None
+    return light or torch
 
 
-def process(folder: Path, spec: str, scratch: Path, cache: Path) -> None:
+def process(
+    folder: Path, spec: str, index: Path, cache: Path, *options: str
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "clipsearch", "index", str(folder), "--model", spec]
+    command += ["--index", str(index), *options]
     environment = os.environ | {"CLIPSEARCH_CACHE": str(cache)}
-    command += ["--index", str(scratch / "index")]
-    subprocess.run(command, check=True, capture_output=True, env=environment)
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+
+
+def in_8_bits(photos: Path, spec: str, index: Path, cache: Path) -> Path:
+    """An index of photos with a model in 8 bits."""
+    said = process(photos, spec, index, cache, "--precision", "int8").stderr
+    print(said, file=sys.stderr)
+    return index
 
 
 def plain_loop(files: list[Path], weights: Path) -> None:
