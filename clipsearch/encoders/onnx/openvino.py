@@ -17,8 +17,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clipsearch.cache import cache_folder
 from clipsearch.encoders.processor import bf16
 from clipsearch.errors import ModelError, first_line
+from clipsearch.replacing import make_private
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,8 +101,8 @@ def open_tower(
 ) -> Tower:  # fmt: skip
     """The tower in a file, in the fastest precision that agrees with onnxruntime.
 
-    That is found out by made `views`, and noted in the folder `note`, if one is given, for the
-    next time.
+    That is found out by made `views`, and noted in `note`, if one is given, a folder of the cache,
+    for the next time.
 
     Raises:
         ModelError: it cannot be run, or gives other vectors.
@@ -158,4 +160,6 @@ def _noted(note: Path | None) -> dict[str, float]:
 def _write(note: Path | None, found: dict[str, float]) -> None:
     if note is not None:
         with suppress(OSError):  # it is found out again
+            make_private(cache_folder())
+            note.mkdir(parents=True, exist_ok=True)
             (note / _CHECKED).write_text(json.dumps(found), "utf-8")
