@@ -218,6 +218,32 @@ def test_one_may_ask_for_it(clipsearch: Run, many: Path, index: Path) -> None:
     assert len(clipsearch("similar", many / "03.jpg", "-k", "3").stdout.splitlines()) == 3
 
 
+def test_once_it_was_seen_to_agree_onnxruntime_does_not_read_the_model_too(
+    many: Path, index: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Library.open(index, model="pocket") as library:
+        library.index([many], runtime="openvino")
+    picture(FEWEST + 1).save(many / "one_more.jpg")
+    with caplog.at_level("DEBUG", "clipsearch"), Library.open(index) as library:
+        assert library.index().added == 1
+    assert "embedded by OpenVINO" in caplog.text
+    assert "embedded by ONNX Runtime" not in caplog.text
+
+
+def test_who_asks_for_it_is_told_where_it_cannot_run_a_new_model_as_well(
+    pocket: OnnxEncoder, many: Path, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note_of(pocket).unlink(missing_ok=True)
+    monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=Damaged))
+    with Library.open(index, model="pocket") as library:
+        with pytest.raises(InvalidInput, match="OpenVINO cannot run pocket"):
+            library.index([many], runtime="openvino")
+        assert library.status().models == ()
+        assert library.index([many], runtime="onnx").added == FEWEST + 1
+        with pytest.raises(InvalidInput, match="OpenVINO cannot run pocket"):
+            library.index([many], runtime="openvino")
+
+
 def test_where_it_is_not_installed_that_is_said(
     monkeypatch: pytest.MonkeyPatch, index: Path
 ) -> None:
