@@ -261,6 +261,17 @@ def test_where_the_cache_cannot_be_written_torch_answers(
     assert f"{tmp_path / 'file'} cannot be written to, or is full" in caplog.text
 
 
+def test_where_the_cache_cannot_be_written_nothing_is_blamed_on_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: Path, index: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "file"))
+    with Library.open(index, model="pocket") as library:
+        with pytest.raises(InvalidInput, match="file cannot be written to, or is full"):
+            library.index([photos], runtime="onnx")
+        assert library.status().models == ()
+
+
 # Models of open_clip whose graphs ship
 
 
