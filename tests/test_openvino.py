@@ -219,13 +219,16 @@ def test_one_may_ask_for_it(clipsearch: Run, many: Path, index: Path) -> None:
 
 
 def test_once_it_was_seen_to_agree_onnxruntime_does_not_read_the_model_too(
-    many: Path, index: Path, caplog: pytest.LogCaptureFixture
+    many: Path, index: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Library.open(index, model="pocket") as library:
         library.index([many], runtime="openvino")
     picture(FEWEST + 1).save(many / "one_more.jpg")
-    with caplog.at_level("DEBUG", "clipsearch"), Library.open(index) as library:
-        assert library.index().added == 1
+    with caplog.at_level("DEBUG", "clipsearch"):
+        with Library.open(index) as library:
+            assert library.index().added == 1
+        with Library.open(tmp_path / "new", model="pocket") as library:
+            assert library.index([many], runtime="openvino").embedded == FEWEST + 2
     assert "embedded by OpenVINO" in caplog.text
     assert "embedded by ONNX Runtime" not in caplog.text
 

@@ -311,7 +311,7 @@ class Models:
     def _foretold(self, count: int) -> encoders.Foretold | None:
         """What is known of the model asked for; None where it is to be loaded first."""
         spec = self._wanted or parse_spec("default")
-        if self._given is not None or self._runtime != "auto" or self.device not in LOCAL:
+        if self._given is not None or self.device not in LOCAL:
             return None
         if choose(spec.family, self._runtime, self.device, count).runtime not in EXPORTED:
             return None
