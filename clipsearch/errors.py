@@ -39,15 +39,15 @@ def arg(name: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in a line; one that only announces the next line has that one's too.
+    """What an error says, in a line; one that only announces the next lines has those too.
 
     The system's errors are told without the number that Python puts before them.
     """
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     line, *more = str(error).strip().splitlines() or [type(error).__name__]
-    if line.endswith(":") and more:
-        next_line = more[0].strip()  # PyTorch's may name each of a thousand weights
+    while line.endswith(":") and more:  # OpenVINO's first tell through where it came
+        next_line = more.pop(0).strip()  # PyTorch's may name each of a thousand weights
         line += f" {next_line if len(next_line) <= _LONGEST else f'{next_line[:_LONGEST]}...'}"
     return f"{line} is missing" if isinstance(error, KeyError) else line
 

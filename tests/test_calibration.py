@@ -25,6 +25,7 @@ from clipsearch import Library
 from clipsearch.doctor import examine_index
 from clipsearch.encoders import load, parse_spec, pocket_files
 from clipsearch.encoders.onnx.calibrating import quantize_on
+from clipsearch.encoders.onnx.openvino import version
 from clipsearch.errors import InvalidInput, ModelError
 from clipsearch.opened import OpenIndex
 
@@ -129,6 +130,16 @@ def test_later_runs_and_questions_use_the_file_that_was_kept(own: Calibrated) ->
         assert library.query("a dog", 1)
         assert first.score < 1  # the very file is left out
     assert model_of(own.folder) == before
+
+
+@pytest.mark.skipif(version() is None, reason="there is no OpenVINO")
+def test_what_is_found_out_of_openvino_is_noted_in_the_cache_and_not_with_the_model(
+    own: Calibrated,
+) -> None:
+    asked = "index", "--runtime", "openvino", "--debug"
+    assert "a least cosine of" in run(own.folder, *asked).stderr
+    assert model_of(own.folder)  # which holds what it held
+    assert "a least cosine of" not in run(own.folder, *asked).stderr
 
 
 def test_a_copy_and_a_folder_that_moved_answer_as_before(own: Calibrated, tmp_path: Path) -> None:

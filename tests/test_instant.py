@@ -21,9 +21,9 @@ import pytest
 from conftest import Run, picture
 from mcp import Client, StdioServerParameters, stdio_client
 from safetensors.numpy import load_file, save_file
-from tiny import TinyEncoder
+from tiny import OTHER, TinyEncoder, open_other
 
-from clipsearch import Library
+from clipsearch import InvalidInput, Library
 from clipsearch.encoders import load, load_light, parse_spec
 from clipsearch.encoders.aliases import ALIASES
 from clipsearch.encoders.choice import FEW, FEWEST, choose
@@ -261,6 +261,17 @@ def test_where_the_cache_cannot_be_written_torch_answers(
     assert f"{tmp_path / 'file'} cannot be written to, or is full" in caplog.text
 
 
+def test_where_the_cache_cannot_be_written_nothing_is_blamed_on_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: Path, index: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "file"))
+    with Library.open(index, model="pocket") as library:
+        with pytest.raises(InvalidInput, match="file cannot be written to, or is full"):
+            library.index([photos], runtime="onnx")
+        assert library.status().models == ()
+
+
 # Models of open_clip whose graphs ship
 
 
@@ -403,20 +414,45 @@ def test_where_it_is_known_how_pictures_are_prepared_only_who_embeds_waits() -> 
         assert encoder.batch_size() == better.batch_size
 
 
+@pytest.mark.parametrize(
+    "kind", [ModelError, InvalidInput, MemoryError, RuntimeError, KeyboardInterrupt]
+)
 def test_a_new_model_that_cannot_be_loaded_after_all_is_not_kept(
-    index: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+    kind: type[BaseException], index: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
-        raise ModelError("its file went away")
+        raise kind("its file went away")
 
     monkeypatch.setattr("clipsearch.encoders.load", fail)
     monkeypatch.setattr("clipsearch.encoders.load_light", fail)
     monkeypatch.setattr("clipsearch.encoders.onnx.encoder.open_cached", lambda *_: None)
     with Library.open(index, model="pocket") as library:
-        with pytest.raises(ModelError, match="its file went away"):
+        with pytest.raises(kind, match="its file went away"):
             library.index([photos])
         status = library.status()
     assert (status.photos, [*status.models]) == (0, [])
+
+
+def test_nor_is_one_that_was_not_waited_for(index: Path, tmp_path: Path) -> None:
+    (folder := tmp_path / "copies").mkdir()
+    for name in ("a.jpg", "b.jpg"):  # files of one size are hashed, and not where that was stopped
+        picture(0).save(folder / name)
+    with open_other(index) as library:
+        library.index([folder])
+    with Library.open(index, model="pocket") as library:
+        assert not library.index([folder], stopping=lambda: True).complete
+        assert [it.spec for it in library.status().models] == [OTHER]
+        assert library.index([folder]).complete
+        assert [it.spec for it in library.status().models] == [OTHER, "pocket"]
+
+
+@pytest.mark.parametrize("name", ["pocket", "ViT-B-32-256"])
+def test_of_a_weights_file_that_went_away_it_is_said(name: str, tmp_path: Path) -> None:
+    (file := tmp_path / "own.safetensors").write_bytes(b"")
+    spec = parse_spec(f"{name}:{file}")
+    file.unlink()
+    with pytest.raises(ModelError, match="cannot be read: No such file or directory"):
+        load_light(spec)
 
 
 def test_photos_are_embedded_by_what_was_exported_until_torch_is_loaded(

@@ -7,9 +7,11 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,11 +92,83 @@ def test_where_its_vectors_are_others_onnxruntime_embeds(pocket: OnnxEncoder, co
     assert "ONNX Runtime" in found.runtime
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"2020 bf16": 0.9}', '{"1": "x"}', "null"])
+NOTES = ["", "[]", "{", '{"2020 bf16": 0.9}', '{"1": "x"}', "null", "[" * 10**5]
+NOTES += [f'{{"{version()} {precision}": {"9" * 400}}}' for precision in LEAST]
+
+
+@pytest.mark.parametrize("content", NOTES)
 def test_a_note_that_says_nothing_of_it_is_written_anew(pocket: OnnxEncoder, content: str) -> None:
     note_of(pocket).write_text(content, "utf-8")
     assert again(pocket).uses_openvino
     assert any(version() in key for key in json.loads(note_of(pocket).read_text("utf-8")))
+
+
+class Damaged:
+    """What is installed as OpenVINO: it compiles whatever it is given, and then fails."""
+
+    def read_model(self, file: Path) -> Path:
+        return file
+
+    def compile_model(self, *_: object) -> Callable[[list[np.ndarray]], list[np.ndarray]]:
+        return self.embed
+
+    def embed(self, views: list[np.ndarray]) -> list[np.ndarray]:
+        raise RuntimeError(
+            "Exception from src/infer.cpp:223:\nException from b.cpp:5:\nno kernel\n\n"
+        )
+
+
+class OfAnotherShape(Damaged):
+    def embed(self, views: list[np.ndarray]) -> list[np.ndarray]:
+        return [np.ones((len(views[0]), 3), np.float32)]
+
+
+class WithoutMemory(Damaged):
+    def embed(self, views: list[np.ndarray]) -> list[np.ndarray]:
+        raise MemoryError
+
+
+@pytest.mark.parametrize("core", [Damaged, OfAnotherShape, WithoutMemory])
+def test_where_it_compiles_a_model_and_then_fails_onnxruntime_embeds(
+    pocket: OnnxEncoder, core: type[Damaged], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note_of(pocket).unlink(missing_ok=True)
+    monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=core))
+    found = again(pocket)
+    assert not found.uses_openvino
+    assert found.encode_images(made_views(pocket, 2)).shape == (2, pocket.dim)
+    assert not note_of(pocket).exists()  # it may be mended, or memory be there
+
+
+def test_of_its_errors_the_reason_is_told(
+    pocket: OnnxEncoder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    note_of(pocket).unlink(missing_ok=True)
+    monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=Damaged))
+    with caplog.at_level("DEBUG", "clipsearch"):
+        again(pocket)
+    assert "no kernel" in caplog.text
+
+
+def test_where_it_cannot_compute_in_bf16_it_does_in_fp32(
+    pocket: OnnxEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino_telemetry", None)
+    from openvino import Core
+
+    class InFp32Alone(Core):
+        """As where its instructions for bf16 are kept from it, by ONEDNN_MAX_CPU_ISA or a guest."""
+
+        def compile_model(self, model: Any, device: str, settings: dict[str, Any]) -> Any:
+            if settings["INFERENCE_PRECISION_HINT"] == "bf16":
+                raise RuntimeError("Supported primitive descriptors list is empty")
+            return super().compile_model(model, device, settings)
+
+    note_of(pocket).unlink(missing_ok=True)
+    monkeypatch.setattr("clipsearch.encoders.onnx.openvino.bf16", lambda: "amx_bf16")
+    monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=InFp32Alone))
+    assert again(pocket).runtime == f"OpenVINO {version()} (fp32)"
+    assert [*json.loads(note_of(pocket).read_text("utf-8"))] == [f"{version()} fp32"]
 
 
 def test_in_bf16_where_the_processor_has_it_and_it_is_near_enough(spec: str) -> None:
@@ -142,6 +216,35 @@ def test_one_may_ask_for_it(clipsearch: Run, many: Path, index: Path) -> None:
     (model,) = json.loads(clipsearch("status", "--json").stdout)["models"]
     assert model["runtime"] == "openvino"
     assert len(clipsearch("similar", many / "03.jpg", "-k", "3").stdout.splitlines()) == 3
+
+
+def test_once_it_was_seen_to_agree_onnxruntime_does_not_read_the_model_too(
+    many: Path, index: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Library.open(index, model="pocket") as library:
+        library.index([many], runtime="openvino")
+    picture(FEWEST + 1).save(many / "one_more.jpg")
+    with caplog.at_level("DEBUG", "clipsearch"):
+        with Library.open(index) as library:
+            assert library.index().added == 1
+        with Library.open(tmp_path / "new", model="pocket") as library:
+            assert library.index([many], runtime="openvino").embedded == FEWEST + 2
+    assert "embedded by OpenVINO" in caplog.text
+    assert "embedded by ONNX Runtime" not in caplog.text
+
+
+def test_who_asks_for_it_is_told_where_it_cannot_run_a_new_model_as_well(
+    pocket: OnnxEncoder, many: Path, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note_of(pocket).unlink(missing_ok=True)
+    monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=Damaged))
+    with Library.open(index, model="pocket") as library:
+        with pytest.raises(InvalidInput, match="OpenVINO cannot run pocket"):
+            library.index([many], runtime="openvino")
+        assert library.status().models == ()
+        assert library.index([many], runtime="onnx").added == FEWEST + 1
+        with pytest.raises(InvalidInput, match="OpenVINO cannot run pocket"):
+            library.index([many], runtime="openvino")
 
 
 def test_where_it_is_not_installed_that_is_said(

@@ -137,13 +137,20 @@ def offline() -> Iterator[None]:
 
 
 def weights_hash(file: Path) -> str:
-    """The SHA-256 of a weights file, hex."""
+    """The SHA-256 of a weights file, hex.
+
+    Raises:
+        ModelError: it cannot be read, or is gone by now.
+    """
     # The hub's cache names a file by the hash that the hub states for it.
     real = file.resolve()
     if re.fullmatch(r"[0-9a-f]{64}", real.name):
         return real.name
-    stat = real.stat()
-    return _hash_of(real, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    try:
+        stat = real.stat()
+        return _hash_of(real, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    except OSError as error:
+        raise ModelError(f"the weights cannot be read: {first_line(error)}") from error
 
 
 @lru_cache(maxsize=8)

@@ -22,7 +22,6 @@ from clipsearch.errors import (
     ClipsearchError,
     InvalidInput,
     LibraryBusy,
-    ModelError,
     arg,
     check_number,
 )
@@ -313,14 +312,18 @@ class Runs:
         return look_up_places(self._catalog, stopping, how.progress, plan.problems)
 
     def _embed(self, plan: Plan, known: Model | None, how: How) -> Counts:
-        """Embed the plan's photos; a model that is new and cannot be loaded is not kept."""
-        model = known or self._models.add(len(plan.work))
+        """Embed the plan's photos; a model that is new and embedded none of them is not kept.
+
+        However that came about: it may never have been loaded.
+        """
+        model, complete = known or self._models.add(len(plan.work)), False
         try:
-            return self._embed_with(model, plan, how)
-        except ModelError:
-            if known is None and not self._catalog.fingerprint(model.id)[0]:
+            counts = self._embed_with(model, plan, how)
+            complete = counts.complete
+            return counts
+        finally:
+            if known is None and not complete and not self._catalog.fingerprint(model.id)[0]:
                 self._catalog.remove_model(model.id)
-            raise
 
     def _embed_with(self, model: Model, plan: Plan, how: How) -> Counts:
         from clipsearch.indexing.pipeline import Pipeline

@@ -252,6 +252,8 @@ class Models:
         with self._loading:
             exports = model.runtime in EXPORTED
             encoder = self._exported(model) if exports else self.encoder(model, count)
+            if self._runtime in EXPORTED:  # asked for now, and of a model that is new not seen yet
+                see_that_it_runs(model, encoder)
             if count >= MANY and self.choice(model, count).runtime == "onnx":
                 from clipsearch.encoders.onnx.export import try_export
 
@@ -269,9 +271,10 @@ class Models:
         from clipsearch.encoders.onnx.encoder import OnnxEncoder
 
         key, loaded = identity_of(model), self._encoders.get(identity_of(model))
-        if not isinstance(loaded, OnnxEncoder):
-            loaded = exported_as(self.spec_of(model), self.device, model, loaded)
-        self._encoders[key] = as_run_by(model.runtime, loaded)
+        if isinstance(loaded, OnnxEncoder):
+            self._encoders[key] = as_run_by(model.runtime, loaded)
+        else:
+            self._encoders[key] = exported_for(self.spec_of(model), self.device, model, loaded)
         return self._encoders[key]
 
     def view_of(self, model: Model, count: int) -> View | None:
@@ -308,7 +311,7 @@ class Models:
     def _foretold(self, count: int) -> encoders.Foretold | None:
         """What is known of the model asked for; None where it is to be loaded first."""
         spec = self._wanted or parse_spec("default")
-        if self._given is not None or self._runtime != "auto" or self.device not in LOCAL:
+        if self._given is not None or self.device not in LOCAL:
             return None
         if choose(spec.family, self._runtime, self.device, count).runtime not in EXPORTED:
             return None

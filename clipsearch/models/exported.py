@@ -24,9 +24,12 @@ def as_run_by(runtime: str, encoder: encoders.Encoder) -> encoders.Encoder:
     return encoder.by_openvino or encoder
 
 
-def exported_for(spec: Spec, device: str, model: Model) -> encoders.Encoder:
+def exported_for(
+    spec: Spec, device: str, model: Model, loaded: encoders.Encoder | None = None
+) -> encoders.Encoder:
     """The model as what it is kept with runs it, exported first unless that was done before."""
-    return as_run_by(model.runtime, exported_as(spec, device, model))
+    exported = exported_as(spec, device, model, loaded, fast=model.runtime == "openvino")
+    return as_run_by(model.runtime, exported)
 
 
 def see_that_it_runs(model: Model, encoder: encoders.Encoder) -> None:

@@ -79,13 +79,20 @@ def open_or_advise(spec: Spec, device: str, model: Model) -> encoders.Encoder:
 
 
 def exported_as(
-    spec: Spec, device: str, model: Model, loaded: encoders.Encoder | None = None
+    spec: Spec,
+    device: str,
+    model: Model,
+    loaded: encoders.Encoder | None = None,
+    fast: bool = False,
 ) -> encoders.Encoder:
-    """The model as ONNX Runtime runs it, exported first unless that was done before."""
+    """The model as ONNX Runtime runs it, exported first unless that was done before.
+
+    With `fast` one that was is run by OpenVINO if that can be: the other then takes no memory.
+    """
     from clipsearch.encoders.onnx.encoder import open_cached
     from clipsearch.encoders.onnx.export import export_to_cache
 
-    exported: encoders.Encoder | None = open_cached(*identity_of(model), device)
+    exported: encoders.Encoder | None = open_cached(*identity_of(model), device, fast)
     if exported is None and loaded is None:
         exported = encoders.load_light(spec, device)
     if exported is None and spec.family != "onnx":

@@ -116,7 +116,7 @@ class OnnxEncoder:
     def by_openvino(self) -> OnnxEncoder | None:
         """This one with pictures embedded by OpenVINO; None if it is not here or not as exact.
 
-        That is found out once for a model in the cache.
+        That is found out once for a model in the cache or in an index, and noted in the cache.
         """
         if self._openvino:
             return self
@@ -125,7 +125,7 @@ class OnnxEncoder:
                 self.image_file,
                 lambda: made_views(self, _PROBES),
                 self.encode_images,
-                None if self._checks else self._folder,
+                None if self._checks else cached_folder(*self.facts.identity),
             )
         except ModelError as error:
             log.debug("%s", first_line(error))

@@ -15,7 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from clipsearch.cache import check_takes_more, give_up, is_settled, made_in_cache, sha256_of
+from clipsearch.cache import (
+    cache_folder,
+    check_takes_more,
+    give_up,
+    is_settled,
+    made_in_cache,
+    sha256_of,
+)
 from clipsearch.encoders import Encoder, load
 from clipsearch.encoders.onnx.encoder import OnnxEncoder, open_cached
 from clipsearch.encoders.onnx.folder import (
@@ -29,6 +36,7 @@ from clipsearch.encoders.onnx.folder import (
 )
 from clipsearch.encoders.onnx.probes import made_views
 from clipsearch.encoders.onnx.text_export import export_texts, write_texts
+from clipsearch.encoders.onnx.texts import RULES, folder_of
 from clipsearch.encoders.onnx.tracing import LEAST_IN_FP16, check, least_cosine, trace
 from clipsearch.encoders.quiet import quiet
 from clipsearch.encoders.spec import Spec
@@ -98,7 +106,7 @@ def export_to_cache(spec: Spec, encoder: Encoder, device: str) -> OnnxEncoder:
 
     Raises:
         ModelError: a tower cannot be exported, or gives other vectors than torch.
-        InvalidInput: onnxruntime has no such device here.
+        InvalidInput: onnxruntime has no such device here, or the cache cannot be written.
     """
     identity = encoder.weights, encoder.preprocess
     if found := open_cached(*identity, device):
@@ -106,6 +114,11 @@ def export_to_cache(spec: Spec, encoder: Encoder, device: str) -> OnnxEncoder:
     if encoder.device != "cpu" or encoder.precision != "fp32":
         encoder = _loaded(spec)
     if not export_texts(encoder):
+        if not is_settled(folder_of(*identity), RULES):  # it was not for the tower's sake
+            raise InvalidInput(
+                f"{cache_folder()} cannot be written to, or is full; CLIPSEARCH_CACHE can name"
+                " another folder"
+            )
         raise ModelError(
             f"the text tower of {spec} cannot be run as ONNX; use {arg('runtime')} torch"
         )

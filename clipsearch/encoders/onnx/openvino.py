@@ -17,8 +17,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clipsearch.cache import cache_folder
 from clipsearch.encoders.processor import bf16
 from clipsearch.errors import ModelError, first_line
+from clipsearch.replacing import make_private
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +69,7 @@ class Tower:
         """Read and compile the tower in a file, to compute in "bf16" or "fp32".
 
         Raises:
-            ModelError: OpenVINO cannot read it.
+            ModelError: OpenVINO cannot read it, or not compute so.
         """
         self.precision = precision
         self._lock = threading.Lock()
@@ -99,8 +101,8 @@ def open_tower(
 ) -> Tower:  # fmt: skip
     """The tower in a file, in the fastest precision that agrees with onnxruntime.
 
-    That is found out by made `views`, and noted in the folder `note`, if one is given, for the
-    next time.
+    That is found out by made `views`, and noted in `note`, if one is given, a folder of the cache,
+    for the next time.
 
     Raises:
         ModelError: it cannot be run, or gives other vectors.
@@ -111,16 +113,29 @@ def open_tower(
         key = f"{version()} {precision}"
         if not found.get(key, 1) >= LEAST[precision]:  # also where it is not a number
             continue
-        tower = Tower(file, precision)
-        if key not in found:
-            if expected is None:
-                expected = (made := views()), by_onnxruntime(made)
-            found[key] = float((tower(expected[0]) * expected[1]).sum(axis=1).min())
-            log.debug("OpenVINO in %s: a least cosine of %.5f", precision, found[key])
-            _write(note, found)
+        try:
+            tower = Tower(file, precision)
+            if key not in found:
+                if expected is None:
+                    expected = (made := views()), by_onnxruntime(made)
+                found[key] = _least_cosine(tower, *expected)
+                log.debug("OpenVINO in %s: a least cosine of %.5f", precision, found[key])
+                _write(note, found)
+        except ModelError as error:  # not noted: memory that was short may be there the next time
+            log.debug("%s", error)
+            continue
         if found[key] >= LEAST[precision]:
             return tower
-    raise ModelError(f"OpenVINO gives other vectors of {file} than onnxruntime")
+    raise ModelError(f"OpenVINO cannot run {file}, or gives other vectors than onnxruntime")
+
+
+def _least_cosine(tower: Tower, views: np.ndarray, expected: np.ndarray) -> float:
+    try:
+        return float((tower(views) * expected).sum(axis=1).min())
+    except Exception as error:  # what it compiles it may still not be able to run
+        raise ModelError(
+            f"OpenVINO cannot embed {len(views)} pictures: {first_line(error)}"
+        ) from error
 
 
 def _imported() -> Any:
@@ -135,7 +150,8 @@ def _imported() -> Any:
 def _noted(note: Path | None) -> dict[str, float]:
     if note is None:
         return {}
-    with suppress(OSError, ValueError, TypeError):
+    # Whatever a file may hold: also numbers without end, and lists in lists.
+    with suppress(OSError, ValueError, TypeError, OverflowError, RecursionError):
         told = json.loads((note / _CHECKED).read_text("utf-8"))
         return {str(key): float(value) for key, value in dict(told).items()}
     return {}
@@ -144,4 +160,6 @@ def _noted(note: Path | None) -> dict[str, float]:
 def _write(note: Path | None, found: dict[str, float]) -> None:
     if note is not None:
         with suppress(OSError):  # it is found out again
+            make_private(cache_folder())
+            note.mkdir(parents=True, exist_ok=True)
             (note / _CHECKED).write_text(json.dumps(found), "utf-8")

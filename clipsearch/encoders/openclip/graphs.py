@@ -61,6 +61,7 @@ def open_light(spec: Spec, device: str) -> OnnxEncoder | None:
     this machine or in another form, no room in the cache.
 
     Raises:
+        ModelError: the weights cannot be read.
         InvalidInput: onnxruntime has no such device here.
     """
     if (found := _find(spec)) is None:
@@ -79,10 +80,10 @@ def foretell(spec: Spec) -> Foretold | None:
         with _opened(file) as stored:
             for tower in ("text", "image"):
                 _checked(_graph(told["graph"], tower), stored)
+        weights = weights_hash(file)
     except ModelError:
         return None
-    weights, view = weights_hash(file), view_from(told["view"])
-    return Foretold(weights, told["preprocess"], told["dim"], view)
+    return Foretold(weights, told["preprocess"], told["dim"], view_from(told["view"]))
 
 
 def write_images(spec: Spec, to: Path) -> bool:

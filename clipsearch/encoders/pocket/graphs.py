@@ -52,6 +52,7 @@ def open_light(spec: Spec, device: str) -> OnnxEncoder | None:
     None where that cannot be: heads of another shape, no room in the cache, no packages.
 
     Raises:
+        ModelError: the heads cannot be read.
         InvalidInput: onnxruntime has no such device here.
     """
     heads = parts.heads_file(spec)

@@ -10,7 +10,7 @@ from typing import Any
 
 from clipsearch.cache import sha256_of
 from clipsearch.encoders.spec import Spec
-from clipsearch.errors import ModelError
+from clipsearch.errors import ModelError, first_line
 from clipsearch.photos.decoding.view import View
 
 RESOLUTION = 260
@@ -43,13 +43,20 @@ def known_of(heads: Path = HEADS) -> tuple[str, str, int] | None:
         with safe_open(heads, framework="np") as stored:
             shape = json.loads((stored.metadata() or {})["shape"])
         return weights_with(heads), PREPROCESS, shape["members"] * shape["out"]
-    except (OSError, SafetensorError, LookupError, TypeError, ValueError):
+    except (OSError, ModelError, SafetensorError, LookupError, TypeError, ValueError):
         return None
 
 
 def weights_with(heads: Path) -> str:
-    """The weights of the model that has these heads (SHA-256, hex)."""
-    parts = f"{IMAGE_SHA256}{TEXT_SHA256}{sha256_of(heads)}"
+    """The weights of the model that has these heads (SHA-256, hex).
+
+    Raises:
+        ModelError: they cannot be read, or are gone by now.
+    """
+    try:
+        parts = f"{IMAGE_SHA256}{TEXT_SHA256}{sha256_of(heads)}"
+    except OSError as error:
+        raise ModelError(f"the heads cannot be read: {first_line(error)}") from error
     return hashlib.sha256(parts.encode()).hexdigest()
 
 
