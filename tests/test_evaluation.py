@@ -443,6 +443,13 @@ def test_retrieval_prints_a_line_for_each_search_and_model(captioned: Path) -> N
     assert done.stdout.replace("\t", "|") == RETRIEVAL
 
 
+def test_too_little_memory_is_told_in_a_line(captioned: Path) -> None:
+    done = run("retrieval", captioned, "--model", "tiny:a/large")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith("clipsearch: there is not enough memory")
+    assert "Traceback" not in done.stderr
+
+
 def test_on_a_terminal_that_is_a_table(
     captioned: Path, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,6 +77,23 @@ def test_a_picture_without_a_usable_row_is_a_failure_and_changes_no_other(
             library.similar(photos / "black.png")
 
 
+class Damaged(TinyEncoder):
+    def encode_images(self, batch: np.ndarray) -> np.ndarray:
+        return np.full((len(batch), self.dim), np.nan, np.float32)
+
+
+def test_a_model_that_embeds_nothing_ends_the_run_and_is_no_failure_of_photos(
+    photos: Path, index: Path
+) -> None:
+    with opened(index, Damaged()) as library:
+        with pytest.raises(ModelError, match=r"no usable embedding of any picture.*doctor"):
+            library.index([photos])
+        status = library.status()
+        assert (status.photos, status.failures, status.models) == (0, (), ())
+    with open_tiny(index) as library:
+        assert library.index([photos]).added == 12
+
+
 def test_a_known_photo_keeps_its_row_when_its_new_bytes_give_none(
     photos: Path, index: Path
 ) -> None:

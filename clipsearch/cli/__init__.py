@@ -38,6 +38,10 @@ from clipsearch.errors import ClipsearchError, option
 UsageError: Any = typer.BadParameter.__base__
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_MEMORY = (
+    "there is not enough memory for this; close other programs, or have fewer pictures worked on at"
+    " a time, as index does with --workers 1 --batch-size 8. What was indexed is kept."
+)
 _BARRED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
@@ -118,6 +122,8 @@ def main() -> None:
         _fail(wrong_usage(error, arguments), debug)
     except OSError as error:
         _fail(_disk_trouble(error), debug)
+    except MemoryError:
+        _fail(_NO_MEMORY, debug)
     except Exception as error:
         _fail(_unexpected(error), debug)
 

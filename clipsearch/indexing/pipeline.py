@@ -23,7 +23,9 @@ from typing import Protocol
 import numpy as np
 
 from clipsearch.encoders import Encoder
+from clipsearch.encoders.onnx.probes import made_views
 from clipsearch.encoders.rows import UNUSABLE, are_units
+from clipsearch.errors import ModelError
 from clipsearch.indexing.loading import Loaded, Loaders, Unread, drawn_ahead, hash_file
 from clipsearch.indexing.plan import Counts, Gone, Plan, Work
 from clipsearch.indexing.succession import Succession
@@ -269,14 +271,28 @@ class Pipeline:
         self._commit_encoded(keep=1)
 
     def _embed(self, batch: _Batch) -> np.ndarray:
-        """The batch's embeddings, (n, dim) float16."""
+        """The batch's embeddings, (n, dim) float16.
+
+        Raises:
+            ModelError: the model gives nothing usable, whatever the picture.
+        """
         if not batch.views:
             return np.empty((0, self._vectors.dim), np.float16)
         done = [loaded.embedding for _, loaded in batch.views if loaded.embedding is not None]
         if done:
             return np.stack(done)
         views = [loaded.views for _, loaded in batch.views if loaded.views is not None]
-        return embed(self._encoder(), views)
+        encoder = self._encoder()
+        rows = embed(encoder, views)
+        if (
+            not are_units(rows).any()
+            and not are_units(embed(encoder, [made_views(encoder, 6)])).any()
+        ):
+            raise ModelError(
+                "the model gives no usable embedding of any picture: a file of it may be damaged,"
+                " which clipsearch doctor tells"
+            )
+        return rows
 
     def _commit_encoded(self, keep: int) -> None:
         while len(self._encoding) > keep:

@@ -32,7 +32,7 @@ KINDS = ("x86_64", "amd64")
 # How near its vectors have to be to those of onnxruntime: the least cosine over made pictures.
 LEAST = {"bf16": 0.999, "fp32": 0.9999}
 _HINTS = {"bf16": "bf16", "fp32": "f32"}  # what it calls them
-_CHECKED = "openvino.json"  # in the cache: what was found, by its version and precision
+_CHECKED = "openvino.json"  # in the cache: what was found, by its version and instructions
 
 
 @cache
@@ -109,8 +109,10 @@ def open_tower(
     """
     found = _noted(note)
     expected: tuple[np.ndarray, np.ndarray] | None = None
-    for precision in ("bf16", "fp32") if bf16() else ("fp32",):
-        key = f"{version()} {precision}"
+    instructions = bf16()
+    for precision in ("bf16", "fp32") if instructions else ("fp32",):
+        # Other machines may have the same cache, and other instructions.
+        key = f"{version()} {instructions if precision == 'bf16' else precision}"
         if not found.get(key, 1) >= LEAST[precision]:  # also where it is not a number
             continue
         try:
