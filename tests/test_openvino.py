@@ -86,6 +86,27 @@ def test_what_was_found_out_once_is_not_asked_again(pocket: OnnxEncoder) -> None
     assert note_of(pocket).stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize(("pace", "precision"), [(0.5, "fp32"), (2.0, "bf16")])
+def test_bf16_is_taken_where_it_is_no_slower(
+    pocket: OnnxEncoder, monkeypatch: pytest.MonkeyPatch, pace: float, precision: str
+) -> None:
+    monkeypatch.setattr("clipsearch.encoders.onnx.openvino.bf16", lambda: "avx512_bf16")
+    key = f"{version()} avx512_bf16"
+    told = {key: 1.0, f"{key}, times onnxruntime": pace, f"{version()} fp32": 1.0}
+    note_of(pocket).write_text(json.dumps(told), "utf-8")
+    assert again(pocket).runtime == f"OpenVINO {version()} ({precision})"
+
+
+def test_how_fast_bf16_is_without_amx_is_found_out_and_noted(
+    pocket: OnnxEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clipsearch.encoders.onnx.openvino.bf16", lambda: "avx512_bf16")
+    key = f"{version()} avx512_bf16"
+    note_of(pocket).write_text(json.dumps({key: 1.0}), "utf-8")
+    again(pocket)
+    assert json.loads(note_of(pocket).read_text("utf-8"))[f"{key}, times onnxruntime"] > 0
+
+
 @pytest.mark.parametrize("cosine", ["0.5", "NaN"])
 def test_where_its_vectors_are_others_onnxruntime_embeds(pocket: OnnxEncoder, cosine: str) -> None:
     told = ", ".join(f'"{key}": {cosine}' for key in KEYS.values())
