@@ -497,7 +497,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A small disk of its own, which `mount` can make read-only."""
     place = tmp_path / "disk"
     place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
     if not AS_ROOT or not shutil.which("mount") or subprocess.run(command, check=False).returncode:
         pytest.skip("mounting a disk needs root and the right to mount")
     yield place
@@ -545,7 +545,7 @@ def test_a_full_disk_keeps_what_was_indexed_so_far(
         picture(seed, (32, 32)).save(many / f"{seed:02}.jpg")
     with Library.open(disk / "index", model=spec, encoder=loaded) as library:
         filler = disk / "filler"
-        filler.write_bytes(bytes(1_000_000 - sum(map(len, files_of(disk).values()))))
+        filler.write_bytes(bytes(2_050_000 - sum(map(len, files_of(disk).values()))))
         with pytest.raises(LibraryError, match="is full"):
             library.index([many], batch_size=4)
         filler.unlink()
