@@ -847,6 +847,7 @@ deeds = st.tuples(
 )
 
 
+@pytest.mark.thorough
 @settings(max_examples=8, deadline=None, derandomize=True, database=None)
 @given(st.lists(deeds, min_size=12, max_size=24))
 def test_whatever_happens_to_the_files_the_index_ends_equal_to_them(

@@ -225,6 +225,7 @@ def poll(seen: Callable[[], bool], process: subprocess.Popen[str]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.thorough
 @needs_ray
 def test_a_machine_that_dies_costs_only_its_blocks(
     cluster: RayCluster, stage: Path, many: Path, local: Path, index: Path
@@ -240,7 +241,6 @@ def test_a_machine_that_dies_costs_only_its_blocks(
     cluster.kill("second")
 
 
-@pytest.mark.thorough
 @needs_ray
 def test_what_this_machine_embedded_alone_is_not_embedded_again(
     cluster: RayCluster, stage: Path, photos: Path, index: Path

@@ -194,6 +194,7 @@ def alone(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     return folder / "out", json.loads((folder / "out" / REPORT).read_text())
 
 
+@pytest.mark.thorough
 def test_a_process_that_is_killed_ends_all_and_the_run_goes_on_to_what_one_process_makes(
     pairs: Path, alone: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
