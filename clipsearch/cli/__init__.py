@@ -38,11 +38,11 @@ from clipsearch.errors import ClipsearchError, option
 UsageError: Any = typer.BadParameter.__base__
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_BARRED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 _NO_MEMORY = (
     "there is not enough memory for this; close other programs, or have fewer pictures worked on at"
     " a time, as index does with --workers 1 --batch-size 8. What was indexed is kept."
 )
-_BARRED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
 def _app(asked: str) -> typer.Typer:

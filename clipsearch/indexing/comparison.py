@@ -283,7 +283,7 @@ class _Comparison:
 
     def _without_excluded(self, photos: list[Found]) -> list[Found]:
         """Of the photos of one folder, those that were not forgotten."""
-        if photos and self._is_excluded(photos[0].path.rpartition("/")[0]):
+        if photos and self._is_excluded(folder_of(photos[0].path)):
             return []
         return [file for file in photos if file.path not in self._excluded]
 

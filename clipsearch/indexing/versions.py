@@ -52,8 +52,11 @@ class Versions:
         self._learnt: dict[str, Listing] = {}
         self._bare: set[str] = set()  # folders of which the catalog keeps what is nothing by now
         root_id, below, deep = lying
-        listings = catalog.listings(root_id, model_id) if self._by_listings else {}
-        unknown = set(map(folder_of, failed)) | catalog.without_listing(root_id)
+        listings: dict[str, Listing | None] = {}
+        unknown: set[str] = set()
+        if self._by_listings:
+            listings = catalog.listings(root_id, model_id)
+            unknown = catalog.without_listing(root_id).union(map(folder_of, failed))
         for folder, listing in listings.items():
             if listing and folder not in unknown:
                 self._known[folder] = listing

@@ -158,7 +158,7 @@ class Roots(Connection):
         """The listings that were all that is held of each folder of a root, by its path.
 
         None where that is not known, or a photo is not embedded by the model. Paths that are not
-        text are left out: see `raw_versions`.
+        text are left out: see `without_listing`.
         """
         rows = self._db.execute(
             "SELECT path, photos, CASE WHEN model_id = ? THEN digest END FROM listings"
